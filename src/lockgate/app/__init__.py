@@ -1,0 +1,1 @@
+"""The switchboard: configuration, wiring, life and death."""

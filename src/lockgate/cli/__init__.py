@@ -1,0 +1,1 @@
+"""The door at the terminal."""

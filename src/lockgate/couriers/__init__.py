@@ -1,0 +1,1 @@
+"""Carrying mail onward to the next hop."""

@@ -1,0 +1,1 @@
+"""What follows: pure stages that turn policy and facts into a ruling."""

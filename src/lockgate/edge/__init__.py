@@ -1,0 +1,1 @@
+"""The door for mail: listeners, TLS and limits."""

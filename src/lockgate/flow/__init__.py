@@ -1,0 +1,1 @@
+"""How a message moves: the imperative shell around the judge."""

@@ -1,0 +1,96 @@
+"""What can be found out about a message. A question is plain data; Unknown is an answer."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from lockgate.mail.address import Address
+
+
+class RecipientKind(enum.StrEnum):
+    """The kinds of recipient object (specification 1.6)."""
+
+    MAILBOX = "mailbox"
+    MAIL_USER = "mail_user"
+    MAIL_CONTACT = "mail_contact"
+    GROUP = "distribution_group"
+
+
+class Who(msgspec.Struct, frozen=True):
+    """One recipient object of the directory, as the judge needs it.
+
+    `primary` is the primary address, `external` the target address of a mail user or contact (None: none
+    given, which for a mail user means "lives on the other side", amendments). `attributes` are the directory
+    attributes of specification 1.15.2 by their lower_snake_case names; absent ones are not set.
+    """
+
+    organisation: str
+    kind: RecipientKind
+    primary: Address
+    external: Address | None = None
+    attributes: dict[str, str] = {}
+
+
+class WhoIs(msgspec.Struct, frozen=True, tag="who_is"):
+    """Question to the directory of an organisation: whose is this address? Answered by `Known`."""
+
+    organisation: str
+    address: str
+
+
+class Known(msgspec.Struct, frozen=True, tag="known"):
+    """The directory's answer: the recipient, or None if nobody has this address; and the directory revision."""
+
+    who: Who | None
+    revision: int
+
+
+class Unknown(msgspec.Struct, frozen=True, tag="unknown"):
+    """The third truth value: it could not be found out, and why. Never a hit, never a miss."""
+
+    why: str
+
+
+Question = WhoIs
+"""Every kind of question there is; later kinds join this union."""
+
+Answer = Known | Unknown
+"""Every kind of answer there is."""
+
+
+class Findings:
+    """What has been found out so far: an immutable map from question to answer."""
+
+    __slots__ = ("_answers",)
+
+    def __init__(self, answers: dict[Question, Answer] | None = None) -> None:
+        self._answers = answers or {}
+
+    def get(self, question: Question) -> Answer | None:
+        """The answer, or None if nobody has asked yet."""
+        return self._answers.get(question)
+
+    def __contains__(self, question: Question) -> bool:
+        return question in self._answers
+
+    def learn(self, answers: dict[Question, Answer]) -> Findings:
+        """These findings and the given ones."""
+        return Findings({**self._answers, **answers})
+
+    def items(self) -> list[tuple[Question, Answer]]:
+        """All answers in the order in which they came."""
+        return list(self._answers.items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Findings) and self._answers == other._answers
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._answers))
+
+    def __repr__(self) -> str:
+        return f"Findings({self._answers!r})"
+
+
+NOTHING_FOUND = Findings()

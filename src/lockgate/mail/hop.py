@@ -1,0 +1,70 @@
+"""A next hop: whom to dial and what must hold before a byte of mail leaves. And the cargo to carry there."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.ruling import TlsLevel
+
+
+class TlsDemand(msgspec.Struct, frozen=True):
+    """What TLS must be like (specification 1.2.1, DESIGN 5). Unmet means deferred, never plain text.
+
+    `name` is the name to check at `domain_validation`: the configured one ("*.x" covers x and any depth), never one
+    learned from DNS; empty = the smart host as configured. `ca_file` replaces the operator's bundle. `pins` are hex
+    SHA-256 of SPKI. `certificate` and `key` are files of our client certificate, presented when asked.
+    """
+
+    level: TlsLevel = TlsLevel.OPPORTUNISTIC
+    name: str = ""
+    ca_file: str = ""
+    pins: tuple[str, ...] = ()
+    certificate: str = ""
+    key: str = ""
+
+
+class Login(msgspec.Struct, frozen=True):
+    """SASL credentials for a smart host; the secret is read from its reference when it is needed, never logged."""
+
+    user: str
+    secret: str
+
+
+class NextHop(msgspec.Struct, frozen=True):
+    """One lane's next hop. Either `smart_hosts` ("name", "name:port", "address", "[v6]:port") or `mx_domain`.
+
+    `source_v4`, `source_v6`, `helo` and `family` ("any", "ipv4", "ipv6") come from the connector or pool;
+    `concurrency` is the number of connections of one worker, `rate` messages a minute (0: no bound).
+    `size_limit` in octets, 0: none but the server's own.
+    """
+
+    lane: str
+    tls: TlsDemand
+    helo: str
+    smart_hosts: tuple[str, ...] = ()
+    mx_domain: str = ""
+    source_v4: str = ""
+    source_v6: str = ""
+    family: str = "any"
+    concurrency: int = 20
+    rate: int = 0
+    login: Login | None = None
+    size_limit: int = 0
+
+
+class CargoRecipient(msgspec.Struct, frozen=True):
+    """One recipient on the wire, with its DSN parameters (RFC 3461)."""
+
+    address: str
+    orcpt: str = ""
+    notify: tuple[str, ...] = ()
+
+
+class Cargo(msgspec.Struct, frozen=True):
+    """One message for one next hop. `content` is the stored octets with CRLF line ends, not dot-stuffed."""
+
+    id: str
+    envelope: Envelope
+    recipients: tuple[CargoRecipient, ...]
+    content: bytes

@@ -1,0 +1,34 @@
+"""What is known of the message itself: header fields, size and where the bytes lie; never the body."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class BodyRef(msgspec.Struct, frozen=True):
+    """Where message bytes lie in the blob store: a segment, offset and length of the content, and its CRC-32."""
+
+    segment: str
+    offset: int
+    length: int
+    crc: int
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One received message.
+
+    `id` is the network message id (one per accepted message, shared by all its copies). `fields` are the
+    header fields in order as (name, value) with the value unfolded to one line, decoded as UTF-8 with
+    surrogate-free replacement; at most 64 KiB in all are kept, `cut` tells that more were there. `size` counts
+    the octets as received. `hops` is the number of Received fields, `own_hops` how many of them are ours.
+    """
+
+    id: str
+    size: int
+    fields: tuple[tuple[str, str], ...]
+    message_id: str = ""
+    subject: str = ""
+    hops: int = 0
+    own_hops: int = 0
+    cut: bool = False
+    eight_bit: bool = False

@@ -1,0 +1,33 @@
+"""What a delivery attempt came to, per recipient."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from lockgate.mail.reply import Reply
+
+
+class Fate(enum.StrEnum):
+    """How one recipient fared in one attempt."""
+
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One recipient in one attempt. `recipient` is the index within the task's recipients.
+
+    `reply` is the next hop's reply, or one of ours that says what went wrong. `host` is "name[address]:port" of
+    the server that answered ("" when none was reached), `tls` its protocol and cipher ("" for plain text).
+    `dsn` tells that the next hop offers DSN, so that success is reported by it and not by us (RFC 3461 5.2.2).
+    """
+
+    recipient: int
+    fate: Fate
+    reply: Reply
+    host: str = ""
+    tls: str = ""
+    dsn: bool = False

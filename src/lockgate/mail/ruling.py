@@ -1,0 +1,190 @@
+"""What is decided: a disposition for each recipient, and the steps that led there."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from lockgate.mail.address import Address
+from lockgate.mail.facts import Point
+from lockgate.mail.findings import Question
+from lockgate.mail.recipient import RecipientId
+from lockgate.mail.reply import Reply
+
+
+class Hit(enum.StrEnum):
+    """Three truth values (DESIGN: unknown is the third); negation keeps unknown."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One sentence of the explanation: what was looked at, whether it hit, why, and what followed.
+
+    `subject` names the thing looked at ("IP block list", "connector HQ", "rule City"), `because` says why as
+    the rest of a sentence, `effect` what it changed ("" for nothing), `recipient` whom it concerns ("" for all).
+    """
+
+    stage: str
+    subject: str
+    hit: Hit
+    because: str
+    effect: str = ""
+    recipient: str = ""
+
+
+class TlsLevel(enum.StrEnum):
+    """The levels of specification 1.2.1, weakest first."""
+
+    OPPORTUNISTIC = "opportunistic"
+    ENCRYPTION_ONLY = "encryption_only"
+    CERTIFICATE_VALIDATION = "certificate_validation"
+    DOMAIN_VALIDATION = "domain_validation"
+
+
+class Direction(enum.StrEnum):
+    """Whose mail it is (specification 2.2 step B)."""
+
+    INCOMING = "incoming"
+    ORIGINATING = "originating"
+
+
+class Via(enum.StrEnum):
+    """By which kind of door a copy leaves."""
+
+    CONNECTOR = "connector"
+    MX = "mx"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """By which door a copy leaves (specification 2.4). Settings of the connector are looked up at each attempt.
+
+    `domain` is the recipient domain whose MX is asked (also for a connector that uses MX), "" when smart hosts
+    decide. `tls` is the least level demanded. `waits` is not empty when nothing may be dialled now (a disabled
+    or deleted connector that a rule names): the mail waits, never another way.
+    """
+
+    via: Via
+    organisation: str
+    connector: str = ""
+    domain: str = ""
+    tls: TlsLevel = TlsLevel.OPPORTUNISTIC
+    waits: str = ""
+
+    @property
+    def lane(self) -> str:
+        """The name of the next hop's queue, unique per organisation, connector, domain and TLS demand."""
+        tail = f"{self.connector}/{self.domain}" if self.connector else f"mx:{self.domain}"
+        return f"{self.organisation}/{tail.rstrip('/')}" + ("" if self.tls == TlsLevel.OPPORTUNISTIC else f"#{self.tls}")
+
+
+class Deliver(msgspec.Struct, frozen=True, tag="deliver"):
+    """Carry it to `target` (the address after resolving) by this route."""
+
+    route: Route
+    target: Address
+
+
+class Hold(msgspec.Struct, frozen=True, tag="hold"):
+    """Accept and keep it; `why` is shown to the administrator."""
+
+    why: str
+
+
+class Refuse(msgspec.Struct, frozen=True, tag="refuse"):
+    """Say no for good."""
+
+    reply: Reply
+
+
+class Defer(msgspec.Struct, frozen=True, tag="defer"):
+    """Not now; judged again later."""
+
+    reply: Reply
+
+
+class Drop(msgspec.Struct, frozen=True, tag="drop"):
+    """Accept and throw away, because the owner said so."""
+
+    why: str
+
+
+Disposition = Deliver | Hold | Refuse | Defer | Drop
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """An own-server (OnPremises) inbound connector that the connection matches; found at MAIL (2.2 step A)."""
+
+    organisation: str
+    connector: str
+    by_certificate: bool
+    certificate_name: str = ""
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What the stages concluded of one recipient so far; what a condition may look at besides the facts.
+
+    `who_attributes` are the directory attributes of the recipient; `allowed_by_ip` tells that the
+    organisation's IP allow list names the peer (lifts the content verdict only).
+    """
+
+    organisation: str = ""
+    direction: Direction = Direction.INCOMING
+    inbound_connector: str = ""
+    partner_connector: str = ""
+    accepted_domain: str = ""
+    own_domain: bool = False
+    relay: bool = False
+    allowed_by_ip: bool = False
+    kind: str = ""
+    who_attributes: dict[str, str] = {}
+
+
+class Effects(msgspec.Struct, frozen=True):
+    """What mail flow rules asked for, to be carried out by dispose and route."""
+
+    connector: str = ""
+    rule: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What is decided for one recipient so far; `disposition` is None while undecided.
+
+    `target` is the address it will be carried to; `stage` counts the recipient stages already judged.
+    """
+
+    recipient: RecipientId
+    target: Address
+    standing: Standing = Standing()
+    effects: Effects = Effects()
+    disposition: Disposition | None = None
+    steps: tuple[Step, ...] = ()
+    stage: int = 0
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """The answer of the judge up to `point`.
+
+    `refusal` is a reply to everything (connect, MAIL, or DATA as a whole); then no recipient fares better.
+    `recipients` follows the order of the facts. `digest` and `revision` name the policy; `steps` concern all.
+    `stage` counts the message-wide stages already judged (the fold goes on there).
+    """
+
+    point: Point
+    refusal: Reply | None = None
+    candidates: tuple[Candidate, ...] = ()
+    recipients: tuple[Verdict, ...] = ()
+    steps: tuple[Step, ...] = ()
+    digest: str = ""
+    revision: int = 0
+    stage: int = 0
+
+
+class Wants(msgspec.Struct, frozen=True):
+    """The judge cannot go on without these answers; `so_far` is the state of the fold, to be handed back."""
+
+    questions: tuple[Question, ...]
+    so_far: Ruling

@@ -1,0 +1,141 @@
+"""Work in the queue: one task per message and lane, with its recipients inside."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lockgate.mail.address import Address
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.events import Event, Status
+from lockgate.mail.message import BodyRef
+from lockgate.mail.recipient import RecipientId
+from lockgate.mail.ruling import Route
+
+
+class TaskRecipient(msgspec.Struct, frozen=True):
+    """One recipient of a task: who, the address to carry it to, and the number of its trace row."""
+
+    id: RecipientId
+    target: Address
+    trace: int
+
+
+class NewTask(msgspec.Struct, frozen=True):
+    """A task to be made. `route` None means that the judge has to be asked (again) when it comes due.
+
+    `held` is not empty while a person or policy holds it (the reason); a held task is never due.
+    `due` is in seconds since the epoch.
+    """
+
+    lane: str
+    route: Route | None
+    recipients: tuple[TaskRecipient, ...]
+    due: float
+    held: str = ""
+
+
+class NewTrace(msgspec.Struct, frozen=True):
+    """The trace row of one recipient as it is first written; the JSON object of the amendments is made of it."""
+
+    number: int
+    organisation: str
+    recipient: str
+    status: Status
+    events: tuple[Event, ...]
+    inbound_connector: str = ""
+    outbound_connector: str = ""
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    """A message to be made durable together with everything that follows from it, all or nothing.
+
+    `stories` is one (organisation, recorded facts and ruling) per organisation, see mail/record.py.
+    Times are seconds since the epoch. `content` may hold the stored octets while they are still in memory.
+    """
+
+    id: str
+    received: float
+    expires: float
+    envelope: Envelope
+    body: BodyRef
+    size: int
+    tasks: tuple[NewTask, ...]
+    traces: tuple[NewTrace, ...]
+    stories: tuple[tuple[str, bytes], ...]
+    subject: str = ""
+    message_id: str = ""
+    from_ip: str = ""
+    tls: str = ""
+    revision: int = 0
+    connection_id: str = ""
+
+
+class Assigned(msgspec.Struct, frozen=True):
+    """A task that this worker owns now and must finish, give back, or die owning.
+
+    `attempts` counts finished attempts; `warned` tells that the delay notice has gone out; `expired` that its life
+    is over and a last word is due. `content` is the stored octets if they are still in memory.
+    """
+
+    task: int
+    id: str
+    lane: str
+    route: Route | None
+    envelope: Envelope
+    body: BodyRef
+    size: int
+    recipients: tuple[TaskRecipient, ...]
+    received: float
+    expires: float
+    attempts: int = 0
+    warned: bool = False
+    expired: bool = False
+    last_reply: str = ""
+    content: bytes | None = None
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True):
+    """What became of one recipient of a task: its trace row gets `event`, and `status` unless that is None.
+
+    `recipient` is the index within the task; `done` takes the recipient off the task.
+    """
+
+    recipient: int
+    done: bool
+    status: Status | None
+    event: Event
+
+
+class Finished(msgspec.Struct, frozen=True, array_like=True):
+    """The end of one attempt. Recipients not done stay on the task, due again at `due`, unowned.
+
+    `replace` puts new tasks in the place of the remaining recipients (after the judge was asked again).
+    `lane_down` tells that no connection could be had: the lane backs off as a whole, the task stays first in line
+    and its attempt is not counted against the recipients. `warned` records that the delay notice went out.
+    """
+
+    task: int
+    results: tuple[Result, ...]
+    due: float = 0.0
+    lane_down: str = ""
+    warned: bool = False
+    replace: tuple[NewTask, ...] = ()
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A refusal before 250, for the bounded refusal rows: who was told what, at which point."""
+
+    at: float
+    id: str
+    organisation: str
+    point: str
+    peer: str
+    helo: str
+    sender: str
+    recipient: str
+    reply: str
+    reason: str
+    connector: str = ""
+    tls: str = ""
+    revision: int = 0
+    story: bytes = b""

@@ -1,0 +1,1 @@
+"""What the owner wants: documents, kinds, and the compiled policy."""

@@ -1,0 +1,1 @@
+"""What a mail flow rule can look at, one class each."""

@@ -1,0 +1,1 @@
+"""Finding out: everything that answers a question."""

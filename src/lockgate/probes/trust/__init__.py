@@ -1,0 +1,1 @@
+"""What DNS and signatures can prove."""

@@ -1,0 +1,178 @@
+"""All that we need from the world, on one page: each need is a Protocol with its promises in prose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from lockgate.mail.findings import Known, Unknown
+from lockgate.mail.hop import Cargo, NextHop
+from lockgate.mail.message import BodyRef
+from lockgate.mail.outcome import Outcome
+from lockgate.mail.reply import Reply
+from lockgate.mail.task import Assigned, Finished, NewMessage, Refusal
+
+
+class Clock(Protocol):
+    """The only source of time. Kept by app/clock.py, faked by testing/clock.py."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps; for deadlines."""
+
+
+class Unavailable(Exception):
+    """The keeper cannot make anything durable now (disk full, failed sync, keeper away): answer 4xx, try later."""
+
+
+class BodyWriter(Protocol):
+    """The body of one message on its way in."""
+
+    @property
+    def size(self) -> int:
+        """Octets written so far, the prefix included."""
+
+    def write(self, chunk: bytes) -> None:
+        """Take more octets. Memory is bounded: large bodies go to a file of their own. Raises Unavailable."""
+
+    def head(self) -> bytes:
+        """The first octets (at most 256 KiB), for the header parser."""
+
+    def finish(self) -> BodyRef:
+        """Append to the segment; durable only once `Spool.accept` has returned. Raises Unavailable."""
+
+    def content(self) -> bytes | None:
+        """All octets if they are in memory, else None."""
+
+    def abort(self) -> None:
+        """Forget them."""
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The message is durable. One (task id, owned) per new task in order; an owned one is for this worker to carry."""
+
+    tasks: tuple[tuple[int, bool], ...]
+
+
+class Spool(Protocol):
+    """The durable queue as one worker sees it. Kept by storage/client.py, faked by testing/memory.py.
+
+    Promises: what `accept` has returned for survives kill -9 and power cuts; two owners never hold one task; a
+    worker's death gives its tasks to another, after the outcomes it noted; order within a lane is by arrival.
+    """
+
+    def begin(self, prefix: bytes) -> BodyWriter:
+        """Start a body; `prefix` (our trace header fields) is stored before it."""
+
+    async def accept(self, new: NewMessage) -> Accepted:
+        """Return once body and rows are durable. Raises Unavailable, and then nothing of it remains."""
+
+    def finish(self, done: Finished) -> None:
+        """Note the end of an attempt: written to the completion log before this returns, to the queue soon after."""
+
+    def receive_with(self, take: Callable[[Sequence[Assigned]], None]) -> None:
+        """Have tasks handed to `take` whenever the keeper assigns some to this worker."""
+
+    async def read(self, body: BodyRef) -> bytes:
+        """The octets, their CRC checked. Raises FileNotFoundError or ValueError when they are not there whole."""
+
+    async def story(self, message: str, organisation: str) -> bytes | None:
+        """The recorded facts and ruling of a waiting message, for judging again."""
+
+    def refused(self, row: Refusal) -> None:
+        """Note a refusal: bounded, never synced, never blocks, never raises."""
+
+
+class Directory(Protocol):
+    """Who the recipients are. Synchronous: at most 2 microseconds from a memory-mapped table.
+
+    Kept by storage/directory.py, faked by a dict in testing/fakes.py.
+    """
+
+    def who_is(self, organisation: str, address: str) -> Known | Unknown:
+        """Whose is this address (`Address.key` form)? Unknown if the table cannot be read; never raises."""
+
+
+class Unreachable(Exception):
+    """No server of the next hop let a transaction begin; the lane backs off. `reply` says why.
+
+    `permanent` is True only for answers that mean "never": null MX (5.1.10), no such domain (5.1.2), a loop (5.4.14).
+    """
+
+    def __init__(self, reply: Reply, *, permanent: bool = False, host: str = "", tls: str = "") -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+        self.permanent = permanent
+        self.host = host
+        self.tls = tls
+
+
+class Courier(Protocol):
+    """Carries one message to a next hop over a kept connection. Kept by couriers/smtp.py."""
+
+    async def carry(self, hop: NextHop, cargo: Cargo) -> tuple[Outcome, ...]:
+        """One outcome per recipient, always. Raises Unreachable when no transaction could begin."""
+
+    async def close(self) -> None:
+        """Say QUIT on all idle connections."""
+
+
+class MxHost(msgspec.Struct, frozen=True):
+    """One mail exchanger, A-label without trailing dot."""
+
+    preference: int
+    name: str
+
+
+class DnsTemporary(Exception):
+    """No usable answer: time-out, SERVFAIL, refused, garbage. Never a verdict."""
+
+
+class DnsNone(Exception):
+    """The name does not exist (NXDOMAIN)."""
+
+
+class Resolver(Protocol):
+    """DNS. NXDOMAIN, no such record, and failure are different answers. Kept by probes/trust/resolver.py."""
+
+    async def mx(self, domain: str) -> tuple[MxHost, ...]:
+        """Mail exchangers, best first; the null MX is one host named ""; none published: ().
+
+        Raises DnsNone, DnsTemporary.
+        """
+
+    async def addresses(self, name: str, family: str = "any") -> tuple[str, ...]:
+        """Textual addresses, IPv6 and IPv4 as `family` allows; () if the name has none. Raises DnsNone, DnsTemporary."""
+
+
+class Journal(Protocol):
+    """Where happenings are told: one line each. Never blocks, never raises. Kept by app/journal.py."""
+
+    def note(self, happening: str, **details: object) -> None:
+        """Note one thing, e.g. note("delivered", id=..., to=..., host=...). Values are cleaned of control characters."""
+
+    def alarm(self, happening: str, **details: object) -> None:
+        """The same, for what a person has to see tonight."""
+
+
+class Keeping(Protocol):
+    """What the desk asks of the keeper: queue commands and stored rows. Kept by storage/ledger.py.
+
+    Rows are plain JSON-ready mappings so that every face prints the same.
+    """
+
+    async def queue_list(self, filters: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+        """Lanes, or with filter lane/id/sender/recipient the tasks: id, task, lane, sender, recipients, attempts, due, why."""
+
+    async def queue_edit(self, action: str, filters: Mapping[str, str]) -> int:
+        """retry, hold, release or delete the tasks that match; returns how many."""
+
+    async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
+        """Rows as the amendments document them, newest first, refusals included."""
+
+    async def trace_show(self, message: str) -> Mapping[str, Any] | None:
+        """One message: its rows, events and recorded stories."""

@@ -1,0 +1,1 @@
+"""How mail is spoken: bytes in, events out, no sockets."""

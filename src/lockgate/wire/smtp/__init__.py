@@ -1,0 +1,1 @@
+"""SMTP without a socket: grammar, states, data, server and client."""

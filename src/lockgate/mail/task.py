@@ -107,11 +107,14 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True):
-    """The end of one attempt. Recipients not done stay on the task, due again at `due`, unowned.
+    """What an attempt came to. Recipients not done stay on the task.
 
+    `due` above 0 counts the attempt and gives the task up until then; `due` 0 gives it back untouched: same place in
+    line, attempt not counted. With `keep` the task stays with this worker, which has more to say about it later.
     `replace` puts new tasks in the place of the remaining recipients (after the judge was asked again).
-    `lane_down` tells that no connection could be had: the lane backs off as a whole, the task stays first in line
-    and its attempt is not counted against the recipients. `warned` records that the delay notice went out.
+    `lane_down` tells that no connection could be had: the lane backs off as a whole (once per failure, however many
+    tasks come back), the task stays first in line, its attempt counts for the lane only. `warned` records that the
+    delay notice went out. A task without recipients left is gone.
     """
 
     task: int
@@ -120,6 +123,7 @@ class Finished(msgspec.Struct, frozen=True, array_like=True):
     lane_down: str = ""
     warned: bool = False
     replace: tuple[NewTask, ...] = ()
+    keep: bool = False
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from lockgate.mail.connection import Tls
+import msgspec
+
+from lockgate.decision.answer import answer
+from lockgate.flow.commit import Commit
+from lockgate.flow.settle import Ask, Judge, settle
+from lockgate.mail import replies
+from lockgate.mail.connection import Connection, Tls
 from lockgate.mail.envelope import Envelope
+from lockgate.mail.facts import Facts, Point
+from lockgate.mail.headers import message_of
 from lockgate.mail.recipient import RecipientId
+from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
-from lockgate.seams import BodyWriter
+from lockgate.mail.ruling import Deliver, Hold, Refuse, Ruling, Verdict
+from lockgate.mail.task import Assigned, Refusal
+from lockgate.mail.trace_header import received_prefix
+from lockgate.policy.policy import Policy
+from lockgate.seams import BodyWriter, Clock, Journal, Spool, Unavailable
 
 
 class Visit(Protocol):
@@ -40,3 +54,239 @@ class Visit(Protocol):
 
     def reset(self) -> None:
         """RSET, or the peer is gone: forget the transaction (the body included)."""
+
+
+class Reception(msgspec.Struct, frozen=True):
+    """What every visit of one worker shares; wired once by the app.
+
+    `policy` gives the policy in force now; `new_id` makes network message ids; `take` hands owned tasks to
+    delivery; `installation` marks our own hops.
+    """
+
+    policy: Callable[[], Policy]
+    judge: Judge
+    ask: Ask
+    spool: Spool
+    commit: Commit
+    recorder: Recorder
+    clock: Clock
+    journal: Journal
+    new_id: Callable[[], str]
+    take: Callable[[Sequence[Assigned]], None]
+    installation: str
+
+    def visit(self, connection: Connection) -> Visit:
+        """The visit of one new connection."""
+        return Guest(self, connection)
+
+
+class Guest:
+    """A visit that judges and keeps; one per connection."""
+
+    __slots__ = ("_body", "_connection", "_facts", "_hall", "_id", "_policy", "_prefix", "_ruling", "_seen")
+
+    def __init__(self, hall: Reception, connection: Connection) -> None:
+        self._hall = hall
+        self._connection = connection
+        self._policy: Policy | None = None
+        self._facts: Facts | None = None
+        self._ruling: Ruling | None = None
+        self._seen: set[str] = set()
+        self._body: BodyWriter | None = None
+        self._prefix = 0
+        self._id = ""
+
+    def connected(self) -> Reply | None:
+        hall = self._hall
+        try:
+            policy = hall.policy()
+            facts, ruling = settle(hall.judge, hall.ask, policy, Facts(hall.clock.now(), self._connection), Point.CONNECT)
+            if ruling.refusal is None:
+                return None
+            return self._refuse(policy, facts, ruling, ruling.refusal, Point.CONNECT)
+        except Exception as trouble:
+            return self._unforeseen(trouble, Point.CONNECT)
+
+    def secured(self, tls: Tls) -> None:
+        self.reset()
+        self._connection = msgspec.structs.replace(self._connection, tls=tls, helo="", extended=False)
+
+    def greeted(self, helo: str, *, extended: bool) -> None:
+        self.reset()
+        self._connection = msgspec.structs.replace(self._connection, helo=helo, extended=extended)
+
+    def mail(self, envelope: Envelope) -> Reply:
+        self.reset()
+        hall = self._hall
+        try:
+            policy = hall.policy()
+            facts = Facts(hall.clock.now(), self._connection, envelope)
+            facts, ruling = settle(hall.judge, hall.ask, policy, facts, Point.MAIL)
+            if ruling.refusal is not None:
+                return self._refuse(policy, facts, ruling, ruling.refusal, Point.MAIL)
+        except Exception as trouble:
+            return self._unforeseen(trouble, Point.MAIL)
+        self._policy, self._facts, self._ruling = policy, facts, ruling
+        return replies.SENDER_OK
+
+    def rcpt(self, recipient: RecipientId) -> Reply:
+        hall, policy, facts, ruling = self._hall, self._policy, self._facts, self._ruling
+        try:
+            if policy is None or facts is None or ruling is None:
+                raise RuntimeError("RCPT without an open transaction")
+            key = recipient.original.key
+            if key in self._seen:
+                return replies.RECIPIENT_OK
+            more = Facts(
+                facts.at, facts.connection, facts.envelope, (*facts.recipients, recipient), None, facts.findings
+            )
+            more, outcome = settle(hall.judge, hall.ask, policy, more, Point.RCPT, ruling)
+            if outcome.refusal is not None:
+                return self._refuse(policy, more, outcome, outcome.refusal, Point.RCPT)
+            verdict = outcome.recipients[-1]
+            reply = refusal_of(verdict)
+            if reply is not None:
+                return self._refuse(policy, more, outcome, reply, Point.RCPT, verdict)
+        except Exception as trouble:
+            return self._unforeseen(trouble, Point.RCPT)
+        self._seen.add(key)
+        self._facts, self._ruling = more, outcome
+        return replies.RECIPIENT_OK
+
+    def begin(self) -> BodyWriter | Reply:
+        hall, facts = self._hall, self._facts
+        try:
+            if facts is None or facts.envelope is None:
+                raise RuntimeError("DATA without an open transaction")
+            self._id = hall.new_id()
+            prefix = received_prefix(
+                facts.connection,
+                facts.envelope,
+                facts.recipients,
+                hostname=self._policy.hostname if self._policy else "",
+                installation=hall.installation,
+                id=self._id,
+                at=hall.clock.now(),
+            )
+            self._body = hall.spool.begin(prefix)
+        except Unavailable as trouble:
+            return self._unavailable(trouble)
+        except Exception as trouble:
+            return self._unforeseen(trouble, Point.DATA)
+        self._prefix = len(prefix)
+        return self._body
+
+    async def done(self, body: BodyWriter) -> Reply:
+        # The transaction is ours from here on, whatever becomes of the peer.
+        policy, facts, ruling, network_id = self._policy, self._facts, self._ruling, self._id
+        prefix, self._body = self._prefix, None
+        self.reset()
+        try:
+            if policy is None or facts is None or ruling is None:
+                raise RuntimeError("the end of data without an open transaction")
+            return await self._keep(policy, facts, ruling, network_id, body, prefix)
+        except Unavailable as trouble:
+            body.abort()
+            return self._unavailable(trouble)
+        except Exception as trouble:
+            body.abort()
+            return self._unforeseen(trouble, Point.DATA)
+
+    async def _keep(
+        self, policy: Policy, facts: Facts, ruling: Ruling, network_id: str, body: BodyWriter, prefix: int
+    ) -> Reply:
+        hall = self._hall
+        head = body.head()
+        message = message_of(network_id, head[prefix:], body.size - prefix, hall.installation)
+        facts = Facts(facts.at, facts.connection, facts.envelope, facts.recipients, message, facts.findings)
+        facts, ruling = settle(hall.judge, hall.ask, policy, facts, Point.DATA, ruling)
+        reply = answer(ruling)
+        if reply is not None:
+            body.abort()
+            if ruling.refusal is not None:
+                return self._refuse(policy, facts, ruling, reply, Point.DATA)
+            for verdict in ruling.recipients[:-1]:
+                self._note_refusal(facts, ruling, refusal_of(verdict) or reply, Point.DATA, verdict)
+            return self._refuse(policy, facts, ruling, reply, Point.DATA, ruling.recipients[-1])
+        new, carried = hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now())
+        accepted = await hall.spool.accept(new)
+        hall.take(hall.commit.assigned(new, carried, accepted, body.content()))
+        hall.journal.note(
+            "accepted",
+            id=network_id,
+            connection=self._connection.id,
+            peer=self._connection.peer,
+            sender=new.envelope.sender_text,
+            recipients=len(facts.recipients),
+            size=new.size,
+        )
+        return replies.queued(network_id)
+
+    def reset(self) -> None:
+        if self._body is not None:
+            self._body.abort()
+            self._body = None
+        if self._facts is not None:
+            self._policy = self._facts = self._ruling = None
+            self._seen = set()
+
+    def _refuse(
+        self, policy: Policy, facts: Facts, ruling: Ruling, reply: Reply, point: Point, verdict: Verdict | None = None
+    ) -> Reply:
+        self._note_refusal(facts, ruling, reply, point, verdict)
+        return reply.with_id(self._connection.id)
+
+    def _note_refusal(
+        self, facts: Facts, ruling: Ruling, reply: Reply, point: Point, verdict: Verdict | None = None
+    ) -> None:
+        connection, standing = self._connection, verdict.standing if verdict else None
+        recipient = verdict.recipient.original.text if verdict else ""
+        steps = verdict.steps if verdict and verdict.steps else ruling.steps
+        why = f"{steps[-1].subject}: {steps[-1].because}" if steps else reply.text
+        self._hall.spool.refused(
+            Refusal(
+                at=self._hall.clock.now(),
+                id=connection.id,
+                organisation=standing.organisation if standing else "",
+                point=point.name,
+                peer=connection.peer,
+                helo=connection.helo,
+                sender=facts.envelope.sender_text if facts.envelope else "",
+                recipient=recipient,
+                reply=str(reply),
+                reason=why,
+                connector=(standing.inbound_connector or standing.partner_connector) if standing else "",
+                tls=f"{connection.tls.version} {connection.tls.cipher}" if connection.tls else "",
+                revision=ruling.revision,
+                story=self._hall.recorder.write_story(facts, ruling),
+            )
+        )
+        self._hall.journal.note(
+            "refused",
+            id=connection.id,
+            point=point.name,
+            peer=connection.peer,
+            sender=facts.envelope.sender_text if facts.envelope else "",
+            recipient=recipient,
+            reply=str(reply),
+            because=why,
+        )
+
+    def _unavailable(self, trouble: Exception) -> Reply:
+        self._hall.journal.alarm("cannot keep mail", id=self._connection.id, because=str(trouble))
+        return replies.STORAGE_UNAVAILABLE.with_id(self._connection.id)
+
+    def _unforeseen(self, trouble: Exception, point: Point) -> Reply:
+        self._hall.journal.alarm("unforeseen", id=self._connection.id, point=point.name, trouble=trouble)
+        return replies.UNFORESEEN.with_id(self._connection.id)
+
+
+def refusal_of(verdict: Verdict) -> Reply | None:
+    """The reply that says no to this recipient now, or None if it is taken so far."""
+    match verdict.disposition:
+        case None | Deliver() | Hold():
+            return None
+        case Refuse(reply):
+            return reply
+        case other:
+            return getattr(other, "reply", None)

@@ -1,0 +1,156 @@
+"""From a ruling to what is made durable: tasks per lane, holds, trace rows and the recorded story, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from lockgate.decision.answer import may_be_told
+from lockgate.mail.events import Event, Happening, Status
+from lockgate.mail.facts import Facts
+from lockgate.mail.message import BodyRef
+from lockgate.mail.record import Recorder
+from lockgate.mail.ruling import Defer, Deliver, Drop, Hold, Refuse, Route, Ruling, Verdict
+from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
+from lockgate.policy.policy import Policy
+from lockgate.seams import Accepted
+
+PENDING_LANE = "pending"
+"""Tasks that wait for the judge, not for a next hop."""
+
+HOLD_LANE = "hold"
+"""Tasks that wait for a person; after a release the judge is asked again."""
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """Plans what one accepted message leaves behind.
+
+    `life` gives an organisation's message expiration in seconds (DESIGN: the operator's value or the
+    organisation's, whichever is shorter); `first_retry` is when deferred recipients are judged again.
+    """
+
+    recorder: Recorder
+    life: Callable[[Policy, str], float]
+    first_retry: float
+
+    def message(
+        self, policy: Policy, facts: Facts, ruling: Ruling, body: BodyRef, stored: int, now: float
+    ) -> NewMessage:
+        """The durable form of one message; `stored` counts the octets with our prefix."""
+        message, envelope = facts.message, facts.envelope
+        if message is None or envelope is None:
+            raise RuntimeError("a message without envelope or content cannot be kept")
+        connection = facts.connection
+        organisations = tuple(dict.fromkeys(verdict.standing.organisation for verdict in ruling.recipients))
+        tasks, traces = self._plan(ruling, now, f"from {connection.peer} ({connection.helo})")
+        return NewMessage(
+            id=message.id,
+            received=now,
+            expires=now + min(self.life(policy, organisation) for organisation in organisations),
+            envelope=envelope,
+            body=body,
+            size=stored,
+            tasks=tasks,
+            traces=traces,
+            stories=tuple((name, self._story(facts, ruling, name, len(organisations))) for name in organisations),
+            subject=message.subject,
+            message_id=message.message_id,
+            from_ip=connection.peer,
+            tls=f"{connection.tls.version} {connection.tls.cipher}" if connection.tls else "",
+            revision=ruling.revision,
+            connection_id=connection.id,
+        )
+
+    def _story(self, facts: Facts, ruling: Ruling, organisation: str, organisations: int) -> bytes:
+        """Facts and ruling as one organisation may see them: its own recipients only."""
+        if organisations > 1:
+            facts, ruling = narrow(facts, ruling, organisation)
+        return self.recorder.write_story(facts, ruling)
+
+    def _plan(self, ruling: Ruling, now: float, origin: str) -> tuple[tuple[NewTask, ...], tuple[NewTrace, ...]]:
+        groups: dict[tuple[str, str], tuple[Route | None, float, list[TaskRecipient]]] = {}
+        traces: list[NewTrace] = []
+        received = Event(now, Happening.RECEIVE, origin)
+        for number, verdict in enumerate(ruling.recipients):
+            lane, route, held, due, status, event = self._treatment(verdict, ruling, now)
+            events = (received,) if event is None else (received, event)
+            traces.append(
+                NewTrace(
+                    number=number,
+                    organisation=verdict.standing.organisation,
+                    recipient=verdict.recipient.original.text,
+                    status=status,
+                    events=events,
+                    inbound_connector=verdict.standing.inbound_connector or verdict.standing.partner_connector,
+                    outbound_connector=route.connector if route else "",
+                )
+            )
+            if lane:
+                group = groups.setdefault((lane, held), (route, due, []))
+                group[2].append(TaskRecipient(verdict.recipient, verdict.target, number))
+        tasks = [
+            NewTask(lane, route, tuple(recipients), due, held)
+            for (lane, held), (route, due, recipients) in groups.items()
+        ]
+        return tuple(tasks), tuple(traces)
+
+    def _treatment(
+        self, verdict: Verdict, ruling: Ruling, now: float
+    ) -> tuple[str, Route | None, str, float, Status, Event | None]:
+        """Lane, route, hold reason, due time, first status and second event of one recipient."""
+        organisation = verdict.standing.organisation
+        match verdict.disposition:
+            case Deliver(route, _):
+                return route.lane, route, "", now, Status.PENDING, None
+            case Hold(why):
+                event = Event(now, Happening.HOLD, why)
+                return f"{organisation}/{HOLD_LANE}", None, why, now, Status.HELD, event
+            case Drop(why):
+                return "", None, "", now, Status.DROPPED, Event(now, Happening.DROP, why)
+            case Defer(reply):
+                event = Event(now, Happening.DEFER, "will be judged again", str(reply))
+                return f"{organisation}/{PENDING_LANE}", None, "", now + self.first_retry, Status.PENDING, event
+            case Refuse(reply) if may_be_told(ruling, verdict):
+                event = Event(now, Happening.DEFER, "refused after another recipient was accepted", str(reply))
+                return f"{organisation}/{PENDING_LANE}", None, "", now, Status.PENDING, event
+            case Refuse(reply):
+                why = f"refused ({reply}), and the sender is not proven, so nobody was told"
+                event = Event(now, Happening.HOLD, why, str(reply))
+                return f"{organisation}/{HOLD_LANE}", None, why, now, Status.HELD, event
+            case None:
+                raise RuntimeError("a recipient without a disposition cannot be kept")
+
+
+def assigned(new: NewMessage, accepted: Accepted, content: bytes | None) -> list[Assigned]:
+    """The tasks of a message just made durable that its own worker carries at once."""
+    return [
+        Assigned(
+            task=number,
+            id=new.id,
+            lane=task.lane,
+            route=task.route,
+            envelope=new.envelope,
+            body=new.body,
+            size=new.size,
+            recipients=task.recipients,
+            received=new.received,
+            expires=new.expires,
+            content=content,
+        )
+        for task, (number, owned) in zip(new.tasks, accepted.tasks, strict=True)
+        if owned
+    ]
+
+
+def narrow(facts: Facts, ruling: Ruling, organisation: str) -> tuple[Facts, Ruling]:
+    """Facts and ruling of one organisation's recipients alone (DESIGN 2: one transaction, several organisations)."""
+    verdicts = tuple(v for v in ruling.recipients if v.standing.organisation == organisation)
+    findings = {q: a for q, a in facts.findings.items() if q.organisation == organisation}
+    candidates = tuple(c for c in ruling.candidates if c.organisation == organisation)
+    return (
+        msgspec.structs.replace(
+            facts, recipients=tuple(v.recipient for v in verdicts), findings=type(facts.findings)(findings)
+        ),
+        msgspec.structs.replace(ruling, recipients=verdicts, candidates=candidates),
+    )

@@ -1,0 +1,260 @@
+"""Carries what this worker owns: one queue per lane, a bounded number of runners, every outcome noted at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from lockgate.flow.bounce import Bounce, Told
+from lockgate.flow.reconsider import Reconsider
+from lockgate.flow.retry import Schedule, next_due, notice_is_due
+from lockgate.mail import replies
+from lockgate.mail.events import Event, Happening, Status
+from lockgate.mail.hop import Cargo, CargoRecipient, NextHop
+from lockgate.mail.outcome import Fate, Outcome
+from lockgate.mail.reply import Reply
+from lockgate.mail.ruling import Route
+from lockgate.mail.task import Assigned, Finished, Result
+from lockgate.policy.policy import Policy
+from lockgate.seams import Clock, Courier, Journal, Spool, Unavailable, Unreachable
+
+Plan = Callable[[Policy, Route], NextHop | str]
+"""The next hop of a route by the settings of now, or why it has to wait."""
+
+
+class Carriage(msgspec.Struct, frozen=True):
+    """What delivery needs; wired once by the app. `schedule` says when to try again."""
+
+    spool: Spool
+    courier: Courier
+    policy: Callable[[], Policy]
+    plan: Plan
+    bounce: Bounce
+    reconsider: Reconsider
+    schedule: Schedule
+    clock: Clock
+    journal: Journal
+
+
+class Lane:
+    """The part of one lane that this worker owns."""
+
+    __slots__ = ("hop", "name", "policy", "queue", "runners")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.queue: deque[Assigned] = deque()
+        self.runners = 0
+        self.policy: Policy | None = None
+        self.hop: NextHop | str = ""
+
+
+class Delivery:
+    """Owns the runners of one worker."""
+
+    def __init__(self, with_: Carriage) -> None:
+        self._with = with_
+        self._lanes: dict[str, Lane] = {}
+        self._runners: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def take(self, assigned: Sequence[Assigned]) -> None:
+        """Carry these; returns at once. While closing, they are given back untouched."""
+        for task in assigned:
+            if self._closing:
+                self._give_back(task)
+                continue
+            lane = self._lanes.get(task.lane)
+            if lane is None:
+                lane = self._lanes[task.lane] = Lane(task.lane)
+            lane.queue.append(task)
+            if lane.runners < min(len(lane.queue), self._concurrency(lane, task)):
+                lane.runners += 1
+                runner = asyncio.ensure_future(self._run(lane))
+                self._runners.add(runner)
+                runner.add_done_callback(self._runners.discard)
+
+    async def close(self, patience: float) -> None:
+        """Take no more, finish what is under way within `patience` seconds, give back the rest."""
+        self._closing = True
+        for lane in self._lanes.values():
+            while lane.queue:
+                self._give_back(lane.queue.popleft())
+        if self._runners:
+            await asyncio.wait(list(self._runners), timeout=patience)
+        for runner in list(self._runners):
+            runner.cancel()
+
+    def _concurrency(self, lane: Lane, task: Assigned) -> int:
+        hop = self._hop(lane, task)
+        return hop.concurrency if isinstance(hop, NextHop) else 1
+
+    def _hop(self, lane: Lane, task: Assigned) -> NextHop | str:
+        """The lane's next hop under the policy of now; worked out again when the policy changes."""
+        policy = self._with.policy()
+        if lane.policy is not policy:
+            lane.policy = policy
+            lane.hop = self._with.plan(policy, task.route) if task.route is not None else ""
+        return lane.hop
+
+    async def _run(self, lane: Lane) -> None:
+        paid = False
+        try:
+            while lane.queue:
+                task = lane.queue.popleft()
+                try:
+                    await self._attempt(lane, task)
+                except Exception as trouble:
+                    # Our own mistake is never a verdict: the task goes back and is tried later.
+                    self._with.journal.alarm("unforeseen", id=task.id, lane=lane.name, trouble=trouble)
+                    self._put_off(task, (), 1)
+                paid = True
+        finally:
+            lane.runners -= 1
+            if paid and not lane.queue and not lane.runners:
+                self._lanes.pop(lane.name, None)
+
+    async def _attempt(self, lane: Lane, task: Assigned) -> None:
+        with_ = self._with
+        if task.route is None:
+            await self._judge_again(task)
+            return
+        hop = self._hop(lane, task)
+        if isinstance(hop, str):
+            await self._lane_down(lane, task, replies.waits(hop), hop)
+            return
+        try:
+            content = task.content if task.content is not None else await with_.spool.read(task.body)
+        except (FileNotFoundError, ValueError) as trouble:
+            with_.journal.alarm("body unreadable", id=task.id, lane=lane.name, because=str(trouble))
+            self._put_off(task, (), task.attempts + 1)
+            return
+        cargo = Cargo(
+            task.id,
+            task.envelope,
+            tuple([CargoRecipient(r.target.text, r.id.orcpt, r.id.notify) for r in task.recipients]),
+            content,
+        )
+        try:
+            outcomes = await with_.courier.carry(hop, cargo)
+        except Unreachable as trouble:
+            if trouble.permanent:
+                outcomes = tuple(
+                    Outcome(n, Fate.FAILED, trouble.reply, trouble.host, trouble.tls)
+                    for n in range(len(task.recipients))
+                )
+            else:
+                await self._lane_down(lane, task, trouble.reply, str(trouble.reply))
+                return
+        await self._settle(task, outcomes)
+
+    async def _settle(self, task: Assigned, outcomes: Sequence[Outcome]) -> None:
+        """Turn outcomes into results; failures are finished only after their report is durable."""
+        with_ = self._with
+        now = with_.clock.now()
+        expired = task.expired or now >= task.expires
+        results: list[Result] = []
+        failed: list[Outcome] = []
+        relayed: list[Outcome] = []
+        deferred: list[Outcome] = []
+        for outcome in outcomes:
+            if outcome.fate is Fate.DELIVERED:
+                results.append(Result(outcome.recipient, True, Status.DELIVERED, _event(now, Happening.SEND, outcome)))
+                if not outcome.dsn and "SUCCESS" in task.recipients[outcome.recipient].id.notify:
+                    relayed.append(outcome)
+            elif outcome.fate is Fate.FAILED:
+                failed.append(outcome)
+            elif expired:
+                failed.append(msgspec.structs.replace(outcome, reply=replies.expired(outcome.reply)))
+            else:
+                deferred.append(outcome)
+        if results:
+            # At once: what the next hop has taken must be on record before anything else can go wrong.
+            with_.spool.finish(Finished(task.task, tuple(results), keep=bool(failed or deferred)))
+        self._tell_log(task, outcomes, now)
+        if relayed:
+            await self._report(task, "relayed", relayed, now)
+        if failed:
+            await self._fail(task, failed, now)
+        if deferred:
+            warned = await self._late(task, deferred, now)
+            events = [Result(o.recipient, False, None, _event(now, Happening.DEFER, o)) for o in deferred]
+            self._put_off(task, tuple(events), task.attempts + 1, warned=warned)
+
+    async def _fail(self, task: Assigned, failed: Sequence[Outcome], now: float) -> None:
+        told = await self._report(task, "failed", failed, now)
+        if told is None:
+            self._put_off(task, (), task.attempts + 1)
+            return
+        results = [
+            Result(o.recipient, True, Status.FAILED, _event(now, Happening.FAIL, o, told.sentence)) for o in failed
+        ]
+        self._with.spool.finish(Finished(task.task, tuple(results), keep=len(failed) < len(task.recipients)))
+
+    async def _late(self, task: Assigned, deferred: Sequence[Outcome], now: float) -> bool:
+        """Tell the sender once that the message is late; whether that has been done by now."""
+        if not notice_is_due(self._with.schedule, now, task.received, warned=task.warned):
+            return task.warned
+        return await self._report(task, "delayed", deferred, now) is not None
+
+    async def _report(self, task: Assigned, kind: str, outcomes: Sequence[Outcome], now: float) -> Told | None:
+        try:
+            return await self._with.bounce.tell(self._with.policy(), task, kind, outcomes, now)
+        except Unavailable as trouble:
+            self._with.journal.alarm("cannot keep a delivery report", id=task.id, because=str(trouble))
+            return None
+
+    async def _lane_down(self, lane: Lane, task: Assigned, reply: Reply, why: str) -> None:
+        """No transaction could begin: the lane backs off as a whole, this task stays first in line."""
+        with_ = self._with
+        now = with_.clock.now()
+        everyone = [Outcome(n, Fate.DEFERRED, reply) for n in range(len(task.recipients))]
+        self._tell_log(task, everyone, now)
+        if task.expired or now >= task.expires:
+            await self._settle(task, everyone)
+            return
+        warned = await self._late(task, everyone, now)
+        results = tuple([Result(o.recipient, False, None, _event(now, Happening.DEFER, o)) for o in everyone])
+        with_.spool.finish(Finished(task.task, results, lane_down=why, warned=warned))
+        while lane.queue:
+            self._give_back(lane.queue.popleft())
+
+    async def _judge_again(self, task: Assigned) -> None:
+        decided = await self._with.reconsider.judge(task, self._with.clock.now())
+        if decided.refused:
+            await self._fail(task, decided.refused, self._with.clock.now())
+        moved = (*decided.results, *decided.deferred)
+        if decided.tasks:
+            self._with.spool.finish(Finished(task.task, moved, replace=decided.tasks))
+        elif decided.deferred:
+            self._put_off(task, moved, task.attempts + 1)
+        elif moved:
+            self._with.spool.finish(Finished(task.task, moved, keep=True))
+
+    def _put_off(self, task: Assigned, results: tuple[Result, ...], attempts: int, *, warned: bool = False) -> None:
+        due = next_due(self._with.schedule, self._with.clock.now(), attempts)
+        self._with.spool.finish(Finished(task.task, results, due=due, warned=warned))
+
+    def _give_back(self, task: Assigned) -> None:
+        self._with.spool.finish(Finished(task.task, ()))
+
+    def _tell_log(self, task: Assigned, outcomes: Sequence[Outcome], now: float) -> None:
+        note = self._with.journal.note
+        for outcome in outcomes:
+            note(
+                outcome.fate.value,
+                id=task.id,
+                to=task.recipients[outcome.recipient].target.text,
+                relay=outcome.host or "none",
+                lane=task.lane,
+                delay=round(now - task.received, 2),
+                tls=outcome.tls,
+                reply=str(outcome.reply),
+            )
+
+
+def _event(now: float, kind: Happening, outcome: Outcome, detail: str = "") -> Event:
+    return Event(now, kind, detail, str(outcome.reply), outcome.host, outcome.tls)

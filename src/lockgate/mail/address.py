@@ -5,6 +5,11 @@ RFC 5321 4.1.2 (Mailbox), RFC 6531 3.3 (UTF-8), RFC 5890 (A-labels).
 
 from __future__ import annotations
 
+import ipaddress
+import re
+import unicodedata
+
+import idna
 import msgspec
 
 
@@ -35,3 +40,83 @@ class Address(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return self.text
+
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+_PLAIN = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@([A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*)")
+_UTF8_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]"
+_DOT_STRING = re.compile(rf"{_UTF8_ATEXT}+(?:\.{_UTF8_ATEXT}+)*")
+_QUOTED = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"')
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def parse_address(text: str, *, utf8: bool = False) -> Address:
+    """Read a mailbox (RFC 5321 4.1.2; with `utf8` RFC 6531 3.3). Raises AddressError.
+
+    Quoted local parts keep their quotes. Internationalised domains become A-labels, so that two spellings of one
+    domain compare equal. Lengths are those of RFC 5321 4.5.3.1 (64 octets, 255 octets).
+    """
+    plain = _PLAIN.fullmatch(text)
+    if plain is not None and len(text) <= 254:
+        local, domain = plain[1], plain[2].lower()
+        if len(local) <= 64 and all(len(label) <= 63 for label in domain.split(".")) and "xn--" not in domain:
+            return Address(local, domain)
+    local, at, domain = text.rpartition("@")
+    if not at:
+        raise AddressError("an address needs a local part, an @ and a domain")
+    if not utf8 and not text.isascii():
+        raise AddressError("the address is not ASCII and SMTPUTF8 was not asked for")
+    return Address(_local_part(local), parse_domain(domain))
+
+
+def _local_part(local: str) -> str:
+    if not local:
+        raise AddressError("the part before the @ is missing")
+    try:
+        octets = len(local.encode())
+    except UnicodeEncodeError:
+        raise AddressError("the part before the @ is not valid Unicode") from None
+    if octets > 64:
+        raise AddressError("the part before the @ is longer than 64 octets")
+    if local.startswith('"'):
+        if not _QUOTED.fullmatch(local):
+            raise AddressError("the quoted part before the @ is not closed or holds what it may not")
+    elif not _DOT_STRING.fullmatch(local):
+        raise AddressError("the part before the @ holds a character or a dot where it may not")
+    if not local.isascii():
+        if not all(c.isprintable() for c in local):
+            raise AddressError("the part before the @ holds a control character")
+        local = unicodedata.normalize("NFC", local)
+    return local
+
+
+def parse_domain(text: str) -> str:
+    """Read a domain or an address literal into its comparable form (RFC 5321 4.1.2-4.1.3, RFC 5890)."""
+    if text.startswith("["):
+        return _literal(text)
+    if not text:
+        raise AddressError("the domain after the @ is missing")
+    if text.isascii() and "xn--" not in text.lower():
+        domain = text.lower()
+    else:
+        try:
+            domain = idna.encode(text, uts46=True, std3_rules=True).decode().lower()
+        except (idna.IDNAError, UnicodeError) as trouble:
+            raise AddressError(f"the domain is not a valid internationalised name ({trouble})") from None
+    if len(domain) > 255:
+        raise AddressError("the domain is longer than 255 octets")
+    if not all(_LABEL.fullmatch(label) for label in domain.split(".")):
+        raise AddressError("the domain holds an empty or malformed label")
+    return domain
+
+
+def _literal(text: str) -> str:
+    if not text.endswith("]"):
+        raise AddressError("the address literal is not closed")
+    inner = text[1:-1]
+    try:
+        if inner[:5].lower() == "ipv6:":
+            return f"[IPv6:{ipaddress.IPv6Address(inner[5:]).compressed}]"
+        return f"[{ipaddress.IPv4Address(inner)}]"
+    except ValueError:
+        raise AddressError("the address literal holds no IPv4 address and no IPv6: address") from None

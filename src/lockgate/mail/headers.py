@@ -1,0 +1,137 @@
+"""Header fields in order, split once by offsets; raw bytes are kept (RFC 5322 2.2, RFC 2047)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+import msgspec
+
+from lockgate.mail.message import Message
+
+HEADER_LIMIT = 256 * 1024
+"""Octets of a header block (specification 1.22)."""
+
+FIELD_LIMIT = 1000
+"""Number of header fields (threats 3.1)."""
+
+HOP_FIELD = "X-Lockgate-Hop"
+"""Our own pass mark: installation name, semicolon, network message id."""
+
+_KEPT = 64 * 1024
+_FOLD = re.compile(r"\r?\n(?=[ \t])")
+_WORD = re.compile(r"=\?([A-Za-z0-9._:+-]{1,40})(?:\*[A-Za-z0-9-]{1,20})?\?([bBqQ])\?([!->@-~]{0,8000})\?=")
+_BETWEEN = re.compile(r"(\?=)[ \t]+(?==\?)")
+
+
+class Headers(msgspec.Struct, frozen=True):
+    """A header block. `fields` holds (name, raw value) as bytes; `end` is the offset of the first body octet.
+
+    `oversize` tells that the block or the number of fields is over the limit; `malformed` that a line is no header
+    field (missing colon, blank before the colon, NUL), so that parsers may disagree about what it says.
+    """
+
+    fields: tuple[tuple[bytes, bytes], ...]
+    end: int
+    oversize: bool = False
+    malformed: bool = False
+
+    def count(self, name: bytes) -> int:
+        """How many fields have this name (lower case)."""
+        return sum(1 for field, _ in self.fields if field.lower() == name)
+
+    def first(self, name: bytes) -> bytes | None:
+        """The raw value of the first field of this name (lower case)."""
+        return next((value for field, value in self.fields if field.lower() == name), None)
+
+
+def read_headers(head: bytes) -> Headers:
+    """Split a header block. Never raises; an odd block is marked, not repaired."""
+    if head.startswith(b"\r\n"):
+        return Headers((), 2)
+    end = head.find(b"\r\n\r\n")
+    block, after = (head, len(head)) if end < 0 else (head[:end], end + 4)
+    oversize = len(block) > HEADER_LIMIT
+    block = block[:HEADER_LIMIT]
+    malformed = b"\0" in block
+    fields: list[tuple[bytes, bytes]] = []
+    for line in block.split(b"\r\n"):
+        if line[:1] in (b" ", b"\t") and fields:
+            name, value = fields[-1]
+            fields[-1] = (name, value + b"\r\n" + line)
+            continue
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name[-1:] in b" \t" or name[:1] in b" \t":
+            malformed = malformed or bool(line)
+            name = name.strip() if colon else b""
+            if not name:
+                continue
+        if len(fields) >= FIELD_LIMIT:
+            oversize = True
+            break
+        fields.append((name, value))
+    return Headers(tuple(fields), after, oversize, malformed)
+
+
+def unfold(value: bytes) -> str:
+    """A field's value as one line of text; octets that are no UTF-8 become the replacement character."""
+    text = value.decode("utf-8", "replace")
+    if "\n" in text or "\r" in text:
+        text = _FOLD.sub("", text).replace("\r", " ").replace("\n", " ")
+    return text.strip(" \t")
+
+
+def decode_words(text: str) -> str:
+    """Decode RFC 2047 encoded words; what cannot be decoded stays as it is. Linear."""
+    if "=?" not in text:
+        return text
+    return _WORD.sub(_decode_word, _BETWEEN.sub(r"\1", text))
+
+
+def _decode_word(match: re.Match[str]) -> str:
+    charset, encoding, data = match[1], match[2].upper(), match[3]
+    try:
+        if encoding == "B":
+            raw = base64.b64decode(data + "=" * (-len(data) % 4))
+        else:
+            raw = binascii.a2b_qp(data.replace("_", " ").encode(), header=True)
+        return raw.decode(charset, "replace")
+    except (LookupError, ValueError):
+        return match[0]
+
+
+def message_of(id: str, head: bytes, size: int, installation: str) -> Message:
+    """The facts of a message from its first octets (`size` octets in all, as received)."""
+    headers = read_headers(head)
+    fields: list[tuple[str, str]] = []
+    kept, hops, own = 0, 0, 0
+    message_id = subject = ""
+    cut = headers.oversize
+    mark = f"{installation};".casefold()
+    for raw_name, raw_value in headers.fields:
+        name = raw_name.decode("ascii", "replace")
+        value = unfold(raw_value)
+        lower = name.lower()
+        if lower == "received":
+            hops += 1
+        elif lower == "message-id" and not message_id:
+            message_id = value[:998]
+        elif lower == "subject" and not subject:
+            subject = decode_words(value)[:256]
+        elif lower == "x-lockgate-hop" and value.casefold().startswith(mark):
+            own += 1
+        kept += len(raw_name) + len(raw_value)
+        if kept <= _KEPT:
+            fields.append((name, value))
+    return Message(
+        id=id,
+        size=size,
+        fields=tuple(fields),
+        message_id=message_id,
+        subject=subject,
+        hops=hops,
+        own_hops=own,
+        cut=cut or kept > HEADER_LIMIT,
+        eight_bit=not head.isascii(),
+    )

@@ -168,8 +168,8 @@ class Keeping(Protocol):
     async def queue_list(self, filters: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
         """Lanes, or with filter lane/id/sender/recipient the tasks: id, task, lane, sender, recipients, attempts, due, why."""
 
-    async def queue_edit(self, action: str, filters: Mapping[str, str]) -> int:
-        """retry, hold, release or delete the tasks that match; returns how many."""
+    async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
+        """retry, hold, release or delete the tasks that match; returns how many. `by` goes into the audit row."""
 
     async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
         """Rows as the amendments document them, newest first, refusals included."""

@@ -46,6 +46,11 @@ class CompletionLog:
         early.rename(path)
         return fd
 
+    @property
+    def sequence(self) -> int:
+        """The number of the last record."""
+        return self._sequence
+
     def note(self, payload: bytes) -> int:
         """Write one record; returns its sequence number. Raises Unavailable when it cannot be written."""
         self._sequence += 1

@@ -141,6 +141,11 @@ class SegmentWriter:
         self._spare: tuple[str, int] | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def name(self) -> str:
+        """The segment that is being filled now ("" for none)."""
+        return self._name
+
     def new_name(self, suffix: str) -> str:
         """A name nobody else uses."""
         self._count += 1

@@ -20,7 +20,18 @@ from lockgate.seams import Accepted, Clock, Journal, Unavailable
 from lockgate.storage import frames
 from lockgate.storage.completions import CompletionLog
 from lockgate.storage.frames import (
-    Accept, Ask, AssignedRow, Done, FrameReader, Hello, ResultRow, TaskRow, TraceRow, What, frame, pack_event,
+    Accept,
+    Ask,
+    AssignedRow,
+    Done,
+    FrameReader,
+    Hello,
+    ResultRow,
+    TaskRow,
+    TraceRow,
+    What,
+    frame,
+    pack_event,
 )  # fmt: skip
 from lockgate.storage.refusals import Full, Tally
 from lockgate.storage.segments import Body, SegmentFolder, SegmentWriter, read_body
@@ -92,7 +103,7 @@ class KeeperSpool:
         self._folder = SegmentFolder(settings.state / "queue")
         self._take: Callable[[Sequence[Assigned]], None] = lambda tasks: None
         self._wire: _Wire | None = None
-        self._welcome: asyncio.Future[None] | None = None
+        self._welcomed = asyncio.Event()
         self._out: list[bytes] = []
         self._flushing: asyncio.Handle | None = None
         self._late_flush: asyncio.TimerHandle | None = None
@@ -119,15 +130,15 @@ class KeeperSpool:
         self._folder.make()
         self._log = CompletionLog(self._settings.state / "queue" / "completions", self._incarnation)
         self._writer = SegmentWriter(self._folder, self._incarnation, self._seal, size=self._settings.segment_size)
+        self._welcomed = asyncio.Event()
         self._runner = asyncio.ensure_future(self._stay_connected())
-        loop = asyncio.get_running_loop()
-        end = loop.time() + self._settings.patience
-        while not self._connected and loop.time() < end:
-            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.patience):
+                await self._welcomed.wait()
 
     @property
     def _connected(self) -> bool:
-        return self._wire is not None and self._welcome is not None and self._welcome.done()
+        return self._wire is not None and self._welcomed.is_set()
 
     def stop_taking(self) -> None:
         """Have no more tasks assigned; the beginning of a graceful end."""
@@ -172,7 +183,8 @@ class KeeperSpool:
 
     def _greet(self, wire: _Wire) -> None:
         """Name ourselves and what we hold; only then anything else."""
-        self._wire, self._welcome = wire, asyncio.get_running_loop().create_future()
+        self._wire = wire
+        self._welcomed.clear()
         hello = Hello(self._incarnation, self._settings.slot, tuple(self._held), tuple(self._withdrawn))
         self._out.clear()
         if wire.transport is None:
@@ -270,8 +282,7 @@ class KeeperSpool:
                 self._withdrawn.clear()
                 self._given_up.clear()
                 self._applied(_NUMBER.decode(payload))
-                if self._welcome is not None and not self._welcome.done():
-                    self._welcome.set_result(None)
+                self._welcomed.set()
 
     def _answer(self, request: int, value: Any) -> None:
         entry = self._waiting.pop(request, None) or self._unsure.pop(request, None)
@@ -334,7 +345,8 @@ class KeeperSpool:
 
     def _look_at_space(self) -> None:
         there = os.statvfs(self._folder.flow)
-        space = there.f_bavail * there.f_frsize >= self._settings.low_space and (there.f_files == 0 or there.f_favail > 16)
+        room = there.f_bavail * there.f_frsize >= self._settings.low_space
+        space = room and (there.f_files == 0 or there.f_favail > 16)
         if space != self._space:
             if space:
                 self._journal.note("there is room for mail again")

@@ -67,8 +67,8 @@ class Edit:
             low = (row[0] if row else -1) << SHIFT
             where.append("id BETWEEN ? AND ?")
             values += [low, low | (1 << SHIFT) - 1]
-        query = f"SELECT id, lane, owner, due, held, what FROM task WHERE {' AND '.join(where)} ORDER BY id LIMIT {SLICE}"
-        return query, tuple(values)
+        query = "SELECT id, lane, owner, due, held, what FROM task WHERE " + " AND ".join(where)
+        return f"{query} ORDER BY id LIMIT {SLICE}", tuple(values)
 
     def _means(self, what: bytes) -> bool:
         sender, recipient = self.filters.get("sender"), self.filters.get("recipient")

@@ -240,7 +240,7 @@ class Keeper:
         try:
             self.ledger.begin(now)
             for link, kind, item in batch:
-                self._one(link, kind, item, lost, now)
+                self._one(link, kind, item, lost)
             self._see_to_the_absent(now)
             self._proceed_edits(now)
             given = self.ledger.assign(now)
@@ -258,19 +258,25 @@ class Keeper:
         self._at(now if self._edits else max(self.ledger.next_wake(), now + 0.001))
         self._at(now + self.settings.upkeep_every)
 
-    def _one(self, link: Link, kind: int, item: Any, lost: set[str], now: float) -> None:
-        if link.lost and kind != frames.FINISH:
-            return
+    def _one(self, link: Link, kind: int, item: Any, lost: set[str]) -> None:
+        worker = link.worker
         match kind:
-            case frames.ACCEPT:
-                if item.segment in lost:
-                    link.out.append(frame(frames.FAILED, _ENCODE((item.request, item.segment))))
-                elif link.worker is not None:
-                    tasks = self.ledger.accept(link.worker.incarnation, item)
-                    link.out.append(frame(frames.ACCEPTED, _ENCODE((item.request, tasks))))
-            case frames.FINISH:
-                if link.worker is not None:
-                    self.ledger.finish(link.worker.incarnation, *item)
+            case frames.FINISH if worker is not None:
+                self.ledger.finish(worker.incarnation, *item)
+            case _ if link.lost:
+                pass
+            case frames.ACCEPT if item.segment in lost:
+                link.out.append(frame(frames.FAILED, _ENCODE((item.request, item.segment))))
+            case frames.ACCEPT if worker is not None:
+                tasks = self.ledger.accept(worker.incarnation, item)
+                link.out.append(frame(frames.ACCEPTED, _ENCODE((item.request, tasks))))
+            case frames.STOP if worker is not None:
+                worker.taking = False
+            case _:
+                self._rarer(link, kind, item)
+
+    def _rarer(self, link: Link, kind: int, item: Any) -> None:
+        match kind:
             case frames.REFUSE:
                 self.refusals.take(item)
             case frames.SEAL:
@@ -280,11 +286,8 @@ class Keeper:
                 self.ledger.withdraw(item)
             case frames.HELLO:
                 self._welcome(link, item)
-            case frames.STOP:
-                if link.worker is not None:
-                    link.worker.taking = False
             case frames.ASK:
-                self._asked(link, item, now)
+                self._asked(link, item)
 
     def _welcome(self, link: Link, hello: Hello) -> None:
         for other in self.links:
@@ -298,8 +301,7 @@ class Keeper:
         self._absent.pop(hello.incarnation, None)
         link.out.append(frame(frames.WELCOME, _ENCODE(self.ledger.applied[hello.incarnation])))
 
-    def _asked(self, link: Link, ask: Ask, now: float) -> None:
-        del now
+    def _asked(self, link: Link, ask: Ask) -> None:
         self.ledger.flush()
         match ask.kind:
             case "found":

@@ -30,8 +30,8 @@ class Pace(msgspec.Struct, frozen=True):
 class Lane:
     """One next hop. `waiting` counts tasks that could leave now, `out` those that workers hold."""
 
-    __slots__ = ("attention_at", "catching", "drained", "fails", "holder", "last_reply", "marker", "name", "next_at", "out",
-                 "waiting")  # fmt: skip
+    __slots__ = ("attention_at", "catching", "drained", "fails", "holder", "last_reply", "marker", "name", "next_at",
+                 "out", "waiting")  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name

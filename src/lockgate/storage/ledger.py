@@ -6,7 +6,6 @@ the memory is thrown away and read again from the database.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -219,7 +218,7 @@ class Ledger:
                 self.next_due = min(self.next_due, due)
             elif worker is not None and roster.may_be_born_owned(worker, lane):
                 owner = incarnation
-                owned = Owned(incarnation, lane, body[0], body[2], received, expires, False)
+                owned = Owned(incarnation, lane, body[0], body[2], received, expires, warned=False)
                 roster.own(number, owned, from_waiting=False)
             else:
                 roster.arrived(lane, attention)

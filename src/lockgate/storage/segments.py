@@ -51,7 +51,8 @@ class SegmentFolder:
 
     def names(self) -> list[str]:
         """All segments that lie there."""
-        return [entry.name for folder in (self.flow, self.hold) for entry in folder.iterdir() if _NAME.fullmatch(entry.name)]
+        entries = [*self.flow.iterdir(), *self.hold.iterdir()]
+        return [entry.name for entry in entries if _NAME.fullmatch(entry.name)]
 
 
 def sync_folder(folder: Path) -> None:
@@ -85,7 +86,7 @@ def read_body(folder: SegmentFolder, body: BodyRef) -> bytes:
 
 def scan(path: Path) -> list[tuple[int, int, int]]:
     """(offset, length, CRC-32) of the whole records from the start; a torn tail ends the segment."""
-    found, at = [], 0
+    found, at = list[tuple[int, int, int]](), 0
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while at + HEADER.size <= end:

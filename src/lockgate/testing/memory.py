@@ -134,7 +134,8 @@ class MemorySpool:
     def _add(self, new: NewMessage, task: NewTask, *, fresh: bool = True) -> tuple[int, bool]:
         number = next(self._numbers)
         due = task.due if task.due > self.clock.now() else 0.0
-        waiting = any(t.task.lane == task.lane and not t.owner and not t.held and not t.due for t in self.tasks.values())
+        mine = [t for t in self.tasks.values() if t.task.lane == task.lane]
+        waiting = any(not (t.owner or t.held or t.due) for t in mine)
         owner = fresh and not task.held and not due and not waiting and task.lane not in self.lanes_down
         self.tasks[number] = MemoryTask(
             number, new, task, dict(enumerate(task.recipients)), task.recipients, owner, due, task.held

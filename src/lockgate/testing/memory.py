@@ -68,6 +68,7 @@ class MemoryTask(msgspec.Struct):
     attempts: int = 0
     warned: bool = False
     last_reply: str = ""
+    expires: float = 0.0
 
 
 class MemoryTrace(msgspec.Struct):
@@ -138,8 +139,9 @@ class MemorySpool:
         waiting = any(not (t.owner or t.held or t.due) for t in mine)
         owner = fresh and not task.held and not due and not waiting and task.lane not in self.lanes_down
         self.tasks[number] = MemoryTask(
-            number, new, task, dict(enumerate(task.recipients)), task.recipients, owner, due, task.held
-        )
+            number, new, task, dict(enumerate(task.recipients)), task.recipients, owner, due, task.held,
+            expires=new.expires,
+        )  # fmt: skip
         return number, owner
 
     def finish(self, done: Finished) -> None:
@@ -200,7 +202,7 @@ class MemorySpool:
         for entry in sorted(self.tasks.values(), key=lambda t: t.number):
             if entry.owner or entry.held:
                 continue
-            expired = now >= entry.message.expires
+            expired = now >= entry.expires
             late = not entry.warned and self._notice > 0 and now - entry.message.received >= self._notice
             down = self.lanes_down.get(entry.task.lane, (0.0, ""))[0] > now
             if (entry.due > now or down) and not expired and not late:
@@ -215,7 +217,7 @@ class MemorySpool:
         new = entry.message
         return Assigned(
             entry.number, new.id, entry.task.lane, entry.task.route, new.envelope, new.body, new.size,
-            entry.recipients, new.received, new.expires, entry.attempts, entry.warned, expired, entry.last_reply,
+            entry.recipients, new.received, entry.expires, entry.attempts, entry.warned, expired, entry.last_reply,
         )  # fmt: skip
 
     # -- Keeping ---------------------------------------------------------------------------------------------------
@@ -262,6 +264,7 @@ class MemorySpool:
                 if not entry.held:
                     return False
                 entry.held, entry.due, entry.warned = "", 0.0, True
+                entry.expires = max(entry.expires, now + entry.message.expires - entry.message.received)
                 self._tell(entry, Status.PENDING, Event(now, Happening.RELEASE, f"released by {by}"))
             case _:
                 self._tell(entry, Status.DROPPED, Event(now, Happening.DROP, f"deleted by {by}"))

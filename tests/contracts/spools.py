@@ -78,13 +78,13 @@ class Scene:
 
     async def accept(
         self, *names: str, route: Route | None = HQ, lane: str = "", body: bytes = b"Subject: x\r\n\r\nhello\r\n",
-        held: str = "", due: float = 0.0, life: float = 86400.0, sender: Address | None = SENDER, id: str = "",
+        held: str = "", due: float = 0.0, life: float = 86400.0, sender: Address | None = SENDER, name: str = "",
     ) -> tuple[NewMessage, tuple[tuple[int, bool], ...]]:  # fmt: skip
         """One message with one task for `names` at contoso.com."""
         writer = self.spool.begin(b"Received: here\r\n")
         writer.write(body)
         new = message(self.clock.now(), writer.finish(), writer.size, names or ("bob",), route, lane, held, due, life,
-                      sender, id)  # fmt: skip
+                      sender, name)  # fmt: skip
         accepted = await self.spool.accept(new)
         return new, accepted.tasks
 
@@ -94,9 +94,9 @@ class Scene:
 
 def message(
     now: float, body: BodyRef, size: int, names: Sequence[str], route: Route | None, lane: str = "", held: str = "",
-    due: float = 0.0, life: float = 86400.0, sender: Address | None = SENDER, id: str = "",
+    due: float = 0.0, life: float = 86400.0, sender: Address | None = SENDER, name: str = "",
 ) -> NewMessage:  # fmt: skip
-    people = [Address(name, "contoso.com") for name in names]
+    people = [Address(local, "contoso.com") for local in names]
     recipients = tuple(TaskRecipient(RecipientId(person), person, n) for n, person in enumerate(people))
     task = NewTask(lane or (route.lane if route else "contoso/hold"), route, recipients, due or now, held)
     status = Status.HELD if held else Status.PENDING
@@ -107,7 +107,7 @@ def message(
     )  # fmt: skip
     number = next(_entropy)
     return NewMessage(
-        id or network_id(os.urandom(10), now + number / 1000), now, now + life, Envelope(sender), body, size, (task,),
+        name or network_id(os.urandom(10), now + number / 1000), now, now + life, Envelope(sender), body, size, (task,),
         traces, (("contoso", b"story"),), "Quarterly numbers", f"<m{number}@example.net>", "192.0.2.1", "TLSv1.3 AES",
         7, "CONN0001",
     )  # fmt: skip

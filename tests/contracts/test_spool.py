@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from contracts.spools import HQ, START, deferred, delivered, scene, unreachable
 
+from contracts.spools import HQ, START, deferred, delivered, scene, unreachable
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.message import BodyRef
 from lockgate.mail.ruling import Route, Via
@@ -210,7 +210,7 @@ async def test_an_edit_without_sense_is_refused(stage):
 async def test_refusals_are_found_beside_messages(stage):
     new, _ = await stage.accept("bob")
     stage.spool.refused(Refusal(START + 1, "REFUSED1", "contoso", "RCPT", "198.51.100.7", "h", "spam@example.org",
-                                "nobody@contoso.com", "550 5.4.1 no", "directory: nobody has this address"))  # fmt: skip
+                                "nobody@contoso.com", "550 5.4.1 no", "directory: nobody is there"))  # fmt: skip
     await stage.settle()
     await stage.advance(2)
     rows = await stage.keeping.trace_find({}, 10)

@@ -165,7 +165,8 @@ class Keeper:
         self.live.sweep(self._living())
 
     def _living(self) -> set[int]:
-        return {*self._absent, *(link.worker.incarnation for link in self.links if link.worker is not None)}
+        linked = {link.worker.incarnation for link in self.links if link.worker is not None}
+        return {self.upkeep.incarnation, *self._absent, *linked}
 
     def _bury(self, incarnation: int) -> None:
         """Apply what a dead worker has noted, then give its tasks to others."""
@@ -256,7 +257,7 @@ class Keeper:
             self._keep_up(now)
         # Work that is left (a long edit, hungry lanes) goes on after whatever has arrived meanwhile.
         self._at(now if self._edits else max(self.ledger.next_wake(), now + 0.001))
-        self._at(now + self.settings.upkeep_every)
+        self._at(now + (0.02 if self.upkeep.more else self.settings.upkeep_every))
 
     def _one(self, link: Link, kind: int, item: Any, lost: set[str]) -> None:
         worker = link.worker
@@ -394,8 +395,9 @@ class Keeper:
         try:
             self.upkeep.run(now, self.settings.settle, self.settings.trace_life, self.settings.sparse)
         except (sqlite3.Error, OSError) as trouble:
+            self.upkeep.more = False
             self.journal.alarm("the keeper's upkeep failed", because=str(trouble))
-            if self.ledger.db.in_transaction:
+            if isinstance(trouble, sqlite3.Error):
                 self._fail([], trouble)
 
     def close(self) -> None:
@@ -405,6 +407,7 @@ class Keeper:
         for link in list(self.links):
             link.close()
         self.refusals.close()
+        self.upkeep.close()
         with contextlib.suppress(sqlite3.Error):
             self.ledger.db.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 from lockgate.storage.segments import SegmentFolder, sync_folder
 
@@ -53,22 +54,23 @@ class Live:
 
     def is_sealed(self, name: str) -> bool:
         """Whether nobody appends to it any more."""
-        return name in self._sealed or not name.endswith(".seg")
+        return name in self._sealed or name.endswith(".big")
 
     def sync(self, names: set[str]) -> set[str]:
         """Make the segments durable, names included; returns those that failed, now and for good."""
         failed = names & self._lost
-        fresh = False
+        fresh = set[Path]()
         for name in names - failed:
             if name not in self._files:
                 try:
-                    self._files[name] = os.open(self.folder.path(name), os.O_RDWR | os.O_CLOEXEC)
-                    fresh = True
+                    path = self.folder.path(name)
+                    self._files[name] = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                    fresh.add(path.parent)
                 except (OSError, ValueError):
                     failed.add(name)
-        if fresh:
+        for folder in fresh:
             try:
-                sync_folder(self.folder.flow)
+                sync_folder(folder)
             except OSError:
                 failed |= names
         for name in names - failed:
@@ -120,7 +122,7 @@ class Live:
         """Sealed segments of which less than this share is live, emptiest first."""
         found = []
         for name, octets in self.octets.items():
-            if name not in self._sealed or not name.endswith(".seg"):
+            if name not in self._sealed or name.endswith(".big"):
                 continue
             with contextlib.suppress(FileNotFoundError):
                 share = octets / max(1, self.folder.path(name).stat().st_size)

@@ -33,6 +33,7 @@ CREATE TABLE task(
 CREATE INDEX task_ready ON task(lane, id) WHERE owner = 0 AND due = 0;
 CREATE INDEX task_due ON task(due) WHERE owner = 0 AND due > 0;
 CREATE INDEX task_attention ON task(lane, attention) WHERE owner = 0;
+CREATE INDEX task_to_hold ON task(id) WHERE held <> '' AND owner = 0 AND substr(segment, -5) <> '.hold';
 CREATE TABLE lane(
     name TEXT PRIMARY KEY, next_at REAL NOT NULL, fails INTEGER NOT NULL, last_reply TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE worker(incarnation INTEGER PRIMARY KEY, slot INTEGER NOT NULL, applied INTEGER NOT NULL);
@@ -55,6 +56,7 @@ def open_tables(path: Path, steps: Sequence[str] = STEPS) -> sqlite3.Connection:
     """The keeper's only writing connection, its schema brought up to date. Raises NewerSchema, sqlite3.Error."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA temp_store = MEMORY")

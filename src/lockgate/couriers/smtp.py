@@ -20,7 +20,7 @@ from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import TlsLevel
 from lockgate.seams import Clock, Journal, Resolver, Unreachable
-from lockgate.wire.smtp.client import TOO_MANY, Answer, Capabilities, Transaction, mail_command, rcpt_command
+from lockgate.wire.smtp.client import TOO_MANY, Answer, Capabilities, Phase, Transaction, mail_command, rcpt_command
 
 
 class _Errand:
@@ -147,7 +147,7 @@ class SmtpCourier:
         except BaseException:
             link.abort("the attempt was given up")
             raise
-        if link.lost or (transaction.closing and not transaction.exposed):
+        if transaction.phase is not Phase.DONE or (transaction.closing and not transaction.exposed):
             self._interrupted(link, transaction, errand, numbers, fresh=fresh)
         else:
             _note(link, transaction, errand, numbers)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from couriers.senders import CONTENT, QUICK, cargo, courier, hop
 from msgspec.structs import replace
-from peers.smtp_peer import ALL, PLAIN, Script, SmtpPeer
 
+from couriers.senders import CONTENT, QUICK, cargo, courier, hop
 from lockgate.mail.hop import CargoRecipient, Login
 from lockgate.mail.outcome import Fate
 from lockgate.seams import Unreachable
 from lockgate.testing.dns import ZoneResolver
+from peers.smtp_peer import ALL, PLAIN, Script, SmtpPeer
 
 WAYS = {
     "chunking": ALL,

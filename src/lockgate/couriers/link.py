@@ -163,6 +163,9 @@ class Link(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self._backlog.clear()
+        if self.pipe is not None and self.secure:
+            # OpenSSL forbids to resume the session of a connection that was dropped without a farewell.
+            self.pipe.shutdown()
         self._wake()
         self._gone(self)
 
@@ -221,6 +224,9 @@ class Link(asyncio.Protocol):
     def _unasked(self, answer: Answer) -> None:
         if self._leaving or answer.code == CLOSING:
             self._leaving = True
+            if self.pipe is not None:
+                self.pipe.shutdown()
+                self._write(self.pipe.take())
             if self._transport is not None:
                 self._transport.close()
             return

@@ -31,10 +31,10 @@ class Trust:
 
     __slots__ = ("_lists", "_store")
 
-    def __init__(self, ca_pem: bytes, crl_pem: bytes) -> None:
+    def __init__(self, ca_file: str, crl_pem: bytes) -> None:
         self._store = crypto.X509Store()
-        for root in x509.load_pem_x509_certificates(ca_pem):
-            self._store.add_cert(crypto.X509.from_cryptography(root))
+        # OpenSSL reads the file itself: one root in it that cryptography dislikes must not cost the others.
+        self._store.load_locations(ca_file)
         blocks = crl_pem.split(b"-----BEGIN X509 CRL-----")[1:]
         self._lists = [x509.load_pem_x509_crl(b"-----BEGIN X509 CRL-----" + block) for block in blocks]
 
@@ -168,9 +168,9 @@ class Assurance:
         known = self._trusts.get(ca_file)
         if known is None or known[0] != stamp:
             try:
-                known = (stamp, Trust(_read(ca_file), _read(self._crl_file)))
-            except ValueError as trouble:
-                raise TlsUnusable(f"The CA file {ca_file} or the CRL file cannot be used: {trouble}") from None
+                known = (stamp, Trust(ca_file, _read(self._crl_file)))
+            except (ValueError, crypto.Error) as trouble:
+                raise TlsUnusable(f"The CA file {ca_file} or the CRL file cannot be used ({trouble})") from None
             self._trusts[ca_file] = known
         return known[1]
 

@@ -165,6 +165,11 @@ def tls_failed(host: str, why: str) -> Reply:
     return Reply(454, "4.7.5", clean(f"The TLS handshake with {host} failed: {why}"))
 
 
+def login_refused(host: str, said: str) -> Reply:
+    """The next hop does not take our login; an administrator can mend it, so the mail waits."""
+    return Reply(454, "4.7.0", clean(f"{host} refused the login: {said}"))
+
+
 def expired(last: Reply | None) -> Reply:
     """The life of the message is over (specification 1.21: 5.4.300), with the last word of the next hop."""
     said = f"; last answer: {last}" if last else ""

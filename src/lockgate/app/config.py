@@ -281,6 +281,8 @@ def parse_config(text: str, path: Path) -> OperatorFile:
         message = re.sub(r" \(at (line \d+, column \d+|end of document)\)", "", str(trouble))
         line = int(found[1]) if found else text.count("\n") + 1
         raise Invalid((Problem(str(path), line, "", message),)) from None
+    except RecursionError:
+        raise Invalid((Problem(str(path), 1, "", "the file is nested too deeply"),)) from None
     try:
         config = OperatorFile.model_validate(data)
     except ValidationError as trouble:

@@ -108,16 +108,16 @@ class LineJournal:
                 pause.wait(_BATCH_SECONDS)
             lines = len(self._waiting)
             batch = _take(self._waiting, lines)
-            if self.dropped > told:
-                told, lost = self.dropped, self.dropped - told
-                batch += self._form(
-                    Stamp().at(self._clock.now()), self._origin, "lines dropped", {"count": lost}, alarm=True
-                )
+            untold, lost = told, self.dropped - told
+            if lost:
+                told = self.dropped
+                when = Stamp().at(self._clock.now())
+                batch += self._form(when, self._origin, "lines dropped", {"count": lost}, alarm=True)
             if batch:
                 try:
                     self._write(batch)
                 except (OSError, ValueError):
-                    self.dropped += batch.count(b"\n")
+                    self.dropped, told = self.dropped + lines, untold
             self._keep_alarms(_take(self._alarms_waiting, len(self._alarms_waiting)))
             with self._written:
                 self._done += lines

@@ -51,6 +51,8 @@ def read_recipients(text: str, form: str, name: str, organisation: str) -> tuple
                 break
     except (csv.Error, tomllib.TOMLDecodeError) as trouble:
         problems.append(Problem(name, 1, "", str(trouble)))
+    except RecursionError:
+        problems.append(Problem(name, 1, "", "the file is nested too deeply"))
     if problems:
         raise Invalid(tuple(problems))
     return tuple(entries)

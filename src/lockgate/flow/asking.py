@@ -18,7 +18,7 @@ class _Ask(msgspec.Struct, frozen=True, tag_field="verb", forbid_unknown_fields=
 
 
 class QueueList(_Ask, frozen=True, tag="queue_list"):
-    """Lanes; with a filter (lane, id, sender, recipient) the tasks that match."""
+    """Lanes; with a filter (lane, id, task, sender, recipient) the tasks that match."""
 
     filters: dict[str, str] = {}
 

@@ -30,7 +30,7 @@ from lockgate.mail.findings import Unknown
 from lockgate.policy.documents import Invalid, Problem
 from lockgate.seams import Clock, Directory, Journal, Keeping, Unavailable
 
-QUEUE_FILTERS = ("lane", "id", "sender", "recipient")
+QUEUE_FILTERS = ("lane", "id", "task", "sender", "recipient")
 TRACE_FILTERS = ("sender", "recipient", "id", "ip", "status", "organisation", "since", "until", "subject")
 ACTIONS = ("retry", "hold", "release", "delete")
 MOST_ROWS = 5000

@@ -32,9 +32,15 @@ def _check_config(config: Path) -> Sequence[Problem]:
     return check_files(read_config(config), config)
 
 
+def _read_documents(folder: Path) -> dict[str, str]:
+    from lockgate.app.policies import read_documents
+
+    return read_documents(folder)
+
+
 def main() -> None:
     """Run one command and exit with its code."""
-    command_line(Switchboard(_serve, _places, _check_config))
+    command_line(Switchboard(_serve, _places, _check_config, _read_documents))
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def test_system_resolvers(tmp_path):
     assert resolvers(config, tmp_path / "none") == (("127.0.0.1", 53),)
 
 
-@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("1h30m", 5400), ("250ms", 0.25), ("1.5d", 129600), ("0s", 0)])
+@pytest.mark.parametrize(("text", "value"), [("90s", 90), ("1h30m", 5400), ("250ms", 0.25), ("1.5d", 129600)])
 def test_durations(text, value):
     assert seconds(text) == pytest.approx(value)
 

@@ -38,6 +38,9 @@ ROWS = [
 ]  # fmt: skip
 
 
+ALARMS = [{"time": "2023-11-14T22:13:20Z", "happening": EVIL, "n": 1}]
+
+
 class FixedClock:
     """A clock that stands still."""
 
@@ -74,7 +77,7 @@ class Here:
         self.served: list[Path] = []
         self.desk = Desk(
             keeping=self.keeping, directory=self.directory, clock=FixedClock(), journal=self.journal,
-            status=self._status, alarms=lambda count: [{"time": "2023-11-14T22:13:20Z", "happening": EVIL, "n": 1}][:count],
+            status=self._status, alarms=lambda count: ALARMS[:count],
             check=self._check, reload=self._reload, store=self._store, organisations=lambda: self.names,
         )  # fmt: skip
 
@@ -106,7 +109,7 @@ class Here:
 
     def _run(self, arguments: list[str]) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
-        board = Switchboard(self._serve, places, lambda path: check_files(read_config(path), path))
+        board = Switchboard(self._serve, places, lambda path: check_files(read_config(path), path), lambda folder: {})
         code: object = 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:

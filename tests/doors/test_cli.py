@@ -203,8 +203,8 @@ async def test_a_terminal_gets_a_table_without_escapes_of_others(here):
     def on_a_terminal() -> bytes:
         master, slave = pty.openpty()
         script = (
-            "from pathlib import Path; from lockgate.cli.asked import Switchboard; from lockgate.cli.commands import main;"
-            "import sys; main(Switchboard(None, None, None), sys.argv[1:])"
+            "import sys; from lockgate.cli.asked import Switchboard; from lockgate.cli.commands import main;"
+            "main(Switchboard(None, None, None, None), sys.argv[1:])"
         )
         command = [sys.executable, "-c", script, "--control", str(here.path), "trace", "find"]
         root = Path(__file__).resolve().parents[2]

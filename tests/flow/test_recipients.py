@@ -37,7 +37,8 @@ def test_csv_with_bom_quotes_and_exchange_prefixes():
 
 
 def test_toml():
-    text = '[[recipient]]\naddress = "a@c.test"\naliases = ["b@c.test"]\ncity = "Bonn"\n\n[[recipient]]\naddress = "d@c.test"\n'
+    ann = '[[recipient]]\naddress = "a@c.test"\naliases = ["b@c.test"]\ncity = "Bonn"\n'
+    text = ann + '\n[[recipient]]\naddress = "d@c.test"\n'
     first, second = read(text, "toml")
     assert [address.text for address in first.addresses] == ["a@c.test", "b@c.test"]
     assert first.who.attributes == {"city": "Bonn"} and second.who.primary.text == "d@c.test"

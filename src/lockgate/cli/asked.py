@@ -34,11 +34,13 @@ class Switchboard(NamedTuple):
 
     `serve` runs the service until it is stopped and returns its exit code; `places` and `check_config` read the
     operator's file (raising Invalid or OSError; the latter returns what the file names and is not there).
+    `read_documents` gives the policy documents of a folder by name (raising Invalid).
     """
 
     serve: Callable[[Path], int]
     places: Callable[[Path], Places]
     check_config: Callable[[Path], Sequence[Problem]]
+    read_documents: Callable[[Path], dict[str, str]]
 
 
 class Given(NamedTuple):

@@ -69,7 +69,7 @@ def check(
 ) -> None:
     """Check the policy documents; prints every mistake as file:line: path: message. The service is not needed."""
     from lockgate.flow.desk import problem_row
-    from lockgate.flow.policies import compile_folder
+    from lockgate.policy.compile import compile_policy
     from lockgate.policy.documents import Invalid
 
     options = given(context)
@@ -80,7 +80,7 @@ def check(
         else:
             hostname = "localhost.localdomain"
     try:
-        policy = compile_folder(folder, hostname=hostname, revision=0)
+        policy = compile_policy(options.board.read_documents(folder), hostname=hostname, revision=0)
     except Invalid as trouble:
         if as_json:
             show.as_json({"problems": [problem_row(problem) for problem in trouble.problems]})

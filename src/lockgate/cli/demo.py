@@ -20,7 +20,7 @@ from lockgate.cli import show
 from lockgate.cli.client import NotReachable, ask
 from lockgate.cli.demo_documents import OPERATOR, POLICY, RECIPIENTS
 from lockgate.cli.show import Column
-from lockgate.flow.asking import Answer, Kind, RecipientImport, Request, StatusAsk, TraceFind
+from lockgate.flow.asking import Answer, Kind, RecipientImport, Request, StatusAsk, TraceFind, TraceShow
 
 PATIENCE = 30.0
 """Seconds for the service to answer, and for all messages to arrive."""
@@ -228,20 +228,20 @@ def _told(letter: Letter, answer: str, control: Path) -> dict[str, Any]:
         "envelope": f"{letter.sender} -> {letter.recipient}",
         "answer": answer,
         "became": row.get("status", "not in the trace"),
-        "why": _why(row),
+        "why": _why(row, control),
         "id": reference,
         "expect": letter.expect,
         "site": letter.site,
     }
 
 
-def _why(row: dict[str, Any]) -> str:
+def _why(row: dict[str, Any], control: Path) -> str:
     """The reason in one line: what decided a refusal, or by which door it left and what the next server said."""
     if row.get("status") == "Refused":
-        return str(row.get("reason") or row.get("why") or row.get("reply") or "")
-    connector = row.get("outbound_connector")
-    door = f"by connector '{connector}'" if connector else "by MX"
-    return f"{door}: {row.get('reply', '')}" if row.get("reply") else door
+        reasons = _done(control, TraceShow(row["id"])).get("reasons") or [row.get("reply", "")]
+        return str(reasons[0])
+    door = f"connector '{row.get('outbound_connector')}'" if row.get("outbound_connector") else "MX"
+    return f"left by {door}, which said: {row.get('reply')}" if row.get("reply") else door
 
 
 def _surprises(rows: list[dict[str, Any]], folder: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +15,12 @@ commands = typer.Typer(no_args_is_help=True, help="Mail that waits: lanes (next 
 
 LANES = (
     Column("lane", "LANE"),
-    Column("waiting", "WAITING", right=True),
+    Column("tasks", "TASKS", right=True),
     Column("held", "HELD", right=True),
+    Column("with_workers", "UNDER WAY", right=True),
     Column("oldest", "OLDEST"),
-    Column("next", "NEXT TRY"),
+    Column("fails", "FAILURES", right=True),
+    Column("next_attempt", "NEXT TRY"),
     Column("why", "LAST REPLY"),
 )
 TASKS = (
@@ -47,7 +48,7 @@ def list_(
     filters = _filters(lane=lane, sender=sender, recipient=recipient)
     rows = answered(context, QueueList(filters), as_json=as_json)
     if not as_json:
-        columns = TASKS if filters else _present(rows, LANES)
+        columns = TASKS if filters else LANES
         show.table(rows, columns, nothing="Nothing waits." if not filters else "Nothing that matches waits.")
 
 
@@ -63,20 +64,11 @@ def show_(context: typer.Context, message: Id, as_json: AsJson = False) -> None:
     for number, row in enumerate(rows):
         if number:
             print()
-        show.facts({name: show.when(value) if name in {"due", "received", "expires"} else value
-                    for name, value in row.items()})  # fmt: skip
+        show.facts({name: show.moment(name, value) for name, value in row.items()})
 
 
 def _filters(**given: str) -> dict[str, str]:
     return {name: value for name, value in given.items() if value}
-
-
-def _present(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> Sequence[Column]:
-    """The columns that at least one row has, and any the keeper adds later."""
-    keys = {key for row in rows for key in row}
-    known = [column for column in columns if column.key in keys]
-    named = {column.key for column in columns}
-    return [*known, *(Column(key, key.upper()) for key in sorted(keys - named))]
 
 
 def _edit(

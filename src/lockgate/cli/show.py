@@ -46,11 +46,17 @@ def printable(value: object) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-def when(value: object) -> str:
-    """Seconds since the epoch as UTC text; other values unchanged."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e11:
-        return dt.datetime.fromtimestamp(value, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return printable(value)
+TIMES = frozenset({"received", "due", "at", "since", "expires", "oldest", "next_attempt"})
+"""Names whose numbers are seconds since the epoch."""
+
+
+def moment(name: str, value: object) -> object:
+    """The value; as UTC text if the name says that it is a time (a time that is 0 says nothing)."""
+    if name not in TIMES or isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if not 0 < value < 1e11:
+        return ""
+    return dt.datetime.fromtimestamp(value, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def say(text: str) -> None:
@@ -95,8 +101,7 @@ def facts(pairs: Mapping[str, object]) -> None:
 
 
 def _cell(row: Mapping[str, Any], column: Column) -> str:
-    value = row.get(column.key)
-    return when(value) if column.key in {"received", "due", "at", "since", "expires", "next"} else printable(value)
+    return printable(moment(column.key, row.get(column.key)))
 
 
 def _drawn(cells: Sequence[Sequence[str]], columns: Sequence[Column]) -> None:

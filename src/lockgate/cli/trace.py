@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -27,7 +27,6 @@ ROWS = (
 EVENTS = (
     Column("at", "TIME"),
     Column("kind", "EVENT"),
-    Column("recipient", "RECIPIENT"),
     Column("detail", "DETAIL"),
     Column("reply", "REPLY"),
     Column("host", "HOST"),
@@ -76,38 +75,28 @@ def show_(
 
 
 def told(story: Mapping[str, Any]) -> None:
-    """One message as blocks of facts and tables, whatever the keeper put into it."""
-    plain = {name: value for name, value in story.items() if not _is_rows(value)}
-    show.facts({name: show.when(value) if name in {"received", "expires"} else value for name, value in plain.items()})
-    for name, value in story.items():
-        if not _is_rows(value):
-            continue
+    """One message as blocks: what is known, a block with its events for each recipient, and the explanation."""
+    show.facts({"id": story.get("id"), "connection": story.get("connection"), **story.get("known", {})})
+    for row in story.get("rows", ()):
         print()
-        show.say(f"{name}:")
-        if name == "events":
-            show.table(value, EVENTS)
-        else:
-            for number, row in enumerate(value):
-                if number:
-                    print()
-                _row(row)
+        show.facts({name: show.moment(name, value) for name, value in row.items() if name not in {"events", "id"}})
+        if row.get("events"):
+            print()
+            show.table(row["events"], EVENTS)
+    for reason in story.get("reasons", ()):
+        print()
+        show.say(f"Refused, because {reason}.")
+    if story.get("explanation"):
+        print()
+        for step in story["explanation"]:
+            show.say(sentence(step))
 
 
-def _row(row: Mapping[str, Any]) -> None:
-    show.facts({
-        name: show.when(value) if name in {"received", "expires", "at"} else value
-        for name, value in row.items() if not _is_rows(value)
-    })  # fmt: skip
-    for name, value in row.items():
-        if _is_rows(value):
-            show.say(f"{name}:")
-            show.table(value, EVENTS if name == "events" else _columns(value))
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
-    keys = dict.fromkeys(key for row in rows for key in row)
-    return [Column(key, key.upper().replace("_", " ")) for key in keys]
-
-
-def _is_rows(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+def sentence(step: Mapping[str, Any]) -> str:
+    """One step of the explanation: `+ reach  ann@example.org: connector HQ: it is ours -> deliver`."""
+    text = f"{step.get('sign', ' ')} {step.get('stage', ''):<10}"
+    for part in (step.get("recipient"), step.get("subject"), step.get("because")):
+        if part:
+            text += f" {part}:"
+    text = text.removesuffix(":")
+    return f"{text} -> {step['effect']}" if step.get("effect") else text

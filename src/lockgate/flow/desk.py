@@ -24,9 +24,11 @@ from lockgate.flow.asking import (
     TraceShow,
 )
 from lockgate.flow.recipients import Entry, read_recipients
+from lockgate.flow.story import told
 from lockgate.mail.address import AddressError, parse_address
 from lockgate.mail.events import Status
 from lockgate.mail.findings import Unknown
+from lockgate.mail.record import Recorder
 from lockgate.policy.documents import Invalid, Problem
 from lockgate.seams import Clock, Directory, Journal, Keeping, Unavailable
 
@@ -118,7 +120,7 @@ class Desk(msgspec.Struct, frozen=True):
             return Answer(result={"action": request.action, "what_if": True, "count": len(tasks), "tasks": tasks})
         count = await self.keeping.queue_edit(request.action, filters, by)
         self._audit(by, f"queue {request.action}", count=count, **{f"for_{key}": v for key, v in filters.items()})
-        return Answer(result={"action": request.action, "what_if": False, "count": count, "tasks": tasks})
+        return Answer(result={"action": request.action, "what_if": False, "count": count})
 
     async def trace_find(self, filters: Mapping[str, str], limit: int) -> list[Mapping[str, Any]]:
         """Trace rows; `since` and `until` may be "2h" ago, a date and time (RFC 3339), or seconds since the epoch."""
@@ -133,17 +135,19 @@ class Desk(msgspec.Struct, frozen=True):
         return list(await self.keeping.trace_find(known, limit))
 
     async def trace_show(self, message: str) -> Mapping[str, Any]:
-        """One message by its id."""
+        """One message by its id (a refusal by that of its connection): rows, events, what was known, and why."""
         found = await self.keeping.trace_show(message)
         if found is None:
             raise Nothing(f"no message has the id {message[:80]}")
-        return found
+        plain = {name: value for name, value in found.items() if name != "stories"}
+        known, steps = told(Recorder(), found.get("stories") or {})
+        return {**plain, "known": known, "explanation": steps}
 
     async def recipient_import(self, request: RecipientImport, by: str) -> Answer:
         """Put the recipients of a file in the place of all that the organisation has."""
         organisation = self._organisation(request.organisation)
         entries = read_recipients(request.text, request.form, request.name, organisation)
-        told = {
+        counts = {
             "organisation": organisation,
             "recipients": len(entries),
             "addresses": sum(len(entry.addresses) for entry in entries),
@@ -152,10 +156,10 @@ class Desk(msgspec.Struct, frozen=True):
         if not entries:
             raise Misuse("the file holds no recipients; an empty directory would refuse all mail")
         if request.what_if:
-            return Answer(result=told)
+            return Answer(result=counts)
         revision = await self.store(organisation, entries)
         self._audit(by, "recipient import", organisation=organisation, count=len(entries), revision=revision)
-        return Answer(result={**told, "revision": revision})
+        return Answer(result={**counts, "revision": revision})
 
     def recipient_find(self, address: str, organisation: str) -> Mapping[str, Any]:
         """Who has this address, as the edge would find it."""
@@ -179,10 +183,10 @@ class Desk(msgspec.Struct, frozen=True):
         }
 
     async def _reload(self, what_if: bool, by: str) -> Answer:
-        told = dict(await (self.check() if what_if else self.reload()))
+        said = dict(await (self.check() if what_if else self.reload()))
         if not what_if:
-            self._audit(by, "reload", **told)
-        return Answer(result={**told, "what_if": what_if})
+            self._audit(by, "reload", **said)
+        return Answer(result={**said, "what_if": what_if})
 
     def _organisation(self, named: str) -> str:
         known = tuple(self.organisations())

@@ -31,8 +31,9 @@ class ListedKeeping:
             return [task for task in self.tasks if _matches(task, filters)]
         lanes: dict[str, dict[str, Any]] = {}
         for task in self.tasks:
-            lane = lanes.setdefault(task["lane"], {"lane": task["lane"], "waiting": 0, "held": 0, "why": task["why"]})
-            lane["held" if task.get("state") == "held" else "waiting"] += 1
+            lane = lanes.setdefault(task["lane"], {"lane": task["lane"], "tasks": 0, "held": 0, "why": task["why"]})
+            lane["tasks"] += 1
+            lane["held"] += task.get("state") == "held"
         return list(lanes.values())
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:

@@ -31,10 +31,10 @@ def answer(ruling: Ruling) -> Reply | None:
     return delay or refusal or replies.NO_RECIPIENTS
 
 
-def may_be_told(ruling: Ruling, verdict: Verdict) -> bool:
+def may_be_told(_: Ruling, verdict: Verdict) -> bool:
     """Whether a refusal after 250 may be reported to the sender, because the sender is known to be who it says.
 
     So far the proof is that the message came from the organisation's own servers or people (specification 2.2 B).
     A stranger's address may be forged, so it gets no report (specification 2.1 P7).
     """
-    return ruling.refusal is None and verdict.standing.direction is Direction.ORIGINATING
+    return verdict.standing.direction is Direction.ORIGINATING

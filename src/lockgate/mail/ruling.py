@@ -116,12 +116,16 @@ Disposition = Deliver | Hold | Refuse | Defer | Drop
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An own-server (OnPremises) inbound connector that the connection matches; found at MAIL (2.2 step A)."""
+    """An own-server (OnPremises) inbound connector that the connection matches; found at MAIL (2.2 step A).
+
+    `null_sender` tells whether mail with the null sender may be relayed over it.
+    """
 
     organisation: str
     connector: str
     by_certificate: bool
     certificate_name: str = ""
+    null_sender: bool = True
 
 
 class Standing(msgspec.Struct, frozen=True):

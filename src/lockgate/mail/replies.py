@@ -32,6 +32,7 @@ TOO_BUSY = Reply(421, "4.3.2", "Too many connections at this moment, please try 
 UNFORESEEN = Reply(451, "4.3.0", "Something unforeseen happened here, nothing is lost, please try again later")
 STORAGE_UNAVAILABLE = Reply(452, "4.3.1", "Mail cannot be stored safely at this moment, please try again later")
 DIRECTORY_UNAVAILABLE = Reply(451, "4.3.0", "Recipients cannot be looked up at this moment, please try again later")
+NOT_FOUND_OUT = Reply(451, "4.3.0", "What decides about this message cannot be found out now, please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the others in another transaction")
 
 UNKNOWN_COMMAND = Reply(500, "5.5.2", "Unknown command")
@@ -88,6 +89,11 @@ PARTNER_RESTRICTED = Reply(
     "5.7.51",
     "TenantInboundAttribution; There is a partner connector configured that matched the message's recipient domain. "
     "The connector had either the RestrictDomainsToIPAddresses or RestrictDomainsToCertificate set",
+)
+DIRECT_SEND_REFUSED = Reply(
+    550,
+    "5.7.68",
+    "TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",
 )
 HOP_COUNT_EXCEEDED = Reply(554, "5.4.14", "Hop count exceeded - possible mail loop ATTR34")
 MESSAGE_TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")

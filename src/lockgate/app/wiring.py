@@ -33,8 +33,8 @@ from lockgate.flow.delivery import Carriage, Delivery
 from lockgate.flow.desk import Desk
 from lockgate.flow.hops import Pool, plan
 from lockgate.flow.intake import Reception
-from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.recipients import Entry
+from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
 from lockgate.flow.settle import Ask, Judge, local_answers
 from lockgate.mail.identity import network_id

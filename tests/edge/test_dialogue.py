@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from edge.fake_visit import Hall, Peer, open_door
 
+from edge.fake_visit import Hall, Peer, open_door
 from lockgate.mail import replies
 from lockgate.mail.envelope import Body
 from lockgate.seams import Unavailable
@@ -20,15 +20,17 @@ async def test_a_message_is_taken_and_answered(tmp_path):
         for word in ("PIPELINING", "SIZE 157286400", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "CHUNKING"):
             assert word in offers
         assert "STARTTLS" not in offers
-        assert await peer.ask("MAIL FROM:<a@client.test> SIZE=100 BODY=8BITMIME RET=HDRS ENVID=x+2By") == "250 2.1.0 Sender OK"
-        assert await peer.ask("RCPT TO:<b@lockgate.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b+40x") == "250 2.1.5 Recipient OK"
+        said = await peer.ask("MAIL FROM:<a@client.test> SIZE=100 BODY=8BITMIME RET=HDRS ENVID=x+2By")
+        assert said == "250 2.1.0 Sender OK"
+        said = await peer.ask("RCPT TO:<b@lockgate.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b+40x")
+        assert said == "250 2.1.5 Recipient OK"
         assert (await peer.ask("DATA")).startswith("354 ")
         peer.send(b"Subject: x\r\n\r\n..dot\r\n.\r\n")
         assert await peer.reply() == "250 2.0.0 Queued as 1"
         assert (await peer.ask("QUIT")).startswith("221 ")
         assert await peer.rest() == b""
         assert opened.hall.taken == [b"Subject: x\r\n\r\n.dot\r\n"]
-        told = dict((entry[0], entry[1:]) for entry in opened.hall.told)
+        told = {entry[0]: entry[1:] for entry in opened.hall.told}
         envelope = told["mail"][0]
         assert (envelope.sender_text, envelope.size, envelope.body) == ("a@client.test", 100, Body.EIGHT_BIT)
         assert (envelope.ret, envelope.envid) == ("HDRS", "x+y")

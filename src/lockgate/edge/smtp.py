@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 from lockgate.edge.deadlines import GONE, NEVER
 from lockgate.edge.line import Line
 from lockgate.edge.peers import plain_address
+from lockgate.edge.phases import Phase
 from lockgate.mail import replies
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
@@ -29,19 +29,6 @@ if TYPE_CHECKING:
 _BACKLOG = 64 * 1024
 """Octets that may wait behind an unanswered command before we stop reading."""
 
-
-
-class Phase(enum.IntEnum):
-    """What the connection is waiting for; each has its own deadline."""
-
-    PROXY = 0
-    HANDSHAKE = 1
-    PAUSE = 2
-    """Before the greeting."""
-    TALK = 3
-    LINGER = 4
-    """All is said; the peer gets a moment to read it."""
-    OVER = 5
 
 
 class Talk(asyncio.Protocol):

@@ -87,15 +87,27 @@ class LoadTable:
 
 
 def _open(file: Path, slots: int) -> mmap.mmap:
-    """Map the file; whoever comes first writes its header, under a lock that only this start takes."""
+    """Map the file; whoever comes first makes it, under a lock that only starting workers take."""
     size = _HEADER + slots * _SLICE_CELLS * _CELL_SIZE
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if os.fstat(descriptor).st_size != size or os.pread(descriptor, len(_MAGIC), 0) != _MAGIC:
-            os.ftruncate(descriptor, 0)
-            os.ftruncate(descriptor, size)
-            os.pwrite(descriptor, _MAGIC + os.urandom(_KEY_SIZE), 0)
-        return mmap.mmap(descriptor, size)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not _usable(file, size):
+            # A new file, never the old one made shorter: somebody may still have it mapped.
+            fresh = file.with_name(f"{file.name}.new")
+            fresh.write_bytes(_MAGIC + os.urandom(_KEY_SIZE))
+            fresh.chmod(0o600)
+            os.truncate(fresh, size)
+            fresh.replace(file)
+        with file.open("r+b") as opened:
+            return mmap.mmap(opened.fileno(), size)
     finally:
-        os.close(descriptor)
+        os.close(folder)
+
+
+def _usable(file: Path, size: int) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return os.fstat(opened.fileno()).st_size == size and opened.read(len(_MAGIC)) == _MAGIC
+    except FileNotFoundError:
+        return False

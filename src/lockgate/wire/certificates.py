@@ -18,13 +18,13 @@ _LIMIT = 1000
 
 
 class CaStore:
-    """The CA certificates of one file, read once; `size` says how many there are."""
+    """The CA certificates of one file, read once; `subjects` are their names as DER."""
 
-    __slots__ = ("roots", "size")
+    __slots__ = ("roots", "subjects")
 
     def __init__(self, roots: Sequence[x509.Certificate]) -> None:
         self.roots = tuple(roots)
-        self.size = len(self.roots)
+        self.subjects = frozenset(root.subject.public_bytes() for root in roots)
 
 
 def read_store(pem: bytes) -> CaStore:
@@ -52,6 +52,19 @@ def certificate_facts(der: bytes) -> Certificate:
     except Exception as trouble:
         # A stranger's certificate is hostile input, and cryptography raises what its parser raises.
         return Certificate((), "", f"unreadable certificate ({_printable(str(trouble))})", "", "", 0.0, 0.0, "")
+
+
+def leaf_names(pem: bytes) -> tuple[str, ...]:
+    """The names of the first certificate in PEM text. Raises ValueError if there is none."""
+    return certificate_facts(x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)).names
+
+
+def chain_may_lead_to(chain: Sequence[bytes], store: CaStore) -> bool:
+    """Whether a certificate of the chain (DER) names one of the store as its issuer: quick, and no proof."""
+    try:
+        return any(x509.load_der_x509_certificate(der).issuer.public_bytes() in store.subjects for der in chain)
+    except ValueError:
+        return True
 
 
 def verify_chain(chain: Sequence[bytes], store: CaStore, at: float | None = None) -> str:

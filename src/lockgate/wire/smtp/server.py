@@ -32,7 +32,7 @@ _SECURED_EHLO = Terms(extended=True, secured=True)
 
 
 class ServerSession:
-    """One session. `closing` tells that the connection ends once the output is sent."""
+    """One session. `closing` tells that the connection ends once the output is sent, `parted` that QUIT was said."""
 
     __slots__ = (
         "_at",
@@ -53,6 +53,7 @@ class ServerSession:
         "_utf8",
         "_waits_for",
         "closing",
+        "parted",
     )
 
     def __init__(self, manners: Manners, *, secured: bool = False) -> None:
@@ -71,6 +72,7 @@ class ServerSession:
         self._recipients = self._refusals = self._errors = self._idle = 0
         self._utf8 = False
         self.closing = False
+        self.parted = False
 
     # --- what the driver asks ---------------------------------------------------------------------------------------
 
@@ -386,6 +388,7 @@ class ServerSession:
         return self._idling(_CANNOT_VERIFY)
 
     def _quit(self, _: bytes) -> Event | None:
+        self.parted = True
         self.say(replies.GOODBYE, close=True)
         return None
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from storage.keeper_child import POINTS
 
 HERE = Path(__file__).resolve().parent

@@ -8,8 +8,8 @@ import sqlite3
 import subprocess
 
 import pytest
-from contracts.spools import RealScene
 
+from contracts.spools import RealScene
 from lockgate.seams import Unavailable
 from lockgate.storage import reclaim
 
@@ -131,7 +131,7 @@ async def test_a_really_full_disk(tmp_path):
         filler.write_bytes(bytes(6 * 1024 * 1024))
         with pytest.raises(Unavailable):
             for _ in range(2000):
-                new, tasks = await stage.accept("bob", body=os.urandom(20_000))
+                new, _ = await stage.accept("bob", body=os.urandom(20_000))
                 kept.append(new)
         assert kept
         filler.unlink()

@@ -6,8 +6,8 @@ import asyncio
 import os
 
 import pytest
-from contracts.spools import HQ, RealScene, deferred, delivered, unreachable
 
+from contracts.spools import HQ, RealScene, deferred, delivered, unreachable
 from lockgate.mail.task import Finished
 from lockgate.seams import Unavailable
 from lockgate.storage.completions import CompletionLog, read_log

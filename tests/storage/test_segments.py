@@ -6,8 +6,8 @@ import os
 import tracemalloc
 
 import pytest
-from contracts.spools import RealScene, unreachable
 
+from contracts.spools import RealScene, unreachable
 from lockgate.mail.message import BodyRef
 from lockgate.seams import Unavailable
 from lockgate.storage.segments import HEADER, LARGE, Body, SegmentFolder, SegmentWriter, read_body, scan

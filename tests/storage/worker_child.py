@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 
 import uvloop
-from contracts.spools import HQ, delivered, message
-from storage.keeper_child import Quiet, WallClock
 
+from contracts.spools import HQ, delivered, message
 from lockgate.mail.task import Finished
 from lockgate.seams import Unavailable
 from lockgate.storage.client import KeeperSpool, SpoolSettings
+from storage.keeper_child import Quiet, WallClock
 
 
 def say(letter: str, what: object) -> None:

@@ -83,7 +83,13 @@ class DayFiles:
             day = self._open.pop(bucket, None)
             if day is not None:
                 day.close()
-            raise OSError(f"the trace file of day {bucket} cannot be written: {trouble}") from trouble
+            aside = ""
+            if not isinstance(trouble, sqlite3.OperationalError):
+                # Not busy and not full but damaged: the next attempt begins a new file, a person looks at this one.
+                path = day_path(self._folder, bucket)
+                path.replace(path.with_suffix(".damaged"))
+                aside = f" and was set aside as {path.with_suffix('.damaged').name}"
+            raise OSError(f"the trace file of day {bucket} cannot be written{aside}: {trouble}") from trouble
 
     @staticmethod
     def _write(day: sqlite3.Connection, messages: list[tuple[Any, ...]], traces: list[tuple[Any, ...]]) -> None:

@@ -115,9 +115,10 @@ def row_json(row: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def find_in(path: Path, filters: Mapping[str, str], limit: int, *, indexed: bool) -> list[dict[str, Any]]:
-    """The newest matching rows of one database; () if it is not there."""
+    """The newest matching rows of one database; () if it is not there. A day that is damaged hides no other."""
     where, values = conditions(filters, indexed=indexed)
-    with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(reader(path)) as db:
+    hidden = sqlite3.DatabaseError if indexed else sqlite3.OperationalError
+    with contextlib.suppress(hidden), contextlib.closing(reader(path)) as db:
         query = f"SELECT {COLUMNS} {FROM} WHERE {where} ORDER BY t.number DESC LIMIT ?"
         return [row_json(row) for row in db.execute(query, (*values, limit))]
     return []
@@ -189,7 +190,7 @@ def _identity(row: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def show_in(path: Path, message: str) -> dict[str, Any] | None:
     """One message of one database: its rows with their events, and its stories."""
-    with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(reader(path)) as db:
+    with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(reader(path)) as db:
         head = db.execute("SELECT seq, connection, stories FROM message WHERE id = ?", (message,)).fetchone()
         if head is None:
             return None

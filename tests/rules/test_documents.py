@@ -63,7 +63,8 @@ def test_the_sample_in_the_manual_is_sound() -> None:
 def test_every_dependency_is_explained() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text("utf-8").lower()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(name for names in project["optional-dependencies"].values() for name in names)]
+    extras = project["optional-dependencies"].values()
+    wanted = [*project["dependencies"], *(name for names in extras for name in names)]
     for requirement in wanted:
         name = re.split(r"[^A-Za-z0-9_-]", requirement)[0].lower()
         assert f"| {name} |" in text, f"{name}: docs/dependencies.md does not say what it spares us"

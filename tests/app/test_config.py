@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lockgate.app.config import check_files, parse_config, read_config, resolvers
-from lockgate.app.toml_lines import line_of
+from lockgate.policy.toml_lines import line_of
 from lockgate.app.units import octets, seconds
 from lockgate.policy.documents import Invalid
 

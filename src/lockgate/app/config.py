@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lockgate.app.toml_lines import line_of
+from lockgate.policy.toml_lines import line_of
 from lockgate.app.units import Duration, Size
 from lockgate.mail.address import AddressError, parse_domain
 from lockgate.policy.documents import Invalid, Problem

@@ -19,7 +19,7 @@ from lockgate.app.config import OperatorFile, check_files, read_config
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.policies import NoPolicy, Policies
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
-from lockgate.policy.documents import Invalid
+from lockgate.policy.documents import Invalid, Problem
 
 _START_PATIENCE = 30.0
 _KEEPER_PATIENCE = 15.0
@@ -44,15 +44,18 @@ def serve(config_path: Path) -> int:
     except Invalid as trouble:
         problems = trouble.problems
     if problems:
-        for problem in problems:
-            print(f"{problem.file}:{problem.line}: {problem.path}: {problem.message}", file=sys.stderr)
-        return 2
+        return _give_up(*[_spelled(problem) for problem in problems])
     return Supervisor(config).run()
 
 
-def _give_up(sentence: str) -> int:
-    print(f"lockgate: {sentence}", file=sys.stderr)
+def _give_up(*sentences: str) -> int:
+    for sentence in sentences:
+        sys.stderr.write(f"lockgate: {sentence}\n")
     return 2
+
+
+def _spelled(problem: Problem) -> str:
+    return f"{problem.file}:{problem.line}: {problem.path}: {problem.message}"
 
 
 class Supervisor:
@@ -70,7 +73,8 @@ class Supervisor:
     def run(self) -> int:
         """The whole life of the service."""
         config = self._config
-        for folder in (config.state_directory, config.queue_directory, config.recipients_directory, config.run_directory):
+        state = (config.state_directory, config.queue_directory, config.recipients_directory, config.run_directory)
+        for folder in state:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._publish()
@@ -78,9 +82,7 @@ class Supervisor:
         except (NoPolicy, CannotListen) as trouble:
             return _give_up(str(trouble))
         except Invalid as trouble:
-            for problem in trouble.problems:
-                print(f"{problem.file}:{problem.line}: {problem.path}: {problem.message}", file=sys.stderr)
-            return 2
+            return _give_up(*[_spelled(problem) for problem in trouble.problems])
         self._handle_signals()
         if not self._start(listening):
             self._stop()
@@ -100,7 +102,7 @@ class Supervisor:
             except NoPolicy:
                 raise trouble from None
             for problem in trouble.problems:
-                self._say("policy document wrong", f"{problem.file}:{problem.line}: {problem.path}: {problem.message}")
+                self._say("policy document wrong", _spelled(problem))
             self._say("policy", f"revision {revision.number} stays in force until the documents are put right")
 
     def _handle_signals(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
@@ -15,7 +15,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def mail_date(at: float) -> str:
     """Seconds since the epoch as RFC 5322 3.3 writes it, in UTC, in English whatever the locale."""
-    t = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    t = dt.datetime.fromtimestamp(at, dt.UTC)
     return f"{_DAYS[t.weekday()]}, {t.day} {_MONTHS[t.month - 1]} {t.year} {t:%H:%M:%S} +0000"
 
 
@@ -52,5 +52,5 @@ def received_prefix(
 
 def _atom(text: str) -> str:
     """Peer-supplied text without blanks, comments or anything that could end a token or a line."""
-    safe = "".join(c if c.isalnum() and c.isascii() or c in ".-_:[]" else "?" for c in text[:255])
+    safe = "".join(c if (c.isalnum() and c.isascii()) or c in ".-_:[]" else "?" for c in text[:255])
     return safe or "unknown"

@@ -19,12 +19,38 @@ from lockgate.policy.tries import DomainMap, NetworkMap
 
 @dataclass(frozen=True, slots=True)
 class PartnerIndex:
-    """The enabled Partner inbound connectors of one organisation, by what finds them (specification 2.3)."""
+    """The enabled Partner inbound connectors of one organisation, by what finds them (specification 2.3).
 
-    by_certificate: DomainMap[tuple[InboundConnector, ...]]
+    `by_sender` has a wildcard's own domain too (`*.x` covers x); `any_sender` are those about `*`.
+    """
+
     by_address: NetworkMap[tuple[InboundConnector, ...]]
     by_sender: DomainMap[tuple[InboundConnector, ...]]
     any_sender: tuple[InboundConnector, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OwnServers:
+    """The enabled OnPremises inbound connectors of all organisations by the names their certificates may bear.
+
+    `exact` by the configured name, `below` by the x of a configured `*.x`, `parents` by what stands behind the first
+    label of an exact name (for wildcard certificates).
+    """
+
+    exact: Mapping[str, tuple[InboundConnector, ...]]
+    below: Mapping[str, tuple[InboundConnector, ...]]
+    parents: Mapping[str, tuple[InboundConnector, ...]]
+
+    def named(self, name: str) -> tuple[InboundConnector, ...]:
+        """The connectors that a certificate with this name might satisfy (mail/certificate_names.py decides)."""
+        base = name.removeprefix("*.")
+        found = self.parents.get(base, ()) if base != name else self.exact.get(name, ())
+        start = 0
+        while True:
+            found += self.below.get(base[start:], ())
+            start = base.find(".", start) + 1
+            if not start:
+                return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +94,10 @@ class Policy:
     """The compiled policy of the whole installation.
 
     `domains` finds the most specific accepted domain that covers a recipient domain (exact, or by
-    match_subdomains); only proven or vouched domains are in it for receiving. `own_by_certificate` finds enabled
-    OnPremises inbound connectors by a certificate name (specification 2.3 rule 8 applied when compiling: only names
-    that tie back to an accepted domain), `own_by_address` by peer address. `hostname` is our own name.
+    match_sub_domains); only proven or vouched domains are in it. `own_servers` finds enabled OnPremises inbound
+    connectors by a certificate name (specification 2.3 rule 8 is applied when compiling: only names that tie back to an
+    accepted domain), `own_by_address` by peer address. `hostname` is our own name. `warnings` are sentences for the
+    administrator about what is allowed but probably not meant. `postmasters` are the senders of reports.
     """
 
     digest: str
@@ -79,9 +106,11 @@ class Policy:
     limits: Limits
     operator_peers: PeerLists
     domains: DomainMap[AcceptedDomain]
-    own_by_certificate: DomainMap[tuple[InboundConnector, ...]]
+    own_servers: OwnServers
     own_by_address: NetworkMap[tuple[InboundConnector, ...]]
     organisations: Mapping[str, OrganisationPolicy] = field(default_factory=dict)
+    postmasters: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def accepted(self, domain: str) -> AcceptedDomain | None:
         """The accepted domain that covers this recipient domain (A-label), or None."""
@@ -90,3 +119,15 @@ class Policy:
     def of(self, organisation: str) -> OrganisationPolicy:
         """One organisation's policy. KeyError if there is none of that name."""
         return self.organisations[organisation]
+
+    def own_servers_named(self, name: str) -> tuple[InboundConnector, ...]:
+        """Own-server connectors that a certificate with this name might satisfy."""
+        return self.own_servers.named(name)
+
+    def is_own_address(self, connector: InboundConnector, packed: bytes) -> bool:
+        """Whether the address is one of the connector's."""
+        return any(connector in group for group in self.own_by_address.every(packed))
+
+    def postmaster(self, organisation: str) -> str:
+        """The address that delivery reports of this organisation come from (specification 1.20)."""
+        return self.postmasters.get(organisation) or f"postmaster@{self.hostname}"

@@ -9,6 +9,8 @@ _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
 _HEADER = re.compile(rf"\s*(\[\[?)\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*\]\]?\s*(?:#.*)?")
 _ASSIGNMENT = re.compile(rf"\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=")
 _PART = re.compile(_KEY)
+_ENDS = ("]", "}", "\"\"\"", "'''")
+"""Without one of these a statement over several lines cannot end; parsing each prefix would cost the square."""
 
 
 def line_of(text: str, path: tuple[str | int, ...]) -> int:
@@ -29,7 +31,7 @@ def _places(text: str) -> dict[tuple[str | int, ...], int]:
     for number, line in enumerate(text.splitlines(), 1):
         if pending:
             pending += f"\n{line}"
-            if _complete(pending):
+            if any(mark in line for mark in _ENDS) and _complete(pending):
                 pending = ""
             continue
         if header := _HEADER.fullmatch(line):

@@ -18,7 +18,7 @@ PAUSE = 10.0
 class Watch:
     """The thresholds of one installation; wired once, in the desk's process.
 
-    A crossing is told once; when the value is back on the right side, that is noted and the next crossing is told again.
+    A crossing is told once; when the value is back on the right side, that is noted, and the next one is told again.
     `certificates` are (name, end of validity in seconds since the epoch), asked for at each look.
     """
 
@@ -71,7 +71,7 @@ class Watch:
         found: dict[tuple[str, str], dict[str, Any]] = {}
         if waiting >= self._alerts.queued_messages:
             found["many messages wait", name] = {"lane": name, "count": waiting, "because": why}
-        if waiting and isinstance(oldest, int | float) and 0 < oldest:
+        if waiting and isinstance(oldest, int | float) and oldest > 0:
             age = self._clock.now() - oldest
             if age >= self._alerts.oldest_message:
                 found["a message waits long", name] = {"lane": name, "minutes": int(age // 60), "because": why}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lockgate.app.clock import SystemClock
-from lockgate.app.recipients import RecipientStore
+from lockgate.app.recipients import RecipientLists
 from lockgate.flow.recipients import read_recipients
 from lockgate.mail.findings import Known
 from lockgate.storage.directory import DirectoryTable
@@ -15,14 +15,14 @@ def entries(text: str, organisation: str):
     return read_recipients(f"address,aliases,city\n{text}", "csv", "t", organisation)
 
 
-def found(store: RecipientStore, organisation: str, address: str):
+def found(store: RecipientLists, organisation: str, address: str):
     answer = DirectoryTable(store.table, SystemClock()).who_is(organisation, address)
     assert isinstance(answer, Known), answer
     return answer.who
 
 
 def test_an_import_replaces_its_own_organisation_only(tmp_path):
-    store = RecipientStore(tmp_path / "directory")
+    store = RecipientLists(tmp_path / "directory")
     first = store.replace("contoso", entries("ann@contoso.test,a@contoso.test,Bonn\n", "contoso"))
     store.replace("fabrikam / x", entries("bob@fabrikam.test,,\n", "fabrikam / x"))
     who = found(store, "contoso", "a@contoso.test")
@@ -36,7 +36,7 @@ def test_an_import_replaces_its_own_organisation_only(tmp_path):
 
 
 def test_a_failed_import_changes_nothing(tmp_path):
-    store = RecipientStore(tmp_path / "directory")
+    store = RecipientLists(tmp_path / "directory")
     store.replace("contoso", entries("ann@contoso.test,,\n", "contoso"))
     store.table.rename(tmp_path / "kept")
     store.table.mkdir()  # cannot be replaced by a file

@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lockgate.policy.toml_lines import line_of
 from lockgate.app.units import Duration, Size
 from lockgate.mail.address import AddressError, parse_domain
 from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.toml_lines import line_of
 
 DEFAULT_NAME = "lockgate.toml"
 """Where the operator's file is looked for when none is named."""

@@ -73,6 +73,13 @@ class Policies:
         """The compiled policy of a revision. Raises Invalid."""
         return compile_policy(revision.files, hostname=self._hostname, revision=revision.number)
 
+    def check(self, documents: Path) -> Policy:
+        """The policy that the documents would make, with the number it would get. Raises Invalid; changes nothing."""
+        number = 1
+        with contextlib.suppress(NoPolicy):
+            number = self.in_force().number + 1
+        return compile_policy(read_documents(documents), hostname=self._hostname, revision=number)
+
     def publish(self, documents: Path, *, by: str, at: float) -> tuple[Revision, Policy]:
         """Check the documents and put them in force, durable before this returns. Raises Invalid; then nothing changes.
 

@@ -1,10 +1,10 @@
-"""Keeps each organisation's recipients as they were imported, and builds the table of all of them that workers read."""
+"""The recipients of all organisations: each one's list as it was imported, and the table that workers look into."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,65 +12,61 @@ import msgspec
 from lockgate.flow.recipients import Entry
 from lockgate.storage.directory import RecipientRow, build_table
 
-TABLE = "recipients.table"
-"""The table's name within the directory folder."""
 
-
-class _Source(msgspec.Struct, frozen=True):
+class _List(msgspec.Struct, frozen=True):
     organisation: str
     rows: tuple[RecipientRow, ...]
 
 
-_READ = msgspec.msgpack.Decoder(_Source)
-
-
-class RecipientStore:
-    """The directory of one installation below `folder`; used by one process (the desk)."""
+class RecipientLists:
+    """Lists are kept below `folder`/lists; the table is always made of all of them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @property
-    def table(self) -> Path:
-        """What `storage.directory.DirectoryTable` reads."""
-        return self._folder / TABLE
+        self._lists = folder / "lists"
+        self.table = folder / "recipients.table"
 
     def replace(self, organisation: str, entries: Sequence[Entry]) -> int:
-        """Put these in the place of all the organisation has; the table's new revision.
+        """Put `entries` in the place of the organisation's recipients; the directory's new revision.
 
-        Durable before it returns; on any failure (OSError, TwoOwners) the old recipients stay in force. Takes a few
-        seconds for a million recipients: call it in a thread.
+        Raises ValueError when one address would belong to two recipients, and then nothing has changed.
         """
-        rows = tuple(
-            RecipientRow(
-                entry.who.organisation,
-                entry.who.kind,
-                entry.who.primary,
-                entry.who.external,
-                entry.addresses[1:],
-                entry.who.attributes,
-            )
-            for entry in entries
-        )
-        path = self._source(organisation)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".new")
-        with fresh.open("wb") as file:
-            file.write(msgspec.msgpack.encode(_Source(organisation, rows)))
-            file.flush()
-            os.fsync(file.fileno())
-        revision = build_table(self.table, self._all_rows(instead_of=path, rows=rows))
-        # Only after the table: what is imported and could not be built must not come back with the next import.
-        fresh.replace(path)
+        mine = _List(organisation, tuple(_row(entry) for entry in entries))
+        others = [one for one in self._read() if one.organisation != organisation]
+        revision = build_table(self.table, _rows([*others, mine]))
+        self._write(mine)
         return revision
 
-    def _source(self, organisation: str) -> Path:
-        # Names of organisations are free text; a digest is always a file name.
-        digest = hashlib.blake2b(organisation.encode(), digest_size=12).hexdigest()
-        return self._folder / "sources" / f"{digest}.msgpack"
+    def ensure(self) -> bool:
+        """Make the table of the lists if it is missing; whether there is anybody in them."""
+        lists = list(self._read())
+        if not self.table.exists():
+            build_table(self.table, _rows(lists))
+        return any(one.rows for one in lists)
 
-    def _all_rows(self, *, instead_of: Path, rows: Sequence[RecipientRow]) -> Iterator[RecipientRow]:
-        yield from rows
-        for path in sorted((self._folder / "sources").glob("*.msgpack")):
-            if path != instead_of:
-                yield from _READ.decode(path.read_bytes()).rows
+    def _read(self) -> Iterator[_List]:
+        if self._lists.is_dir():
+            for path in sorted(self._lists.glob("*.msgpack")):
+                yield msgspec.msgpack.decode(path.read_bytes(), type=_List)
+
+    def _write(self, one: _List) -> None:
+        self._lists.mkdir(parents=True, exist_ok=True)
+        # The name of an organisation is free text; its digest is a safe file name.
+        name = hashlib.sha256(one.organisation.encode()).hexdigest()[:32]
+        fresh = self._lists / f".{name}.new"
+        with fresh.open("wb") as file:
+            file.write(msgspec.msgpack.encode(one))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._lists / f"{name}.msgpack")
+
+
+def _row(entry: Entry) -> RecipientRow:
+    who = entry.who
+    return RecipientRow(
+        who.organisation, who.kind, who.primary, who.external, tuple(entry.addresses[1:]), dict(who.attributes)
+    )
+
+
+def _rows(lists: Iterable[_List]) -> Iterator[RecipientRow]:
+    for one in lists:
+        yield from one.rows

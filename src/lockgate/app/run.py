@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -18,6 +17,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, check_files, read_config
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.policies import NoPolicy, Policies
+from lockgate.app.recipients import RecipientLists
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
 from lockgate.policy.documents import Invalid, Problem
 
@@ -122,31 +122,30 @@ class Supervisor:
 
         config = self._config
         wiring.create_load_table(self._load_table, config.worker_count)
+        if not RecipientLists(config.recipients_directory).ensure():
+            self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
         self._family.start(Child("keeper", lambda ready: wiring.run_keeper(config, ready)))
         if late := self._family.wait_ready(_START_PATIENCE):
             self._say("start", f"not ready: {', '.join(late)}")
             return False
-        for slot in range(config.worker_count):
-            self._family.start(self._worker(wiring.run_worker, wiring.clear_load, slot, listening))
         names = tuple(one.name for one in listening)
+        for slot in range(config.worker_count):
+            self._family.start(self._worker(slot, listening, names))
         self._family.start(Child("desk", lambda ready: wiring.run_desk(config, names, ready)))
         if late := self._family.wait_ready(_START_PATIENCE):
             self._say("start", f"not ready: {', '.join(late)}")
             return False
         return True
 
-    def _worker(
-        self,
-        main: Callable[[OperatorFile, int, tuple[socket.socket, ...], Path, Callable[[], None]], None],
-        clear: Callable[[Path, int], None],
-        slot: int,
-        listening: tuple[Listening, ...],
-    ) -> Child:
+    def _worker(self, slot: int, listening: tuple[Listening, ...], names: tuple[str, ...]) -> Child:
+        from lockgate.app import wiring
+
+        config, table = self._config, self._load_table
         sockets = tuple(one.sockets[slot] for one in listening)
         return Child(
             f"worker-{slot}",
-            lambda ready: main(self._config, slot, sockets, self._load_table, ready),
-            lambda pid: clear(self._load_table, slot),
+            lambda ready: wiring.run_worker(config, slot, sockets, names, table, ready),
+            lambda pid: wiring.clear_load(table, slot, config.worker_count),
         )
 
     def _announce(self, listening: tuple[Listening, ...]) -> None:

@@ -139,8 +139,10 @@ def _organisation(organisation: Organisation, mine: Mapping[str, list[Any]]) -> 
     allow = filters[0].ip_allow_list if filters else ()
     block = filters[0].ip_block_list if filters else ()
     partners = [c for c in mine["inbound_connector"] if c.enabled and c.connector_type == "partner"]
+    stores = {c.ca_file: None for c in mine["inbound_connector"] if c.enabled and c.ca_file}
     return OrganisationPolicy(
         organisation,
+        tuple(stores),
         _partners(partners),
         _outbound(mine["outbound_connector"]),
         PeerLists(_networks(allow), _networks(block)),

@@ -83,6 +83,7 @@ class OrganisationPolicy:
     """All that one organisation wants, compiled."""
 
     organisation: Organisation
+    inbound_ca_files: tuple[str, ...]
     partners: PartnerIndex
     outbound: OutboundIndex
     peers: PeerLists

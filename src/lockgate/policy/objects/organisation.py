@@ -30,7 +30,8 @@ class Organisation(BaseModel):
     message_expiration: Duration = Field(
         24 * HOUR, ge=60, le=7 * 24 * HOUR, description="How long a message may wait before it is returned"
     )
-    max_message_size: Size = Field(150 * 1024**2, ge=1024, description="Largest message, counted as it was received")
+    max_receive_size: Size = Field(150 * 1024**2, ge=1024, description="Largest message to it, as it was received")
+    max_send_size: Size = Field(150 * 1024**2, ge=1024, description="Largest message from it, as it was received")
     max_recipient_envelope_limit: int = Field(1000, ge=1, le=100_000, description="Recipients of one message")
     reject_direct_send: bool = Field(
         True, description="Refuse strangers that use a domain of this organisation as envelope sender (5.7.68)"

@@ -33,8 +33,8 @@ class Limits(BaseModel):
     recipients_per_message: Count = Field(1000, description="Further ones are put off (4.5.3)")
     message_size: Size = Field(150 * 1024**2, ge=1024, description="Largest message")
     errors_per_connection: Count = Field(20, description="Mistakes before the connection is closed")
-    own_passes: Count = Field(20, description="Passes through this installation before a loop is seen")
-    received_lines: Count = Field(30, description="Received fields before a loop is seen")
+    own_hops: Count = Field(20, description="Passes through this installation before a loop is seen")
+    received_hops: Count = Field(30, description="Received fields before a loop is seen")
 
 
 class Operator(BaseModel):

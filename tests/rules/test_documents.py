@@ -68,3 +68,11 @@ def test_every_dependency_is_explained() -> None:
     for requirement in wanted:
         name = re.split(r"[^A-Za-z0-9_-]", requirement)[0].lower()
         assert f"| {name} |" in text, f"{name}: docs/dependencies.md does not say what it spares us"
+
+
+def test_every_cited_standard_is_in_the_index() -> None:
+    index = set(re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "rfcs.md").read_text("utf-8"), re.M))
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        text = path.read_text("utf-8")
+        cited = set(re.findall(r"\bRFC ?(\d{3,5})\b", text))
+        assert cited <= index, f"{path.relative_to(ROOT)} cites {sorted(cited - index)}"

@@ -25,8 +25,16 @@ check: $(VENV)/test-installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Debian keeps venv in a package of its own.
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq || true; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv \
+	      && $(PYTHON) -m venv $(VENV); \
+	  else \
+	    echo "Install the venv module of Python first (Debian: apt-get install python3-venv)." >&2; exit 1; \
+	  fi; }
 
 $(VENV)/demo-installed: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
@@ -45,7 +53,8 @@ system-packages:
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq || true; \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing \
+	      || echo "These programs could not be installed, tests that need them are skipped:$$missing"; \
 	  else \
 	    echo "These programs are missing, tests that need them are skipped:$$missing"; \
 	  fi; \

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lockgate.app.config import check_files, parse_config, read_config, resolvers
-from lockgate.policy.toml_lines import line_of
 from lockgate.app.units import octets, seconds
 from lockgate.policy.documents import Invalid
+from lockgate.policy.toml_lines import line_of
 
 WHOLE = """
 hostname = "MX1.Contoso.test."

@@ -59,6 +59,14 @@ def may_ask(peer: Peer, group: str) -> bool:
     return peer.gid == wanted.gr_gid or name in wanted.gr_mem
 
 
+async def _let_finish(reader: asyncio.StreamReader) -> None:
+    """Throw away what still comes for a moment: closing at once would break the peer's writing before it can read."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2.0):
+            while await reader.read(65536):
+                pass
+
+
 class ControlServer:
     """Serves the desk on a Unix socket.
 
@@ -151,7 +159,8 @@ class ControlServer:
         if not may_ask(peer, self._group):
             self._journal.alarm("control refused", by=peer.name, pid=peer.pid)
             writer.write(write_frame(Answer(Kind.MISUSE, sentence="your account may not use the control socket")))
-            await writer.drain()
+            writer.write_eof()
+            await _let_finish(reader)
             return
         while True:
             async with asyncio.timeout(PATIENCE):
@@ -163,6 +172,8 @@ class ControlServer:
                 length = int.from_bytes(head, "big")
                 if length > LONGEST_FRAME:
                     writer.write(write_frame(Answer(Kind.MISUSE, sentence="the request is too long")))
+                    writer.write_eof()
+                    await _let_finish(reader)
                     return
                 data = await reader.readexactly(length)
             try:

@@ -25,6 +25,9 @@ from lockgate.flow.asking import Answer, Kind, RecipientImport, Request, StatusA
 PATIENCE = 30.0
 """Seconds for the service to answer, and for all messages to arrive."""
 
+TAKEN_UP = 1.5
+"""Seconds after which every worker has taken up a new directory."""
+
 SITES = ("headquarters", "new-orleans", "partner")
 MARK = ".lockgate-demo"
 """A file that tells a folder of ours from a folder of somebody else."""
@@ -111,6 +114,7 @@ def _running(folder: Path, interpreter: str) -> Iterator[int]:
         control = folder / "state" / "run" / "control.sock"
         _wait_for(service, control, folder, port)
         _done(control, RecipientImport(RECIPIENTS, "csv", "recipients.csv"))
+        time.sleep(TAKEN_UP)
         yield port
 
 

@@ -40,9 +40,12 @@ name = "contoso"
 
 [[accepted_domain]]
 domain_name = "contoso.test"
-domain_type = "authoritative"
-match_subdomains = true
-vouched = true
+default = true
+vouched_by_operator = true
+
+[[accepted_domain]]
+domain_name = "nola.contoso.test"
+vouched_by_operator = true
 
 # Our own server, known by its address, may send for us to anybody.
 [[inbound_connector]]
@@ -79,8 +82,8 @@ tls_settings = "opportunistic"
 
 [[mail_flow_rule]]
 name = "New Orleans by its own server"
-when = [{{ recipient_domain_is = {{ domains = ["nola.contoso.test"] }} }}]
-then = [{{ route_message_outbound_connector = {{ connector = "New Orleans" }} }}]
+recipient_domain_is = ["nola.contoso.test"]
+route_message_outbound_connector = "New Orleans"
 """
 
 RECIPIENTS = """\

@@ -163,8 +163,6 @@ class Supervisor:
         while not self._stopping:
             self._family.listen(0.1)
             self._family.reap()
-            if self._stopping:
-                return
             self._family.revive()
             if self._reload:
                 self._reload = False

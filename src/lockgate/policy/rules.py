@@ -53,7 +53,7 @@ class CompiledRule:
     """One rule, ready to run: all of `when` must hit and none of `unless`.
 
     `domains` are the only recipient domains (with all below them) for which it can match; None is no bound.
-    `defer_on_unknown` is rule_error_action = defer. `source` says where the rule is written ("file:line").
+    `defer_on_unknown` is rule_error_action = defer.
     """
 
     name: str
@@ -65,7 +65,6 @@ class CompiledRule:
     stop: bool = False
     domains: tuple[str, ...] | None = None
     defer_on_unknown: bool = False
-    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

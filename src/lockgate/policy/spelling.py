@@ -49,7 +49,7 @@ def _wildcard(text: str) -> str:
     if plain.startswith("*."):
         return "*." + domain(plain[2:])
     if "*" in plain:
-        raise ValueError(f"'{text[:80]}' has a wildcard where none may be; it may only be the whole first label, *.contoso.com")
+        raise ValueError(f"'{text[:80]}' may have a wildcard only as its whole first label: *.contoso.com")
     return domain(plain)
 
 

@@ -7,7 +7,7 @@ cut into disjoint stretches of the address space, found by one binary search.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from lockgate.policy.networks import Network
@@ -61,6 +61,11 @@ class DomainMap(Generic[T]):
             found += [below[rest] for rest in self._suffixes(domain) if rest in below]
         return (*found, *self._everything)
 
+    def wild(self, domain: str) -> tuple[T, ...]:
+        """Like `every`, but of wildcard patterns only."""
+        below = self._below
+        return (*(below[rest] for rest in self._suffixes(domain) if rest in below), *self._everything)
+
     def _suffixes(self, domain: str) -> Iterator[str]:
         """The name itself (if a wildcard covers its apex) and the names above it, as deep as any pattern goes."""
         rest = domain
@@ -74,6 +79,37 @@ class DomainMap(Generic[T]):
             rest = rest.partition(".")[2]
 
 
+class CertificateNames(Generic[T]):
+    """Values by configured certificate name ("x" or "*.x"); look-ups by one name that a certificate bears.
+
+    The same rule as `mail.certificate_names.name_covered`: a configured "*.x" covers x and any depth, a wildcard in
+    the certificate stands for one label.
+    """
+
+    __slots__ = ("_children", "_names")
+
+    def __init__(self, entries: Iterable[tuple[str, T]] = ()) -> None:
+        grouped: dict[str, list[T]] = {}
+        children: dict[str, list[T]] = {}
+        for name, value in entries:
+            grouped.setdefault(name, []).append(value)
+            if not name.startswith("*."):
+                children.setdefault(name.partition(".")[2], []).append(value)
+        self._names = DomainMap((name, tuple(values)) for name, values in grouped.items())
+        self._children = {parent: tuple(values) for parent, values in children.items() if parent}
+
+    def find(self, name: str) -> tuple[T, ...]:
+        """All values whose configured name is satisfied by this name of the certificate, most specific first."""
+        base = name.removeprefix("*.")
+        if not base or "*" in base:
+            return ()
+        if base == name:
+            return tuple(value for group in self._names.every(name) for value in group)
+        # *.b stands for names directly below b: exact ones there, and whatever a configured wildcard covers
+        covering = tuple(value for group in self._names.wild(base) for value in group)
+        return self._children.get(base, ()) + covering
+
+
 class _Stretch(Generic[T]):
     """What covers a stretch of addresses: the values of its longest prefix, and the shorter ones around it."""
 
@@ -85,15 +121,19 @@ class _Stretch(Generic[T]):
 
 
 class NetworkMap(Generic[T]):
-    """Values by network; look-ups by packed address (4 or 16 octets). The later of two values for one network holds."""
+    """Values by network; look-ups by packed address (4 or 16 octets). The later of two values for one network holds.
+
+    With `merge(inner, outer)` a network's value is merged with that of the network around it, so that `find` tells of
+    all of them at once.
+    """
 
     __slots__ = ("_found4", "_found6", "_size", "_starts4", "_starts6")
 
-    def __init__(self, entries: Iterable[tuple[Network, T]] = ()) -> None:
+    def __init__(self, entries: Iterable[tuple[Network, T]] = (), *, merge: Callable[[T, T], T] | None = None) -> None:
         values = dict(entries)
         self._size = len(values)
-        self._starts4, self._found4 = _cut({n: v for n, v in values.items() if len(n.packed) == 4}, 32)
-        self._starts6, self._found6 = _cut({n: v for n, v in values.items() if len(n.packed) == 16}, 128)
+        self._starts4, self._found4 = _cut({n: v for n, v in values.items() if len(n.packed) == 4}, 32, merge)
+        self._starts6, self._found6 = _cut({n: v for n, v in values.items() if len(n.packed) == 16}, 128, merge)
 
     def __len__(self) -> int:
         return self._size
@@ -121,7 +161,9 @@ class NetworkMap(Generic[T]):
         return tuple(found)
 
 
-def _cut(values: dict[Network, T], width: int) -> tuple[list[int], list[_Stretch[T] | None]]:
+def _cut(
+    values: dict[Network, T], width: int, merge: Callable[[T, T], T] | None
+) -> tuple[list[int], list[_Stretch[T] | None]]:
     """Starts of the stretches, and what covers them; one more of the latter, for addresses before the first start."""
     starts: list[int] = []
     found: list[_Stretch[T] | None] = [None]
@@ -139,7 +181,9 @@ def _cut(values: dict[Network, T], width: int) -> tuple[list[int], list[_Stretch
         while open_ and open_[-1][0] <= start:
             end, _ = open_.pop()
             begin(end, open_[-1][1] if open_ else None)
-        stretch = _Stretch(values[network], open_[-1][1] if open_ else None)
+        around = open_[-1][1] if open_ else None
+        value = values[network]
+        stretch = _Stretch(value if merge is None or around is None else merge(value, around.value), around)
         open_.append((start + (1 << width - network.length), stretch))
         begin(start, stretch)
     while open_:

@@ -70,23 +70,23 @@ class InboundConnector(BaseModel, frozen=True, extra="forbid"):
     tls_sender_certificate_name: CertificateName | None = Field(
         None, description="Name in the client certificate; *.x covers x and any depth", examples=["*.contoso.com"]
     )
-    require_tls: bool = Field(True, description="Partner only: refuse its mail in plain text", examples=[False])
+    require_tls: bool = Field(default=True, description="Partner only: refuse its mail in plain text", examples=[False])
     restrict_domains_to_ip_addresses: bool = Field(
-        False, description="Partner only: refuse its mail from any other address", examples=[True]
+        default=False, description="Partner only: refuse its mail from any other address", examples=[True]
     )
     restrict_domains_to_certificate: bool = Field(
-        False, description="Partner only: refuse its mail without its certificate", examples=[True]
+        default=False, description="Partner only: refuse its mail without its certificate", examples=[True]
     )
     cloud_services_mail_enabled: bool = Field(
-        False, description="Trust internal headers of the other side of a hybrid", examples=[True]
+        default=False, description="Trust internal headers of the other side of a hybrid", examples=[True]
     )
     treat_messages_as_internal: bool = Field(
-        False, description="On-premises only: mail of own domains over it is internal", examples=[True]
+        default=False, description="On-premises only: mail of own domains over it is internal", examples=[True]
     )
     trusted_organizations: tuple[ObjectName, ...] = Field(
         (), description="Organisations of this installation whose mail is trusted", examples=[["fabrikam"]]
     )
-    ef_skip_last_ip: bool = Field(False, description="Enhanced filtering: skip the last hop", examples=[True])
+    ef_skip_last_ip: bool = Field(default=False, description="Enhanced filtering: skip the last hop", examples=[True])
     ef_skip_ips: tuple[NetworkText, ...] = Field(
         (), description="Enhanced filtering: skip hops in this list", examples=[["198.51.100.0/24"]]
     )
@@ -94,27 +94,27 @@ class InboundConnector(BaseModel, frozen=True, extra="forbid"):
         (), description="Enhanced filtering: only for these recipients; empty means all", examples=[["ana@contoso.com"]]
     )
     allow_common_name: bool = Field(
-        False, description="Let the subject's common name count when there is no SAN", examples=[True]
+        default=False, description="Let the subject's common name count when there is no SAN", examples=[True]
     )
     ca_file: FilePath | None = Field(
-        None, description="Certificates are checked against this file instead of the public CAs", examples=["/etc/ca.pem"]
+        None, description="Certificates are checked against this file, not the public CAs", examples=["/etc/ca.pem"]
     )
     pinned_keys: tuple[Pin, ...] = Field(
         (), description="SHA-256 of public keys (SPKI) that are good without a CA", examples=[["ab" * 32]]
     )
     relay_null_sender: bool = Field(
-        True, description="On-premises only: may relay mail of the null sender (reports)", examples=[False]
+        default=True, description="On-premises only: may relay mail of the null sender (reports)", examples=[False]
     )
     bare_newlines: Literal["refuse", "normalise"] = Field(
         "refuse", description="What happens to bare line feeds of old devices", examples=["normalise"]
     )
-    enabled: bool = Field(True, description="Whether the connector acts", examples=[False])
+    enabled: bool = Field(default=True, description="Whether the connector acts", examples=[False])
     comment: Comment = Field("", description="Note for people", examples=["forced TLS by contract"])
     admin_display_name: str = Field("", max_length=255, description="Note for people", examples=["the bank"])
     connector_source: ConnectorSource = Field(
         ConnectorSource.DEFAULT, description="Provenance", examples=["hybrid_wizard"]
     )
-    ef_test_mode: bool = Field(False, description="Carried through on import and export", examples=[True])
+    ef_test_mode: bool = Field(default=False, description="Carried through on import and export", examples=[True])
     ef_skip_mail_gateway: tuple[str, ...] = Field(
         (), description="Carried through on import and export", examples=[["gateway"]]
     )
@@ -129,6 +129,10 @@ class InboundConnector(BaseModel, frozen=True, extra="forbid"):
     def on_premises(self) -> bool:
         """Whether it stands for the organisation's own servers."""
         return self.connector_type is ConnectorType.ON_PREMISES
+
+    def __hash__(self) -> int:
+        # Stages put connectors into sets for every message; hashing all fields each time would be slow.
+        return hash((self.organisation, self.name))
 
 
 class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
@@ -147,12 +151,12 @@ class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
         examples=[["contoso.com", "*.contoso.com"]],
     )
     all_accepted_domains: bool = Field(
-        False, description="On-premises only: for every accepted domain", examples=[True]
+        default=False, description="On-premises only: for every accepted domain", examples=[True]
     )
     is_transport_rule_scoped: bool = Field(
-        False, description="Only used when a mail flow rule names it", examples=[True]
+        default=False, description="Only used when a mail flow rule names it", examples=[True]
     )
-    use_mx_record: bool = Field(True, description="Next hop by MX; otherwise by smart hosts", examples=[False])
+    use_mx_record: bool = Field(default=True, description="Next hop by MX; otherwise by smart hosts", examples=[False])
     smart_hosts: tuple[SmartHost, ...] = Field(
         (),
         description="Next hops by name or address, with a port if it is not 25",
@@ -165,13 +169,13 @@ class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
         None, description="Name checked with domain_validation; *.x covers x and any depth", examples=["*.contoso.com"]
     )
     route_all_messages_via_on_premises: bool = Field(
-        False, description="On-premises only: all mail leaves by this connector", examples=[True]
+        default=False, description="On-premises only: all mail leaves by this connector", examples=[True]
     )
     cloud_services_mail_enabled: bool = Field(
-        False, description="Preserve internal headers for the other side of a hybrid", examples=[True]
+        default=False, description="Preserve internal headers for the other side of a hybrid", examples=[True]
     )
     sender_rewriting_enabled: bool = Field(
-        False, description="On-premises only: rewrite senders of forwarded mail", examples=[True]
+        default=False, description="On-premises only: rewrite senders of forwarded mail", examples=[True]
     )
     smtp_dane_mode: Literal["opportunistic", "mandatory", "none"] = Field(
         "opportunistic", description="Use of DANE", examples=["mandatory"]
@@ -179,9 +183,9 @@ class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
     mta_sts_mode: Literal["opportunistic", "none"] = Field(
         "opportunistic", description="Use of MTA-STS", examples=["none"]
     )
-    test_mode: bool = Field(False, description="Carried through on import and export", examples=[True])
+    test_mode: bool = Field(default=False, description="Carried through on import and export", examples=[True])
     ca_file: FilePath | None = Field(
-        None, description="Certificates are checked against this file instead of the public CAs", examples=["/etc/ca.pem"]
+        None, description="Certificates are checked against this file, not the public CAs", examples=["/etc/ca.pem"]
     )
     pinned_keys: tuple[Pin, ...] = Field(
         (), description="SHA-256 of public keys (SPKI) that are good without a CA", examples=[["ab" * 32]]
@@ -206,7 +210,7 @@ class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
     rate_per_minute: int = Field(
         0, ge=0, le=1_000_000, description="Most messages a minute; 0 is no bound", examples=[60]
     )
-    size_limit: Size = Field(0, ge=0, description="Largest message it carries, in octets; 0 is no bound", examples=["25MB"])
+    size_limit: Size = Field(0, ge=0, description="Largest message in octets; 0 is no bound", examples=["25MB"])
     cost: int = Field(1, ge=1, le=100, description="Of two equal connectors the cheaper one is taken", examples=[10])
     login_user: str | None = Field(
         None, min_length=1, max_length=255, description="User name for the smart host", examples=["relay"]
@@ -214,7 +218,7 @@ class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
     login_secret: SecretReference | None = Field(
         None, description="Where the password is kept", examples=["file:/etc/lockgate/relay.secret"]
     )
-    enabled: bool = Field(True, description="Whether the connector is used", examples=[False])
+    enabled: bool = Field(default=True, description="Whether the connector is used", examples=[False])
     comment: Comment = Field("", description="Note for people", examples=["to the head office"])
     admin_display_name: str = Field("", max_length=255, description="Note for people", examples=["head office"])
     connector_source: ConnectorSource = Field(
@@ -223,7 +227,9 @@ class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
     link_for_modified_connector: str = Field(
         "", description="Carried through on import and export", examples=["00000000-0000-0000-0000-000000000000"]
     )
-    is_validated: bool = Field(False, description="Whether validation succeeded; written by it", examples=[True])
+    is_validated: bool = Field(
+        default=False, description="Whether validation succeeded; written by it", examples=[True]
+    )
     last_validation_timestamp: datetime | None = Field(
         None, description="When it was validated; written by validation", examples=["2026-03-01T10:00:00Z"]
     )
@@ -235,3 +241,7 @@ class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
     def on_premises(self) -> bool:
         """Whether it leads to the organisation's own servers."""
         return self.connector_type is ConnectorType.ON_PREMISES
+
+    def __hash__(self) -> int:
+        # Stages put connectors into sets for every message; hashing all fields each time would be slow.
+        return hash((self.organisation, self.name))

@@ -31,20 +31,26 @@ class AcceptedDomain(BaseModel, frozen=True, extra="forbid"):
         examples=["internal_relay"],
     )
     match_sub_domains: bool = Field(
-        False, description="Receive for every name below the domain too; needs internal_relay", examples=[True]
+        default=False, description="Receive for every name below the domain too; needs internal_relay", examples=[True]
     )
     outbound_only: bool = Field(
-        False, description="The domain only sends by this server and receives elsewhere", examples=[True]
+        default=False, description="The domain only sends by this server and receives elsewhere", examples=[True]
     )
     default: bool = Field(
-        False, description="Generated addresses (postmaster) are made of this domain", examples=[True]
+        default=False, description="Generated addresses (postmaster) are made of this domain", examples=[True]
     )
-    initial_domain: bool = Field(False, description="The domain the installation gave out itself", examples=[True])
+    initial_domain: bool = Field(
+        default=False, description="The domain the installation gave out itself", examples=[True]
+    )
     coexistence: bool = Field(
-        False, description="The domain by which the two sides of a hybrid address each other", examples=[True]
+        default=False, description="The domain by which the two sides of a hybrid address each other", examples=[True]
     )
-    sending_from_domain_disabled: bool = Field(False, description="No mail leaves from this domain", examples=[True])
-    sending_to_domain_disabled: bool = Field(False, description="No mail is taken for this domain", examples=[True])
+    sending_from_domain_disabled: bool = Field(
+        default=False, description="No mail leaves from this domain", examples=[True]
+    )
+    sending_to_domain_disabled: bool = Field(
+        default=False, description="No mail is taken for this domain", examples=[True]
+    )
     proof: str = Field(
         "",
         max_length=255,
@@ -55,13 +61,17 @@ class AcceptedDomain(BaseModel, frozen=True, extra="forbid"):
         None, description="When the TXT record was last seen; written by the proof", examples=["2026-03-01T10:00:00Z"]
     )
     vouched_by_operator: bool = Field(
-        False, description="The operator answers for the domain; no TXT record is needed", examples=[True]
+        default=False, description="The operator answers for the domain; no TXT record is needed", examples=[True]
     )
-    pending_completion: bool = Field(False, description="Carried through on import and export", examples=[True])
-    pending_removal: bool = Field(False, description="Carried through on import and export", examples=[True])
-    can_have_cloud_cache: bool = Field(False, description="Carried through on import and export", examples=[True])
-    address_book_enabled: bool = Field(True, description="Carried through on import and export", examples=[False])
-    email_only: bool = Field(False, description="Carried through on import and export", examples=[True])
+    pending_completion: bool = Field(default=False, description="Carried through on import and export", examples=[True])
+    pending_removal: bool = Field(default=False, description="Carried through on import and export", examples=[True])
+    can_have_cloud_cache: bool = Field(
+        default=False, description="Carried through on import and export", examples=[True]
+    )
+    address_book_enabled: bool = Field(
+        default=True, description="Carried through on import and export", examples=[False]
+    )
+    email_only: bool = Field(default=False, description="Carried through on import and export", examples=[True])
     mail_flow_region: str = Field("", description="Carried through on import and export", examples=["EUR"])
     smtp_dane_status: str = Field("", description="Carried through on import and export", examples=["Disabled"])
     authentication_type: str = Field("", description="Carried through on import and export", examples=["Managed"])

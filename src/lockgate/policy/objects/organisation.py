@@ -34,7 +34,9 @@ class Organisation(BaseModel, frozen=True, extra="forbid"):
         None, ge=1, le=7 * 86400, description="How long a message is tried before it is returned", examples=["24h"]
     )
     reject_direct_send: bool = Field(
-        True, description="Refuse mail from the Internet that claims a domain of this organisation", examples=[True]
+        default=True,
+        description="Refuse mail from the Internet that claims a domain of this organisation",
+        examples=[True],
     )
     external_postmaster_address: MailboxText | None = Field(
         None,
@@ -51,13 +53,13 @@ class Organisation(BaseModel, frozen=True, extra="forbid"):
         None, ge=1, description="Largest message that its senders may send, in octets", examples=["150MB"]
     )
     smtp_client_authentication_disabled: bool = Field(
-        False, description="Nobody of this organisation may log in to submit mail", examples=[True]
+        default=False, description="Nobody of this organisation may log in to submit mail", examples=[True]
     )
     allow_legacy_tls_clients: bool = Field(
-        False, description="Let senders of this organisation use TLS 1.0 and 1.1", examples=[True]
+        default=False, description="Let senders of this organisation use TLS 1.0 and 1.1", examples=[True]
     )
     reply_all_storm_protection_enabled: bool = Field(
-        True, description="Stop storms of replies to everybody", examples=[False]
+        default=True, description="Stop storms of replies to everybody", examples=[False]
     )
     reply_all_storm_detection_minimum_recipients: int = Field(
         2500, ge=1, description="A conversation with at least so many recipients may be a storm", examples=[1000]
@@ -69,10 +71,12 @@ class Organisation(BaseModel, frozen=True, extra="forbid"):
         6 * 3600, ge=3600, le=24 * 3600, description="How long a storm is stopped", examples=["6h"]
     )
     rfc2231_encoding_enabled: bool = Field(
-        False, description="Write long parameters of header fields by RFC 2231", examples=[True]
+        default=False, description="Write long parameters of header fields by RFC 2231", examples=[True]
     )
     inbound_ipv6: bool = Field(
-        True, description="Accept mail over IPv6; in Exchange's compatibility it must be opted in", examples=[True]
+        default=True,
+        description="Accept mail over IPv6; in Exchange's compatibility it must be opted in",
+        examples=[True],
     )
     comment: Comment = Field("", description="Note for people", examples=["customer since 2026"])
 

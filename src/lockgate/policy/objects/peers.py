@@ -16,13 +16,15 @@ class ConnectionFilter(BaseModel, frozen=True, extra="forbid"):
     )
     ip_allow_list: tuple[NetworkText, ...] = Field(
         (),
-        description="Addresses, networks or ranges whose mail skips the content filter (never malware, TLS or relay checks)",
+        description="Peers whose mail skips the content filter; malware, TLS and relay checks stay",
         examples=[["192.0.2.25", "198.51.100.0/24", "203.0.113.1-203.0.113.9"]],
     )
     ip_block_list: tuple[NetworkText, ...] = Field(
-        (), description="Addresses, networks or ranges whose mail is refused", examples=[["192.0.2.66", "2001:db8::/32"]]
+        (), description="Peers whose mail is refused", examples=[["192.0.2.66", "2001:db8::/32"]]
     )
-    enable_safe_list: bool = Field(False, description="Use the maintained list of good senders", examples=[True])
+    enable_safe_list: bool = Field(
+        default=False, description="Use the maintained list of good senders", examples=[True]
+    )
     admin_display_name: str = Field("", max_length=255, description="Note for people", examples=["our partners"])
     comment: Comment = Field("", description="Note for people", examples=["reviewed in March"])
 
@@ -42,9 +44,7 @@ class Limits(BaseModel, frozen=True, extra="forbid"):
     recipients_per_message: int = Field(
         1000, ge=100, le=100_000, description="Most recipients of one transaction (RFC 5321 4.5.3.1.8)", examples=[500]
     )
-    own_hops: int = Field(
-        20, ge=2, le=100, description="So many passes through this service are a loop", examples=[20]
-    )
+    own_hops: int = Field(20, ge=2, le=100, description="So many passes through this service are a loop", examples=[20])
     received_hops: int = Field(30, ge=5, le=100, description="So many Received fields are a loop", examples=[30])
     errors_per_connection: int = Field(
         20, ge=1, le=1000, description="After so many mistakes a connection is closed", examples=[10]

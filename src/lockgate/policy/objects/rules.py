@@ -23,13 +23,14 @@ class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
     priority: int | None = Field(
         None, ge=0, le=1_000_000, description="0 is first; without it the rule comes last, in order", examples=[0]
     )
-    enabled: bool = Field(True, description="Whether the rule acts", examples=[False])
-    mode: Literal["enforce"] = Field("enforce", description="enforce: the actions are carried out", examples=["enforce"])
+    enabled: bool = Field(default=True, description="Whether the rule acts", examples=[False])
+    mode: Literal["enforce"] = Field("enforce", description="The actions are carried out", examples=["enforce"])
     rule_error_action: Literal["ignore", "defer"] = Field(
-        "ignore", description="When it cannot be found out whether the rule matches: go on without it, or try later",
+        "ignore",
+        description="When it cannot be found out whether the rule matches: go on without it, or try later",
         examples=["defer"],
     )
     stop_rule_processing: bool = Field(
-        False, description="If the rule matches, no later rule is looked at", examples=[True]
+        default=False, description="If the rule matches, no later rule is looked at", examples=[True]
     )
     comments: Comment = Field("", description="Note for people", examples=["mail for the New Orleans site"])

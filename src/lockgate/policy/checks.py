@@ -1,217 +1,251 @@
-"""What no single object can know: rules between properties and between objects (specification 1.1.1, threats 3.3)."""
+"""Do the properties of one object go together? Specification 1.1.1, 1.2.1, 1.4; threats 3.3.
+
+Every check names the keys it looked at; the first of them is where the problem is shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from lockgate.mail.ruling import TlsLevel
-from lockgate.policy.documents import Documents, Place, Written
-from lockgate.policy.networks import NetworkError, parse_networks
+from lockgate.policy.documents import Documents, Places, Problem, Written
+from lockgate.policy.networks import has_host_bits, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
-from lockgate.policy.objects.domains import AcceptedDomain
-from lockgate.policy.objects.organisation import Organisation
+from lockgate.policy.objects.domains import AcceptedDomain, DomainType
+from lockgate.policy.objects.peers import ConnectionFilter, Operator
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.spelling import smart_host_parts
 
-_MOST_FILTER_ENTRIES = 1273
-_MOST_RULES = 300
-
-
-def check_inbound(documents: Documents, connectors: Sequence[Written], domains: Mapping[str, AcceptedDomain]) -> None:
-    """Inbound connectors, each by itself and against the accepted domains."""
-    for connector, place in connectors:
-        if connector.connector_type == "partner":
-            _check_partner(documents, connector, place)
-        else:
-            _check_own_server(documents, connector, place, domains)
-        for number, name in enumerate(connector.associated_accepted_domains):
-            home = domains.get(name)
-            if home is None or home.organisation != connector.organisation:
-                message = f"{name} is no accepted domain of {connector.organisation}"
-                documents.complain(place, message, "associated_accepted_domains", number)
-        for number, text in enumerate(connector.ef_skip_ips):
-            if _is_private(text):
-                message = f"{text} is a private range; those are always skipped and must not be listed"
-                documents.complain(place, message, "ef_skip_ips", number)
+Key = str | tuple[str, int]
+"""A key of the object, or one entry of its list."""
 
 
-def _check_partner(documents: Documents, c: InboundConnector, place: Place) -> None:
-    if c.restrict_domains_to_ip_addresses and not c.sender_ip_addresses:
-        message = "this restricts to addresses, so list them in sender_ip_addresses"
-        documents.complain(place, message, "restrict_domains_to_ip_addresses")
-    if c.restrict_domains_to_certificate:
-        if not c.tls_sender_certificate_name and not c.pinned_keys:
-            message = "this restricts to a certificate, so name it in tls_sender_certificate_name or pin its key"
-            documents.complain(place, message, "restrict_domains_to_certificate")
-        if not c.require_tls:
-            message = "a restriction to a certificate needs require_tls = true"
-            documents.complain(place, message, "restrict_domains_to_certificate")
-    if c.treat_messages_as_internal:
-        message = "only own servers (connector_type = \"on_premises\") can send internal mail"
-        documents.complain(place, message, "treat_messages_as_internal")
+@dataclass(slots=True)
+class Report:
+    """Collects what the checks find: `problems` forbid the policy, `warnings` only advise."""
+
+    places: Places
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+    def wrong(self, written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
+        """A mistake, unless it rests on a key that is wrong in itself."""
+        self._note(self.problems, written, keys, message)
+
+    def doubtful(self, written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
+        """An advice."""
+        self._note(self.warnings, written, keys, message)
+
+    def _note(self, notes: list[Problem], written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
+        plain = [key if isinstance(key, str) else key[0] for key in keys]
+        if written.suspect.isdisjoint(plain):
+            head = keys[:1]
+            path = (head[0] if head and isinstance(head[0], tuple) else head) or ()
+            prefix = (written.table,) if written.table == "operator" else (written.table, written.index)
+            notes.append(self.places.problem(written.file, (*prefix, *path), message))
 
 
-def _check_own_server(
-    documents: Documents, c: InboundConnector, place: Place, domains: Mapping[str, AcceptedDomain]
-) -> None:
-    if not c.sender_ip_addresses and not c.tls_sender_certificate_name and not c.trusted_organizations:
-        message = "own servers are recognised by tls_sender_certificate_name or sender_ip_addresses; give one of them"
-        documents.complain(place, message)
-    if c.treat_messages_as_internal and c.cloud_services_mail_enabled:
-        message = "this cannot be combined with cloud_services_mail_enabled, which carries the internal mark itself"
-        documents.complain(place, message, "treat_messages_as_internal")
-    name = c.tls_sender_certificate_name
-    if name is None:
-        return
-    tied = name.removeprefix("*.")
-    home = domains.get(tied)
-    if home is None or home.organisation != c.organisation:
+def check_objects(documents: Documents, hostname: str, report: Report) -> None:
+    """Every object by itself."""
+    for domain in documents.domains:
+        _domain(domain, report)
+    for inbound in documents.inbound:
+        check = _on_premises if inbound.value.on_premises else _partner
+        check(inbound, report)
+        _inbound(inbound, report)
+    for outbound in documents.outbound:
+        _outbound(outbound, report)
+        _outbound_tls(outbound, report)
+        _smart_hosts(outbound, hostname, report)
+    for connection_filter in documents.filters:
+        _lists(connection_filter, report)
+    for rule in documents.rules:
+        _rule(rule, report)
+    if documents.operator is not None:
+        _lists(documents.operator, report)
+
+
+def _domain(written: Written[AcceptedDomain], report: Report) -> None:
+    domain = written.value
+    relay = domain.domain_type is DomainType.INTERNAL_RELAY
+    for key in ("match_sub_domains", "outbound_only"):
+        if getattr(domain, key) and not relay:
+            report.wrong(written, (key, "domain_type"), f'{key} needs domain_type = "internal_relay"')
+    if not domain.receives:
+        proof = (
+            f"publish the TXT record '{domain.proof}' and prove it" if domain.proof else "give it a proof and prove it"
+        )
+        report.doubtful(
+            written,
+            ("domain_name", "proven_at", "vouched_by_operator"),
+            f"{domain.domain_name} receives and sends nothing yet; {proof}, or let the operator vouch for it",
+        )
+
+
+def _partner(written: Written[InboundConnector], report: Report) -> None:
+    connector = written.value
+    if not connector.sender_domains and not connector.trusted_organizations:
+        message = "a partner connector needs the sender domains it is about; '*' means every sender"
+        report.wrong(written, ("sender_domains", "connector_type", "trusted_organizations"), message)
+    if connector.restrict_domains_to_ip_addresses and not connector.sender_ip_addresses:
         message = (
-            f"{tied} is no accepted domain of {c.organisation}; the certificate name of own servers must be one, "
-            "or *. before one (specification 2.3 rule 8)"
+            "the restriction needs sender_ip_addresses, the addresses mail may come from; without it all is refused"
         )
-        documents.complain(place, message, "tls_sender_certificate_name")
+        report.wrong(written, ("restrict_domains_to_ip_addresses", "sender_ip_addresses", "connector_type"), message)
+    if connector.restrict_domains_to_certificate:
+        named: tuple[Key, ...] = ("tls_sender_certificate_name", "pinned_keys", "connector_type")
+        if not connector.tls_sender_certificate_name and not connector.pinned_keys:
+            message = "the restriction needs tls_sender_certificate_name (or pinned_keys), the certificate it means"
+            report.wrong(written, ("restrict_domains_to_certificate", *named), message)
+        if not connector.require_tls:
+            message = "a certificate can only be asked for in TLS; the restriction needs require_tls = true"
+            report.wrong(written, ("restrict_domains_to_certificate", "require_tls", "connector_type"), message)
+    if connector.treat_messages_as_internal:
+        message = 'only own servers may be internal; it needs connector_type = "on_premises"'
+        report.wrong(written, ("treat_messages_as_internal", "connector_type"), message)
+    if connector.cloud_services_mail_enabled:
+        message = "internal headers are never believed from a partner; the switch has no effect here"
+        report.doubtful(written, ("cloud_services_mail_enabled", "connector_type"), message)
+    if connector.sender_ip_addresses and (connector.tls_sender_certificate_name or connector.pinned_keys):
+        message = "addresses and certificate on one partner connector must both hold; a certificate alone is better"
+        report.doubtful(written, ("sender_ip_addresses", "tls_sender_certificate_name", "pinned_keys"), message)
 
 
-def _is_private(text: str) -> bool:
-    try:
-        return all(_within_private(network.packed) for network in parse_networks(text))
-    except NetworkError:
-        return False
+def _on_premises(written: Written[InboundConnector], report: Report) -> None:
+    connector = written.value
+    for key in ("restrict_domains_to_ip_addresses", "restrict_domains_to_certificate"):
+        if getattr(connector, key):
+            message = (
+                "restrictions act on partner connectors only; to lock out others add a partner connector beside it"
+            )
+            report.doubtful(written, (key, "connector_type"), message)
+    if connector.treat_messages_as_internal and connector.cloud_services_mail_enabled:
+        message = "it cannot be used together with cloud_services_mail_enabled; choose one of the two"
+        report.wrong(written, ("treat_messages_as_internal", "cloud_services_mail_enabled"), message)
+    if not connector.sender_ip_addresses and not connector.tls_sender_certificate_name:
+        message = "nothing identifies the own servers; give tls_sender_certificate_name or sender_ip_addresses"
+        keys = ("connector_type", "sender_ip_addresses", "tls_sender_certificate_name")
+        report.wrong(written, keys, message)
 
 
-def _within_private(packed: bytes) -> bool:
-    if len(packed) == 4:
-        return packed[0] in (10, 127) or packed[:2] in (b"\xc0\xa8", b"\xa9\xfe") or (
-            packed[0] == 172 and 16 <= packed[1] < 32
+def _inbound(written: Written[InboundConnector], report: Report) -> None:
+    connector = written.value
+    _host_bits(written, "sender_ip_addresses", connector.sender_ip_addresses, report)
+    _host_bits(written, "ef_skip_ips", connector.ef_skip_ips, report)
+    if connector.ef_skip_last_ip and connector.ef_skip_ips:
+        message = "the list is not used while ef_skip_last_ip is true"
+        report.doubtful(written, ("ef_skip_ips", "ef_skip_last_ip"), message)
+    others = ("sender_ip_addresses", "tls_sender_certificate_name")
+    if connector.trusted_organizations and any(getattr(connector, key) for key in others):
+        message = "with trusted_organizations no other property is used to find the connector"
+        report.doubtful(written, ("trusted_organizations", *others), message)
+    if connector.allow_common_name:
+        message = (
+            "the common name of a certificate is not bound to a domain by today's rules; prefer certificates with SAN"
         )
-    return packed[0] & 0xFE == 0xFC or (packed[0] == 0xFE and packed[1] & 0xC0 == 0x80)
+        report.doubtful(written, ("allow_common_name",), message)
 
 
-def check_shared(documents: Documents, connectors: Iterable[Written]) -> None:
-    """No two organisations may be recognised by one certificate name or address (threats 3.3.5)."""
-    owners: dict[object, tuple[str, str]] = {}
-    for connector, place in connectors:
-        if connector.connector_type != "on_premises":
-            continue
-        marks: list[tuple[object, str, str]] = []
-        if connector.tls_sender_certificate_name and not connector.pinned_keys:
-            name = connector.tls_sender_certificate_name
-            marks.append((name, "tls_sender_certificate_name", name))
-        for text in connector.sender_ip_addresses:
-            marks.extend((network, "sender_ip_addresses", text) for network in parse_networks(text))
-        for mark, key, shown in marks:
-            owner, other = owners.setdefault(mark, (connector.organisation, connector.name))
-            if owner != connector.organisation:
-                message = f"{shown} belongs to the connector {other} of {owner}; two organisations cannot share it"
-                documents.complain(place, message, key)
+def _outbound(written: Written[OutboundConnector], report: Report) -> None:
+    connector = written.value
+    only = (
+        "all_accepted_domains",
+        "route_all_messages_via_on_premises",
+        "sender_rewriting_enabled",
+    )
+    for key in only:
+        if getattr(connector, key) and not connector.on_premises:
+            report.wrong(written, (key, "connector_type"), f'{key} needs connector_type = "on_premises"')
+    used = (
+        "recipient_domains",
+        "all_accepted_domains",
+        "is_transport_rule_scoped",
+        "route_all_messages_via_on_premises",
+    )
+    if not any(getattr(connector, key) for key in used):
+        message = (
+            "nothing ever uses the connector; give recipient_domains, or make it is_transport_rule_scoped for rules"
+        )
+        report.doubtful(written, used, message)
+    if "*" in connector.recipient_domains and connector.all_accepted_domains:
+        message = "'*' takes all mail to the Internet too, not only that to the accepted domains"
+        report.doubtful(written, ("recipient_domains", "all_accepted_domains"), message)
+    for key, other in (("login_user", "login_secret"), ("login_secret", "login_user")):
+        if getattr(connector, key) and not getattr(connector, other):
+            report.wrong(written, (key, other), f"a login needs {other} too")
+    for key, other in (("certificate_file", "key_file"), ("key_file", "certificate_file")):
+        if getattr(connector, key) and not getattr(connector, other):
+            report.wrong(written, (key, other), f"a client certificate needs {other} too")
+    for key, family in (("source_address_v4", "ipv6"), ("source_address_v6", "ipv4")):
+        if getattr(connector, key) and connector.address_family == family:
+            report.doubtful(written, (key, "address_family"), f'it is never used with address_family = "{family}"')
+    if connector.login_user and connector.tls_settings is TlsLevel.OPPORTUNISTIC:
+        message = "the password is only sent in TLS; demand it with tls_settings, or the mail may wait for ever"
+        report.doubtful(written, ("tls_settings", "login_user"), message)
 
 
-def check_outbound(documents: Documents, connectors: Sequence[Written]) -> None:
-    """Outbound connectors, each by itself."""
-    for connector, place in connectors:
-        _check_way(documents, connector, place)
-        if connector.connector_type != "on_premises":
-            for key in ("all_accepted_domains", "route_all_messages_via_on_premises", "sender_rewriting_enabled"):
-                if getattr(connector, key):
-                    documents.complain(place, 'this needs connector_type = "on_premises"', key)
-        if connector.login_user and connector.login_secret is None:
-            documents.complain(place, "a login needs login_secret, such as file:/etc/lockgate/hq", "login_user")
-        if (connector.certificate_file is None) != (connector.key_file is None):
-            documents.complain(place, "certificate_file and key_file belong together; give both")
+def _outbound_tls(written: Written[OutboundConnector], report: Report) -> None:
+    connector = written.value
+    checked = connector.tls_settings is TlsLevel.DOMAIN_VALIDATION
+    if checked and not connector.tls_domain:
+        keys: tuple[Key, ...] = ("tls_settings", "tls_domain", "use_mx_record", "smart_hosts")
+        if connector.use_mx_record:
+            message = "with next hops by MX, domain_validation needs tls_domain; a name learned from DNS proves nothing"
+            report.wrong(written, keys, message)
+        elif any(_is_address(host) for host in connector.smart_hosts):
+            message = "domain_validation needs tls_domain where a smart host is an address: there is no name to check"
+            report.wrong(written, keys, message)
+    if connector.tls_domain and not checked:
+        message = 'the name is only checked with tls_settings = "domain_validation"'
+        report.doubtful(written, ("tls_domain", "tls_settings"), message)
+    unchecked = (TlsLevel.OPPORTUNISTIC, TlsLevel.ENCRYPTION_ONLY)
+    for key in ("pinned_keys", "ca_file"):
+        if getattr(connector, key) and connector.tls_settings in unchecked:
+            message = "certificates are only checked with certificate_validation or domain_validation"
+            report.doubtful(written, (key, "tls_settings"), message)
 
 
-def _check_way(documents: Documents, c: OutboundConnector, place: Place) -> None:
-    if not c.use_mx_record and not c.smart_hosts:
-        documents.complain(place, "without MX the next hop must be named in smart_hosts", "use_mx_record")
-    if c.use_mx_record and c.smart_hosts:
-        documents.complain(place, "smart_hosts need use_mx_record = false; say which is meant", "smart_hosts")
-    if c.tls_settings is TlsLevel.DOMAIN_VALIDATION and c.use_mx_record and not c.tls_domain:
-        message = "domain_validation by MX needs tls_domain, because a name learned from DNS proves nothing"
-        documents.complain(place, message, "tls_settings")
-    scoped = c.is_transport_rule_scoped or c.all_accepted_domains or c.route_all_messages_via_on_premises
-    if not c.recipient_domains and not scoped:
-        message = "it would never be chosen: give recipient_domains, or is_transport_rule_scoped = true"
-        documents.complain(place, message)
+def _smart_hosts(written: Written[OutboundConnector], hostname: str, report: Report) -> None:
+    connector = written.value
+    if not connector.use_mx_record and not connector.smart_hosts:
+        message = "without MX the connector needs smart_hosts, the servers to send to"
+        report.wrong(written, ("use_mx_record", "smart_hosts"), message)
+    if connector.use_mx_record and connector.smart_hosts:
+        message = "smart hosts are not used while use_mx_record is true (it is, unless you say false)"
+        report.doubtful(written, ("smart_hosts", "use_mx_record"), message)
+    for index, entry in enumerate(connector.smart_hosts):
+        host, port = smart_host_parts(entry)
+        if host == hostname.lower() and port in {0, 25}:
+            report.wrong(written, (("smart_hosts", index),), f"{host} is this server itself; mail would go in circles")
 
 
-def check_domains(documents: Documents, domains: Sequence[Written]) -> None:
-    """One default for each organisation; sub-domains only where unknown recipients go on; nobody below another's."""
-    defaults: dict[str, str] = {}
-    owners = {domain.domain_name: domain for domain, _ in domains}
-    for domain, place in domains:
-        if domain.default:
-            first = defaults.setdefault(domain.organisation, domain.domain_name)
-            if first != domain.domain_name:
-                documents.complain(place, f"{first} is the default domain of {domain.organisation} already", "default")
-        if domain.match_sub_domains and domain.domain_type != "internal_relay":
-            documents.complain(place, 'this needs domain_type = "internal_relay"', "match_sub_domains")
-        above = domain.domain_name.partition(".")[2]
-        while above:
-            owner = owners.get(above)
-            if owner is not None and owner.organisation != domain.organisation:
-                message = f"{above} belongs to {owner.organisation}, so nobody else may add a name below it"
-                documents.complain(place, message, "domain_name")
-                break
-            above = above.partition(".")[2]
+def _is_address(entry: str) -> bool:
+    host, _ = smart_host_parts(entry)
+    return ":" in host or host.replace(".", "").isdigit()
 
 
-def check_filters(documents: Documents, filters: Sequence[Written], organisations: Mapping[str, Organisation]) -> None:
-    """Exchange's limits of the connection filter, where an organisation wants them (specification 1.8)."""
-    for found, place in filters:
-        if organisations[found.organisation].compatibility != "exchange":
-            continue
-        for key in ("ip_allow_list", "ip_block_list"):
-            entries = getattr(found, key)
-            if len(entries) > _MOST_FILTER_ENTRIES:
-                documents.complain(place, f"at most {_MOST_FILTER_ENTRIES} entries (compatibility)", key)
-            for number, text in enumerate(entries):
-                if why := _not_exchange(text):
-                    documents.complain(place, f"{text}: {why} (compatibility)", key, number)
+def _lists(written: Written[ConnectionFilter] | Written[Operator], report: Report) -> None:
+    lists = written.value
+    _host_bits(written, "ip_allow_list", lists.ip_allow_list, report)
+    _host_bits(written, "ip_block_list", lists.ip_block_list, report)
+    allowed = {network for entry in lists.ip_allow_list for network in parse_networks(entry)}
+    for index, entry in enumerate(lists.ip_block_list):
+        if allowed and not allowed.isdisjoint(parse_networks(entry)):
+            message = f"{entry} is on the allow list too; allow wins"
+            report.doubtful(written, (("ip_block_list", index), "ip_allow_list"), message)
 
 
-def check_compatible_connectors(
-    documents: Documents, connectors: Sequence[Written], organisations: Mapping[str, Organisation]
-) -> None:
-    """IPv4 only, /24 at widest, where an organisation wants Exchange's limits (T-IPR-3)."""
-    for connector, place in connectors:
-        if organisations[connector.organisation].compatibility == "exchange":
-            for number, text in enumerate(connector.sender_ip_addresses):
-                if why := _not_exchange(text):
-                    documents.complain(place, f"{text}: {why} (compatibility)", "sender_ip_addresses", number)
+def _host_bits(written: Written[Any], key: str, entries: tuple[str, ...], report: Report) -> None:
+    for index, entry in enumerate(entries):
+        if has_host_bits(entry):
+            message = f"{entry} has bits set behind its prefix; it is read as {parse_networks(entry)[0].text}"
+            report.doubtful(written, ((key, index),), message)
 
 
-def _not_exchange(text: str) -> str:
-    networks = parse_networks(text)
-    if len(networks[0].packed) != 4:
-        return "IPv6 is not allowed"
-    if "/" in text and networks[0].length < 24:
-        return "networks wider than /24 are not allowed"
-    if "-" in text and sum(1 << (32 - network.length) for network in networks) > 256:
-        return "ranges of more than 256 addresses are not allowed"
-    return ""
-
-
-def check_rules(documents: Documents, rules: Sequence[Written], connectors: Sequence[Written]) -> None:
-    """What rules name must exist; a disabled connector may be named, its mail waits."""
-    known = {(c.organisation, c.name) for c, _ in connectors}
-    for rule, place in rules:
-        for key, named in _connectors_of(rule):
-            if (rule.organisation, named) not in known:
-                documents.complain(place, f"there is no outbound connector {named} in {rule.organisation}", key)
-
-
-def _connectors_of(rule: MailFlowRule) -> Iterable[tuple[str, str]]:
-    for key, made in rule.actions:
-        ask = getattr(made, "outbound_connectors", None)
-        if ask is not None:
-            for named in ask():
-                yield key, named
-
-
-def check_rule_count(documents: Documents, rules: Sequence[Written], organisations: Mapping[str, Organisation]) -> None:
-    """At most 300 rules in compatibility (T-RULE-15)."""
-    counts: dict[str, int] = {}
-    for rule, place in rules:
-        counts[rule.organisation] = counts.get(rule.organisation, 0) + 1
-        if counts[rule.organisation] == _MOST_RULES + 1 and organisations[rule.organisation].compatibility:
-            documents.complain(place, f"at most {_MOST_RULES} rules (compatibility)")
+def _rule(written: Written[MailFlowRule], report: Report) -> None:
+    rule = written.value
+    own = set(MailFlowRule.model_fields)
+    acts = [key for key in type(rule).model_fields if key not in own and getattr(rule, key) is not None]
+    if not acts and not rule.stop_rule_processing:
+        report.doubtful(written, ("name",), f"rule '{rule.name}' has no condition and no action; it does nothing")

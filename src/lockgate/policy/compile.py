@@ -1,268 +1,246 @@
-"""From documents to the compiled policy, cross references checked."""
+"""Documents to Policy: read, check, index. Pure: the texts are handed in."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
-from lockgate.policy import checks
-from lockgate.policy.catalog import Catalog
-from lockgate.policy.documents import Documents, Invalid, Place, Written, read_documents
-from lockgate.policy.networks import Network, parse_networks
+from lockgate.policy.catalog import EXCEPTION, Catalog, standard
+from lockgate.policy.checks import Report, check_objects
+from lockgate.policy.compatibility import check_compatibility
+from lockgate.policy.documents import Documents, Invalid, Problem, Written, read
+from lockgate.policy.kinds import BoundByDomain
+from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
-from lockgate.policy.objects.peers import ConnectionFilter, Operator
+from lockgate.policy.objects.peers import Operator
 from lockgate.policy.objects.rules import MailFlowRule
-from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, OwnServers, PartnerIndex, PeerLists, Policy
+from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, PartnerIndex, PeerLists, Policy
 from lockgate.policy.rules import CompiledRule, CompiledRules
-from lockgate.policy.tries import DomainMap, NetworkMap
-
-T = TypeVar("T")
-_AFTER_ALL = 1_000_001
-"""The priority of the first rule that names none: after all that do."""
+from lockgate.policy.ties import certificate_proves_alone, check_ties, patterns_of
+from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
 
 
-def compile_policy(
-    files: Mapping[str, str], *, hostname: str, revision: int, catalog: Catalog | None = None
+def compile_policy(files: Mapping[str, str], *, hostname: str, revision: int, catalog: Catalog | None = None) -> Policy:
+    """The policy of these documents ({file name: TOML text}). Raises Invalid with every mistake that was found.
+
+    `hostname` is the name of this server (A-label), `revision` the number under which the policy is kept.
+    `catalog` are the conditions and actions there are; without it, those that Lockgate brings.
+    """
+    catalog = catalog or standard()
+    documents, problems, places = read(files, catalog)
+    report = Report(places, problems)
+    check_objects(documents, hostname, report)
+    check_ties(documents, catalog, report)
+    check_compatibility(documents, report)
+    if report.problems:
+        raise Invalid(tuple(sorted(set(report.problems))))
+    return _build(documents, catalog, hostname, revision, tuple(sorted(set(report.warnings))))
+
+
+def _build(
+    documents: Documents, catalog: Catalog, hostname: str, revision: int, warnings: tuple[Problem, ...]
 ) -> Policy:
-    """The policy that these texts ({file name: TOML}) describe. Raises Invalid with all mistakes."""
-    documents = read_documents(files, catalog or Catalog.collect())
-    organisations = {one.made.name: one.made for one in documents.objects["organisation"]}
-    found = {kind: _owned(documents, kind, organisations) for kind in documents.objects if kind != "organisation"}
-    _refuse_twins(documents, found)
-    domains = {one.made.domain_name: one.made for one in found["accepted_domain"]}
-    _check(documents, found, domains, organisations)
-    if documents.problems:
-        raise Invalid(tuple(sorted(documents.problems, key=lambda p: (p.file, p.line, p.path))))
-    return _built(documents, found, organisations, hostname, revision)
-
-
-def _owned(documents: Documents, kind: str, organisations: Mapping[str, Organisation]) -> list[Written]:
-    """The objects of one kind, each with its organisation; with one organisation it need not be said."""
-    only = next(iter(organisations)) if len(organisations) == 1 else ""
-    owned: list[Written] = []
-    for made, place in documents.objects[kind]:
-        named = made.organisation or only
-        if named in organisations:
-            owned.append(Written(made if made.organisation else made.model_copy(update={"organisation": named}), place))
-        elif made.organisation:
-            documents.complain(place, f"there is no organisation {named}", "organisation")
-        elif not organisations:
-            documents.complain(place, "there is no [[organisation]] yet; write one first")
-        else:
-            documents.complain(place, f"say which organisation it belongs to: {', '.join(sorted(organisations)[:5])}")
-    return owned
-
-
-def _refuse_twins(documents: Documents, found: Mapping[str, Sequence[Written]]) -> None:
-    """Names are unique: a domain everywhere, everything else within its organisation."""
-    seen: dict[tuple[str, str, str], Place] = {}
-    for kind, objects in (("organisation", documents.objects["organisation"]), *found.items()):
-        for made, place in objects:
-            match kind:
-                case "organisation":
-                    identity, shown = ("", made.name), f"the organisation {made.name}"
-                case "accepted_domain":
-                    identity, shown = ("", made.domain_name), f"the domain {made.domain_name}"
-                case "connection_filter":
-                    identity, shown = (made.organisation, ""), f"the connection filter of {made.organisation}"
-                case _:
-                    identity, shown = (made.organisation, made.name.casefold()), f"{kind.replace('_', ' ')} {made.name}"
-            first = seen.setdefault((kind, *identity), place)
-            if first is not place:
-                documents.complain(place, f"{shown} stands in {first.file} already; there can be only one")
-
-
-def _check(
-    documents: Documents,
-    found: Mapping[str, list[Written]],
-    domains: Mapping[str, AcceptedDomain],
-    organisations: Mapping[str, Organisation],
-) -> None:
-    checks.check_domains(documents, found["accepted_domain"])
-    checks.check_inbound(documents, found["inbound_connector"], domains)
-    checks.check_shared(documents, found["inbound_connector"])
-    checks.check_compatible_connectors(documents, found["inbound_connector"], organisations)
-    checks.check_outbound(documents, found["outbound_connector"])
-    checks.check_filters(documents, found["connection_filter"], organisations)
-    checks.check_rules(documents, found["mail_flow_rule"], found["outbound_connector"])
-    checks.check_rule_count(documents, found["mail_flow_rule"], organisations)
-
-
-def _built(
-    documents: Documents,
-    found: Mapping[str, list[Written]],
-    organisations: Mapping[str, Organisation],
-    hostname: str,
-    revision: int,
-) -> Policy:
-    operator = documents.operator.made if documents.operator is not None else Operator()
-    domains: list[AcceptedDomain] = [one.made for one in found["accepted_domain"]]
-    inbound: list[InboundConnector] = [one.made for one in found["inbound_connector"] if one.made.enabled]
-    own = [connector for connector in inbound if connector.connector_type == "on_premises"]
-    by_owner = {kind: _by_owner(objects) for kind, objects in found.items()}
+    operator = documents.operator.value if documents.operator is not None else Operator()
+    accepted = [written.value for written in documents.domains]
+    domains = DomainMap(entry for domain in accepted if domain.receives for entry in patterns_of(domain))
+    inbound = [written.value for written in documents.inbound]
+    own = [connector for connector in inbound if connector.on_premises and connector.enabled]
+    mine = _Grouped(documents)
+    organisations = {
+        written.value.name: _organisation(written.value, mine, catalog, hostname) for written in documents.organisations
+    }
     return Policy(
-        digest=_digest(organisations.values(), operator, found),
+        digest=_digest(documents),
         revision=revision,
         hostname=hostname,
         limits=operator.limits,
-        operator_peers=PeerLists(_networks(operator.ip_allow_list), _networks(operator.ip_block_list)),
-        domains=DomainMap(
-            (pattern, domain)
-            for domain in domains
-            if domain.receives
-            for pattern in (domain.domain_name, *((f"*.{domain.domain_name}",) if domain.match_sub_domains else ()))
+        operator_peers=_peers(operator.ip_allow_list, operator.ip_block_list),
+        domains=domains,
+        own_by_certificate=_by_certificate(own),
+        own_by_address=NetworkMap(
+            ((network, tuple(group)) for network, group in _by_address(own).items()), merge=_both
         ),
-        own_servers=_own_servers(own),
-        own_by_address=_by_address(own),
-        organisations={
-            name: _organisation(one, {kind: owners.get(name, []) for kind, owners in by_owner.items()})
-            for name, one in organisations.items()
-        },
-        postmasters={name: _postmaster(one, domains) for name, one in organisations.items()},
-        warnings=tuple(_warnings(domains, by_owner)),
+        organisations=MappingProxyType(organisations),
+        alone=frozenset(_alone(own, domains)),
+        warnings=warnings,
     )
 
 
-def _by_owner(objects: Iterable[Written]) -> dict[str, list[Any]]:
-    owners: dict[str, list[Any]] = {}
-    for made, _ in objects:
-        owners.setdefault(made.organisation, []).append(made)
-    return owners
+def _alone(own: Iterable[InboundConnector], domains: DomainMap[AcceptedDomain]) -> Iterable[tuple[str, str]]:
+    for connector in own:
+        name = connector.tls_sender_certificate_name
+        if name and certificate_proves_alone(name, domains):
+            holder = domains.find(name.removeprefix("*."))
+            if holder is not None and holder.organisation == connector.organisation:
+                yield connector.organisation, connector.name
 
 
-def _organisation(organisation: Organisation, mine: Mapping[str, list[Any]]) -> OrganisationPolicy:
-    filters: list[ConnectionFilter] = mine["connection_filter"]
-    allow = filters[0].ip_allow_list if filters else ()
-    block = filters[0].ip_block_list if filters else ()
-    partners = [c for c in mine["inbound_connector"] if c.enabled and c.connector_type == "partner"]
-    stores = {c.ca_file: None for c in mine["inbound_connector"] if c.enabled and c.ca_file}
+class _Grouped:
+    """The objects of each organisation."""
+
+    def __init__(self, documents: Documents) -> None:
+        self.domains: dict[str, list[AcceptedDomain]] = _by_organisation(documents.domains)
+        self.inbound: dict[str, list[InboundConnector]] = _by_organisation(documents.inbound)
+        self.outbound: dict[str, list[OutboundConnector]] = _by_organisation(documents.outbound)
+        self.peers = {
+            w.value.organisation: _peers(w.value.ip_allow_list, w.value.ip_block_list) for w in documents.filters
+        }
+        self.rules: dict[str, list[Written[MailFlowRule]]] = {}
+        for written in documents.rules:
+            self.rules.setdefault(written.value.organisation, []).append(written)
+
+
+def _by_organisation(objects: Iterable[Written[Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for written in objects:
+        found.setdefault(written.value.organisation, []).append(written.value)
+    return found
+
+
+def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, hostname: str) -> OrganisationPolicy:
+    name = organisation.name
+    domains = tuple(mine.domains.get(name, ()))
+    inbound = mine.inbound.get(name, [])
     return OrganisationPolicy(
-        organisation,
-        tuple(stores),
-        _partners(partners),
-        _outbound(mine["outbound_connector"]),
-        PeerLists(_networks(allow), _networks(block)),
-        CompiledRules(_rule(rule, number) for number, rule in enumerate(mine["mail_flow_rule"])),
+        organisation=organisation,
+        partners=_partners([connector for connector in inbound if connector.enabled and not connector.on_premises]),
+        outbound=_outbound(mine.outbound.get(name, [])),
+        peers=mine.peers.get(name) or PeerLists(NetworkMap(), NetworkMap()),
+        rules=_rules(mine.rules.get(name, []), catalog),
+        inbound=MappingProxyType({connector.name: connector for connector in inbound}),
+        accepted=domains,
+        postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
     )
 
 
-def _partners(connectors: list[InboundConnector]) -> PartnerIndex:
-    def patterns(connector: InboundConnector) -> Iterable[str]:
-        for pattern in connector.sender_domains:
-            if pattern != "*":
-                yield pattern
-            if pattern.startswith("*."):
-                yield pattern[2:]
+def _default_domain(domains: tuple[AcceptedDomain, ...]) -> str:
+    """The domain marked as default, else the initial one, else the first by name; those that receive come first."""
+    ranked = sorted(domains, key=lambda d: (not d.default, not d.receives, not d.initial_domain, d.domain_name))
+    return ranked[0].domain_name if ranked else ""
 
+
+def _partners(partners: list[InboundConnector]) -> PartnerIndex:
+    by_sender: dict[str, list[InboundConnector]] = {}
+    for connector in partners:
+        for pattern in dict.fromkeys(connector.sender_domains):
+            by_sender.setdefault(pattern, []).append(connector)
+    any_sender = tuple(by_sender.pop("*", ()))
     return PartnerIndex(
-        _by_address(connectors),
-        DomainMap(_grouped(connectors, patterns).items()),
-        tuple(connector for connector in connectors if "*" in connector.sender_domains),
+        by_certificate=_by_certificate(partners),
+        by_address=NetworkMap((network, tuple(group)) for network, group in _by_address(partners).items()),
+        by_sender=DomainMap((pattern, tuple(group)) for pattern, group in by_sender.items()),
+        any_sender=any_sender,
     )
+
+
+def _by_certificate(connectors: Iterable[InboundConnector]) -> CertificateNames[InboundConnector]:
+    named = ((connector.tls_sender_certificate_name, connector) for connector in connectors)
+    return CertificateNames((name, connector) for name, connector in named if name)
+
+
+def _by_address(connectors: Iterable[InboundConnector]) -> dict[Any, list[InboundConnector]]:
+    found: dict[Any, list[InboundConnector]] = {}
+    for connector in connectors:
+        networks = (network for entry in connector.sender_ip_addresses for network in parse_networks(entry))
+        for network in dict.fromkeys(networks):
+            found.setdefault(network, []).append(connector)
+    return found
+
+
+def _both(inner: tuple[InboundConnector, ...], outer: tuple[InboundConnector, ...]) -> tuple[InboundConnector, ...]:
+    """The connectors of a network and of the one around it; models are compared by identity, which is cheap."""
+    seen = {id(connector) for connector in inner}
+    return inner + tuple(connector for connector in outer if id(connector) not in seen)
 
 
 def _outbound(connectors: list[OutboundConnector]) -> OutboundIndex:
-    able = [c for c in connectors if c.enabled and not c.is_transport_rule_scoped]
-    able.sort(key=lambda c: (c.cost, c.name))
-    exact = _grouped(able, lambda c: (p for p in c.recipient_domains if "*" not in p))
-    wildcard = _grouped(able, lambda c: (p for p in c.recipient_domains if p.startswith("*.")))
+    exact: dict[str, list[OutboundConnector]] = {}
+    wildcard: dict[str, list[OutboundConnector]] = {}
+    everything: list[OutboundConnector] = []
+    ranked = sorted(connectors, key=lambda c: (c.cost, c.name.casefold(), c.name))
+    usable = [connector for connector in ranked if connector.enabled and not connector.is_transport_rule_scoped]
+    for connector in usable:
+        for pattern in dict.fromkeys(connector.recipient_domains):
+            if pattern == "*":
+                everything.append(connector)
+            elif pattern.startswith("*."):
+                wildcard.setdefault(pattern, []).append(connector)
+            else:
+                exact.setdefault(pattern, []).append(connector)
     return OutboundIndex(
-        exact=exact,
-        wildcard=DomainMap(wildcard.items()),
-        all_accepted=tuple(c for c in able if c.all_accepted_domains),
-        everything=tuple(c for c in able if "*" in c.recipient_domains),
-        central=tuple(c for c in able if c.route_all_messages_via_on_premises),
-        named={c.name: c for c in connectors},
+        exact=MappingProxyType({domain: tuple(group) for domain, group in exact.items()}),
+        wildcard=DomainMap(((pattern, tuple(group)) for pattern, group in wildcard.items()), apex=False),
+        all_accepted=tuple(connector for connector in usable if connector.all_accepted_domains),
+        everything=tuple(everything),
+        central=tuple(connector for connector in usable if connector.route_all_messages_via_on_premises),
+        named=MappingProxyType({connector.name: connector for connector in connectors}),
     )
 
 
-def _own_servers(connectors: Iterable[InboundConnector]) -> OwnServers:
-    named = [c for c in connectors if c.tls_sender_certificate_name]
-
-    def name(connector: InboundConnector) -> str:
-        return connector.tls_sender_certificate_name or ""
-
-    exact = [c for c in named if not name(c).startswith("*.")]
-    return OwnServers(
-        exact=_grouped(exact, lambda c: (name(c),)),
-        below=_grouped((c for c in named if name(c).startswith("*.")), lambda c: (name(c)[2:],)),
-        parents=_grouped(exact, lambda c: (name(c).partition(".")[2],)),
+def _peers(allow: Iterable[str], block: Iterable[str]) -> PeerLists:
+    return PeerLists(
+        NetworkMap((network, entry) for entry in allow for network in parse_networks(entry)),
+        NetworkMap((network, entry) for entry in block for network in parse_networks(entry)),
     )
 
 
-def _grouped(objects: Iterable[T], keys: Callable[[T], Iterable[str]]) -> dict[str, tuple[T, ...]]:
-    groups: dict[str, list[T]] = {}
-    for one in objects:
-        for key in dict.fromkeys(keys(one)):
-            groups.setdefault(key, []).append(one)
-    return {key: tuple(group) for key, group in groups.items()}
+def _in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[MailFlowRule]]]:
+    """Rules with the priority they have: the given one, or after all given ones in the order of writing."""
+    given = [rule.value.priority for rule in rules if rule.value.priority is not None]
+    last = max(given, default=-1)
+    ordered: list[tuple[int, Written[MailFlowRule]]] = []
+    for rule in rules:
+        if rule.value.priority is None:
+            last += 1
+            ordered.append((last, rule))
+        else:
+            ordered.append((rule.value.priority, rule))
+    return sorted(ordered, key=lambda pair: pair[0])
 
 
-def _by_address(connectors: Iterable[InboundConnector]) -> NetworkMap[tuple[InboundConnector, ...]]:
-    groups: dict[Network, list[InboundConnector]] = {}
-    for connector in connectors:
-        for text in connector.sender_ip_addresses:
-            for network in parse_networks(text):
-                group = groups.setdefault(network, [])
-                if not any(other is connector for other in group):
-                    group.append(connector)
-    return NetworkMap((network, tuple(group)) for network, group in groups.items())
+def _rules(rules: list[Written[MailFlowRule]], catalog: Catalog) -> CompiledRules:
+    return CompiledRules(tuple(_rule(rule.value, priority, catalog) for priority, rule in _in_order(rules)))
 
 
-def _networks(texts: Iterable[str]) -> NetworkMap[str]:
-    return NetworkMap((network, text) for text in texts for network in parse_networks(text))
-
-
-def _rule(rule: MailFlowRule, number: int) -> CompiledRule:
-    narrow = [made.narrows() for _, made in rule.conditions if hasattr(made, "narrows")]
+def _rule(rule: MailFlowRule, priority: int, catalog: Catalog) -> CompiledRule:
+    conditions = [value for name in catalog.conditions if (value := getattr(rule, name)) is not None]
+    exceptions = [value for name in catalog.conditions if (value := getattr(rule, EXCEPTION + name)) is not None]
+    actions = [value for name in catalog.actions if (value := getattr(rule, name)) is not None]
+    bounds = [value.recipient_domains() for value in conditions if isinstance(value, BoundByDomain)]
     return CompiledRule(
         name=rule.name,
-        priority=_AFTER_ALL + number if rule.priority is None else rule.priority,
+        priority=priority,
         enabled=rule.enabled,
-        when=tuple(made.compile() for _, made in rule.conditions),
-        unless=tuple(made.compile() for _, made in rule.exceptions),
-        then=tuple(made.compile() for _, made in rule.actions),
+        when=tuple(value.compile() for value in conditions),
+        unless=tuple(value.compile() for value in exceptions),
+        then=tuple(value.compile() for value in actions),
         stop=rule.stop_rule_processing,
-        domains=min(narrow, key=len) if narrow else None,
+        domains=min(bounds, key=len, default=None),
+        defer_on_unknown=rule.rule_error_action == "defer",
     )
 
 
-def _postmaster(organisation: Organisation, domains: Iterable[AcceptedDomain]) -> str:
-    if organisation.external_postmaster_address:
-        return organisation.external_postmaster_address
-    mine = [domain for domain in domains if domain.organisation == organisation.name and domain.receives]
-    chosen = next((domain for domain in mine if domain.default), mine[0] if mine else None)
-    return f"postmaster@{chosen.domain_name}" if chosen else ""
+def _digest(documents: Documents) -> str:
+    """SHA-256 over all objects in an order of their own, so that files, comments and order of writing do not count."""
+    lines = [
+        _line(written, written.value.model_dump_json())
+        for written in documents.everything()
+        if written.table != "mail_flow_rule"
+    ]
+    rules: dict[str, list[Written[MailFlowRule]]] = {}
+    for rule in documents.rules:
+        rules.setdefault(rule.value.organisation, []).append(rule)
+    for group in rules.values():  # only their sequence counts, not the numbers
+        for place, (_, rule) in enumerate(_in_order(group)):
+            lines.append(_line(rule, f"{place} {rule.value.model_dump_json(exclude={'priority'})}"))
+    if documents.operator is not None:
+        lines.append(_line(documents.operator, documents.operator.value.model_dump_json()))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def _warnings(domains: Iterable[AcceptedDomain], by_owner: Mapping[str, Mapping[str, list[Any]]]) -> Iterable[str]:
-    for domain in domains:
-        if not domain.receives:
-            yield f"{domain.domain_name} receives nothing: it is not proven, and the operator does not vouch for it"
-    for connectors in by_owner["inbound_connector"].values():
-        for c in connectors:
-            if c.connector_type == "on_premises" and (
-                c.restrict_domains_to_ip_addresses or c.restrict_domains_to_certificate
-            ):
-                yield f"inbound connector {c.name}: restrictions act on partner connectors only and do nothing here"
-            if c.connector_type == "partner" and c.sender_ip_addresses and c.tls_sender_certificate_name:
-                yield f"inbound connector {c.name}: address and certificate must both hold; certificate alone is better"
-            if c.allow_common_name:
-                yield f"inbound connector {c.name}: the common name is no proof that authorities check; use SAN names"
-    for connectors in by_owner["outbound_connector"].values():
-        for c in connectors:
-            if c.all_accepted_domains and "*" in c.recipient_domains:
-                yield f"outbound connector {c.name}: with * it takes all mail to the Internet too"
-
-
-def _digest(organisations: Iterable[Organisation], operator: Operator, found: Mapping[str, Sequence[Written]]) -> str:
-    """The same for the same wishes, whatever the order of files and the comments in them."""
-    parts = [json.dumps(["operator", operator.model_dump(mode="json")], sort_keys=True)]
-    parts += [json.dumps(["organisation", one.model_dump(mode="json")], sort_keys=True) for one in organisations]
-    for kind, objects in found.items():
-        parts += [json.dumps([kind, made.model_dump(mode="json")], sort_keys=True) for made, _ in objects]
-    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()
+def _line(written: Written[Any], content: str) -> str:
+    return f"{written.table} {content}"

@@ -1,61 +1,107 @@
-"""The marks @condition and @action: they leave a Kind on the class and register nothing (house c.8)."""
+"""The marks that make a class a condition or an action of mail flow rules; they register nothing.
+
+A condition or action is one frozen pydantic model in one file. Its value in a rule is validated by the model; its
+`compile` gives what runs. The catalog finds it; nothing else has to be edited.
+"""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
-C = TypeVar("C", bound=type[BaseModel])
+from lockgate.policy.rules import Change, RecipientTest
+
+_MARK = "__lockgate_kind__"
 
 
-class Kind(NamedTuple):
-    """One condition or action: its name in documents, one sentence for people, and the class that reads its value.
+class Role(enum.StrEnum):
+    """What a kind does in a rule. Every condition is an exception too, as `except_if_...`."""
 
-    `role` is "condition" or "action". `per_recipient` conditions concern one recipient and split the message;
-    the others concern the whole message.
+    CONDITION = "condition"
+    ACTION = "action"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of condition or action: its key in documents, what it says to people, and its model.
+
+    `per_recipient` tells that it may see different things for two recipients of one message.
     """
 
-    role: str
     name: str
     summary: str
+    role: Role
     model: type[BaseModel]
     per_recipient: bool
 
     @property
-    def main_field(self) -> str:
-        """The field that a document's plain value fills; a table may name the others too."""
-        return next(iter(self.model.model_fields))
-
-    def read(self, value: object) -> BaseModel:
-        """The condition or action with this value. Raises pydantic.ValidationError."""
-        return self.model.model_validate(value if isinstance(value, dict) else {self.main_field: value})
-
-    def write(self, made: BaseModel) -> Any:
-        """The value as a document has it."""
-        return made.model_dump(mode="json")[self.main_field]
+    def example(self) -> Any:
+        """The value of an example, as a document would hold it, made of the examples of the fields."""
+        values = {name: (info.examples or [None])[0] for name, info in self.model.model_fields.items()}
+        return values["root"] if issubclass(self.model, RootModel) else values
 
     @property
-    def example(self) -> Any:
-        """A value that can be read, taken from the field's own example."""
-        examples = self.model.model_fields[self.main_field].examples or []
-        return examples[0]
+    def help(self) -> str:
+        """What the value means: the descriptions of the fields."""
+        return " ".join(info.description or "" for info in self.model.model_fields.values()).strip()
 
 
-def condition(name: str, summary: str, *, per_recipient: bool) -> Callable[[C], C]:
-    """Marks a class as a condition. It needs `compile(self) -> RecipientTest` (policy/rules.py)."""
-    return _mark("condition", name, summary, per_recipient=per_recipient)
+class Condition(Protocol):
+    """What a class marked as condition offers."""
+
+    def compile(self) -> RecipientTest:
+        """The test that runs for every recipient; it explains a hit and a miss."""
 
 
-def action(name: str, summary: str) -> Callable[[C], C]:
-    """Marks a class as an action. It needs `compile(self) -> Callable[[Effects], Effects]`."""
-    return _mark("action", name, summary, per_recipient=True)
+class Action(Protocol):
+    """What a class marked as action offers."""
+
+    def compile(self) -> Change:
+        """What is asked of the later stages."""
 
 
-def _mark(role: str, name: str, summary: str, *, per_recipient: bool) -> Callable[[C], C]:
-    def mark(made: C) -> C:
-        made.__kind__ = Kind(role, name, summary, made, per_recipient)  # type: ignore[attr-defined]
-        return made
+@runtime_checkable
+class BoundByDomain(Protocol):
+    """A condition that can only hit recipients of known domains, so that rules can be found by domain."""
+
+    def recipient_domains(self) -> tuple[str, ...]:
+        """The domains (with all below them) outside of which it never hits."""
+
+
+@runtime_checkable
+class Refers(Protocol):
+    """A condition or action that names other policy objects, so that the names are checked when saved."""
+
+    def refers_to(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of table and name, like ("outbound_connector", "NOLA")."""
+
+
+Model = TypeVar("Model", bound=type[BaseModel])
+
+
+def condition(name: str, summary: str, *, per_recipient: bool) -> Callable[[Model], Model]:
+    """Mark a class as the condition of this name."""
+    return _mark(name, summary, Role.CONDITION, per_recipient=per_recipient)
+
+
+def action(name: str, summary: str) -> Callable[[Model], Model]:
+    """Mark a class as the action of this name."""
+    return _mark(name, summary, Role.ACTION, per_recipient=False)
+
+
+def kind_of(thing: object) -> Kind | None:
+    """The mark on a class itself (never one it inherits), or None."""
+    found = vars(thing).get(_MARK) if isinstance(thing, type) else None
+    return found if isinstance(found, Kind) else None
+
+
+def _mark(name: str, summary: str, role: Role, *, per_recipient: bool) -> Callable[[Model], Model]:
+    def mark(model: Model) -> Model:
+        setattr(model, _MARK, Kind(name, summary, role, model, per_recipient))
+        return model
 
     return mark

@@ -1,98 +1,102 @@
-"""Mail flow rules, compiled: tests of a case, and an index so that cost grows with the rules that could match."""
+"""Compiled mail flow rules, and what conditions and actions are made of."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts
 from lockgate.mail.ruling import Effects, Hit, Standing
+from lockgate.policy.tries import DomainMap
 
 
 class Case(NamedTuple):
-    """What a condition may look at."""
+    """What a condition may look at: the facts, and what the stages concluded of this recipient so far."""
 
     facts: Facts
     standing: Standing
 
 
 class Seen(NamedTuple):
-    """Whether a condition holds, and why, as the rest of a sentence."""
+    """What a condition saw: whether it hit, and why, as the rest of a sentence."""
 
     hit: Hit
     because: str
 
 
 def yes(because: str) -> Seen:
-    """It holds."""
+    """It hit."""
     return Seen(Hit.YES, because)
 
 
 def no(because: str) -> Seen:
-    """It does not hold."""
+    """It did not hit."""
     return Seen(Hit.NO, because)
 
 
 def unknown(because: str) -> Seen:
-    """It could not be found out."""
+    """It cannot be told; neither a hit nor a miss, and its negation is unknown too."""
     return Seen(Hit.UNKNOWN, because)
 
 
 RecipientTest = Callable[[Case, Address], Seen]
-"""Tests a case for one recipient (its primary address)."""
+"""Looks at the case for one recipient (its address after resolving)."""
 
 Change = Callable[[Effects], Effects]
-"""What an action adds to the effects."""
+"""What an action does, as data for the stages that carry it out."""
 
 
-class CompiledRule(NamedTuple):
-    """One rule. All of `when` and none of `unless` must hold; then all of `then` is done, and `stop` ends the rest.
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """One rule, ready to run: all of `when` must hit and none of `unless`.
 
-    `domains` are those below (or at) which a recipient must be for the rule to match at all; None: any recipient.
+    `domains` are the only recipient domains (with all below them) for which it can match; None is no bound.
+    `defer_on_unknown` is rule_error_action = defer.
     """
 
     name: str
     priority: int
     enabled: bool
-    when: tuple[RecipientTest, ...]
-    unless: tuple[RecipientTest, ...]
-    then: tuple[Change, ...]
-    stop: bool
+    when: tuple[RecipientTest, ...] = ()
+    unless: tuple[RecipientTest, ...] = ()
+    then: tuple[Change, ...] = ()
+    stop: bool = False
     domains: tuple[str, ...] | None = None
+    defer_on_unknown: bool = False
 
 
+@dataclass(frozen=True, slots=True)
 class CompiledRules:
-    """The rules of one organisation in order of priority; `all` holds the disabled ones too."""
+    """The rules of one organisation in priority order, found by recipient domain."""
 
-    __slots__ = ("_anywhere", "_by_domain", "all")
+    all: tuple[CompiledRule, ...] = ()
+    _anywhere: tuple[CompiledRule, ...] = field(init=False, repr=False, compare=False)
+    _by_domain: DomainMap[tuple[CompiledRule, ...]] = field(init=False, repr=False, compare=False)
 
-    def __init__(self, rules: Iterable[CompiledRule] = ()) -> None:
-        self.all = tuple(sorted(rules, key=lambda rule: (rule.priority, rule.name)))
-        anywhere: list[tuple[int, CompiledRule]] = []
-        by_domain: dict[str, list[tuple[int, CompiledRule]]] = {}
-        for number, rule in enumerate(self.all):
-            if not rule.enabled:
-                continue
-            if rule.domains is None:
-                anywhere.append((number, rule))
+    def __post_init__(self) -> None:
+        active = [rule for rule in self.all if rule.enabled]
+        found: dict[str, list[CompiledRule]] = {}
+        for rule in active:
             for domain in dict.fromkeys(rule.domains or ()):
-                by_domain.setdefault(domain, []).append((number, rule))
-        self._anywhere = tuple(anywhere)
-        self._by_domain = by_domain
+                found.setdefault(f"*.{domain}", []).append(rule)
+        object.__setattr__(self, "_anywhere", tuple(rule for rule in active if rule.domains is None))
+        object.__setattr__(self, "_by_domain", DomainMap((key, tuple(rules)) for key, rules in found.items()))
 
     def could_match(self, recipient_domain: str) -> tuple[CompiledRule, ...]:
-        """The enabled rules that could match a recipient of this domain, in order of priority."""
-        found: list[tuple[int, CompiledRule]] = []
-        if self._by_domain:
-            by_domain, start = self._by_domain, 0
-            while True:
-                found.extend(by_domain.get(recipient_domain[start:], ()))
-                start = recipient_domain.find(".", start) + 1
-                if not start:
-                    break
-        if not found:
-            return tuple([rule for _, rule in self._anywhere])
-        numbered = dict(found)
-        numbered.update(self._anywhere)
-        return tuple([numbered[number] for number in sorted(numbered)])
+        """The enabled rules that could match a recipient of this domain (A-label), in priority order.
+
+        The cost grows with the rules returned, not with the rules there are.
+        """
+        groups = self._by_domain.every(recipient_domain)
+        if not groups:
+            return self._anywhere
+        if len(groups) == 1 and not self._anywhere:
+            return groups[0]
+        merged = {id(rule): rule for group in (self._anywhere, *groups) for rule in group}
+        return tuple(sorted(merged.values(), key=_place))
+
+
+def _place(rule: CompiledRule) -> int:
+    return rule.priority

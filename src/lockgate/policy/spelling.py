@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, WithJsonSchema
 
 from lockgate.mail.address import AddressError, parse_domain
 from lockgate.mail.address import parse_address as parse_mailbox
@@ -49,7 +49,7 @@ def _wildcard(text: str) -> str:
     if plain.startswith("*."):
         return "*." + domain(plain[2:])
     if "*" in plain:
-        raise ValueError(f"'{text[:80]}' has a wildcard where none may be; it is the whole first label, as in *.x.com")
+        raise ValueError(f"'{text[:80]}' may have a wildcard only as its whole first label: *.contoso.com")
     return domain(plain)
 
 
@@ -207,6 +207,3 @@ Duration = Annotated[int, BeforeValidator(_duration), WithJsonSchema({"type": ["
 
 Size = Annotated[int, BeforeValidator(_size), WithJsonSchema({"type": ["integer", "string"]})]
 """Octets; in documents also 64KB, 150MB."""
-
-DOCUMENT = ConfigDict(frozen=True, extra="forbid")
-"""How every policy object is read: it never changes afterwards, and unknown keys are mistakes."""

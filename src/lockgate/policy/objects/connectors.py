@@ -1,15 +1,15 @@
-"""Connectors: partners and own servers, and the TLS they owe (specification 1.1 and 1.2)."""
+"""Connectors: own servers and partners, what they owe us (specification 1.1) and how mail leaves to them (1.2)."""
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import Annotated, Literal
+import enum
+from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from lockgate.mail.ruling import TlsLevel
 from lockgate.policy.spelling import (
-    DOCUMENT,
     CertificateName,
     Comment,
     DomainName,
@@ -26,91 +26,222 @@ from lockgate.policy.spelling import (
     SmartHost,
 )
 
-ConnectorType = Literal["partner", "on_premises"]
-ConnectorSource = Literal["default", "hybrid_wizard", "migrated", "admin_ui"]
-Patterns = tuple[DomainPattern, ...]
-Pins = tuple[Pin, ...]
+
+class ConnectorType(enum.StrEnum):
+    """Whose servers are at the other end: somebody else's, or the organisation's own."""
+
+    PARTNER = "partner"
+    ON_PREMISES = "on_premises"
 
 
-class InboundConnector(BaseModel):
+class ConnectorSource(enum.StrEnum):
+    """Where the connector came from; provenance only."""
+
+    DEFAULT = "default"
+    HYBRID_WIZARD = "hybrid_wizard"
+    MIGRATED = "migrated"
+    ADMIN_UI = "admin_ui"
+
+
+class InboundConnector(BaseModel, frozen=True, extra="forbid"):
     """Mail that arrives from somewhere the organisation identifies.
 
-    `on_premises` are its own servers and give rights; `partner` is somebody else and only adds restrictions.
+    A partner connector can only add conditions; an on-premises connector may give the rights of an own server.
     """
 
-    model_config = DOCUMENT
+    name: ObjectName = Field(description="Name, unique among the organisation's inbound connectors", examples=["Bank"])
+    organisation: ObjectName = Field(
+        description="Whose connector it is; may be left out when there is one organisation", examples=["contoso"]
+    )
+    connector_type: ConnectorType = Field(
+        ConnectorType.PARTNER, description="partner or on_premises (own servers)", examples=["on_premises"]
+    )
+    sender_domains: tuple[DomainPattern, ...] = Field(
+        (),
+        description="Sender domains the connector is about; *.x covers x and all below it, * covers <> too",
+        examples=[["contosobank.com", "*.contosobank.com"]],
+    )
+    associated_accepted_domains: tuple[DomainName, ...] = Field(
+        (), description="Only for mail to these accepted domains; empty means all", examples=[["contoso.com"]]
+    )
+    sender_ip_addresses: tuple[NetworkText, ...] = Field(
+        (), description="Addresses, networks or ranges of the senders", examples=[["203.0.113.0/24"]]
+    )
+    tls_sender_certificate_name: CertificateName | None = Field(
+        None, description="Name in the client certificate; *.x covers x and any depth", examples=["*.contoso.com"]
+    )
+    require_tls: bool = Field(default=True, description="Partner only: refuse its mail in plain text", examples=[False])
+    restrict_domains_to_ip_addresses: bool = Field(
+        default=False, description="Partner only: refuse its mail from any other address", examples=[True]
+    )
+    restrict_domains_to_certificate: bool = Field(
+        default=False, description="Partner only: refuse its mail without its certificate", examples=[True]
+    )
+    cloud_services_mail_enabled: bool = Field(
+        default=False, description="Trust internal headers of the other side of a hybrid", examples=[True]
+    )
+    treat_messages_as_internal: bool = Field(
+        default=False, description="On-premises only: mail of own domains over it is internal", examples=[True]
+    )
+    trusted_organizations: tuple[ObjectName, ...] = Field(
+        (), description="Organisations of this installation whose mail is trusted", examples=[["fabrikam"]]
+    )
+    ef_skip_last_ip: bool = Field(default=False, description="Enhanced filtering: skip the last hop", examples=[True])
+    ef_skip_ips: tuple[NetworkText, ...] = Field(
+        (), description="Enhanced filtering: skip hops in this list", examples=[["198.51.100.0/24"]]
+    )
+    ef_users: tuple[MailboxText, ...] = Field(
+        (), description="Enhanced filtering: only for these recipients; empty means all", examples=[["ana@contoso.com"]]
+    )
+    allow_common_name: bool = Field(
+        default=False, description="Let the subject's common name count when there is no SAN", examples=[True]
+    )
+    ca_file: FilePath | None = Field(
+        None, description="Certificates are checked against this file, not the public CAs", examples=["/etc/ca.pem"]
+    )
+    pinned_keys: tuple[Pin, ...] = Field(
+        (), description="SHA-256 of public keys (SPKI) that are good without a CA", examples=[["ab" * 32]]
+    )
+    relay_null_sender: bool = Field(
+        default=True, description="On-premises only: may relay mail of the null sender (reports)", examples=[False]
+    )
+    bare_newlines: Literal["refuse", "normalise"] = Field(
+        "refuse", description="What happens to bare line feeds of old devices", examples=["normalise"]
+    )
+    enabled: bool = Field(default=True, description="Whether the connector acts", examples=[False])
+    comment: Comment = Field("", description="Note for people", examples=["forced TLS by contract"])
+    admin_display_name: str = Field("", max_length=255, description="Note for people", examples=["the bank"])
+    connector_source: ConnectorSource = Field(
+        ConnectorSource.DEFAULT, description="Provenance", examples=["hybrid_wizard"]
+    )
+    ef_test_mode: bool = Field(default=False, description="Carried through on import and export", examples=[True])
+    ef_skip_mail_gateway: tuple[str, ...] = Field(
+        (), description="Carried through on import and export", examples=[["gateway"]]
+    )
+    scan_and_drop_recipients: tuple[str, ...] = Field(
+        (), description="Carried through on import and export", examples=[["test@contoso.com"]]
+    )
+    client_host_names: tuple[str, ...] = Field(
+        (), description="Carried through on import and export", examples=[["mail.contoso.com"]]
+    )
 
-    name: ObjectName = Field(description="What the connector is called", examples=["From HQ"])
-    organisation: ObjectName = Field("", description="Whose it is; may be left out where there is one organisation")
-    connector_type: ConnectorType = Field("partner", description="Own servers or somebody else's")
-    sender_domains: Patterns = Field(("*",), min_length=1, description="Sender domains it is about; `*.x` covers x too")
-    associated_accepted_domains: tuple[DomainName, ...] = Field((), description="Only mail to these; empty: to all")
-    sender_ip_addresses: tuple[NetworkText, ...] = Field((), description="Addresses, ranges a-b, or networks")
-    tls_sender_certificate_name: CertificateName | None = Field(None, description="Name in the client certificate")
-    require_tls: bool = Field(True, description="Refuse matching mail that is not encrypted; partner only")
-    restrict_domains_to_ip_addresses: bool = Field(False, description="Refuse other addresses; partner only")
-    restrict_domains_to_certificate: bool = Field(False, description="Refuse other certificates; partner only")
-    cloud_services_mail_enabled: bool = Field(False, description="Promote the other side's internal headers")
-    treat_messages_as_internal: bool = Field(False, description="Mail of accepted domains is internal")
-    trusted_organizations: tuple[ObjectName, ...] = Field((), description="Other organisations trusted as own")
-    ef_skip_last_ip: bool = Field(False, description="Look one hop behind the peer for the true source")
-    ef_skip_ips: tuple[NetworkText, ...] = Field((), description="Hops to look behind for the true source")
-    ef_users: tuple[MailboxText, ...] = Field((), description="Recipients for whom that is done; empty: all")
-    ef_test_mode: bool = Field(False, description="Carried through")
-    ef_skip_mail_gateway: tuple[str, ...] = Field((), description="Carried through")
-    scan_and_drop_recipients: tuple[str, ...] = Field((), description="Carried through")
-    client_host_names: tuple[str, ...] = Field((), description="Carried through")
-    allow_common_name: bool = Field(False, description="Look at the certificate's common name too; against advice")
-    ca_file: FilePath | None = Field(None, description="PEM file of the only authorities believed")
-    pinned_keys: Pins = Field((), description="SHA-256 of the public keys believed, for self-signed certificates")
-    relay_null_sender: bool = Field(True, description="Own servers may relay mail with the null sender")
-    bare_newlines: Literal["refuse", "normalise"] = Field("refuse", description="For old devices: repair line ends")
-    connector_source: ConnectorSource = Field("default", description="Provenance only")
-    enabled: bool = Field(True, description="Whether it counts")
-    admin_display_name: str = Field("", max_length=255, description="For people")
-    comment: Comment = Field("", description="For people")
+    @property
+    def on_premises(self) -> bool:
+        """Whether it stands for the organisation's own servers."""
+        return self.connector_type is ConnectorType.ON_PREMISES
+
+    def __hash__(self) -> int:
+        # Stages put connectors into sets for every message; hashing all fields each time would be slow.
+        return hash((self.organisation, self.name))
 
 
-class OutboundConnector(BaseModel):
-    """Mail that leaves by a way the organisation has chosen."""
+class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
+    """How mail leaves to somewhere the organisation identifies."""
 
-    model_config = DOCUMENT
+    name: ObjectName = Field(description="Name, unique among the organisation's outbound connectors", examples=["HQ"])
+    organisation: ObjectName = Field(
+        description="Whose connector it is; may be left out when there is one organisation", examples=["contoso"]
+    )
+    connector_type: ConnectorType = Field(
+        ConnectorType.PARTNER, description="partner or on_premises (own servers)", examples=["on_premises"]
+    )
+    recipient_domains: tuple[DomainPattern, ...] = Field(
+        (),
+        description="Recipient domains it is for; *.x covers names below x, * everything",
+        examples=[["contoso.com", "*.contoso.com"]],
+    )
+    all_accepted_domains: bool = Field(
+        default=False, description="On-premises only: for every accepted domain", examples=[True]
+    )
+    is_transport_rule_scoped: bool = Field(
+        default=False, description="Only used when a mail flow rule names it", examples=[True]
+    )
+    use_mx_record: bool = Field(default=True, description="Next hop by MX; otherwise by smart hosts", examples=[False])
+    smart_hosts: tuple[SmartHost, ...] = Field(
+        (),
+        description="Next hops by name or address, with a port if it is not 25",
+        examples=[["mail.contoso.com", "192.0.2.25:2525", "[2001:db8::25]:25"]],
+    )
+    tls_settings: TlsLevel = Field(
+        TlsLevel.OPPORTUNISTIC, description="What TLS must be like before mail leaves", examples=["domain_validation"]
+    )
+    tls_domain: CertificateName | None = Field(
+        None, description="Name checked with domain_validation; *.x covers x and any depth", examples=["*.contoso.com"]
+    )
+    route_all_messages_via_on_premises: bool = Field(
+        default=False, description="On-premises only: all mail leaves by this connector", examples=[True]
+    )
+    cloud_services_mail_enabled: bool = Field(
+        default=False, description="Preserve internal headers for the other side of a hybrid", examples=[True]
+    )
+    sender_rewriting_enabled: bool = Field(
+        default=False, description="On-premises only: rewrite senders of forwarded mail", examples=[True]
+    )
+    smtp_dane_mode: Literal["opportunistic", "mandatory", "none"] = Field(
+        "opportunistic", description="Use of DANE", examples=["mandatory"]
+    )
+    mta_sts_mode: Literal["opportunistic", "none"] = Field(
+        "opportunistic", description="Use of MTA-STS", examples=["none"]
+    )
+    test_mode: bool = Field(default=False, description="Carried through on import and export", examples=[True])
+    ca_file: FilePath | None = Field(
+        None, description="Certificates are checked against this file, not the public CAs", examples=["/etc/ca.pem"]
+    )
+    pinned_keys: tuple[Pin, ...] = Field(
+        (), description="SHA-256 of public keys (SPKI) that are good without a CA", examples=[["ab" * 32]]
+    )
+    certificate_file: FilePath | None = Field(
+        None, description="Our client certificate, presented when asked", examples=["/etc/lockgate/client.pem"]
+    )
+    key_file: FilePath | None = Field(
+        None, description="Private key of our client certificate", examples=["/etc/lockgate/client.key"]
+    )
+    source_address_v4: IPv4Text | None = Field(
+        None, description="Local IPv4 address to connect from", examples=["192.0.2.1"]
+    )
+    source_address_v6: IPv6Text | None = Field(
+        None, description="Local IPv6 address to connect from", examples=["2001:db8::1"]
+    )
+    helo_name: DomainName | None = Field(None, description="Name we say in EHLO", examples=["out.contoso.com"])
+    address_family: Literal["any", "ipv4", "ipv6"] = Field(
+        "any", description="Which addresses of the next hop are dialled", examples=["ipv4"]
+    )
+    concurrency: int = Field(20, ge=1, le=1000, description="Most connections of one worker", examples=[5])
+    rate_per_minute: int = Field(
+        0, ge=0, le=1_000_000, description="Most messages a minute; 0 is no bound", examples=[60]
+    )
+    size_limit: Size = Field(0, ge=0, description="Largest message in octets; 0 is no bound", examples=["25MB"])
+    cost: int = Field(1, ge=1, le=100, description="Of two equal connectors the cheaper one is taken", examples=[10])
+    login_user: str | None = Field(
+        None, min_length=1, max_length=255, description="User name for the smart host", examples=["relay"]
+    )
+    login_secret: SecretReference | None = Field(
+        None, description="Where the password is kept", examples=["file:/etc/lockgate/relay.secret"]
+    )
+    enabled: bool = Field(default=True, description="Whether the connector is used", examples=[False])
+    comment: Comment = Field("", description="Note for people", examples=["to the head office"])
+    admin_display_name: str = Field("", max_length=255, description="Note for people", examples=["head office"])
+    connector_source: ConnectorSource = Field(
+        ConnectorSource.DEFAULT, description="Provenance", examples=["hybrid_wizard"]
+    )
+    link_for_modified_connector: str = Field(
+        "", description="Carried through on import and export", examples=["00000000-0000-0000-0000-000000000000"]
+    )
+    is_validated: bool = Field(
+        default=False, description="Whether validation succeeded; written by it", examples=[True]
+    )
+    last_validation_timestamp: datetime | None = Field(
+        None, description="When it was validated; written by validation", examples=["2026-03-01T10:00:00Z"]
+    )
+    validation_recipients: tuple[MailboxText, ...] = Field(
+        (), description="Whom validation sends its test message to", examples=[["ana@contoso.com"]]
+    )
 
-    name: ObjectName = Field(description="What the connector is called", examples=["To HQ"])
-    organisation: ObjectName = Field("", description="Whose it is; may be left out where there is one organisation")
-    connector_type: ConnectorType = Field("partner", description="Own servers or somebody else's")
-    recipient_domains: Patterns = Field((), description="Recipient domains; `*.x` covers names below x")
-    all_accepted_domains: bool = Field(False, description="All accepted domains; on_premises only")
-    is_transport_rule_scoped: bool = Field(False, description="Used only by a mail flow rule that names it")
-    use_mx_record: bool = Field(True, description="Next hop by MX; otherwise smart_hosts")
-    smart_hosts: tuple[SmartHost, ...] = Field((), description="Names or addresses, with :port if it is not 25")
-    tls_settings: TlsLevel = Field(TlsLevel.OPPORTUNISTIC, description="The least TLS that will do")
-    tls_domain: CertificateName | None = Field(None, description="Name to find in the certificate")
-    route_all_messages_via_on_premises: bool = Field(False, description="All mail leaves by it; on_premises only")
-    cloud_services_mail_enabled: bool = Field(False, description="Keep internal headers for the other side")
-    sender_rewriting_enabled: bool = Field(False, description="Rewrite forwarded senders (SRS); on_premises only")
-    smtp_dane_mode: Literal["opportunistic", "mandatory", "none"] = Field("opportunistic", description="DANE")
-    mta_sts_mode: Literal["opportunistic", "none"] = Field("opportunistic", description="MTA-STS")
-    test_mode: bool = Field(False, description="Carried through")
-    enabled: bool = Field(True, description="Whether it is chosen")
-    connector_source: ConnectorSource = Field("default", description="Provenance only")
-    link_for_modified_connector: str = Field("", max_length=64, description="Carried through")
-    is_validated: bool = Field(False, description="Written by validation")
-    last_validation_timestamp: dt.datetime | None = Field(None, description="Written by validation")
-    validation_recipients: tuple[MailboxText, ...] = Field((), description="Recipients of the test mail")
-    ca_file: FilePath | None = Field(None, description="PEM file of the only authorities believed")
-    pinned_keys: Pins = Field((), description="SHA-256 of the public keys believed")
-    certificate_file: FilePath | None = Field(None, description="PEM file we present when asked")
-    key_file: FilePath | None = Field(None, description="Its key")
-    source_address_v4: IPv4Text | None = Field(None, description="Address we dial from")
-    source_address_v6: IPv6Text | None = Field(None, description="Address we dial from")
-    helo_name: DomainName | None = Field(None, description="Name we give in EHLO")
-    address_family: Literal["any", "ipv4", "ipv6"] = Field("any", description="Which addresses are dialled")
-    concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(20, description="Connections of each worker")
-    rate_per_minute: Annotated[int, Field(ge=0)] = Field(0, description="Messages a minute of each worker; 0: no bound")
-    size_limit: Size = Field(0, ge=0, description="Larger messages take another connector; 0: no bound")
-    cost: Annotated[int, Field(ge=0, le=1000)] = Field(1, description="Of equal connectors the cheapest is taken")
-    login_user: str = Field("", max_length=255, description="User for the login at the smart host")
-    login_secret: SecretReference | None = Field(None, description="Where its secret is: file:... or env:...")
-    admin_display_name: str = Field("", max_length=255, description="For people")
-    comment: Comment = Field("", description="For people")
+    @property
+    def on_premises(self) -> bool:
+        """Whether it leads to the organisation's own servers."""
+        return self.connector_type is ConnectorType.ON_PREMISES
+
+    def __hash__(self) -> int:
+        # Stages put connectors into sets for every message; hashing all fields each time would be slow.
+        return hash((self.organisation, self.name))

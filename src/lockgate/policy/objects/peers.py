@@ -1,47 +1,63 @@
-"""IP allow and block lists, and the operator's limits (specification 1.8, 1.22, 2.5)."""
+"""Whom we talk to, and how much: IP allow and block lists (specification 1.8) and the operator's limits."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import BaseModel, Field
 
-from lockgate.policy.spelling import DOCUMENT, NetworkText, ObjectName, Size
-
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
+from lockgate.policy.spelling import Comment, NetworkText, ObjectName, Size
 
 
-class ConnectionFilter(BaseModel):
-    """An organisation's connection filter: one for each, always on. Allow wins over block."""
+class ConnectionFilter(BaseModel, frozen=True, extra="forbid"):
+    """The connection filter policy of an organisation; there is one, named Default. Allow wins over block."""
 
-    model_config = DOCUMENT
-
-    organisation: ObjectName = Field("", description="Whose it is; may be left out where there is one organisation")
-    ip_allow_list: tuple[NetworkText, ...] = Field((), description="Their content is not judged")
-    ip_block_list: tuple[NetworkText, ...] = Field((), description="Refused at RCPT with 550 5.7.513")
-    enable_safe_list: bool = Field(False, description="Carried through for later use")
-    admin_display_name: str = Field("", max_length=255, description="For people")
-
-
-class Limits(BaseModel):
-    """What the operator allows everybody. Connections are counted over all workers, IPv6 peers by /64."""
-
-    model_config = DOCUMENT
-
-    connections: Count = Field(10_000, description="Open connections in all")
-    connections_per_peer: Count = Field(200, description="Open connections from one IPv4 address or IPv6 /64")
-    recipients_per_message: Count = Field(1000, description="Further ones are put off (4.5.3)")
-    message_size: Size = Field(150 * 1024**2, ge=1024, description="Largest message")
-    errors_per_connection: Count = Field(20, description="Mistakes before the connection is closed")
-    own_hops: Count = Field(20, description="Passes through this installation before a loop is seen")
-    received_hops: Count = Field(30, description="Received fields before a loop is seen")
+    name: ObjectName = Field("Default", description="Always Default", pattern="^Default$", examples=["Default"])
+    organisation: ObjectName = Field(
+        description="Whose filter it is; may be left out when there is one organisation", examples=["contoso"]
+    )
+    ip_allow_list: tuple[NetworkText, ...] = Field(
+        (),
+        description="Peers whose mail skips the content filter; malware, TLS and relay checks stay",
+        examples=[["192.0.2.25", "198.51.100.0/24", "203.0.113.1-203.0.113.9"]],
+    )
+    ip_block_list: tuple[NetworkText, ...] = Field(
+        (), description="Peers whose mail is refused", examples=[["192.0.2.66", "2001:db8::/32"]]
+    )
+    enable_safe_list: bool = Field(
+        default=False, description="Use the maintained list of good senders", examples=[True]
+    )
+    admin_display_name: str = Field("", max_length=255, description="Note for people", examples=["our partners"])
+    comment: Comment = Field("", description="Note for people", examples=["reviewed in March"])
 
 
-class Operator(BaseModel):
-    """The operator's own wishes, for all organisations. The lists act at connect; allow wins over block."""
+class Limits(BaseModel, frozen=True, extra="forbid"):
+    """The operator's limits; they hold for everybody. A peer is an IPv4 address or an IPv6 /64."""
 
-    model_config = DOCUMENT
+    connections_per_peer: int = Field(
+        50, ge=1, le=1_000_000, description="Most simultaneous connections of one peer", examples=[20]
+    )
+    connections: int = Field(
+        10_000, ge=1, le=10_000_000, description="Most simultaneous connections in all", examples=[20000]
+    )
+    message_size: Size = Field(
+        150 * 1024**2, ge=65536, le=4 * 1024**3, description="Largest message, in octets as encoded", examples=["150MB"]
+    )
+    recipients_per_message: int = Field(
+        1000, ge=100, le=100_000, description="Most recipients of one transaction (RFC 5321 4.5.3.1.8)", examples=[500]
+    )
+    own_hops: int = Field(20, ge=2, le=100, description="So many passes through this service are a loop", examples=[20])
+    received_hops: int = Field(30, ge=5, le=100, description="So many Received fields are a loop", examples=[30])
+    errors_per_connection: int = Field(
+        20, ge=1, le=1000, description="After so many mistakes a connection is closed", examples=[10]
+    )
 
-    limits: Limits = Field(Limits(), description="See above")
-    ip_allow_list: tuple[NetworkText, ...] = Field((), description="Exceptions from the block list")
-    ip_block_list: tuple[NetworkText, ...] = Field((), description="Refused instead of the greeting")
+
+class Operator(BaseModel, frozen=True, extra="forbid"):
+    """What the operator of the installation lays down for everybody: limits, and lists that act at connect."""
+
+    limits: Limits = Field(Limits(), description="Limits that hold for everybody", examples=[{"connections": 20000}])
+    ip_allow_list: tuple[NetworkText, ...] = Field(
+        (), description="Peers that the block list does not concern", examples=[["192.0.2.25"]]
+    )
+    ip_block_list: tuple[NetworkText, ...] = Field(
+        (), description="Peers that are refused at connect", examples=[["192.0.2.0/24", "2001:db8::/32"]]
+    )

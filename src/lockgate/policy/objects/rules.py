@@ -1,34 +1,36 @@
-"""A mail flow rule as it is written: conditions, exceptions and actions stand as keys of their own (1.15)."""
+"""Mail flow rules as written: when, unless, then (specification 1.15).
+
+Conditions, exceptions and actions are further keys of the same table; the catalog adds a field for each of them, so
+that none is listed here.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from lockgate.policy.spelling import DOCUMENT, Comment, ObjectName
-
-EXCEPTION = "except_if_"
-"""Every condition has an exception twin of this prefix (specification 1.15.1)."""
+from lockgate.policy.spelling import Comment, ObjectName
 
 
-class MailFlowRule(BaseModel):
-    """One rule. `conditions`, `exceptions` and `actions` hold (name in documents, what was read)."""
+class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
+    """What every rule has, whatever its conditions and actions. Without conditions every message matches."""
 
-    model_config = DOCUMENT
-
-    name: ObjectName = Field(description="What the rule is called", examples=["New Orleans"])
-    organisation: ObjectName = Field("", description="Whose it is; may be left out where there is one organisation")
-    priority: int | None = Field(None, ge=0, le=1_000_000, description="0 is first; unset: in the order of the files")
-    enabled: bool = Field(True, description="Whether it is applied")
-    mode: Literal["enforce"] = Field("enforce", description="Apply it")
-    stop_rule_processing: bool = Field(False, description="If it matches, later rules are not looked at")
-    comments: Comment = Field("", description="For people")
-    conditions: tuple[tuple[str, Any], ...] = Field((), exclude=True)
-    exceptions: tuple[tuple[str, Any], ...] = Field((), exclude=True)
-    actions: tuple[tuple[str, Any], ...] = Field((), exclude=True)
-    written: dict[str, Any] = Field({}, description="The conditions, exceptions and actions as they were written")
-
-
-OWN_KEYS = frozenset({"name", "organisation", "priority", "enabled", "mode", "stop_rule_processing", "comments"})
-"""Keys of a rule that are no condition, exception or action."""
+    name: ObjectName = Field(description="Name, unique among the organisation's rules", examples=["City"])
+    organisation: ObjectName = Field(
+        description="Whose rule it is; may be left out when there is one organisation", examples=["contoso"]
+    )
+    priority: int | None = Field(
+        None, ge=0, le=1_000_000, description="0 is first; without it the rule comes last, in order", examples=[0]
+    )
+    enabled: bool = Field(default=True, description="Whether the rule acts", examples=[False])
+    mode: Literal["enforce"] = Field("enforce", description="The actions are carried out", examples=["enforce"])
+    rule_error_action: Literal["ignore", "defer"] = Field(
+        "ignore",
+        description="When it cannot be found out whether the rule matches: go on without it, or try later",
+        examples=["defer"],
+    )
+    stop_rule_processing: bool = Field(
+        default=False, description="If the rule matches, no later rule is looked at", examples=[True]
+    )
+    comments: Comment = Field("", description="Note for people", examples=["mail for the New Orleans site"])

@@ -34,30 +34,6 @@ class PartnerIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnServers:
-    """The enabled OnPremises inbound connectors of all organisations by the names their certificates may bear.
-
-    `exact` by the configured name, `below` by the x of a configured `*.x`, `parents` by what stands behind the first
-    label of an exact name (for wildcard certificates).
-    """
-
-    exact: Mapping[str, tuple[InboundConnector, ...]]
-    below: Mapping[str, tuple[InboundConnector, ...]]
-    parents: Mapping[str, tuple[InboundConnector, ...]]
-
-    def named(self, name: str) -> tuple[InboundConnector, ...]:
-        """The connectors that a certificate with this name might satisfy (mail/certificate_names.py decides)."""
-        base = name.removeprefix("*.")
-        found = self.parents.get(base, ()) if base != name else self.exact.get(name, ())
-        start = 0
-        while True:
-            found += self.below.get(base[start:], ())
-            start = base.find(".", start) + 1
-            if not start:
-                return found
-
-
-@dataclass(frozen=True, slots=True)
 class OutboundIndex:
     """The enabled, not rule-scoped outbound connectors of one organisation by rank (specification 2.4).
 
@@ -90,7 +66,6 @@ class OrganisationPolicy:
     """
 
     organisation: Organisation
-    inbound_ca_files: tuple[str, ...]
     partners: PartnerIndex
     outbound: OutboundIndex
     peers: PeerLists

@@ -18,29 +18,23 @@ if TYPE_CHECKING:
 
 _NAME = "dispose"
 
-OWN_PASSES = 20
-"""So many times a message may have passed here already (specification 2.5, amendments)."""
-
-RECEIVED_LINES = 30
-"""So many Received fields a message may bear (amendments)."""
-
 
 def measure(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling:
     """Refuse the whole message if it is too large or goes in circles."""
     message = facts.message
     if message is None:
         return ruling
-    limit = policy.limits.message_size
+    limits = policy.limits
     trouble: tuple[str, str, Reply] | None = None
-    if message.size > limit:
-        because = f"the message has {message.size} octets, {limit} are allowed"
+    if message.size > limits.message_size:
+        because = f"the message has {message.size} octets, {limits.message_size} are allowed"
         trouble = "size limit", because, replies.MESSAGE_TOO_LARGE
     elif message.cut:
         trouble = "header limit", "the header has more octets or fields than allowed", replies.HEADER_TOO_LARGE
-    elif message.own_hops >= OWN_PASSES:
+    elif message.own_hops >= limits.own_hops:
         because = f"the message has passed this installation {message.own_hops} times"
         trouble = "hop limit", because, replies.HOP_COUNT_EXCEEDED
-    elif message.hops >= RECEIVED_LINES:
+    elif message.hops >= limits.received_hops:
         because = f"the message bears {message.hops} Received fields"
         trouble = "hop limit", because, replies.HOP_COUNT_EXCEEDED
     if trouble is None:
@@ -50,11 +44,13 @@ def measure(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Rulin
 
 
 def dispose(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
-    """Refuse a copy that is larger than the recipient's organisation takes; all others go on to be routed."""
-    limit = policy.of(verdict.standing.organisation).organisation.max_message_size
+    """Refuse a copy that is larger than its organisation sends or receives; all others go on to be routed."""
+    standing = verdict.standing
+    organisation = policy.of(standing.organisation).organisation
+    limit = organisation.max_send_size if standing.relay else organisation.max_receive_size
     size = facts.message.size if facts.message is not None else 0
-    if limit and size > limit:
-        because = f"the message has {size} octets, {verdict.standing.organisation} takes {limit}"
+    if limit is not None and size > limit:
+        because = f"the message has {size} octets, {standing.organisation} allows {limit}"
         return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, "size limit of the organisation", because)
     if depth is Depth.FULL:
         whom = verdict.recipient.original.text

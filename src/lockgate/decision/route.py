@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lockgate.policy.policy import OrganisationPolicy, Policy
 
 _NAME = "route"
-_LEVELS = {str(level): level for level in TlsLevel}
 _Match = tuple["OutboundConnector", str]
 
 
@@ -101,7 +100,7 @@ def _leave(
 
 def _level(connector: OutboundConnector, *, secure: bool) -> TlsLevel:
     """The connector's level; REQUIRETLS asks for a verified certificate at least (RFC 8689 4.2.1)."""
-    level = _LEVELS[connector.tls_settings or "opportunistic"]
+    level = connector.tls_settings
     if secure and level in (TlsLevel.OPPORTUNISTIC, TlsLevel.ENCRYPTION_ONLY):
         return TlsLevel.CERTIFICATE_VALIDATION
     return level

@@ -34,9 +34,8 @@ def find_candidates(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) 
         key = (connector.organisation, connector.name)
         if key in found or connector.tls_sender_certificate_name:
             continue  # where a certificate is named as well, both must hold (amendments)
-        found[key] = Candidate(
-            connector.organisation, connector.name, False, "", _null_sender(policy, connector, by_certificate=False)
-        )
+        right = _null_sender(policy, connector, by_certificate=False)
+        found[key] = Candidate(connector.organisation, connector.name, by_certificate=False, null_sender=right)
         because = f"the peer {connection.peer} is one of its addresses"
         steps.append(Step(_NAME, f"connector {connector.name}", Hit.YES, because, "may be an own server"))
     if not found:
@@ -157,9 +156,8 @@ def _sentence(verdict: Verdict, standing: Standing, candidate: Candidate | None,
         because = f"{where}, and the session is logged in"
     else:
         because = f"{where}, and no own server sent it"
-    return Step(
-        _NAME, "organisation", Hit.YES, because, f"{standing.direction} mail of {whose}", verdict.recipient.original.text
-    )
+    effect = f"{standing.direction} mail of {whose}"
+    return Step(_NAME, "organisation", Hit.YES, because, effect, verdict.recipient.original.text)
 
 
 AT_MAIL = MessageStage(_NAME, Point.MAIL, find_candidates)

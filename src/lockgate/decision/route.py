@@ -1,6 +1,7 @@
 """By which door does this copy leave, and which TLS is demanded there?
 
-Specification 2.4 with ruling C-1: rule, central connector, exact domain, longest wildcard, all accepted domains, `*`, MX.
+Specification 2.4 with ruling C-1: rule, central connector, exact domain, longest wildcard, all accepted domains,
+`*`, MX.
 """
 
 from __future__ import annotations

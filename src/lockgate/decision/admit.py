@@ -38,16 +38,16 @@ def admit(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling:
             ruling, replies.TOO_MANY_CONNECTIONS, Step(_NAME, "connection limit", Hit.YES, because, "put off")
         )
     if depth is Depth.FULL:
-        return _with_steps(ruling, _looked_at(connection.peer, blocked, allowed))
+        return _with_steps(ruling, _looked_at(connection.peer, allowed))
     return ruling
 
 
-def _looked_at(peer: str, blocked: str | None, allowed: str | None) -> tuple[Step, ...]:
+def _looked_at(peer: str, allowed: str | None) -> tuple[Step, ...]:
     if allowed is not None:
-        lists = Step(_NAME, "the operator's allow list", Hit.YES, f"it names {peer} ({allowed}), which wins over a block")
+        because = f"it names {peer} ({allowed}), which wins over a block"
+        lists = Step(_NAME, "the operator's allow list", Hit.YES, because)
     else:
         lists = Step(_NAME, "the operator's block list", Hit.NO, f"it does not name {peer}")
-    assert blocked is None or allowed is not None
     return (lists, Step(_NAME, "connection limit", Hit.NO, "there is room for this connection"))
 
 

@@ -34,9 +34,8 @@ def find_candidates(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) 
         key = (connector.organisation, connector.name)
         if key in found or connector.tls_sender_certificate_name:
             continue  # where a certificate is named as well, both must hold (amendments)
-        found[key] = Candidate(
-            connector.organisation, connector.name, False, "", _null_sender(policy, connector, by_certificate=False)
-        )
+        right = _null_sender(policy, connector, by_certificate=False)
+        found[key] = Candidate(connector.organisation, connector.name, by_certificate=False, null_sender=right)
         because = f"the peer {connection.peer} is one of its addresses"
         steps.append(Step(_NAME, f"connector {connector.name}", Hit.YES, because, "may be an own server"))
     if not found:
@@ -47,7 +46,7 @@ def find_candidates(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) 
     return Ruling(
         ruling.point,
         None,
-        tuple(found.values()),
+        tuple(sorted(found.values(), key=lambda candidate: not candidate.by_certificate)),
         ruling.recipients,
         ruling.steps + tuple(steps),
         ruling.digest,
@@ -79,8 +78,10 @@ def _by_certificate(
             if good and connector.sender_ip_addresses and not policy.is_own_address(connector, connection.packed):
                 good, because = False, f"{connection.peer} is none of its addresses"
             if good:
-                right = _null_sender(policy, connector, by_certificate=True)
-                found[key] = Candidate(connector.organisation, connector.name, True, proof.name, right)
+                # A name that ties back to no accepted domain needs an own sender domain besides (2.3 rule 8).
+                alone = policy.proves_alone(connector)
+                right = _null_sender(policy, connector, by_certificate=alone)
+                found[key] = Candidate(connector.organisation, connector.name, alone, proof.name, right)
             if good or depth is Depth.FULL:
                 hit, effect = (Hit.YES, "is an own server") if good else (Hit.NO, "")
                 steps.append(Step(_NAME, f"connector {connector.name}", hit, because, effect))
@@ -90,7 +91,7 @@ def _null_sender(policy: Policy, connector: InboundConnector, *, by_certificate:
     """The right to relay mail of the null sender (DESIGN 2: Exchange gives it to certificates only)."""
     if not connector.relay_null_sender:
         return False
-    return by_certificate or policy.of(connector.organisation).organisation.compatibility != "exchange"
+    return by_certificate or not policy.of(connector.organisation).organisation.exchange
 
 
 def attribute(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
@@ -155,9 +156,8 @@ def _sentence(verdict: Verdict, standing: Standing, candidate: Candidate | None,
         because = f"{where}, and the session is logged in"
     else:
         because = f"{where}, and no own server sent it"
-    return Step(
-        _NAME, "organisation", Hit.YES, because, f"{standing.direction} mail of {whose}", verdict.recipient.original.text
-    )
+    effect = f"{standing.direction} mail of {whose}"
+    return Step(_NAME, "organisation", Hit.YES, because, effect, verdict.recipient.original.text)
 
 
 AT_MAIL = MessageStage(_NAME, Point.MAIL, find_candidates)

@@ -20,31 +20,31 @@ _HOST_NAME = re.compile(r"(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*")
 
 
 class Proof(NamedTuple):
-    """Whether the certificate is the one the connector means, the name that matched, and why (not)."""
+    """Why the certificate is (not) the one the connector means, whether it is, and the name that matched."""
 
-    good: bool
-    name: str
     because: str
+    good: bool = False
+    name: str = ""
 
 
 def prove(connector: InboundConnector, tls: Tls | None) -> Proof:
     """Judge the presented certificate against the connector's name, CA store and pins."""
     if tls is None:
-        return Proof(False, "", "the session is not encrypted, so no certificate was presented")
+        return Proof("the session is not encrypted, so no certificate was presented")
     certificate = tls.certificate
     if certificate is None:
-        return Proof(False, "", "no certificate was presented")
+        return Proof("no certificate was presented")
     trouble = _distrust(connector, tls, certificate)
     if trouble:
-        return Proof(False, "", trouble)
+        return Proof(trouble)
     wanted = connector.tls_sender_certificate_name
     if not wanted:
-        return Proof(True, "", "the key of the certificate is one of the pinned keys")
+        return Proof("the key of the certificate is one of the pinned keys", good=True)
     names = names_of(certificate, common_name=connector.allow_common_name)
     name = name_covered(wanted, names)
     if name is None:
-        return Proof(False, "", f"the certificate is for {', '.join(names[:5]) or 'no host name'}, not for {wanted}")
-    return Proof(True, name, f"the certificate is for {name}")
+        return Proof(f"the certificate is for {', '.join(names[:5]) or 'no host name'}, not for {wanted}")
+    return Proof(f"the certificate is for {name}", good=True, name=name)
 
 
 def names_of(certificate: Certificate, *, common_name: bool) -> tuple[str, ...]:

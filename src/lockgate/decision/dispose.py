@@ -1,14 +1,17 @@
-"""What becomes of the message: limits that refuse it as a whole or for one organisation (specification 1.22, 2.5)."""
+"""What becomes of the message, and of each recipient's copy?
+
+Specification 1.22 (limits; before the rules, 2.1 P5) and 2.5 (loops); later also what verdicts lead to.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lockgate.decision.stage import Depth, MessageStage, RecipientStage, refuse, refused_for_all
+from lockgate.decision.stage import Depth, MessageStage, RecipientStage, refuse, refused_for_all, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import Direction, Hit, Ruling, Step, Verdict
+from lockgate.mail.ruling import Hit, Ruling, Step, Verdict
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -17,42 +20,43 @@ _NAME = "dispose"
 
 
 def measure(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling:
-    """Refuse what is too large for anybody, and what goes round in circles. Before the rules (2.1, P5)."""
-    message, limits = facts.message, policy.limits
+    """Refuse the whole message if it is too large or goes in circles."""
+    message = facts.message
     if message is None:
         return ruling
+    limits = policy.limits
+    trouble: tuple[str, str, Reply] | None = None
     if message.size > limits.message_size:
-        because = f"it has {message.size} octets, at most {limits.message_size} are taken"
-        return _no(ruling, replies.MESSAGE_TOO_LARGE, "message size", because)
-    if message.cut:
-        return _no(ruling, replies.HEADER_TOO_LARGE, "header size", "the header is larger than 256 KB or 1,000 fields")
-    if message.own_hops >= limits.own_hops:
-        because = f"it has passed this installation {message.own_hops} times"
-        return _no(ruling, replies.HOP_COUNT_EXCEEDED, "loop", because)
-    if message.hops >= limits.received_hops:
-        because = f"it has {message.hops} Received fields, the limit is {limits.received_hops}"
-        return _no(ruling, replies.HOP_COUNT_EXCEEDED, "loop", because)
-    return ruling
-
-
-def _no(ruling: Ruling, reply: Reply, subject: str, because: str) -> Ruling:
+        because = f"the message has {message.size} octets, {limits.message_size} are allowed"
+        trouble = "size limit", because, replies.MESSAGE_TOO_LARGE
+    elif message.cut:
+        trouble = "header limit", "the header has more octets or fields than allowed", replies.HEADER_TOO_LARGE
+    elif message.own_hops >= limits.own_hops:
+        because = f"the message has passed this installation {message.own_hops} times"
+        trouble = "hop limit", because, replies.HOP_COUNT_EXCEEDED
+    elif message.hops >= limits.received_hops:
+        because = f"the message bears {message.hops} Received fields"
+        trouble = "hop limit", because, replies.HOP_COUNT_EXCEEDED
+    if trouble is None:
+        return ruling
+    subject, because, reply = trouble
     return refused_for_all(ruling, reply, Step(_NAME, subject, Hit.YES, because, "refused"))
 
 
 def dispose(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
-    """Refuse what is too large for the organisation; all else goes on to its way out."""
-    standing, message = verdict.standing, facts.message
-    mine = policy.organisations.get(standing.organisation)
-    if mine is None or message is None:
-        return verdict
-    settings = mine.organisation
-    outward = standing.direction is Direction.ORIGINATING and not standing.accepted_domain
-    limit = settings.max_send_size if outward else settings.max_receive_size
-    if message.size <= limit:
-        return verdict
-    because = f"it has {message.size} octets, {standing.organisation} takes at most {limit}"
-    return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, "message size", because)
+    """Refuse a copy that is larger than its organisation sends or receives; all others go on to be routed."""
+    standing = verdict.standing
+    organisation = policy.of(standing.organisation).organisation
+    limit = organisation.max_send_size if standing.relay else organisation.max_receive_size
+    size = facts.message.size if facts.message is not None else 0
+    if limit is not None and size > limit:
+        because = f"the message has {size} octets, {standing.organisation} allows {limit}"
+        return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, "size limit of the organisation", because)
+    if depth is Depth.FULL:
+        whom = verdict.recipient.original.text
+        return told(verdict, Step(_NAME, "size limits", Hit.NO, f"the message has {size} octets", "", whom))
+    return verdict
 
 
-AT_DATA = MessageStage(_NAME, Point.DATA, measure)
+MEASURE = MessageStage(_NAME, Point.DATA, measure)
 STAGE = RecipientStage(_NAME, Point.DATA, dispose)

@@ -120,9 +120,7 @@ def _no_relay(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict) ->
     sender_domain = envelope.sender_domain if envelope is not None else ""
     if ruling.candidates:
         name = ruling.candidates[0].connector
-        because = (
-            f"{domain} is no accepted domain, and the connector {name} relays only for sender domains of its organisation"
-        )
+        because = f"{domain} is no accepted domain, and {name} relays only for sender domains of its organisation"
         return refuse(_NAME, verdict, replies.ATTRIBUTION_DENIED, "relay right", because)
     if verdict.standing.organisation:
         because = f"{domain} is no accepted domain, and no connector vouches that the session is {sender_domain}'s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from lockgate.decision.stage import Depth, Either, Questions, RecipientStage, refuse
+from lockgate.decision.stage import Depth, Either, RecipientStage, refuse
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
@@ -24,18 +24,18 @@ class _World(NamedTuple):
     """One way in which the rules may have gone so far."""
 
     effects: Effects
-    stopped: bool
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...] = ()
+    stopped: bool = False
 
 
-def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Either | Questions:
+def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Either:
     """Apply the rules in order of priority; each sees what the earlier ones did."""
     recipient = verdict.identity or verdict.target
     rules = policy.of(verdict.standing.organisation).rules.could_match(recipient.domain)
     if not rules:
         return verdict
     case = Case(facts, verdict.standing)
-    worlds = [_World(verdict.effects, False, ())]
+    worlds = [_World(verdict.effects)]
     doubt = ""
     for rule in rules:
         if not rule.enabled or all(world.stopped for world in worlds):
@@ -44,7 +44,7 @@ def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dep
         if hit is Hit.NO:
             if depth is Depth.FULL:
                 step = _step(rule, hit, because, "", recipient)
-                worlds = [w if w.stopped else _World(w.effects, False, (*w.steps, step)) for w in worlds]
+                worlds = [w if w.stopped else _World(w.effects, (*w.steps, step)) for w in worlds]
             continue
         if hit is Hit.UNKNOWN:
             doubt = doubt or f"rule {rule.name}: {because}"
@@ -89,9 +89,9 @@ def _go_on(
         if rule.stop:
             effect = f"{effect}, no further rules" if effect else "no further rules"
         step = _step(rule, hit, because, effect, recipient)
-        after.setdefault((effects, rule.stop), _World(effects, rule.stop, (*world.steps, step)))
+        after.setdefault((effects, rule.stop), _World(effects, (*world.steps, step), rule.stop))
         if hit is Hit.UNKNOWN:
-            after.setdefault((world.effects, False), _World(world.effects, False, (*world.steps, step)))
+            after.setdefault((world.effects, False), _World(world.effects, (*world.steps, step)))
     return list(after.values())
 
 

@@ -1,91 +1,113 @@
-"""By which door does the copy leave? (specification 2.4)"""
+"""By which door does this copy leave, and which TLS is demanded there?
+
+Specification 2.4 with ruling C-1: rule, central connector, exact domain, longest wildcard, all accepted domains,
+`*`, MX.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lockgate.decision.stage import Depth, RecipientStage, decided, refuse
+from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.ruling import Deliver, Hit, Route, Ruling, Step, Verdict, Via
+from lockgate.mail.ruling import Deliver, Hit, Route, Ruling, Step, TlsLevel, Verdict, Via
 
 if TYPE_CHECKING:
     from lockgate.policy.objects.connectors import OutboundConnector
     from lockgate.policy.policy import OrganisationPolicy, Policy
 
 _NAME = "route"
+_Match = tuple["OutboundConnector", str]
 
 
 def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
-    """Rule, central transport, exact domain, longest wildcard, all accepted domains, `*`, then MX."""
-    organisation = verdict.standing.organisation
-    mine = policy.organisations.get(organisation)
-    domain = verdict.target.domain
-    if mine is None:
-        return _leave(verdict, Route(Via.MX, organisation, domain=domain), "MX", "nobody's connector is asked")
-    if verdict.effects.connector:
-        return _by_rule(mine, verdict, domain)
-    home = policy.accepted(domain)
-    own = home is not None and home.organisation == organisation
+    """Choose the connector, or MX; a connector that a rule names is used or waited for, never gone around."""
+    mine = policy.of(verdict.standing.organisation)
     size = facts.message.size if facts.message is not None else 0
-    missed: list[Step] = []
+    secure = facts.envelope is not None and facts.envelope.require_tls
+    if verdict.effects.connector:
+        return _by_rule(mine, verdict, size, secure=secure)
+    domain = verdict.target.domain
+    steps: list[Step] = []
     too_small = ""
-    for because, connectors in _ranks(mine, domain, own=own):
-        for connector in connectors:
-            if connector.size_limit and size > connector.size_limit:
-                too_small = f"connector {connector.name} takes at most {connector.size_limit} octets"
-                missed.append(_step(verdict, f"connector {connector.name}", Hit.NO, too_small))
-                continue
-            kept = tuple(missed) if depth is Depth.FULL else ()
-            return _leave(verdict, _way(connector, domain), f"connector {connector.name}", because, *kept)
+    for connector, because in _ranked(policy, mine, verdict, domain):
+        if size <= connector.size_limit or not connector.size_limit:
+            return _leave(mine, verdict, connector, because, steps, secure=secure)
+        too_small = connector.name
+        if depth is Depth.FULL:
+            said = f"{because}, but it takes {connector.size_limit} octets at most"
+            steps.append(_step(verdict, f"connector {connector.name}", Hit.NO, said, ""))
+        if connector.route_all_messages_via_on_premises:
+            break  # what has to go this way may not go another
     if too_small:
-        return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, "size limit", too_small)
-    return _leave(verdict, Route(Via.MX, organisation, domain=domain), "MX", f"no connector is about {domain}")
+        because = f"the message has {size} octets, more than any connector for {domain} takes"
+        return refuse(_NAME, told(verdict, *steps), replies.MESSAGE_TOO_LARGE, f"connector {too_small}", because)
+    level = TlsLevel.CERTIFICATE_VALIDATION if secure else TlsLevel.OPPORTUNISTIC
+    way = Route(Via.MX, mine.organisation.name, "", domain, level)
+    steps.append(_step(verdict, "MX", Hit.YES, f"no connector is for {domain}", f"goes to the MX of {domain}"))
+    return decided(verdict, Deliver(way, verdict.target), *steps)
 
 
-def _ranks(
-    mine: OrganisationPolicy, domain: str, *, own: bool
-) -> Iterator[tuple[str, tuple[OutboundConnector, ...]]]:
-    """Why, and the connectors of that rank, best first."""
-    out = mine.outbound
-    if out.central and not own:
-        yield "all mail to the outside leaves by it", out.central
-    if found := out.exact.get(domain):
-        yield f"it names {domain}", found
-    accepted_first = mine.organisation.wildcard_after_accepted_domains
-    if own and accepted_first:
-        yield f"{domain} is an accepted domain", out.all_accepted
-    for group in out.wildcard.every(domain):
-        yield f"{domain} is below a domain that it names", group
-    if own and not accepted_first:
-        yield f"{domain} is an accepted domain", out.all_accepted
-    yield "it is about every domain", out.everything
+def _ranked(policy: Policy, mine: OrganisationPolicy, verdict: Verdict, domain: str) -> Iterator[_Match]:
+    """The connectors that are for this copy, best first, each with the reason."""
+    outbound = mine.outbound
+    if outbound.central and not verdict.standing.inbound_connector:
+        # What an own server sends out by us must not be sent back to it (specification 2.6).
+        yield from ((c, "all messages go by on-premises") for c in outbound.central)
+    yield from ((c, f"it is for {domain}") for c in outbound.exact.get(domain, ()))
+    for group in outbound.wildcard.every(domain):
+        yield from ((c, f"its wildcard covers {domain}") for c in group)
+    if outbound.all_accepted:
+        home = policy.accepted(domain)
+        if home is not None and home.organisation == mine.organisation.name:
+            yield from ((c, f"it is for all accepted domains, and {domain} is one") for c in outbound.all_accepted)
+    yield from ((c, "it is for all domains") for c in outbound.everything)
 
 
-def _by_rule(mine: OrganisationPolicy, verdict: Verdict, domain: str) -> Verdict:
-    """Never another way: a connector that is switched off or gone makes its mail wait (amendments)."""
-    name = verdict.effects.connector
+def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, *, secure: bool) -> Verdict:
+    name, rule = verdict.effects.connector, verdict.effects.rule
     connector = mine.outbound.named.get(name)
-    because = f"rule {verdict.effects.rule} names it"
-    if connector is not None and connector.enabled:
-        return _leave(verdict, _way(connector, domain), f"connector {name}", because)
-    what = "is switched off" if connector is not None else "does not exist"
-    waits = f"the connector {name}, which rule {verdict.effects.rule} names, {what}"
-    way = Route(Via.CONNECTOR, mine.organisation.name, name, domain, waits=waits)
-    return _leave(verdict, way, f"connector {name}", f"{because}, and it {what}, so the mail waits")
+    if connector is None or not connector.enabled:
+        state = "does not exist any more" if connector is None else "is disabled"
+        waits = f"The connector {name}, which the rule {rule} names, {state}."
+        level = _level(connector, secure=secure) if connector is not None else TlsLevel.OPPORTUNISTIC
+        domain = verdict.target.domain if connector is None or connector.use_mx_record else ""
+        way = Route(Via.CONNECTOR, mine.organisation.name, name, domain, level, waits)
+        step = _step(verdict, f"connector {name}", Hit.YES, f"rule {rule} names it, but it {state}", "waits")
+        return decided(verdict, Deliver(way, verdict.target), step)
+    if connector.size_limit and size > connector.size_limit:
+        because = f"rule {rule} names it, but it takes {connector.size_limit} octets at most, and these are {size}"
+        return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, f"connector {name}", because)
+    return _leave(mine, verdict, connector, f"rule {rule} names it", [], secure=secure)
 
 
-def _way(connector: OutboundConnector, domain: str) -> Route:
-    by_mx = domain if connector.use_mx_record else ""
-    return Route(Via.CONNECTOR, connector.organisation, connector.name, by_mx, connector.tls_settings)
+def _leave(
+    mine: OrganisationPolicy,
+    verdict: Verdict,
+    connector: OutboundConnector,
+    because: str,
+    before: list[Step],
+    *,
+    secure: bool,
+) -> Verdict:
+    domain = verdict.target.domain if connector.use_mx_record else ""
+    level = _level(connector, secure=secure)
+    way = Route(Via.CONNECTOR, mine.organisation.name, connector.name, domain, level)
+    step = _step(verdict, f"connector {connector.name}", Hit.YES, because, f"leaves by it, TLS {level}")
+    return decided(verdict, Deliver(way, verdict.target), *before, step)
 
 
-def _leave(verdict: Verdict, way: Route, subject: str, because: str, *missed: Step) -> Verdict:
-    return decided(verdict, Deliver(way, verdict.target), *missed, _step(verdict, subject, Hit.YES, because, "leaves"))
+def _level(connector: OutboundConnector, *, secure: bool) -> TlsLevel:
+    """The connector's level; REQUIRETLS asks for a verified certificate at least (RFC 8689 4.2.1)."""
+    level = connector.tls_settings
+    if secure and level in (TlsLevel.OPPORTUNISTIC, TlsLevel.ENCRYPTION_ONLY):
+        return TlsLevel.CERTIFICATE_VALIDATION
+    return level
 
 
-def _step(verdict: Verdict, subject: str, hit: Hit, because: str, effect: str = "") -> Step:
+def _step(verdict: Verdict, subject: str, hit: Hit, because: str, effect: str) -> Step:
     return Step(_NAME, subject, hit, because, effect, verdict.recipient.original.text)
 
 

@@ -35,13 +35,17 @@ def secure(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth
         return verdict
     if standing.direction is Direction.ORIGINATING:
         return told(verdict, _exempt(verdict)) if depth is Depth.FULL else verdict
-    choice = _choose(policy.of(standing.organisation), facts, standing, sender_domain)
+    mine = policy.of(standing.organisation)
+    choice = _choose(mine, facts, standing, sender_domain)
     if choice is not None:
-        return _enforce(facts, verdict, choice)
-    if standing.own_domain and policy.of(standing.organisation).organisation.reject_direct_send:
+        verdict = _enforce(facts, verdict, choice)
+        if verdict.disposition is not None:
+            return verdict
+    vouched = choice is not None and (choice.certified or choice.at_address)
+    if standing.own_domain and not vouched and mine.organisation.reject_direct_send:
         because = f"{sender_domain} is a domain of this organisation, and no connector or login vouches for the session"
         return refuse(_NAME, verdict, replies.DIRECT_SEND_REFUSED, "direct send", because)
-    if depth is Depth.FULL:
+    if choice is None and depth is Depth.FULL:
         because = f"none covers the sender domain {sender_domain or '<> (null sender)'}"
         return told(verdict, Step(_NAME, "partner connectors", Hit.NO, because, "", verdict.recipient.original.text))
     return verdict

@@ -1,4 +1,4 @@
-"""Our own reports are resolved and routed, and nothing else: nobody filters, rules or refuses them."""
+"""Where our own reports go: resolved and routed like mail, judged by nobody (specification 1.20, T-RULE-8)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lockgate.decision import resolve, route
-from lockgate.decision.stage import Depth, Either, Questions
+from lockgate.decision.stage import Depth, Questions
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Answer, Question
-from lockgate.mail.ruling import Direction, Ruling, Standing, Verdict
+from lockgate.mail.ruling import Deliver, Direction, Ruling, Standing, Verdict
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -21,29 +21,31 @@ def system_ruling(
     facts: Facts,
     organisation: str,
 ) -> tuple[Facts, Ruling]:
-    """Where a message of our own goes that `organisation` answers for; the facts come back richer."""
+    """Facts (with what was asked) and ruling of a message that the installation itself sends for an organisation.
+
+    A recipient in an accepted domain is routed as its owner wants, everybody else as `organisation` does. Whatever
+    the directory cannot tell leaves the address as it is: a report is better delivered to an alias than not at all.
+    A recipient that the ways out cannot take (too large) keeps the disposition Refuse.
+    """
     verdicts: list[Verdict] = []
-    ruling = Ruling(Point.DATA, digest=policy.digest, revision=policy.revision)
     for recipient in facts.recipients:
-        home = policy.accepted(recipient.original.domain)
-        own = home is not None and home.organisation == organisation
-        standing = Standing(
-            organisation,
-            Direction.ORIGINATING,
-            accepted_domain=home.domain_name if home is not None and own else "",
-            own_domain=own,
-            relay=not own,
-        )
-        verdict = Verdict(recipient, recipient.original, standing)
-        for stage in (resolve.STAGE, route.STAGE):
-            outcome = stage.judge(policy, facts, ruling, verdict, Depth.LIVE)
-            if isinstance(outcome, Questions):
-                facts = facts.learn(ask(outcome.asked))
-                outcome = stage.judge(policy, facts, ruling, verdict, Depth.LIVE)
-            if isinstance(outcome, Questions | Either):
-                raise RuntimeError(f"{stage.name} cannot decide about our own report")
-            verdict = outcome
-        verdicts.append(verdict)
+        accepted = policy.accepted(recipient.original.domain)
+        owner = accepted.organisation if accepted is not None else organisation
+        domain = accepted.domain_name if accepted is not None else ""
+        first = Verdict(recipient, recipient.original, Standing(owner, Direction.ORIGINATING, accepted_domain=domain))
+        ruling = Ruling(Point.DATA)
+        outcome = resolve.resolve(policy, facts, ruling, first, Depth.LIVE)
+        while isinstance(outcome, Questions):
+            facts = facts.learn(ask(outcome.asked))
+            outcome = resolve.resolve(policy, facts, ruling, first, Depth.LIVE)
+        resolved = outcome if outcome.disposition is None else first
+        verdicts.append(route.route(policy, facts, ruling, resolved, Depth.LIVE))
     return facts, Ruling(
         Point.DATA, recipients=tuple(verdicts), digest=policy.digest, revision=policy.revision, settled=len(verdicts)
     )
+
+
+def way_of(ruling: Ruling) -> Deliver | None:
+    """The way of the first recipient, or None if there is none."""
+    disposition = ruling.recipients[0].disposition if ruling.recipients else None
+    return disposition if isinstance(disposition, Deliver) else None

@@ -110,6 +110,7 @@ DIRECT_SEND_REFUSED = Reply(
     "TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",
 )
 HOP_COUNT_EXCEEDED = Reply(554, "5.4.14", "Hop count exceeded - possible mail loop ATTR34")
+RECIPIENT_LOOP = Reply(554, "5.4.6", "The recipient's target addresses lead in a circle")
 MESSAGE_TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")
 HEADER_TOO_LARGE = Reply(552, "5.3.4", "The header is larger than 256 KB")
 DOMAIN_CLOSED = Reply(550, "5.7.1", "Mail to this domain is switched off by its administrator")

@@ -118,7 +118,8 @@ Disposition = Deliver | Hold | Refuse | Defer | Drop
 class Candidate(msgspec.Struct, frozen=True):
     """An own-server (OnPremises) inbound connector that the connection matches; found at MAIL (2.2 step A).
 
-    `null_sender` tells whether mail with the null sender may be relayed over it.
+    `by_certificate` tells that the certificate alone makes mail of any sender the organisation's (A1); without it the
+    sender domain must be its own (A2). `null_sender` tells whether mail of the null sender may be relayed over it.
     """
 
     organisation: str

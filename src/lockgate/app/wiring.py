@@ -197,9 +197,10 @@ class Worker:
         config = self._config
 
         def life(policy: Policy, organisation: str) -> float:
-            known = policy.organisations.get(organisation)
             longest = config.delivery.message_life
-            return min(longest, float(known.organisation.message_expiration)) if known else longest
+            known = policy.organisations.get(organisation)
+            wished = known.organisation.message_expiration if known is not None else None
+            return longest if wished is None else min(longest, float(wished))
 
         return Reception(
             policy=self.policy,
@@ -232,8 +233,8 @@ class Worker:
     def _trust(self) -> None:
         """The CA stores that chains are tried under: the operator's bundle, and those that connectors name."""
         files = {PUBLIC: str(self._config.ca_bundle)} if self._config.ca_bundle else {}
-        for connectors in self.policy().organisations.values():
-            files.update({name: name for name in connectors.inbound_ca_files})
+        for mine in self.policy().organisations.values():
+            files.update({one.ca_file: one.ca_file for one in mine.inbound.values() if one.enabled and one.ca_file})
         self._certificates.trust_files(files)
 
     async def look_after(self) -> None:
@@ -382,7 +383,7 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
             "revision": policy.revision,
             "digest": policy.digest,
             "organisations": len(policy.organisations),
-            "warnings": list(policy.warnings),
+            "warnings": [f"{one.file}:{one.line}: {one.message}" for one in policy.warnings],
         }
 
     async def check() -> Mapping[str, Any]:

@@ -79,7 +79,8 @@ def run(folder: Path, *, once: bool, as_json: bool, interpreter: str) -> int:
             if not once:
                 _stay(folder, port)
     except Failed as trouble:
-        show.complain(f"The demonstration cannot go on: {trouble}")
+        for line in f"The demonstration cannot go on: {trouble}".splitlines():
+            show.complain(line)
         return show.FINDING
     except KeyboardInterrupt:
         show.complain("Stopped.")

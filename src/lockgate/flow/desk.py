@@ -230,6 +230,8 @@ def problem_row(problem: Problem) -> dict[str, Any]:
 def _known(filters: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:
     if unknown := sorted(set(filters) - set(names)):
         raise Misuse(f"'{unknown[0][:40]}' cannot be asked for; there are {', '.join(names)}")
+    if not filters.get("task", "0").isdigit():
+        raise Misuse("a task is named by its number")
     return {name: value for name, value in filters.items() if value}
 
 

@@ -57,6 +57,10 @@ class KeeperSettings(msgspec.Struct, frozen=True):
     sparse: float = 0.2
 
 
+_REFUSALS_WAIT = 0.3
+"""Seconds until a refusal is looked at."""
+
+
 class AlreadyKept(Exception):
     """Another keeper has this state directory."""
 
@@ -193,9 +197,12 @@ class Keeper:
         if link.lost:
             return
         self._batch.append((link, kind, item))
-        if kind == frames.REFUSE or self._soon:
+        if self._soon:
             return
-        if kind == frames.FINISH:
+        if kind == frames.REFUSE:
+            # Unhurried, for nobody waits for it; yet whoever is told an id looks for it at once.
+            self._at(self.clock.now() + _REFUSALS_WAIT)
+        elif kind == frames.FINISH:
             self._at(self.clock.now() + self.settings.idle_delay)
         else:
             self._soon = True
@@ -253,6 +260,8 @@ class Keeper:
         self.live.unlink_dead()
         self._forget_buried()
         self.refusals.flush(now)
+        if self.refusals.waiting:
+            self._at(now + _REFUSALS_WAIT)
         if self.upkeep.is_due(now, self.settings.upkeep_every):
             self._keep_up(now)
         # Work that is left (a long edit, hungry lanes) goes on after whatever has arrived meanwhile.

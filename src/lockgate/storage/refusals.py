@@ -95,7 +95,7 @@ class Tally:
 
 
 class RefusalBook:
-    """The keeper's side: one file with `synchronous=OFF`, written once a second, with a cap on its size."""
+    """The keeper's side: one file with `synchronous=OFF`, written at most three times a second, with a cap on its size."""
 
     def __init__(self, folder: Path, most: int, size: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,9 +138,14 @@ class RefusalBook:
             case _:
                 pass
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something was taken that is not written yet."""
+        return bool(self._rows or self._counts)
+
     def flush(self, now: float) -> None:
-        """Write what has come, at most once a second. Never raises."""
-        if 0 <= now - self._written < 1.0 or self._db is None:
+        """Write what has come, at most three times a second. Never raises."""
+        if 0 <= now - self._written < 0.3 or self._db is None:
             return
         self._written = now
         self._counts += [(c.hour, c.network, c.reason, c.organisation, c.n) for c in self._tally.take()]

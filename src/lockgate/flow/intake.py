@@ -166,7 +166,7 @@ class Guest:
                 facts.recipients,
                 hostname=self._policy.hostname if self._policy else "",
                 installation=hall.installation,
-                id=self._id,
+                network_id=self._id,
                 at=hall.clock.now(),
             )
             self._body = hall.spool.begin(prefix)

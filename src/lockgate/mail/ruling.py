@@ -78,7 +78,8 @@ class Route(msgspec.Struct, frozen=True):
     def lane(self) -> str:
         """The name of the next hop's queue, unique per organisation, connector, domain and TLS demand."""
         tail = f"{self.connector}/{self.domain}" if self.connector else f"mx:{self.domain}"
-        return f"{self.organisation}/{tail.rstrip('/')}" + ("" if self.tls == TlsLevel.OPPORTUNISTIC else f"#{self.tls}")
+        demand = "" if self.tls == TlsLevel.OPPORTUNISTIC else f"#{self.tls}"
+        return f"{self.organisation}/{tail.rstrip('/')}{demand}"
 
 
 class Deliver(msgspec.Struct, frozen=True, tag="deliver"):

@@ -34,7 +34,7 @@ def received_prefix(
     *,
     hostname: str,
     installation: str,
-    id: str,
+    network_id: str,
     at: float,
 ) -> bytes:
     """Our Received field and our pass mark, CRLF-terminated. Whatever the peer said is reduced to safe characters."""
@@ -42,11 +42,11 @@ def received_prefix(
     lines = [f"Received: from {_atom(connection.helo)} ([{_atom(peer)}])"]
     if connection.tls is not None:
         lines.append(f"\t(using {_atom(connection.tls.version)} with cipher {_atom(connection.tls.cipher)})")
-    lines.append(f"\tby {hostname} (Lockgate) with {protocol(connection, envelope)} id {id}")
+    lines.append(f"\tby {hostname} (Lockgate) with {protocol(connection, envelope)} id {network_id}")
     only = recipients[0].original.text if len(recipients) == 1 else ""
     if only and len(only) < 200 and only.isprintable() and (only.isascii() or envelope.utf8):
         lines.append(f"\tfor <{only}>")
-    text = "\r\n".join(lines) + f";\r\n\t{mail_date(at)}\r\n{HOP_FIELD}: {installation}; {id}\r\n"
+    text = "\r\n".join(lines) + f";\r\n\t{mail_date(at)}\r\n{HOP_FIELD}: {installation}; {network_id}\r\n"
     return text.encode()
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.outcome import Fate, Outcome
-from lockgate.mail.reply import Reply
 from lockgate.mail.replies import OK
+from lockgate.mail.reply import Reply
 
 Answers = Callable[[NextHop, Cargo], Reply]
 """The next hop's reply to a message; may raise Unreachable."""

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ class KeeperSpool:
         self._request = 0
         self._waiting: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
         self._unsure: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
+        self._deadlines: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._given_up: dict[int, str] = {}
         self._withdrawn: set[str] = set()
         self._held: dict[int, _Held] = {}
@@ -175,11 +177,20 @@ class KeeperSpool:
                 except OSError:
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, 0.2)
+                    self._look_at_deadlines()
                     continue
                 pause = 0.01
                 self._greet(wire)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
             self._tell_refusals()
+            self._look_at_deadlines()
+
+    def _look_at_deadlines(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1].done()):
+            answer = self._deadlines.popleft()[1]
+            if not answer.done():
+                answer.set_exception(Unavailable("the keeper of the queue did not answer in time"))
 
     def _greet(self, wire: _Wire) -> None:
         """Name ourselves and what we hold; only then anything else."""
@@ -244,11 +255,10 @@ class KeeperSpool:
             raise Unavailable("the keeper of the queue is away")
         else:
             self._unsure[request] = (answer, payload, message)
+        # One timer looks after all deadlines: one per request would cost more than the request.
+        self._deadlines.append((asyncio.get_running_loop().time() + self._settings.patience, answer))
         try:
-            async with asyncio.timeout(self._settings.patience):
-                return await answer
-        except TimeoutError:
-            raise Unavailable("the keeper of the queue did not answer in time") from None
+            return await answer
         finally:
             given_up = self._waiting.pop(request, None) or self._unsure.pop(request, None)
             if given_up is not None and message:

@@ -246,7 +246,8 @@ class Keeper:
             self._proceed_edits(now)
             given = self.ledger.assign(now)
             self.ledger.commit()
-        except (sqlite3.Error, OSError) as trouble:
+        except Exception as trouble:
+            # Whatever it was, nothing of the batch is known to be durable, and nothing of it may stay in memory.
             self._fail(batch, trouble)
             return
         self._tell(batch, given)
@@ -359,7 +360,7 @@ class Keeper:
 
     def _fail(self, batch: list[tuple[Link, int, Any]], trouble: Exception) -> None:
         """Nothing of this batch counts: say so, and begin anew from what the disk holds."""
-        self.journal.alarm("the queue database could not be written", because=str(trouble))
+        self.journal.alarm("the queue database could not be written", because=f"{type(trouble).__name__}: {trouble}")
         self._broken = True
         accepts = [entry for entry in batch if entry[1] == frames.ACCEPT]
         self.ledger.unwanted += [item.id for _, _, item in accepts]
@@ -394,10 +395,10 @@ class Keeper:
     def _keep_up(self, now: float) -> None:
         try:
             self.upkeep.run(now, self.settings.settle, self.settings.trace_life, self.settings.sparse)
-        except (sqlite3.Error, OSError) as trouble:
+        except Exception as trouble:
             self.upkeep.more = False
             self.journal.alarm("the keeper's upkeep failed", because=str(trouble))
-            if isinstance(trouble, sqlite3.Error):
+            if not isinstance(trouble, OSError):
                 self._fail([], trouble)
 
     def close(self) -> None:

@@ -330,7 +330,11 @@ class KeeperSpool:
     def _assigned(self, rows: list[AssignedRow]) -> None:
         tasks = []
         for row in rows:
-            what = _WHAT.decode(row.what)
+            try:
+                what = _WHAT.decode(row.what)
+            except msgspec.MsgspecError as trouble:
+                self._put_away(row.task, trouble)
+                continue
             self._held[row.task] = _Held(what, set(range(len(what.recipients))))
             tasks.append(Assigned(
                 row.task, what.id, row.lane, what.route, what.envelope,
@@ -338,6 +342,13 @@ class KeeperSpool:
                 row.expires, row.attempts, row.warned, row.expired, row.last_reply,
             ))  # fmt: skip
         self._take(tasks)
+
+    def _put_away(self, task: int, trouble: Exception) -> None:
+        """A task row that cannot be read comes back in a day; a person is told, the others go on."""
+        self._journal.alarm("a task cannot be read", task=task, because=str(trouble))
+        record = _ENCODE(Done(task, (), due=self._clock.now() + 86400.0))
+        sequence = self._note(record)
+        self._send(frame(frames.FINISH, sequence.to_bytes(8, "little") + record), at_once=False)
 
     # -- the seam --------------------------------------------------------------------------------------------------
 

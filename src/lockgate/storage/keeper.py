@@ -25,6 +25,7 @@ from lockgate.storage.lanes import Pace, Worker
 from lockgate.storage.ledger import Ledger
 from lockgate.storage.reclaim import Live
 from lockgate.storage.refusals import RefusalBook
+from lockgate.storage.salvage import is_damage, salvage
 from lockgate.storage.segments import SegmentFolder
 from lockgate.storage.upkeep import Upkeep
 
@@ -138,16 +139,41 @@ class Keeper:
         folder.make()
         self.links: set[Link] = set()
         self.live = Live(folder)
-        self.ledger = Ledger(queue / "keeper.sqlite", self.live, settings.pace)
+        self._database = queue / "keeper.sqlite"
+        self._aside: Path | None = None
+        self.ledger = self._open_ledger()
         self.refusals = RefusalBook(settings.state / "trace", settings.refusal_rows, settings.refusal_size)
         self.upkeep = Upkeep(self.ledger, folder, settings.state / "trace", journal)
         self._batch: list[tuple[Link, int, Any]] = []
         self._edits: list[tuple[Link, int, Edit]] = []
         self._absent: dict[int, float] = {}
         self._broken = False
+        self._damage: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._soon = False
+
+    def _open_ledger(self) -> Ledger:
+        """The ledger; a damaged database gives way to what can be read of it."""
+        try:
+            return Ledger(self._database, self.live, self.settings.pace)
+        except sqlite3.DatabaseError as trouble:
+            if not is_damage(trouble):
+                raise
+            self._salvage(trouble)
+            return Ledger(self._database, self.live, self.settings.pace)
+
+    def _salvage(self, trouble: Exception) -> None:
+        """Raises sqlite3.Error, OSError."""
+        aside, rescued, gaps = salvage(self._database)
+        self._aside = self._database.parent / "damaged"
+        self.journal.alarm(
+            "the queue database was damaged; it was set aside, and what could be read goes on",
+            because=str(trouble),
+            aside=aside.name,
+            gaps=gaps,
+            **rescued,
+        )
 
     # -- start -----------------------------------------------------------------------------------------------------
 
@@ -162,7 +188,7 @@ class Keeper:
                 self._bury(incarnation)
         self.ledger.commit()
         self._forget_logs()
-        self.live.sweep(self._living())
+        self.live.sweep(self._living(), self._aside)
 
     def _living(self) -> set[int]:
         linked = {link.worker.incarnation for link in self.links if link.worker is not None}
@@ -344,7 +370,7 @@ class Keeper:
         if self.upkeep.buried:
             self.upkeep.buried = False
             self._forget_logs()
-            self.live.sweep(self._living())
+            self.live.sweep(self._living(), self._aside)
 
     def _tell(self, batch: list[tuple[Link, int, Any]], given: dict[int, list[frames.AssignedRow]]) -> None:
         applied = self.ledger.applied
@@ -362,6 +388,7 @@ class Keeper:
         """Nothing of this batch counts: say so, and begin anew from what the disk holds."""
         self.journal.alarm("the queue database could not be written", because=f"{type(trouble).__name__}: {trouble}")
         self._broken = True
+        self._damage = trouble if is_damage(trouble) else None
         accepts = [entry for entry in batch if entry[1] == frames.ACCEPT]
         self.ledger.unwanted += [item.id for _, _, item in accepts]
         self._turn_away(accepts)
@@ -381,10 +408,15 @@ class Keeper:
 
     def _mend(self, now: float) -> bool:
         try:
+            if self._damage is not None:
+                self.ledger.db.close()
+                self._salvage(self._damage)
+                self._damage = None
             self.ledger.reopen(now)
-            self.live.sweep({*self._living(), *self.ledger.roster.workers})
+            self.live.sweep({*self._living(), *self.ledger.roster.workers}, self._aside)
         except (sqlite3.Error, OSError) as trouble:
             self.journal.alarm("the queue database cannot be opened", because=str(trouble))
+            self._damage = trouble if is_damage(trouble) else self._damage
             return False
         self._broken = False
         for incarnation in self.ledger.roster.workers:

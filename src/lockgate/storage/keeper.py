@@ -20,20 +20,17 @@ import msgspec
 from lockgate.seams import Clock, Journal
 from lockgate.storage import completions, frames
 from lockgate.storage.edits import Edit, Misuse, Order
-from lockgate.storage.frames import Accept, Ask, Done, FrameReader, Hello, Torn, frame
-from lockgate.storage.lanes import Pace, Worker
+from lockgate.storage.frames import Ask, Done, Hello, frame
+from lockgate.storage.lanes import Pace
 from lockgate.storage.ledger import Ledger
+from lockgate.storage.links import Link
 from lockgate.storage.reclaim import Live
 from lockgate.storage.refusals import RefusalBook
 from lockgate.storage.salvage import is_damage, salvage
 from lockgate.storage.segments import SegmentFolder
 from lockgate.storage.upkeep import Upkeep
 
-_ACCEPT = msgspec.msgpack.Decoder(Accept)
 _DONE = msgspec.msgpack.Decoder(Done)
-_HELLO = msgspec.msgpack.Decoder(Hello)
-_ASK = msgspec.msgpack.Decoder(Ask)
-_ORDER = msgspec.msgpack.Decoder(Order)
 _ENCODE = msgspec.msgpack.Encoder().encode
 
 
@@ -60,71 +57,6 @@ class KeeperSettings(msgspec.Struct, frozen=True):
 
 class AlreadyKept(Exception):
     """Another keeper has this state directory."""
-
-
-class Link(asyncio.Protocol):
-    """One connection of a worker or of the desk."""
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-        self._reader = FrameReader()
-        self._transport: asyncio.Transport | None = None
-        self.worker: Worker | None = None
-        self.out: list[bytes] = []
-        self.lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A peer is there."""
-        self._transport = transport  # type: ignore[assignment]
-        self._keeper.links.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Cut into frames and gather them; what cannot be read ends the connection."""
-        gather = self._keeper.gather
-        try:
-            for kind, payload in self._reader.feed(data):
-                gather(self, kind, _decode(kind, payload))
-        except (Torn, msgspec.MsgspecError) as trouble:
-            self._keeper.journal.alarm("a worker sent something unreadable to the keeper", because=str(trouble))
-            self.close()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The peer is gone: its requests that were not begun are void."""
-        self.lost = True
-        self._keeper.links.discard(self)
-        self._keeper.left(self)
-
-    def send(self) -> None:
-        """Write all answers at once."""
-        if self.out and self._transport is not None and not self.lost:
-            self._transport.write(b"".join(self.out))
-        self.out = []
-
-    def close(self) -> None:
-        """Hang up; nothing of this link is looked at any more."""
-        self.lost = True
-        if self._transport is not None:
-            self._transport.close()
-
-
-def _decode(kind: int, payload: memoryview) -> Any:
-    match kind:
-        case frames.ACCEPT:
-            return _ACCEPT.decode(payload)
-        case frames.FINISH:
-            return int.from_bytes(payload[:8], "little"), _DONE.decode(payload[8:])
-        case frames.HELLO:
-            return _HELLO.decode(payload)
-        case frames.ASK:
-            return _ASK.decode(payload)
-        case frames.SEAL | frames.WITHDRAW:
-            return str(payload, "utf-8")
-        case frames.REFUSE:
-            return bytes(payload)
-        case frames.STOP:
-            return None
-        case _:
-            raise Torn(f"frames of kind {kind} are not known")
 
 
 class Keeper:

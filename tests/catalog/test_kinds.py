@@ -7,7 +7,6 @@ import textwrap
 
 import pytest
 from pydantic import BaseModel
-from policies import CONTOSO, policy, problems
 
 from lockgate.mail.address import Address
 from lockgate.mail.ruling import Effects, Hit
@@ -21,6 +20,7 @@ from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Limits, Operator
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.rules import Seen
+from policies import CONTOSO, policy, problems
 
 CONDITIONS = list(standard().conditions.values())
 ACTIONS = list(standard().actions.values())
@@ -127,7 +127,8 @@ def test_a_condition_is_added_by_one_file(plugin):
     catalog = Catalog.collect(conditions, actions, plugin)
     text = (
         CONTOSO + '[[mail_flow_rule]]\nname = "Info"\nrecipient_local_part_is = ["info"]\n'
-        'except_if_recipient_local_part_is = ["noinfo"]\nrecipient_domain_is = ["contoso.com"]\nstop_rule_processing = true\n'
+        'except_if_recipient_local_part_is = ["noinfo"]\nrecipient_domain_is = ["contoso.com"]\n'
+        "stop_rule_processing = true\n"
     )
     found = compile_policy({"a": text}, hostname="mx.test", revision=1, catalog=catalog)
     (rule,) = found.of("contoso").rules.could_match("contoso.com")
@@ -152,11 +153,9 @@ def test_two_kinds_of_one_name_are_an_error(plugin):
 
 @pytest.mark.parametrize("name", ["enabled", "except_if_recipient_domain_is"])
 def test_a_kind_must_not_take_the_name_of_something_else(plugin, name):
-    module = sys.modules["more_conditions.local_part"] if "more_conditions.local_part" in sys.modules else None
-    if module is None:
-        module = importlib.import_module("more_conditions.local_part")
+    module = importlib.import_module("more_conditions.local_part")
     source = NEW.replace("recipient_local_part_is", name, 1)
-    exec(source, module.__dict__)  # noqa: S102
+    exec(source, module.__dict__)
     module.RecipientLocalPartIs.__module__ = module.__name__
     with pytest.raises(CatalogError, match=name):
         Catalog.collect(conditions, actions, plugin)

@@ -1,6 +1,7 @@
 """Every rule between properties, hit and missed: specification 1.1.1, 1.2.1, 1.4, 2.3 rule 8 and threats 3.3."""
 
 import pytest
+
 from policies import CONTOSO, policy, problems, warned
 
 PARTNER = '[[inbound_connector]]\nname = "Bank"\nsender_domains = ["contosobank.com"]\n'

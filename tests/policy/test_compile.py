@@ -5,17 +5,18 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from policies import CONTOSO, policy
 
 from lockgate.mail.address import Address
 from lockgate.mail.ruling import Effects, Hit
 from lockgate.policy.compile import compile_policy
 from lockgate.policy.networks import parse_address
+from policies import CONTOSO, policy
 
 
 def out(name, domains=(), more=""):
     listed = ", ".join(f'"{domain}"' for domain in domains)
-    return f'[[outbound_connector]]\nname = "{name}"\nconnector_type = "on_premises"\nrecipient_domains = [{listed}]\n{more}'
+    head = f'[[outbound_connector]]\nname = "{name}"\nconnector_type = "on_premises"\n'
+    return f"{head}recipient_domains = [{listed}]\n{more}"
 
 
 def named(connectors):
@@ -148,7 +149,10 @@ def test_postmaster_without_domains_is_ours():
 
 A = out("A", ["a.test"])
 B = out("B", ["b.test"])
-RULES = '[[mail_flow_rule]]\nname = "One"\n{}stop_rule_processing = true\n[[mail_flow_rule]]\nname = "Two"\n{}stop_rule_processing = true\n'
+RULES = (
+    '[[mail_flow_rule]]\nname = "One"\n{}stop_rule_processing = true\n'
+    '[[mail_flow_rule]]\nname = "Two"\n{}stop_rule_processing = true\n'
+)
 
 
 def digest(**files):
@@ -185,7 +189,8 @@ def test_a_rule_runs_and_explains():
             CONNECTORS
             + rule(
                 "City",
-                'recipient_domain_is = ["contoso.com", "test.com"]\nexcept_if_recipient_domain_is = ["hq.contoso.com"]\n'
+                'recipient_domain_is = ["contoso.com", "test.com"]\n'
+                'except_if_recipient_domain_is = ["hq.contoso.com"]\n'
                 'route_message_outbound_connector = "NOLA"\nrule_error_action = "defer"',
             )
         )

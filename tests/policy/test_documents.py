@@ -1,10 +1,10 @@
 """Documents: objects, or all mistakes at once with file, line and path."""
 
 import pytest
-from policies import CONTOSO, policy, problems
 
 from lockgate.policy.compile import compile_policy
 from lockgate.policy.documents import Invalid, Problem
+from policies import CONTOSO, policy, problems
 
 
 def places(found):

@@ -146,14 +146,17 @@ class Resolver(Protocol):
         """
 
     async def addresses(self, name: str, family: str = "any") -> tuple[str, ...]:
-        """Textual addresses, IPv6 and IPv4 as `family` allows; () if the name has none. Raises DnsNone, DnsTemporary."""
+        """Textual addresses, IPv6 and IPv4 as `family` allows; () if the name has none.
+
+        Raises DnsNone, DnsTemporary.
+        """
 
 
 class Journal(Protocol):
     """Where happenings are told: one line each. Never blocks, never raises. Kept by app/journal.py."""
 
     def note(self, happening: str, **details: object) -> None:
-        """Note one thing, e.g. note("delivered", id=..., to=..., host=...). Values are cleaned of control characters."""
+        """Note one thing, e.g. note("delivered", id=..., to=...). Values are cleaned of control characters."""
 
     def alarm(self, happening: str, **details: object) -> None:
         """The same, for what a person has to see tonight."""
@@ -166,7 +169,10 @@ class Keeping(Protocol):
     """
 
     async def queue_list(self, filters: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
-        """Lanes, or with filter lane/id/sender/recipient the tasks: id, task, lane, sender, recipients, attempts, due, why."""
+        """Lanes; with a filter (lane, id, sender, recipient) the tasks.
+
+        A task has id, task, lane, sender, recipients, attempts, due and why.
+        """
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
         """retry, hold, release or delete the tasks that match; returns how many. `by` goes into the audit row."""

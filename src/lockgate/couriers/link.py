@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 from lockgate.couriers.hosts import Target
 from lockgate.couriers.settings import Patience
@@ -124,9 +125,9 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected; the server speaks first."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=4 * SLICE)
+        # A cast and no isinstance: uvloop's transports are not asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=4 * SLICE)
         self._expect(self._patience.greeting)
 
     def data_received(self, data: bytes) -> None:

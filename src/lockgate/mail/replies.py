@@ -34,6 +34,7 @@ STORAGE_UNAVAILABLE = Reply(452, "4.3.1", "Mail cannot be stored safely at this 
 DIRECTORY_UNAVAILABLE = Reply(451, "4.3.0", "Recipients cannot be looked up at this moment, please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the others in another transaction")
 
+COMMAND_LINE_ENDS = Reply(500, "5.5.2", "Commands end in CRLF and hold no bare CR, bare LF or NUL")
 UNKNOWN_COMMAND = Reply(500, "5.5.2", "Unknown command")
 LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
 BAD_SYNTAX = Reply(501, "5.5.4", "Syntax error in parameters")
@@ -50,12 +51,25 @@ PIPELINED_AFTER_STARTTLS = Reply(554, "5.5.1", "Nothing may follow STARTTLS befo
 EARLY_TALKER = Reply(554, "5.5.1", "You spoke before the greeting")
 NOT_SMTP = Reply(554, "5.5.1", "This is an SMTP server")
 BARE_LINE_ENDS = Reply(550, "5.6.11", "Bare CR or LF, or NUL, in the message; lines must end in CRLF (RFC 5321 2.3.8)")
+TEXT_LINE_TOO_LONG = Reply(554, "5.6.0", "A line of the message is longer than is accepted here (RFC 5321 4.5.3.1.6)")
+CHUNK_TAKEN = Reply(250, "2.0.0", "Chunk taken")
 BDAT_TOO_LARGE = Reply(552, "5.3.4", "The chunk is larger than a message may be")
 
 
 def greeting(hostname: str) -> Reply:
     """The first line (RFC 5321 4.2)."""
     return Reply(220, "", f"{hostname} ESMTP Lockgate")
+
+
+def hello(hostname: str) -> Reply:
+    """The answer to HELO (RFC 5321 4.1.1.1)."""
+    return Reply(250, "", hostname)
+
+
+def extended_hello(hostname: str, keywords: tuple[str, ...]) -> bytes:
+    """The answer to EHLO as it is sent: our name, then one line per extension (RFC 5321 4.1.1.1)."""
+    lines = [hostname, *keywords]
+    return "".join([f"250{'-' if line is not lines[-1] else ' '}{line}\r\n" for line in lines]).encode("ascii")
 
 
 def syntax(why: str) -> Reply:

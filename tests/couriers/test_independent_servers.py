@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import uvloop
 from aiosmtpd.smtp import SMTP
-from couriers.senders import CONTENT, cargo, courier, hop
-from peers.certificates import Authority
-from peers.smtp_peer import PLAIN, Script, SmtpPeer
 
+from couriers.senders import CONTENT, cargo, courier, hop
 from lockgate.mail.hop import TlsDemand
 from lockgate.mail.outcome import Fate
 from lockgate.mail.ruling import TlsLevel
+from peers.certificates import Authority
+from peers.smtp_peer import PLAIN, Script, SmtpPeer
 
 
 class Taker:

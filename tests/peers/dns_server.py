@@ -1,4 +1,4 @@
-"""An authoritative DNS server on loopback, UDP and TCP on one port, that can misbehave in every way a resolver meets."""
+"""An authoritative DNS server on loopback, UDP and TCP on one port, that misbehaves in the ways a resolver meets."""
 
 from __future__ import annotations
 

@@ -6,10 +6,10 @@ import asyncio
 import time
 
 import pytest
-from peers.dns_server import DnsServer
 
 from lockgate.probes.trust.resolver import DnsResolver, servers_of
 from lockgate.seams import DnsNone, DnsTemporary, MxHost
+from peers.dns_server import DnsServer
 
 
 class HandClock:
@@ -190,5 +190,6 @@ async def test_a_remembered_answer_costs_little() -> None:
 
 
 def test_servers_of_a_resolv_conf() -> None:
-    text = "# c\nsearch x\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver nonsense\nnameserver ::1\nnameserver 10.0.0.1\n"
+    servers = ("192.0.2.1", "fe80::1%eth0", "nonsense", "::1", "10.0.0.1")
+    text = "# c\nsearch x\n" + "".join(f"nameserver {server}\n" for server in servers)
     assert servers_of(text) == (("192.0.2.1", 53), ("fe80::1%eth0", 53), ("::1", 53))

@@ -247,6 +247,7 @@ class Talk(asyncio.Protocol):
             return
         if done:
             self._shaken(line)
+            self._notice_end(line)
 
     def _shaken(self, line: Line) -> None:
         door, connection, visit, session = self._door, self._connection, self._visit, self._session
@@ -278,6 +279,10 @@ class Talk(asyncio.Protocol):
             data = line.decrypt(data)
         if data:
             self._take(session, data)
+        self._notice_end(line)
+
+    def _notice_end(self, line: Line) -> None:
+        """A peer that says close_notify has closed its side, as with the end of the stream in clear."""
         if line.ended and not self.eof_received():
             line.close()
 
@@ -402,7 +407,7 @@ class Talk(asyncio.Protocol):
             self._unforeseen(trouble)
 
     def drain(self) -> None:
-        """Part at the next moment at which nothing is lost."""
+        """Part at the next moment at which nothing is lost; at once, if this is one."""
         session = self._session
         if self._phase in (Phase.PROXY, Phase.HANDSHAKE, Phase.PAUSE):
             if self._phase == Phase.PAUSE:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -19,6 +19,7 @@ _PURPOSES = {ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth", ExtendedKeyUsageOID.
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 _LIMIT = 1000
 _LONGEST_CHAIN = 30
+_SMALLEST_RSA = 2048
 
 SELF_SIGNED = "the certificate is self-signed"
 NO_PATH = "the chain leads to no CA certificate that is trusted here"
@@ -112,9 +113,13 @@ def _leaf_trouble(leaf: x509.Certificate, moment: dt.datetime) -> str:
     purposes = _purposes(leaf)
     if purposes and "serverAuth" not in purposes and "clientAuth" not in purposes:
         return "the certificate is for another purpose than TLS"
-    if isinstance(leaf.public_key(), dsa.DSAPublicKey):
-        return "the certificate has a DSA key"
-    return ""
+    match leaf.public_key():
+        case dsa.DSAPublicKey():
+            return "the certificate has a DSA key"
+        case rsa.RSAPublicKey() as key if key.key_size < _SMALLEST_RSA:
+            return f"the certificate's RSA key is smaller than {_SMALLEST_RSA} bits"
+        case _:
+            return ""
 
 
 def _why(trouble: str) -> str:

@@ -79,7 +79,8 @@ def make(
     if purposes:
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
     certificate = builder.sign(signer, hashes.SHA256())
-    others = [issuer.certificate, *issuer.others] if issuer and issuer.certificate.issuer != issuer.certificate.subject else []
+    others = [] if issuer is None or issuer.certificate.issuer == issuer.certificate.subject else [issuer.certificate]
+    others += issuer.others if issuer else []
     return Identity(certificate, key, others)
 
 

@@ -10,9 +10,9 @@ import subprocess
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from edge.authority import CLIENT, DAY, EMAIL, SERVER, long_chain, make
 from edge.fake_visit import Hall, Notes, Peer, open_door
-
 from lockgate.edge.certificates import NO_PUBLIC_STORE, PUBLIC, CertificateFiles, Certificates
 from lockgate.wire.certificates import NO_PATH, SELF_SIGNED, read_store
 
@@ -105,9 +105,9 @@ async def test_openssl_s_client_sends_mail(tmp_path, version):
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         peer = Peer(process.stdout, process.stdin)
-        for command, code in (("EHLO s.test", "250"), ("MAIL FROM:<>", "250"), ("RCPT TO:<b@x.test>", "250"), ("DATA", "354")):
+        for command in ("EHLO s.test", "MAIL FROM:<>", "RCPT TO:<b@x.test>", "DATA"):
             peer.send(command.encode() + b"\n")
-            assert (await peer.reply()).startswith(code)
+            assert (await peer.reply()).startswith("354" if command == "DATA" else "250")
         peer.send(b"Subject: x\n\n.\n")
         assert (await peer.reply()).startswith("250 2.0.0 Queued")
         process.kill()

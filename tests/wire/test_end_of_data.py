@@ -6,10 +6,10 @@ import base64
 import json
 
 import pytest
-from fixtures_folder import fixtures_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures_folder import fixtures_folder
 from lockgate.mail import replies
 from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw, Limits
 from lockgate.wire.smtp.events import Signal, Spoiled

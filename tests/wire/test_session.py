@@ -117,7 +117,9 @@ def test_every_command_in_every_state(before, command, expected):
     assert reply.startswith(expected)
 
 
-@pytest.mark.parametrize("line", [b"NOOP\n", b"NOOP\r\r\n", b"NO\rOP\r\n", b"NO\0OP\r\n", b"\n", b"EHLO a\nMAIL FROM:<>\r\n"])
+@pytest.mark.parametrize(
+    "line", [b"NOOP\n", b"NOOP\r\r\n", b"NO\rOP\r\n", b"NO\0OP\r\n", b"\n", b"EHLO a\nMAIL FROM:<>\r\n"]
+)
 def test_ill_ended_commands_end_the_conversation(line):
     driver = Driver()
     assert codes(driver, line + b"NOOP\r\n") == ["500"]

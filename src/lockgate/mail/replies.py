@@ -123,7 +123,9 @@ def partner_restricted(why: str) -> Reply:
 
 def blocked_by_operator(peer: str) -> Reply:
     """The operator's own block list, said at connect (specification 1.8, amendments)."""
-    return Reply(550, "5.7.513", clean(f"Service unavailable, Client host [{peer}] blocked by this server's block list"))
+    return Reply(
+        550, "5.7.513", clean(f"Service unavailable, Client host [{peer}] blocked by this server's block list")
+    )
 
 
 def blocked_by_customer(peer: str, domain: str) -> Reply:

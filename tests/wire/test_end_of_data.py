@@ -67,7 +67,7 @@ class Spoken:
                 session.reply(event.reply or replies.UNFORESEEN)
                 if event.reply is replies.BARE_LINE_ENDS:
                     session.close()
-            elif session.waits:
+            elif session.waiting is not None:
                 session.reply(replies.OK)
         self.out += session.take()
 

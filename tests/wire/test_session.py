@@ -48,7 +48,7 @@ class Driver:
                 case RecipientId():
                     session.reply(self.no.get(event.original.local, replies.RECIPIENT_OK))
                 case _:
-                    assert not session.waits
+                    assert session.waiting is None
         lines = session.take().decode("ascii").split("\r\n")
         assert lines.pop() == ""
         return [line for line in lines if line[3] == " "]

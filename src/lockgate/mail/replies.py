@@ -32,6 +32,7 @@ TOO_BUSY = Reply(421, "4.3.2", "Too many connections at this moment, please try 
 UNFORESEEN = Reply(451, "4.3.0", "Something unforeseen happened here, nothing is lost, please try again later")
 STORAGE_UNAVAILABLE = Reply(452, "4.3.1", "Mail cannot be stored safely at this moment, please try again later")
 DIRECTORY_UNAVAILABLE = Reply(451, "4.3.0", "Recipients cannot be looked up at this moment, please try again later")
+NOT_FOUND_OUT = Reply(451, "4.3.0", "What decides about this message cannot be found out now, please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the others in another transaction")
 
 COMMAND_LINE_ENDS = Reply(500, "5.5.2", "Commands end in CRLF and hold no bare CR, bare LF or NUL")
@@ -103,7 +104,13 @@ PARTNER_RESTRICTED = Reply(
     "TenantInboundAttribution; There is a partner connector configured that matched the message's recipient domain. "
     "The connector had either the RestrictDomainsToIPAddresses or RestrictDomainsToCertificate set",
 )
+DIRECT_SEND_REFUSED = Reply(
+    550,
+    "5.7.68",
+    "TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",
+)
 HOP_COUNT_EXCEEDED = Reply(554, "5.4.14", "Hop count exceeded - possible mail loop ATTR34")
+RECIPIENT_LOOP = Reply(554, "5.4.6", "The recipient's target addresses lead in a circle")
 MESSAGE_TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")
 HEADER_TOO_LARGE = Reply(552, "5.3.4", "The header is larger than 256 KB")
 DOMAIN_CLOSED = Reply(550, "5.7.1", "Mail to this domain is switched off by its administrator")
@@ -123,9 +130,8 @@ def partner_restricted(why: str) -> Reply:
 
 def blocked_by_operator(peer: str) -> Reply:
     """The operator's own block list, said at connect (specification 1.8, amendments)."""
-    return Reply(
-        550, "5.7.513", clean(f"Service unavailable, Client host [{peer}] blocked by this server's block list")
-    )
+    said = f"Service unavailable, Client host [{peer}] blocked by this server's block list"
+    return Reply(550, "5.7.513", clean(said))
 
 
 def blocked_by_customer(peer: str, domain: str) -> Reply:
@@ -179,6 +185,11 @@ def tls_untrusted(host: str, why: str) -> Reply:
 def tls_failed(host: str, why: str) -> Reply:
     """The handshake itself failed."""
     return Reply(454, "4.7.5", clean(f"The TLS handshake with {host} failed: {why}"))
+
+
+def login_refused(host: str, said: str) -> Reply:
+    """The next hop does not take our login; an administrator can mend it, so the mail waits."""
+    return Reply(454, "4.7.0", clean(f"{host} refused the login: {said}"))
 
 
 def expired(last: Reply | None) -> Reply:

@@ -76,8 +76,8 @@ def chain_may_lead_to(chain: Sequence[bytes], store: CaStore) -> bool:
         return True
 
 
-def verify_chain(chain: Sequence[bytes], store: CaStore, at: float | None = None) -> str:
-    """Does the chain (DER, leaf first) lead to `store` at time `at` (seconds; None: now)? "" = yes, else why not.
+def verify_chain(chain: Sequence[bytes], store: CaStore, at: float) -> str:
+    """Does the chain (DER, leaf first) lead to `store` at time `at` (seconds since the epoch)? "" = yes, else why not.
 
     RFC 5280 as pyca/cryptography checks it, with the purposes serverAuth or clientAuth (DESIGN 5: public CAs issue
     nothing else any more). Names are no part of it. A certificate that is itself in the store is trusted directly.
@@ -86,7 +86,7 @@ def verify_chain(chain: Sequence[bytes], store: CaStore, at: float | None = None
         return "no certificate was presented"
     if len(chain) > _LONGEST_CHAIN:
         return f"the chain has more than {_LONGEST_CHAIN} certificates"
-    moment = dt.datetime.now(dt.UTC) if at is None else dt.datetime.fromtimestamp(at, dt.UTC)
+    moment = dt.datetime.fromtimestamp(at, dt.UTC)
     try:
         leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
         trouble = _leaf_trouble(leaf, moment)

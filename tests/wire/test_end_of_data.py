@@ -6,10 +6,10 @@ import base64
 import json
 
 import pytest
-from fixtures_folder import fixtures_folder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fixtures_folder import fixtures_folder
 from lockgate.mail import replies
 from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw, Limits
 from lockgate.wire.smtp.events import Signal, Spoiled
@@ -67,7 +67,7 @@ class Spoken:
                 session.reply(event.reply or replies.UNFORESEEN)
                 if event.reply is replies.BARE_LINE_ENDS:
                     session.close()
-            elif session.waits:
+            elif session.waiting is not None:
                 session.reply(replies.OK)
         self.out += session.take()
 

@@ -29,7 +29,7 @@ SECURED = Terms(extended=True, secured=True)
 ALL = frozenset(("SIZE", "8BITMIME", "SMTPUTF8", "DSN", "REQUIRETLS"))
 
 printable = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=60)
-words = st.text("abcXYZ019-._+=!#", min_size=1, max_size=20).map(lambda t: t.strip(".").replace("..", ".") or "x")
+words = st.lists(st.text("abcXYZ019-_+=!#", min_size=1, max_size=10), min_size=1, max_size=4).map(".".join)
 labels = st.text("abcxyz019", min_size=1, max_size=10)
 domains = st.lists(labels, min_size=1, max_size=4).map(".".join)
 addresses = st.builds(Address, words, domains)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -19,6 +19,7 @@ _PURPOSES = {ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth", ExtendedKeyUsageOID.
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 _LIMIT = 1000
 _LONGEST_CHAIN = 30
+_SMALLEST_RSA = 2048
 
 SELF_SIGNED = "the certificate is self-signed"
 NO_PATH = "the chain leads to no CA certificate that is trusted here"
@@ -75,8 +76,8 @@ def chain_may_lead_to(chain: Sequence[bytes], store: CaStore) -> bool:
         return True
 
 
-def verify_chain(chain: Sequence[bytes], store: CaStore, at: float | None = None) -> str:
-    """Does the chain (DER, leaf first) lead to `store` at time `at` (seconds; None: now)? "" = yes, else why not.
+def verify_chain(chain: Sequence[bytes], store: CaStore, at: float) -> str:
+    """Does the chain (DER, leaf first) lead to `store` at time `at` (seconds since the epoch)? "" = yes, else why not.
 
     RFC 5280 as pyca/cryptography checks it, with the purposes serverAuth or clientAuth (DESIGN 5: public CAs issue
     nothing else any more). Names are no part of it. A certificate that is itself in the store is trusted directly.
@@ -85,7 +86,7 @@ def verify_chain(chain: Sequence[bytes], store: CaStore, at: float | None = None
         return "no certificate was presented"
     if len(chain) > _LONGEST_CHAIN:
         return f"the chain has more than {_LONGEST_CHAIN} certificates"
-    moment = dt.datetime.now(dt.UTC) if at is None else dt.datetime.fromtimestamp(at, dt.UTC)
+    moment = dt.datetime.fromtimestamp(at, dt.UTC)
     try:
         leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
         trouble = _leaf_trouble(leaf, moment)
@@ -112,9 +113,13 @@ def _leaf_trouble(leaf: x509.Certificate, moment: dt.datetime) -> str:
     purposes = _purposes(leaf)
     if purposes and "serverAuth" not in purposes and "clientAuth" not in purposes:
         return "the certificate is for another purpose than TLS"
-    if isinstance(leaf.public_key(), dsa.DSAPublicKey):
-        return "the certificate has a DSA key"
-    return ""
+    match leaf.public_key():
+        case dsa.DSAPublicKey():
+            return "the certificate has a DSA key"
+        case rsa.RSAPublicKey() as key if key.key_size < _SMALLEST_RSA:
+            return f"the certificate's RSA key is smaller than {_SMALLEST_RSA} bits"
+        case _:
+            return ""
 
 
 def _why(trouble: str) -> str:

@@ -12,9 +12,19 @@ from fixtures_folder import fixtures_folder
 from lockgate.mail.connection import Tls
 from lockgate.mail.facts import Point
 from lockgate.mail.ruling import Refuse
-from lockgate.testing.builders import certificate_of, connection_of, facts_of, people, policy_of, spki_of, tls_of, who_of
+from lockgate.testing.builders import (
+    certificate_of,
+    connection_of,
+    facts_of,
+    people,
+    policy_of,
+    spki_of,
+    tls_of,
+    who_of,
+)
 
-CASES: list[dict[str, Any]] = json.loads((fixtures_folder("connectors") / "connector-cases-dev.json").read_text())["cases"]
+SUITE = fixtures_folder("connectors") / "connector-cases-dev.json"
+CASES: list[dict[str, Any]] = json.loads(SUITE.read_text())["cases"]
 TYPES = {"Partner": "partner", "OnPremises": "on_premises"}
 
 

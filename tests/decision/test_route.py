@@ -71,7 +71,9 @@ def test_connectors_too_small_are_passed_over_and_if_all_are_it_is_refused() -> 
 
 def test_central_transport_goes_first_but_not_back() -> None:
     central = connector("central", "route_all_messages_via_on_premises = true")
-    own_server = '[[inbound_connector]]\nname = "onprem"\nconnector_type = "on_premises"\nsender_ip_addresses = ["192.0.2.25"]\n'
+    own_server = (
+        '[[inbound_connector]]\nname = "onprem"\nconnector_type = "on_premises"\nsender_ip_addresses = ["192.0.2.25"]\n'
+    )
     assert sent(central + EXACT, "a@eu.contoso.com") == ["-> contoso/central a@eu.contoso.com"]
     policy = policy_of(BASE + central + own_server)
     facts = facts_of("ben@contoso.com", "x@example.net", connection=connection_of("192.0.2.25"))
@@ -90,7 +92,9 @@ def test_a_connector_by_mx_asks_for_the_targets_domain() -> None:
     assert sent(by_mx, "a@us.contoso.com") == ["-> contoso/bank/us.contoso.com#encryption_only a@us.contoso.com"]
 
 
-NOLA = connector("NOLA", "is_transport_rule_scoped = true", 'recipient_domains = ["nola.contoso.com"]', host="nola.test")
+NOLA = connector(
+    "NOLA", "is_transport_rule_scoped = true", 'recipient_domains = ["nola.contoso.com"]', host="nola.test"
+)
 HQ = connector("HQ", 'recipient_domains = ["*"]')
 RULE = (
     '[[mail_flow_rule]]\nname = "City"\nrecipient_domain_is = ["nola.contoso.com"]\n'
@@ -115,7 +119,7 @@ def test_T_CMR_2() -> None:
 def test_a_disabled_connector_named_by_a_rule_makes_its_mail_wait() -> None:
     disabled = NOLA.replace('name = "NOLA"', 'name = "NOLA"\nenabled = false')
     (fate,) = sent(disabled + HQ + RULE, "rosa@nola.contoso.com")
-    assert fate.startswith("-> contoso/NOLA rosa@nola.contoso.com waits: The connector NOLA, which the rule City names,")
+    assert fate.startswith("-> contoso/NOLA rosa@nola.contoso.com waits: The connector NOLA, which the rule City")
 
 
 def test_a_later_rule_wins_and_stop_ends_the_rules() -> None:

@@ -6,7 +6,16 @@ import pytest
 
 from decision.judging import fates, ruled
 from lockgate.mail.facts import Point
-from lockgate.testing.builders import certificate_of, connection_of, facts_of, people, policy_of, spki_of, tls_of, who_of
+from lockgate.testing.builders import (
+    certificate_of,
+    connection_of,
+    facts_of,
+    people,
+    policy_of,
+    spki_of,
+    tls_of,
+    who_of,
+)
 
 ORGANISATIONS = """
 [[organisation]]
@@ -96,7 +105,7 @@ def test_addresses_without_the_restriction_identify_and_tls_binds_only_them() ->
 
 
 def test_the_most_specific_sender_domain_counts_and_wildcards_go_by_label() -> None:
-    both = partner("wide", sender_domains=["*.bank.test"], require_tls=True) + partner("exact", sender_domains=["bank.test"])
+    both = partner("wide", sender_domains=["*.bank.test"], require_tls=True) + partner("exact")
     assert fates(at_rcpt(both, "a@bank.test")) == ["undecided"]
     assert fates(at_rcpt(both, "a@branch.bank.test")) == ["550 5.7.1"]
     assert fates(at_rcpt(both, "a@evilbank.test")) == ["undecided"]
@@ -135,7 +144,8 @@ def test_two_restricting_connectors_for_one_domain_are_alternatives() -> None:
 def test_pins_ca_files_purposes_and_common_names() -> None:
     pinned = partner(require_tls=True, pinned_keys=[spki_of("k1"), spki_of("k2")], restrict_domains_to_certificate=True)
     assert fates(at_rcpt(pinned, tls=SELF_SIGNED)) == ["undecided"]
-    assert fates(at_rcpt(pinned, tls=tls_of(certificate_of(NAMED, spki="k9"), trusted_by=("public",)))) == ["550 5.7.51"]
+    other_key = tls_of(certificate_of(NAMED, spki="k9"), trusted_by=("public",))
+    assert fates(at_rcpt(pinned, tls=other_key)) == ["550 5.7.51"]
     own_ca = partner(require_tls=True, ca_file="/etc/ca.pem", **CERT)
     assert fates(at_rcpt(own_ca, tls=RIGHT)) == ["550 5.7.51"]
     assert fates(at_rcpt(own_ca, tls=tls_of(certificate_of(NAMED), trusted_by=("/etc/ca.pem",)))) == ["undecided"]

@@ -53,7 +53,7 @@ def tls_of(certificate: Certificate | None = None, *, trusted_by: Iterable[str] 
 
 
 def connection_of(
-    peer: str = "198.51.100.7", *, tls: Tls | None = None, login: str = "", load: Load = Load()
+    peer: str = "198.51.100.7", *, tls: Tls | None = None, login: str = "", load: Load | None = None
 ) -> Connection:
     """A connection from this address."""
     return Connection(
@@ -66,7 +66,7 @@ def connection_of(
         extended=True,
         tls=tls,
         login=login,
-        load=load,
+        load=load or Load(),
     )
 
 

@@ -90,7 +90,7 @@ class Spool(Protocol):
 class Directory(Protocol):
     """Who the recipients are. Synchronous: at most 2 microseconds from a memory-mapped table.
 
-    Kept by storage/directory.py, faked by a dict in testing/fakes.py.
+    Kept by storage/directory.py, faked by MemoryDirectory in testing/memory.py.
     """
 
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
@@ -163,8 +163,9 @@ class Journal(Protocol):
 
 
 class Keeping(Protocol):
-    """What the desk asks of the keeper: queue commands and stored rows. Kept by storage/ledger.py.
+    """What the desk asks of the keeper: queue commands and stored rows.
 
+    Kept by storage/keeping.py, faked by MemorySpool in testing/memory.py.
     Rows are plain JSON-ready mappings so that every face prints the same.
     """
 

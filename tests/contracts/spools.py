@@ -20,9 +20,10 @@ from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Route, Via
 from lockgate.mail.task import Assigned, Finished, NewMessage, NewTask, NewTrace, Result, TaskRecipient
 from lockgate.storage.client import KeeperSpool, SpoolSettings
-from lockgate.storage.keeper import Keeper, KeeperSettings, Link
+from lockgate.storage.keeper import Keeper, KeeperSettings
 from lockgate.storage.keeping import KeeperKeeping
 from lockgate.storage.lanes import Pace
+from lockgate.storage.links import Link
 from lockgate.testing.memory import MemorySpool
 
 START = 1_800_000_000.0

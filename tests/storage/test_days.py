@@ -52,11 +52,16 @@ async def test_a_kill_between_copy_and_removal_changes_nothing(stage):
     stage.deliver(task)
     await stage.settle()
     days = stage.keeper.upkeep._days
-    taken_away, days._take_away = days._take_away, lambda gone: None
+
+    def killed(gone):
+        raise OSError("killed here")
+
+    days._take_away = killed
     await upkeep(stage)
     assert in_queue(stage) == {done.id} and len(list((stage.state / "trace").glob("2*.sqlite"))) == 1
     assert len(await stage.keeping.trace_find({}, 10)) == 1
-    days._take_away = taken_away
+    await stage.stop_keeper(kill=True)
+    await stage.start_keeper()
     await upkeep(stage)
     await upkeep(stage)
     assert in_queue(stage) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from functools import lru_cache
 
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
@@ -15,6 +16,11 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def mail_date(at: float) -> str:
     """Seconds since the epoch as RFC 5322 3.3 writes it, in UTC, in English whatever the locale."""
+    return _date_of_second(int(at))
+
+
+@lru_cache(maxsize=64)
+def _date_of_second(at: int) -> str:
     t = dt.datetime.fromtimestamp(at, dt.UTC)
     return f"{_DAYS[t.weekday()]}, {t.day} {_MONTHS[t.month - 1]} {t.year} {t:%H:%M:%S} +0000"
 

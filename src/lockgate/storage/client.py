@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,20 @@ import msgspec
 
 from lockgate.mail.events import Happening
 from lockgate.mail.message import BodyRef
-from lockgate.mail.task import Assigned, Finished, NewMessage, NewTask, Refusal, Result, TaskRecipient
+from lockgate.mail.task import Assigned, Finished, NewMessage, Refusal
 from lockgate.seams import Accepted, Clock, Journal, Unavailable
 from lockgate.storage import frames
 from lockgate.storage.completions import CompletionLog
 from lockgate.storage.frames import (
-    Accept,
     Ask,
     AssignedRow,
     Done,
     FrameReader,
     Hello,
-    ResultRow,
-    TaskRow,
-    TraceRow,
     What,
     frame,
-    pack_event,
 )  # fmt: skip
+from lockgate.storage.packing import pack_accept, pack_result, pack_task
 from lockgate.storage.refusals import Full, Tally
 from lockgate.storage.segments import Body, SegmentFolder, SegmentWriter, read_body
 
@@ -44,9 +40,8 @@ _FAILED = msgspec.msgpack.Decoder(tuple[int, str])
 _ANSWER = msgspec.msgpack.Decoder(tuple[int, Any])
 _NUMBER = msgspec.msgpack.Decoder(int)
 _STORIES = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
-_IP = re.compile(r"\[([0-9A-Fa-f:.]+)\]")
 
-NOTHING_REFUSED = 50
+FULL_ROWS = 50
 """Full refusal rows per peer network, reason and hour (DESIGN 4)."""
 
 
@@ -84,13 +79,16 @@ class _Wire(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The keeper is there."""
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
+        """Cut into frames."""
         for kind, payload in self._reader.feed(data):
             self._spool.heard(self, kind, payload)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The keeper is gone."""
         self._spool.parted(self)
 
 
@@ -110,6 +108,7 @@ class KeeperSpool:
         self._request = 0
         self._waiting: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
         self._unsure: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
+        self._deadlines: deque[tuple[float, asyncio.Future[Any]]] = deque()
         self._given_up: dict[int, str] = {}
         self._withdrawn: set[str] = set()
         self._held: dict[int, _Held] = {}
@@ -119,7 +118,7 @@ class KeeperSpool:
         self._memory = 0
         self._looked_at_space = float("-inf")
         self._space = True
-        self._tally = Tally(NOTHING_REFUSED)
+        self._tally = Tally(FULL_ROWS)
         self._closing = False
         self._runner: asyncio.Task[None] | None = None
 
@@ -175,11 +174,20 @@ class KeeperSpool:
                 except OSError:
                     await asyncio.sleep(pause)
                     pause = min(pause * 1.5, 0.2)
+                    self._look_at_deadlines()
                     continue
                 pause = 0.01
                 self._greet(wire)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
             self._tell_refusals()
+            self._look_at_deadlines()
+
+    def _look_at_deadlines(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1].done()):
+            answer = self._deadlines.popleft()[1]
+            if not answer.done():
+                answer.set_exception(Unavailable("the keeper of the queue did not answer in time"))
 
     def _greet(self, wire: _Wire) -> None:
         """Name ourselves and what we hold; only then anything else."""
@@ -244,11 +252,10 @@ class KeeperSpool:
             raise Unavailable("the keeper of the queue is away")
         else:
             self._unsure[request] = (answer, payload, message)
+        # One timer looks after all deadlines: one per request would cost more than the request.
+        self._deadlines.append((asyncio.get_running_loop().time() + self._settings.patience, answer))
         try:
-            async with asyncio.timeout(self._settings.patience):
-                return await answer
-        except TimeoutError:
-            raise Unavailable("the keeper of the queue did not answer in time") from None
+            return await answer
         finally:
             given_up = self._waiting.pop(request, None) or self._unsure.pop(request, None)
             if given_up is not None and message:
@@ -320,7 +327,11 @@ class KeeperSpool:
     def _assigned(self, rows: list[AssignedRow]) -> None:
         tasks = []
         for row in rows:
-            what = _WHAT.decode(row.what)
+            try:
+                what = _WHAT.decode(row.what)
+            except msgspec.MsgspecError as trouble:
+                self._put_away(row.task, trouble)
+                continue
             self._held[row.task] = _Held(what, set(range(len(what.recipients))))
             tasks.append(Assigned(
                 row.task, what.id, row.lane, what.route, what.envelope,
@@ -328,6 +339,13 @@ class KeeperSpool:
                 row.expires, row.attempts, row.warned, row.expired, row.last_reply,
             ))  # fmt: skip
         self._take(tasks)
+
+    def _put_away(self, task: int, trouble: Exception) -> None:
+        """A task row that cannot be read comes back in a day; a person is told, the others go on."""
+        self._journal.alarm("a task cannot be read", task=task, because=str(trouble))
+        record = _ENCODE(Done(task, (), due=self._clock.now() + 86400.0))
+        sequence = self._note(record)
+        self._send(frame(frames.FINISH, sequence.to_bytes(8, "little") + record), at_once=False)
 
     # -- the seam --------------------------------------------------------------------------------------------------
 
@@ -364,7 +382,8 @@ class KeeperSpool:
         request = self._request
         whats = [What(new.id, task.route, new.envelope, new.size, task.recipients) for task in new.tasks]
         try:
-            tasks = await self._answer_to(request, frame(frames.ACCEPT, _ENCODE(_accept(request, new, whats))), new.id)
+            payload = frame(frames.ACCEPT, _ENCODE(pack_accept(request, new, whats)))
+            tasks = await self._answer_to(request, payload, new.id)
         except BaseException:
             if body is not None:
                 if request in self._given_up:
@@ -390,7 +409,7 @@ class KeeperSpool:
         if held is None or held.over:
             return
         before = len(held.left)
-        results = tuple([_result(held.what.recipients[r.recipient], r) for r in done.results])
+        results = tuple([pack_result(held.what.recipients[r.recipient], r) for r in done.results])
         reached = False
         for r in done.results:
             if r.done:
@@ -401,7 +420,7 @@ class KeeperSpool:
         if not gone and not done.replace and len(held.left) < before:
             left = tuple([r for n, r in enumerate(held.what.recipients) if n in held.left])
             rest = _ENCODE(msgspec.structs.replace(held.what, recipients=left))
-        replace = tuple([_task_row(task, held.what) for task in done.replace])
+        replace = tuple([pack_task(task, held.what) for task in done.replace])
         record = _ENCODE(Done(done.task, results, gone, done.keep, rest, done.due, done.lane_down, done.warned,
                               reached and not done.lane_down, replace))  # fmt: skip
         sequence = self._note(record)
@@ -450,35 +469,3 @@ class KeeperSpool:
 
     def _seal(self, name: str) -> None:
         self._send(frame(frames.SEAL, name.encode()))
-
-
-def _accept(request: int, new: NewMessage, whats: list[What]) -> Accept:
-    tasks = tuple([
-        TaskRow(task.lane, task.due, task.held, _ENCODE(what)) for task, what in zip(new.tasks, whats, strict=True)
-    ])  # fmt: skip
-    traces = tuple([
-        TraceRow(t.number, t.organisation, t.recipient, t.status.value,
-                 b"".join([pack_event(_ENCODE(event)) for event in t.events]), t.inbound_connector,
-                 t.outbound_connector)
-        for t in new.traces
-    ])  # fmt: skip
-    body = new.body
-    return Accept(
-        request, new.id, new.received, new.expires, body.segment, body.offset, body.length, body.crc, new.size,
-        new.envelope.sender_text, new.subject, new.message_id, new.from_ip, new.tls, new.revision, new.connection_id,
-        _ENCODE(new.stories), tasks, traces,
-    )  # fmt: skip
-
-
-def _task_row(task: NewTask, what: What) -> TaskRow:
-    part = msgspec.structs.replace(what, route=task.route, recipients=task.recipients)
-    return TaskRow(task.lane, task.due, task.held, _ENCODE(part))
-
-
-def _result(recipient: TaskRecipient, result: Result) -> ResultRow:
-    event = result.event
-    ip = _IP.search(event.host) if event.host else None
-    return ResultRow(
-        recipient.trace, result.status.value if result.status is not None else "", pack_event(_ENCODE(event)),
-        ip[1] if ip else "", event.tls, event.reply,
-    )  # fmt: skip

@@ -20,19 +20,17 @@ import msgspec
 from lockgate.seams import Clock, Journal
 from lockgate.storage import completions, frames
 from lockgate.storage.edits import Edit, Misuse, Order
-from lockgate.storage.frames import Accept, Ask, Done, FrameReader, Hello, Torn, frame
-from lockgate.storage.lanes import Pace, Worker
+from lockgate.storage.frames import Ask, Done, Hello, frame
+from lockgate.storage.lanes import Pace
 from lockgate.storage.ledger import Ledger
+from lockgate.storage.links import Link
 from lockgate.storage.reclaim import Live
 from lockgate.storage.refusals import RefusalBook
+from lockgate.storage.salvage import is_damage, salvage
 from lockgate.storage.segments import SegmentFolder
 from lockgate.storage.upkeep import Upkeep
 
-_ACCEPT = msgspec.msgpack.Decoder(Accept)
 _DONE = msgspec.msgpack.Decoder(Done)
-_HELLO = msgspec.msgpack.Decoder(Hello)
-_ASK = msgspec.msgpack.Decoder(Ask)
-_ORDER = msgspec.msgpack.Decoder(Order)
 _ENCODE = msgspec.msgpack.Encoder().encode
 
 
@@ -65,71 +63,6 @@ class AlreadyKept(Exception):
     """Another keeper has this state directory."""
 
 
-class Link(asyncio.Protocol):
-    """One connection of a worker or of the desk."""
-
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
-        self._reader = FrameReader()
-        self._transport: asyncio.Transport | None = None
-        self.worker: Worker | None = None
-        self.out: list[bytes] = []
-        self.lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A peer is there."""
-        self._transport = transport  # type: ignore[assignment]
-        self._keeper.links.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Cut into frames and gather them; what cannot be read ends the connection."""
-        gather = self._keeper.gather
-        try:
-            for kind, payload in self._reader.feed(data):
-                gather(self, kind, _decode(kind, payload))
-        except (Torn, msgspec.MsgspecError) as trouble:
-            self._keeper.journal.alarm("a worker sent something unreadable to the keeper", because=str(trouble))
-            self.close()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """The peer is gone: its requests that were not begun are void."""
-        self.lost = True
-        self._keeper.links.discard(self)
-        self._keeper.left(self)
-
-    def send(self) -> None:
-        """Write all answers at once."""
-        if self.out and self._transport is not None and not self.lost:
-            self._transport.write(b"".join(self.out))
-        self.out = []
-
-    def close(self) -> None:
-        """Hang up; nothing of this link is looked at any more."""
-        self.lost = True
-        if self._transport is not None:
-            self._transport.close()
-
-
-def _decode(kind: int, payload: memoryview) -> Any:
-    match kind:
-        case frames.ACCEPT:
-            return _ACCEPT.decode(payload)
-        case frames.FINISH:
-            return int.from_bytes(payload[:8], "little"), _DONE.decode(payload[8:])
-        case frames.HELLO:
-            return _HELLO.decode(payload)
-        case frames.ASK:
-            return _ASK.decode(payload)
-        case frames.SEAL | frames.WITHDRAW:
-            return str(payload, "utf-8")
-        case frames.REFUSE:
-            return bytes(payload)
-        case frames.STOP:
-            return None
-        case _:
-            raise Torn(f"frames of kind {kind} are not known")
-
-
 class Keeper:
     """Owns the queue while it runs."""
 
@@ -142,16 +75,41 @@ class Keeper:
         folder.make()
         self.links: set[Link] = set()
         self.live = Live(folder)
-        self.ledger = Ledger(queue / "keeper.sqlite", self.live, settings.pace)
+        self._database = queue / "keeper.sqlite"
+        self._aside: Path | None = None
+        self.ledger = self._open_ledger()
         self.refusals = RefusalBook(settings.state / "trace", settings.refusal_rows, settings.refusal_size)
         self.upkeep = Upkeep(self.ledger, folder, settings.state / "trace", journal)
         self._batch: list[tuple[Link, int, Any]] = []
         self._edits: list[tuple[Link, int, Edit]] = []
         self._absent: dict[int, float] = {}
         self._broken = False
+        self._damage: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._soon = False
+
+    def _open_ledger(self) -> Ledger:
+        """The ledger; a damaged database gives way to what can be read of it."""
+        try:
+            return Ledger(self._database, self.live, self.settings.pace)
+        except sqlite3.DatabaseError as trouble:
+            if not is_damage(trouble):
+                raise
+            self._salvage(trouble)
+            return Ledger(self._database, self.live, self.settings.pace)
+
+    def _salvage(self, trouble: Exception) -> None:
+        """Raises sqlite3.Error, OSError."""
+        aside, rescued, gaps = salvage(self._database)
+        self._aside = self._database.parent / "damaged"
+        self.journal.alarm(
+            "the queue database was damaged; it was set aside, and what could be read goes on",
+            because=str(trouble),
+            aside=aside.name,
+            gaps=gaps,
+            **rescued,
+        )
 
     # -- start -----------------------------------------------------------------------------------------------------
 
@@ -166,7 +124,7 @@ class Keeper:
                 self._bury(incarnation)
         self.ledger.commit()
         self._forget_logs()
-        self.live.sweep(self._living())
+        self.live.sweep(self._living(), self._aside)
 
     def _living(self) -> set[int]:
         linked = {link.worker.incarnation for link in self.links if link.worker is not None}
@@ -253,7 +211,8 @@ class Keeper:
             self._proceed_edits(now)
             given = self.ledger.assign(now)
             self.ledger.commit()
-        except (sqlite3.Error, OSError) as trouble:
+        except Exception as trouble:
+            # Whatever it was, nothing of the batch is known to be durable, and nothing of it may stay in memory.
             self._fail(batch, trouble)
             return
         self._tell(batch, given)
@@ -352,7 +311,7 @@ class Keeper:
         if self.upkeep.buried:
             self.upkeep.buried = False
             self._forget_logs()
-            self.live.sweep(self._living())
+            self.live.sweep(self._living(), self._aside)
 
     def _tell(self, batch: list[tuple[Link, int, Any]], given: dict[int, list[frames.AssignedRow]]) -> None:
         applied = self.ledger.applied
@@ -368,8 +327,9 @@ class Keeper:
 
     def _fail(self, batch: list[tuple[Link, int, Any]], trouble: Exception) -> None:
         """Nothing of this batch counts: say so, and begin anew from what the disk holds."""
-        self.journal.alarm("the queue database could not be written", because=str(trouble))
+        self.journal.alarm("the queue database could not be written", because=f"{type(trouble).__name__}: {trouble}")
         self._broken = True
+        self._damage = trouble if is_damage(trouble) else None
         accepts = [entry for entry in batch if entry[1] == frames.ACCEPT]
         self.ledger.unwanted += [item.id for _, _, item in accepts]
         self._turn_away(accepts)
@@ -389,10 +349,15 @@ class Keeper:
 
     def _mend(self, now: float) -> bool:
         try:
+            if self._damage is not None:
+                self.ledger.db.close()
+                self._salvage(self._damage)
+                self._damage = None
             self.ledger.reopen(now)
-            self.live.sweep({*self._living(), *self.ledger.roster.workers})
+            self.live.sweep({*self._living(), *self.ledger.roster.workers}, self._aside)
         except (sqlite3.Error, OSError) as trouble:
             self.journal.alarm("the queue database cannot be opened", because=str(trouble))
+            self._damage = trouble if is_damage(trouble) else self._damage
             return False
         self._broken = False
         for incarnation in self.ledger.roster.workers:
@@ -403,10 +368,10 @@ class Keeper:
     def _keep_up(self, now: float) -> None:
         try:
             self.upkeep.run(now, self.settings.settle, self.settings.trace_life, self.settings.sparse)
-        except (sqlite3.Error, OSError) as trouble:
+        except Exception as trouble:
             self.upkeep.more = False
             self.journal.alarm("the keeper's upkeep failed", because=str(trouble))
-            if isinstance(trouble, sqlite3.Error):
+            if not isinstance(trouble, OSError):
                 self._fail([], trouble)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ the memory is thrown away and read again from the database.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ class Ledger:
         """Message ids whose transaction failed: should they be found after all, they are taken back first."""
         self.marks: dict[int, tuple[str, str]] = {}
         """Orders for tasks that are with a worker now, carried out when they come back: task -> (action, by)."""
+        self.settled: deque[tuple[float, list[int]]] = deque()
+        """When which messages (sequence numbers) lost a task; without any left they move to their day's file."""
         self._seq = 0
         self._now = 0.0
         self._clear()
@@ -98,6 +101,7 @@ class Ledger:
         self._rests: list[tuple[bytes, int]] = []
         self._lanes: set[Lane] = set()
         self._touched: set[int] = set()
+        self._settled: list[int] = []
 
     def _load(self) -> None:
         db, roster = self.db, self.roster
@@ -154,6 +158,9 @@ class Ledger:
                 self.db.execute("DELETE FROM lane WHERE name=?", (lane.name,))
         self.db.execute("COMMIT")
         self.unwanted = []
+        if self._settled:
+            self.settled.append((self._now, self._settled))
+            self._settled = []
         self._touched.clear()
         self._lanes.clear()
 
@@ -194,6 +201,8 @@ class Ledger:
         for t in new.traces:
             number = base | t.number
             self._traces.append((number, t.organisation, t.recipient, t.status, t.inbound, t.outbound, t.events))
+        if not new.tasks:
+            self._settled.append(seq)
         body = (new.segment, new.offset, new.length, new.crc)
         return tuple([
             (base | n, self._new_task(base | n, task, incarnation, new.received, new.expires, body))
@@ -267,6 +276,7 @@ class Ledger:
             self.roster.departed(self.roster.lane(name), 1)
         self.live.remove(segment, length)
         self.marks.pop(task, None)
+        self._settled.append(task >> SHIFT)
         self.db.execute("DELETE FROM task WHERE id=?", (task,))
 
     # -- outcomes --------------------------------------------------------------------------------------------------
@@ -289,6 +299,7 @@ class Ledger:
             self._lanes.add(lane)
         if done.gone:
             self._gone.append((done.task,))
+            self._settled.append(done.task >> SHIFT)
             self.roster.disown(done.task)
             self.live.remove(owned.segment, owned.length)
             self.marks.pop(done.task, None)
@@ -320,6 +331,7 @@ class Ledger:
         self._backs.append(row)
         if action == "delete":
             self._gone.append((done.task,))
+            self._settled.append(done.task >> SHIFT)
             self.live.remove(owned.segment, owned.length)
         elif due == 0:
             roster.arrived(lane, attention)

@@ -104,8 +104,11 @@ class Live:
                 gone.append(name)
         return gone
 
-    def sweep(self, alive: set[int]) -> list[str]:
-        """Remove orphans: files that no task refers to and no living worker may still write. Seals dead workers'."""
+    def sweep(self, alive: set[int], aside: Path | None = None) -> list[str]:
+        """Remove orphans: files that no task refers to and no living worker may still write. Seals dead workers'.
+
+        With `aside` they are moved there instead: tasks may have been lost with a damaged database.
+        """
         gone = []
         for name in self.folder.names():
             if int(name[:16], 16) in alive:
@@ -114,7 +117,11 @@ class Live:
             if name not in self.tasks:
                 self._close(name)
                 with contextlib.suppress(FileNotFoundError):
-                    self.folder.path(name).unlink()
+                    if aside is None:
+                        self.folder.path(name).unlink()
+                    else:
+                        aside.mkdir(exist_ok=True)
+                        self.folder.path(name).rename(aside / name)
                     gone.append(name)
         return gone
 

@@ -64,8 +64,11 @@ async def test_age_disk_certificates_and_a_keeper_that_is_away(tmp_path):
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is not installed")
 async def test_certificates_are_read_from_their_files(tmp_path):
     chain = tmp_path / "chain.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-               "-days", "3", "-subj", "/CN=mx.contoso.test", "-keyout", str(tmp_path / "key.pem"), "-out", str(chain)]  # fmt: skip
+    key = tmp_path / "key.pem"
+    command = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3",
+        "-subj", "/CN=mx.contoso.test", "-keyout", str(key), "-out", str(chain),
+    ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     chain.write_text("mx.contoso.test\n" + chain.read_text() * 2)
     (end,) = ends_of([chain]).values()

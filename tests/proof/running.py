@@ -82,7 +82,9 @@ def tool(name: str, folder: Path) -> Path:
 class Service:
     """The service under one folder; a fixed port, so that senders find it again after a restart."""
 
-    def __init__(self, folder: Path, sink_port: int, *, workers: int = 2, concurrency: int = 20, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, sink_port: int, *, workers: int = 2, concurrency: int = 20, prefix: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.prefix = prefix

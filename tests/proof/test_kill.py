@@ -1,4 +1,4 @@
-"""kill -9 at random moments under load: what was answered 250 is at the next hop afterwards, with nothing repaired by hand."""
+"""kill -9 at random moments under load: what was answered 250 is at the next hop afterwards, nothing repaired by hand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from proof.running import Senders, Service, counted, tool, wait_for
 
 KILLS = int(os.environ.get("LOCKGATE_KILLS", "20"))
@@ -28,7 +29,8 @@ def test_kill_9_loses_nothing(tmp_path: Path) -> None:
     sink_log.touch()
     chance = random.Random(20261124)
     load, sink = tool("load", tmp_path), tool("sink", tmp_path)
-    with subprocess.Popen([str(sink), "-d", NEXT_HOP_PAUSE, "-L", str(sink_log)], stdout=subprocess.PIPE, text=True) as next_hop:
+    command = [str(sink), "-d", NEXT_HOP_PAUSE, "-L", str(sink_log)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as next_hop:
         assert next_hop.stdout is not None
         service = Service(tmp_path, int(next_hop.stdout.readline()), concurrency=500)
         service.start()

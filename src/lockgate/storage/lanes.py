@@ -21,8 +21,8 @@ class Pace(msgspec.Struct, frozen=True):
     """
 
     steps: tuple[float, ...] = (60.0, 120.0, 300.0, 600.0, 900.0, 1800.0)
-    window: int = 100
-    most: int = 2000
+    window: int = 1000  # no less than the connections a connector may have
+    most: int = 5000
     at_once: int = 20
     delay_notice: float = 14400.0
 

@@ -36,7 +36,7 @@ sender_ip_addresses = ["203.0.113.25"]
 name = "Own servers by certificate"
 connector_type = "on_premises"
 sender_domains = ["*"]
-tls_sender_certificate_name = "mail.contoso.com"
+tls_sender_certificate_name = "*.contoso.com"
 ca_file = "{ca}"
 
 [[outbound_connector]]
@@ -83,8 +83,8 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             yield World(service, own, example, plain, good)
 
 
-def held_segments(service: Service) -> int:
-    """Octets of messages that the queue still owes to somebody."""
+def still_owed(service: Service) -> int:
+    """Copies that the queue still owes to somebody."""
     return sum(int(lane["tasks"]) for lane in service.queue())
 
 
@@ -98,7 +98,7 @@ def test_t_eop_1_own_server_over_verified_tls_and_nothing_is_kept(world: World) 
     row, = world.service.settled(message)
     assert row["outbound_connector"] == "Headquarters" and row["tls"].startswith("TLS")
     assert row["reply"].startswith("250") and row["from_ip"] == "192.0.2.10" and row["subject"] == "t-eop-1"
-    world.service.until(lambda: not held_segments(world.service), "the queue is empty")
+    world.service.until(lambda: not still_owed(world.service), "the queue is empty")
     assert not world.service.queue(id=message)
     assert world.service.show(message)["rows"][0]["events"], "the trace stays"
 
@@ -122,9 +122,10 @@ def test_t_eop_3_the_own_server_may_not_relay_for_other_senders(world: World) ->
 def test_t_eop_3_strangers_may_not_relay(world: World) -> None:
     with world.service.client(STRANGER) as client:
         code, text = client.letter("ben@contoso.com", "x@example.net")
-        assert (code, text[:6]) == (550, "5.7.64"), text
+    assert (code, text[:6]) == (550, "5.7.64"), text
+    with world.service.client(STRANGER) as client:
         code, text = client.letter("eve@other.example", "x@example.net")
-        assert code == 550 and text.startswith(("5.4.1 ", "5.7.64 ")), text
+    assert code == 550 and text.startswith("5.4.1 "), text
 
 
 def test_t_eop_5_the_null_sender_by_address_has_the_right_only_outside_compatibility(world: World) -> None:

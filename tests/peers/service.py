@@ -165,7 +165,7 @@ class Service:
         """Import recipients (CSV) and wait until the edge knows the last of them."""
         self.done(RecipientImport(recipients, "csv", "recipients.csv", organisation))
         *_, last = csv.DictReader(io.StringIO(recipients))
-        self.until(lambda: self._known(last["address"]), "the edge knows the new recipients")
+        self.until(lambda: self._known(last["address"]), "the edge knows the new recipients", pause=0.25)
 
     def _known(self, address: str) -> bool:
         with self.client("127.0.0.1") as client:

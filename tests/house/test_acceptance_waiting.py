@@ -52,7 +52,7 @@ def test_t_eop_4_a_message_whose_life_is_over_is_returned_once(tmp_path: Path) -
     assert (sender(report), recipients(report)) == ("", ["alice@outside.example"])
     whole = message_from_bytes(report.content)
     assert whole.get_content_type() == "multipart/report"
-    text, status, original = whole.get_payload()
+    _, status, original = whole.get_payload()
     about_all, about_one = status.get_payload()
     assert about_one["Action"] == "failed" and about_one["Status"] == "5.4.300"
     assert about_one["Final-Recipient"].replace(" ", "") == "rfc822;ben@contoso.com"

@@ -1,4 +1,4 @@
-"""Octets arrive exactly as they were sent but for our trace fields, and no end of data is taken for one that is none."""
+"""Octets arrive exactly as sent but for our trace fields, and no end of data is taken for one that is none."""
 
 from __future__ import annotations
 
@@ -142,7 +142,10 @@ OWN = {
     "NUL": b"\r\n.\0\r\n", "CRLF\0.CRLF": b"\r\n\0.\r\n", "CRLF..CRLF": b"\r\n..\r\n", "CRLF. CRLF": b"\r\n. \r\n",
     "VT": b"\x0b.\x0b", "NEL": b"\xc2\x85.\xc2\x85", "LS": b"\xe2\x80\xa8.\xe2\x80\xa8",
 }  # fmt: skip
-SECOND = b"MAIL FROM:<eve@evil.example>\r\nRCPT TO:<ben@contoso.com>\r\nDATA\r\nSubject: smuggled\r\n\r\nsmuggled\r\n.\r\n"
+SECOND = (
+    b"MAIL FROM:<eve@evil.example>\r\nRCPT TO:<ben@contoso.com>\r\nDATA\r\n"
+    b"Subject: smuggled\r\n\r\nsmuggled\r\n.\r\n"
+)
 
 
 @pytest.mark.parametrize("name", OWN)

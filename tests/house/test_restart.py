@@ -1,4 +1,4 @@
-"""Stopping, reloading and new certificates under load: nothing that was acknowledged is lost, nobody is kept waiting."""
+"""Stopping, reloading and new certificates under load: nothing acknowledged is lost, nobody is kept waiting."""
 
 from __future__ import annotations
 

@@ -76,12 +76,13 @@ class _HangUp(Exception):
 
 
 class SmtpPeer:
-    """Listens on a port of its own on loopback; use as a context manager."""
+    """Listens on loopback, on a free port unless one is given; use as a context manager."""
 
-    def __init__(self, script: Script | None = None, address: str = "127.0.0.1") -> None:
+    def __init__(self, script: Script | None = None, address: str = "127.0.0.1", port: int = 0) -> None:
         self.script = script or Script()
         self.sessions: list[Session] = []
-        self._socket = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.create_server((address, port), family=family)
         self.address = address
         self.port: int = self._socket.getsockname()[1]
         self._closed = False

@@ -1,0 +1,78 @@
+"""T-EOP-4: the next hop is down; mail waits, is returned when its life is over, or goes in order when it is back."""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+from pathlib import Path
+
+from peers.listening import Down, arrived, recipients, sender, subject
+from peers.names import Names
+from peers.service import running
+from peers.smtp_peer import Script, SmtpPeer
+
+POLICY = """
+[[organisation]]
+name = "contoso"
+
+[[accepted_domain]]
+domain_name = "contoso.com"
+vouched_by_operator = true
+
+[[outbound_connector]]
+name = "Headquarters"
+connector_type = "on_premises"
+recipient_domains = ["contoso.com"]
+use_mx_record = false
+smart_hosts = ["{host}"]
+concurrency = 1
+"""
+RECIPIENTS = "address,kind\nben@contoso.com,mail_user\n"
+BUSY = "451 4.3.2 headquarters is closed today"
+
+
+def test_t_eop_4_a_message_whose_life_is_over_is_returned_once(tmp_path: Path) -> None:
+    with (
+        SmtpPeer(Script(mail=BUSY)) as headquarters,
+        SmtpPeer(address="127.0.0.31") as outside,
+        Names({"outside.example": ["mx.outside.example"]}, {"mx.outside.example": ["127.0.0.31"]}) as names,
+        running(
+            tmp_path / "service", POLICY.format(host=headquarters.host), recipients=RECIPIENTS, dns=names.settings,
+            delivery={"mx_port": outside.port, "message_life": "3s", "first_retry": "1s", "delay_notice": "0s"},
+        ) as service,
+    ):  # fmt: skip
+        message = service.send("alice@outside.example", "ben@contoso.com", content="t-eop-4")
+        row, = service.until(lambda: service.trace(id=message), "there is a row")
+        assert row["status"] == "Pending"
+        report = arrived(outside)[0]
+        row, = service.settled(message, "Failed")
+        tried = len([s for s in headquarters.sessions if b"MAIL FROM" in s.clear])
+        assert 2 <= tried <= 6 and not headquarters.mails
+        service.until(lambda: not service.queue(), "nothing waits any more")
+        assert len(outside.mails) == 1, "one report, no more"
+    assert (sender(report), recipients(report)) == ("", ["alice@outside.example"])
+    whole = message_from_bytes(report.content)
+    assert whole.get_content_type() == "multipart/report"
+    _, status, original = whole.get_payload()
+    about_all, about_one = status.get_payload()
+    assert about_one["Action"] == "failed" and about_one["Status"] == "5.4.300"
+    assert about_one["Final-Recipient"].replace(" ", "") == "rfc822;ben@contoso.com"
+    kind, _, diagnostic = about_one["Diagnostic-Code"].partition(";")
+    assert kind == "smtp" and BUSY in " ".join(diagnostic.split()), diagnostic
+    assert "t-eop-4" in original.as_string() and about_all["Reporting-MTA"]
+
+
+def test_t_eop_4_what_waited_goes_in_order_of_acceptance(tmp_path: Path) -> None:
+    count = 12
+    with Down() as down, running(tmp_path / "s", POLICY.format(host=down.host), recipients=RECIPIENTS) as service:
+        wanted = [f"number {number}" for number in range(count)]
+        ids = [service.send("alice@outside.example", "ben@contoso.com", content=text) for text in wanted]
+        service.until(lambda: service.queue() and service.queue()[0]["why"], "the lane knows why it waits")
+        assert service.queue()[0]["tasks"] == count
+        assert {row["status"] for row in service.trace()} == {"Pending"}
+        headquarters = down.up()
+        mails = arrived(headquarters, count)
+        assert [subject(mail) for mail in mails] == wanted
+        assert len(headquarters.sessions) == 1
+        for one in ids:
+            service.settled(one)
+        assert len(headquarters.mails) == count

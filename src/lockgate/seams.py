@@ -90,7 +90,7 @@ class Spool(Protocol):
 class Directory(Protocol):
     """Who the recipients are. Synchronous: at most 2 microseconds from a memory-mapped table.
 
-    Kept by storage/directory.py, faked by a dict in testing/fakes.py.
+    Kept by storage/directory.py, faked by MemoryDirectory in testing/memory.py.
     """
 
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
@@ -146,27 +146,34 @@ class Resolver(Protocol):
         """
 
     async def addresses(self, name: str, family: str = "any") -> tuple[str, ...]:
-        """Textual addresses, IPv6 and IPv4 as `family` allows; () if the name has none. Raises DnsNone, DnsTemporary."""
+        """Textual addresses, IPv6 and IPv4 as `family` allows; () if the name has none.
+
+        Raises DnsNone, DnsTemporary.
+        """
 
 
 class Journal(Protocol):
     """Where happenings are told: one line each. Never blocks, never raises. Kept by app/journal.py."""
 
     def note(self, happening: str, **details: object) -> None:
-        """Note one thing, e.g. note("delivered", id=..., to=..., host=...). Values are cleaned of control characters."""
+        """Note one thing, e.g. note("delivered", id=..., to=...). Values are cleaned of control characters."""
 
     def alarm(self, happening: str, **details: object) -> None:
         """The same, for what a person has to see tonight."""
 
 
 class Keeping(Protocol):
-    """What the desk asks of the keeper: queue commands and stored rows. Kept by storage/ledger.py.
+    """What the desk asks of the keeper: queue commands and stored rows.
 
+    Kept by storage/keeping.py, faked by MemorySpool in testing/memory.py.
     Rows are plain JSON-ready mappings so that every face prints the same.
     """
 
     async def queue_list(self, filters: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
-        """Lanes, or with filter lane/id/sender/recipient the tasks: id, task, lane, sender, recipients, attempts, due, why."""
+        """Lanes; with a filter (lane, id, sender, recipient) the tasks.
+
+        A task has id, task, lane, sender, recipients, attempts, due and why.
+        """
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
         """retry, hold, release or delete the tasks that match; returns how many. `by` goes into the audit row."""

@@ -73,7 +73,6 @@ class Bounce(msgspec.Struct, frozen=True):
                 until=task.expires,
                 envid=task.envelope.envid,
                 ret=task.envelope.ret,
-                utf8=task.envelope.utf8,
                 message_id=task.id,
                 original=original,
             )
@@ -149,9 +148,8 @@ def _wants(recipient: RecipientId, kind: str) -> bool:
 def _reported(task: Assigned, outcome: Outcome) -> ReportedRecipient:
     recipient = task.recipients[outcome.recipient]
     return ReportedRecipient(
-        address=recipient.target.text,
-        original=recipient.id.root.original.text,
-        orcpt=recipient.id.orcpt,
+        address=recipient.id.root.original.text,
         reply=outcome.reply,
+        orcpt=recipient.id.orcpt,
         remote_host=outcome.host,
     )

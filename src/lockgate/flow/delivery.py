@@ -162,7 +162,7 @@ class Delivery:
         deferred: list[Outcome] = []
         for outcome in outcomes:
             if outcome.fate is Fate.DELIVERED:
-                results.append(Result(outcome.recipient, True, Status.DELIVERED, _event(now, Happening.SEND, outcome)))
+                results.append(_result(outcome, Status.DELIVERED, _event(now, Happening.SEND, outcome)))
                 if not outcome.dsn and "SUCCESS" in task.recipients[outcome.recipient].id.notify:
                     relayed.append(outcome)
             elif outcome.fate is Fate.FAILED:
@@ -181,7 +181,7 @@ class Delivery:
             await self._fail(task, failed, now)
         if deferred:
             warned = await self._late(task, deferred, now)
-            events = [Result(o.recipient, False, None, _event(now, Happening.DEFER, o)) for o in deferred]
+            events = [_result(o, None, _event(now, Happening.DEFER, o)) for o in deferred]
             self._put_off(task, tuple(events), task.attempts + 1, warned=warned)
 
     async def _fail(self, task: Assigned, failed: Sequence[Outcome], now: float) -> None:
@@ -190,7 +190,7 @@ class Delivery:
             self._put_off(task, (), task.attempts + 1)
             return
         results = [
-            Result(o.recipient, True, Status.FAILED, _event(now, Happening.FAIL, o, told.sentence)) for o in failed
+            _result(o, Status.FAILED, _event(now, Happening.FAIL, o, told.sentence)) for o in failed
         ]
         self._with.spool.finish(Finished(task.task, tuple(results), keep=len(failed) < len(task.recipients)))
 
@@ -217,7 +217,7 @@ class Delivery:
             await self._settle(task, everyone)
             return
         warned = await self._late(task, everyone, now)
-        results = tuple([Result(o.recipient, False, None, _event(now, Happening.DEFER, o)) for o in everyone])
+        results = tuple([_result(o, None, _event(now, Happening.DEFER, o)) for o in everyone])
         with_.spool.finish(Finished(task.task, results, lane_down=why, warned=warned))
         while lane.queue:
             self._give_back(lane.queue.popleft())
@@ -254,6 +254,11 @@ class Delivery:
                 tls=outcome.tls,
                 reply=str(outcome.reply),
             )
+
+
+def _result(outcome: Outcome, status: Status | None, event: Event) -> Result:
+    """A recipient with a last status is done; without one it stays on the task."""
+    return Result(outcome.recipient, status is not None, status, event)
 
 
 def _event(now: float, kind: Happening, outcome: Outcome, detail: str = "") -> Event:

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from lockgate.decision.answer import answer
-from lockgate.flow.commit import Commit
+from lockgate.flow.commit import Commit, assigned
 from lockgate.flow.settle import Ask, Judge, settle
 from lockgate.mail import replies
 from lockgate.mail.connection import Connection, Tls
@@ -100,7 +100,8 @@ class Guest:
         hall = self._hall
         try:
             policy = hall.policy()
-            facts, ruling = settle(hall.judge, hall.ask, policy, Facts(hall.clock.now(), self._connection), Point.CONNECT)
+            facts = Facts(hall.clock.now(), self._connection)
+            facts, ruling = settle(hall.judge, hall.ask, policy, facts, Point.CONNECT)
             if ruling.refusal is None:
                 return None
             return self._refuse(policy, facts, ruling, ruling.refusal, Point.CONNECT)
@@ -165,7 +166,7 @@ class Guest:
                 facts.recipients,
                 hostname=self._policy.hostname if self._policy else "",
                 installation=hall.installation,
-                id=self._id,
+                network_id=self._id,
                 at=hall.clock.now(),
             )
             self._body = hall.spool.begin(prefix)
@@ -208,9 +209,9 @@ class Guest:
             for verdict in ruling.recipients[:-1]:
                 self._note_refusal(facts, ruling, refusal_of(verdict) or reply, Point.DATA, verdict)
             return self._refuse(policy, facts, ruling, reply, Point.DATA, ruling.recipients[-1])
-        new, carried = hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now())
+        new = hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now())
         accepted = await hall.spool.accept(new)
-        hall.take(hall.commit.assigned(new, carried, accepted, body.content()))
+        hall.take(assigned(new, accepted, body.content()))
         hall.journal.note(
             "accepted",
             id=network_id,

@@ -66,16 +66,16 @@ def _sort(task: Assigned, facts: Facts, ruling: Ruling, now: float) -> Decided:
         match ruling.refusal or (verdict.disposition if verdict else None):
             case Deliver(route, _):
                 groups.setdefault((route.lane, ""), []).append((recipient, _present(verdict)))
-                moved.append(Result(number, False, Status.PENDING, Event(now, Happening.RELEASE, route.lane)))
+                moved.append(Result(number, done=False, status=Status.PENDING, event=Event(now, Happening.RELEASE, route.lane)))
             case Hold(why):
                 groups.setdefault((task.lane, why), []).append((recipient, _present(verdict)))
-                moved.append(Result(number, False, Status.HELD, Event(now, Happening.HOLD, why)))
+                moved.append(Result(number, done=False, status=Status.HELD, event=Event(now, Happening.HOLD, why)))
             case Drop(why):
-                moved.append(Result(number, True, Status.DROPPED, Event(now, Happening.DROP, why)))
+                moved.append(Result(number, done=True, status=Status.DROPPED, event=Event(now, Happening.DROP, why)))
             case Refuse(reply) | (Reply() as reply):
                 refused.append(Outcome(number, Fate.FAILED, reply))
             case Defer(reply):
-                deferred.append(Result(number, False, None, Event(now, Happening.DEFER, "judged again", str(reply))))
+                deferred.append(Result(number, done=False, status=None, event=Event(now, Happening.DEFER, "judged again", str(reply))))
             case None:
                 raise RuntimeError(f"no decision about {recipient.id.original}")
     return Decided(tuple(refused), tuple(deferred), _tasks(task, groups, deferred, now), tuple(moved))

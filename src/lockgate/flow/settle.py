@@ -38,7 +38,9 @@ def local_answers(directory: Directory) -> Ask:
 
 def forget_unknown(facts: Facts) -> Facts:
     """The facts without answers that were no answers, so that judging again asks again."""
-    known = {question: answer for question, answer in facts.findings.items() if not isinstance(answer, Unknown)}
+    known: dict[Question, Answer] = {
+        question: answer for question, answer in facts.findings.items() if not isinstance(answer, Unknown)
+    }
     return Facts(
         facts.at, facts.connection, facts.envelope, facts.recipients, facts.message, type(facts.findings)(known)
     )

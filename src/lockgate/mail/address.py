@@ -42,8 +42,12 @@ class Address(msgspec.Struct, frozen=True):
         return self.text
 
 
+_LONGEST = 254
+"""RFC 5321 4.5.3.1.3: a path has 256 octets, its brackets included."""
+
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
-_PLAIN = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@([A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*)")
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_PLAIN = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@({_NAME}(?:\.{_NAME})*)")
 _UTF8_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]"
 _DOT_STRING = re.compile(rf"{_UTF8_ATEXT}+(?:\.{_UTF8_ATEXT}+)*")
 _QUOTED = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"')
@@ -57,10 +61,12 @@ def parse_address(text: str, *, utf8: bool = False) -> Address:
     domain compare equal. Lengths are those of RFC 5321 4.5.3.1 (64 octets, 255 octets).
     """
     plain = _PLAIN.fullmatch(text)
-    if plain is not None and len(text) <= 254:
+    if plain is not None and len(text) <= _LONGEST:
         local, domain = plain[1], plain[2].lower()
         if len(local) <= 64 and all(len(label) <= 63 for label in domain.split(".")) and "xn--" not in domain:
             return Address(local, domain)
+    if len(text) > _LONGEST:
+        raise AddressError("the address is longer than 254 characters")
     local, at, domain = text.rpartition("@")
     if not at:
         raise AddressError("an address needs a local part, an @ and a domain")

@@ -101,7 +101,7 @@ def _decode_word(match: re.Match[str]) -> str:
         return match[0]
 
 
-def message_of(id: str, head: bytes, size: int, installation: str) -> Message:
+def message_of(network_id: str, head: bytes, size: int, installation: str) -> Message:
     """The facts of a message from its first octets (`size` octets in all, as received)."""
     headers = read_headers(head)
     fields: list[tuple[str, str]] = []
@@ -125,7 +125,7 @@ def message_of(id: str, head: bytes, size: int, installation: str) -> Message:
         if kept <= _KEPT:
             fields.append((name, value))
     return Message(
-        id=id,
+        id=network_id,
         size=size,
         fields=tuple(fields),
         message_id=message_id,

@@ -32,8 +32,10 @@ TOO_BUSY = Reply(421, "4.3.2", "Too many connections at this moment, please try 
 UNFORESEEN = Reply(451, "4.3.0", "Something unforeseen happened here, nothing is lost, please try again later")
 STORAGE_UNAVAILABLE = Reply(452, "4.3.1", "Mail cannot be stored safely at this moment, please try again later")
 DIRECTORY_UNAVAILABLE = Reply(451, "4.3.0", "Recipients cannot be looked up at this moment, please try again later")
+NOT_FOUND_OUT = Reply(451, "4.3.0", "What decides about this message cannot be found out now, please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the others in another transaction")
 
+COMMAND_LINE_ENDS = Reply(500, "5.5.2", "Commands end in CRLF and hold no bare CR, bare LF or NUL")
 UNKNOWN_COMMAND = Reply(500, "5.5.2", "Unknown command")
 LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
 BAD_SYNTAX = Reply(501, "5.5.4", "Syntax error in parameters")
@@ -50,12 +52,25 @@ PIPELINED_AFTER_STARTTLS = Reply(554, "5.5.1", "Nothing may follow STARTTLS befo
 EARLY_TALKER = Reply(554, "5.5.1", "You spoke before the greeting")
 NOT_SMTP = Reply(554, "5.5.1", "This is an SMTP server")
 BARE_LINE_ENDS = Reply(550, "5.6.11", "Bare CR or LF, or NUL, in the message; lines must end in CRLF (RFC 5321 2.3.8)")
+TEXT_LINE_TOO_LONG = Reply(554, "5.6.0", "A line of the message is longer than is accepted here (RFC 5321 4.5.3.1.6)")
+CHUNK_TAKEN = Reply(250, "2.0.0", "Chunk taken")
 BDAT_TOO_LARGE = Reply(552, "5.3.4", "The chunk is larger than a message may be")
 
 
 def greeting(hostname: str) -> Reply:
     """The first line (RFC 5321 4.2)."""
     return Reply(220, "", f"{hostname} ESMTP Lockgate")
+
+
+def hello(hostname: str) -> Reply:
+    """The answer to HELO (RFC 5321 4.1.1.1)."""
+    return Reply(250, "", hostname)
+
+
+def extended_hello(hostname: str, keywords: tuple[str, ...]) -> bytes:
+    """The answer to EHLO as it is sent: our name, then one line per extension (RFC 5321 4.1.1.1)."""
+    lines = [hostname, *keywords]
+    return "".join([f"250{'-' if line is not lines[-1] else ' '}{line}\r\n" for line in lines]).encode("ascii")
 
 
 def syntax(why: str) -> Reply:
@@ -89,7 +104,13 @@ PARTNER_RESTRICTED = Reply(
     "TenantInboundAttribution; There is a partner connector configured that matched the message's recipient domain. "
     "The connector had either the RestrictDomainsToIPAddresses or RestrictDomainsToCertificate set",
 )
+DIRECT_SEND_REFUSED = Reply(
+    550,
+    "5.7.68",
+    "TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",
+)
 HOP_COUNT_EXCEEDED = Reply(554, "5.4.14", "Hop count exceeded - possible mail loop ATTR34")
+RECIPIENT_LOOP = Reply(554, "5.4.6", "The recipient's target addresses lead in a circle")
 MESSAGE_TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")
 HEADER_TOO_LARGE = Reply(552, "5.3.4", "The header is larger than 256 KB")
 DOMAIN_CLOSED = Reply(550, "5.7.1", "Mail to this domain is switched off by its administrator")
@@ -109,7 +130,8 @@ def partner_restricted(why: str) -> Reply:
 
 def blocked_by_operator(peer: str) -> Reply:
     """The operator's own block list, said at connect (specification 1.8, amendments)."""
-    return Reply(550, "5.7.513", clean(f"Service unavailable, Client host [{peer}] blocked by this server's block list"))
+    said = f"Service unavailable, Client host [{peer}] blocked by this server's block list"
+    return Reply(550, "5.7.513", clean(said))
 
 
 def blocked_by_customer(peer: str, domain: str) -> Reply:
@@ -163,6 +185,11 @@ def tls_untrusted(host: str, why: str) -> Reply:
 def tls_failed(host: str, why: str) -> Reply:
     """The handshake itself failed."""
     return Reply(454, "4.7.5", clean(f"The TLS handshake with {host} failed: {why}"))
+
+
+def login_refused(host: str, said: str) -> Reply:
+    """The next hop does not take our login; an administrator can mend it, so the mail waits."""
+    return Reply(454, "4.7.0", clean(f"{host} refused the login: {said}"))
 
 
 def expired(last: Reply | None) -> Reply:

@@ -42,6 +42,16 @@ class Reply(msgspec.Struct, frozen=True):
         """Whether this is a 2xx or 3xx reply."""
         return self.code < 400
 
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends with this reply (421, RFC 5321 3.8)."""
+        return self.code == 421
+
+    def wire(self) -> bytes:
+        """The reply as it is sent: one line with CRLF, pure ASCII."""
+        middle = f" {self.enhanced} " if self.enhanced else " "
+        return f"{self.code}{middle}{self.text}\r\n".encode("ascii", "replace")
+
     def with_id(self, reference: str) -> Reply:
         """The same reply with the id under which the administrator finds it in trace and log."""
         return Reply(self.code, self.enhanced, f"{self.text} (id {reference})")

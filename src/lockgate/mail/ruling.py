@@ -78,7 +78,8 @@ class Route(msgspec.Struct, frozen=True):
     def lane(self) -> str:
         """The name of the next hop's queue, unique per organisation, connector, domain and TLS demand."""
         tail = f"{self.connector}/{self.domain}" if self.connector else f"mx:{self.domain}"
-        return f"{self.organisation}/{tail.rstrip('/')}" + ("" if self.tls == TlsLevel.OPPORTUNISTIC else f"#{self.tls}")
+        demand = "" if self.tls == TlsLevel.OPPORTUNISTIC else f"#{self.tls}"
+        return f"{self.organisation}/{tail.rstrip('/')}{demand}"
 
 
 class Deliver(msgspec.Struct, frozen=True, tag="deliver"):
@@ -116,12 +117,17 @@ Disposition = Deliver | Hold | Refuse | Defer | Drop
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """An own-server (OnPremises) inbound connector that the connection matches; found at MAIL (2.2 step A)."""
+    """An own-server (OnPremises) inbound connector that the connection matches; found at MAIL (2.2 step A).
+
+    `by_certificate` tells that the certificate alone makes mail of any sender the organisation's (A1); without it the
+    sender domain must be its own (A2). `null_sender` tells whether mail of the null sender may be relayed over it.
+    """
 
     organisation: str
     connector: str
     by_certificate: bool
     certificate_name: str = ""
+    null_sender: bool = True
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -153,7 +159,8 @@ class Effects(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """What is decided for one recipient so far; `disposition` is None while undecided.
 
-    `target` is the address it will be carried to; `stage` counts the recipient stages already judged.
+    `identity` is the recipient's primary address, which rules and people see (None: as it was given); `target` is the
+    address it will be carried to; `stage` counts the recipient stages already judged.
     """
 
     recipient: RecipientId
@@ -163,6 +170,7 @@ class Verdict(msgspec.Struct, frozen=True):
     disposition: Disposition | None = None
     steps: tuple[Step, ...] = ()
     stage: int = 0
+    identity: Address | None = None
 
 
 class Ruling(msgspec.Struct, frozen=True):
@@ -170,7 +178,8 @@ class Ruling(msgspec.Struct, frozen=True):
 
     `refusal` is a reply to everything (connect, MAIL, or DATA as a whole); then no recipient fares better.
     `recipients` follows the order of the facts. `digest` and `revision` name the policy; `steps` concern all.
-    `stage` counts the message-wide stages already judged (the fold goes on there).
+    `stage` counts the message-wide stages already judged and `settled` how many recipients, from the first on, have
+    been judged up to `point` (the fold goes on there).
     """
 
     point: Point
@@ -181,6 +190,7 @@ class Ruling(msgspec.Struct, frozen=True):
     digest: str = ""
     revision: int = 0
     stage: int = 0
+    settled: int = 0
 
 
 class Wants(msgspec.Struct, frozen=True):

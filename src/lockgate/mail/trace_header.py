@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
+from functools import lru_cache
 
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
@@ -15,7 +16,12 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def mail_date(at: float) -> str:
     """Seconds since the epoch as RFC 5322 3.3 writes it, in UTC, in English whatever the locale."""
-    t = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    return _date_of_second(int(at))
+
+
+@lru_cache(maxsize=64)
+def _date_of_second(at: int) -> str:
+    t = dt.datetime.fromtimestamp(at, dt.UTC)
     return f"{_DAYS[t.weekday()]}, {t.day} {_MONTHS[t.month - 1]} {t.year} {t:%H:%M:%S} +0000"
 
 
@@ -34,7 +40,7 @@ def received_prefix(
     *,
     hostname: str,
     installation: str,
-    id: str,
+    network_id: str,
     at: float,
 ) -> bytes:
     """Our Received field and our pass mark, CRLF-terminated. Whatever the peer said is reduced to safe characters."""
@@ -42,15 +48,15 @@ def received_prefix(
     lines = [f"Received: from {_atom(connection.helo)} ([{_atom(peer)}])"]
     if connection.tls is not None:
         lines.append(f"\t(using {_atom(connection.tls.version)} with cipher {_atom(connection.tls.cipher)})")
-    lines.append(f"\tby {hostname} (Lockgate) with {protocol(connection, envelope)} id {id}")
+    lines.append(f"\tby {hostname} (Lockgate) with {protocol(connection, envelope)} id {network_id}")
     only = recipients[0].original.text if len(recipients) == 1 else ""
     if only and len(only) < 200 and only.isprintable() and (only.isascii() or envelope.utf8):
         lines.append(f"\tfor <{only}>")
-    text = "\r\n".join(lines) + f";\r\n\t{mail_date(at)}\r\n{HOP_FIELD}: {installation}; {id}\r\n"
+    text = "\r\n".join(lines) + f";\r\n\t{mail_date(at)}\r\n{HOP_FIELD}: {installation}; {network_id}\r\n"
     return text.encode()
 
 
 def _atom(text: str) -> str:
     """Peer-supplied text without blanks, comments or anything that could end a token or a line."""
-    safe = "".join(c if c.isalnum() and c.isascii() or c in ".-_:[]" else "?" for c in text[:255])
+    safe = "".join(c if (c.isalnum() and c.isascii()) or c in ".-_:[]" else "?" for c in text[:255])
     return safe or "unknown"

@@ -9,19 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from lockgate.policy.documents import Problem
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Limits
 from lockgate.policy.rules import CompiledRules
-from lockgate.policy.tries import DomainMap, NetworkMap
+from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerIndex:
-    """The enabled Partner inbound connectors of one organisation, by what finds them (specification 2.3)."""
+    """The enabled Partner inbound connectors of one organisation, by what finds them (specification 2.3).
 
-    by_certificate: DomainMap[tuple[InboundConnector, ...]]
+    `by_sender` has exact sender domains and `*.x` (which covers x too); use `every`, most specific first.
+    `any_sender` are those whose sender domains hold `*`; they alone cover the null sender. `by_address` gives with
+    `every` the connectors of all networks that hold the address, with `find` those of the smallest only.
+    """
+
+    by_certificate: CertificateNames[InboundConnector]
     by_address: NetworkMap[tuple[InboundConnector, ...]]
     by_sender: DomainMap[tuple[InboundConnector, ...]]
     any_sender: tuple[InboundConnector, ...] = ()
@@ -54,13 +60,19 @@ class PeerLists:
 
 @dataclass(frozen=True, slots=True)
 class OrganisationPolicy:
-    """All that one organisation wants, compiled."""
+    """All that one organisation wants, compiled. `inbound` holds every inbound connector by name, disabled ones too.
+
+    `accepted` are its accepted domains, proven or not; `postmaster` is the address that generated mail comes from.
+    """
 
     organisation: Organisation
     partners: PartnerIndex
     outbound: OutboundIndex
     peers: PeerLists
     rules: CompiledRules
+    inbound: Mapping[str, InboundConnector]
+    accepted: tuple[AcceptedDomain, ...]
+    postmaster: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +80,10 @@ class Policy:
     """The compiled policy of the whole installation.
 
     `domains` finds the most specific accepted domain that covers a recipient domain (exact, or by
-    match_subdomains); only proven or vouched domains are in it for receiving. `own_by_certificate` finds enabled
-    OnPremises inbound connectors by a certificate name (specification 2.3 rule 8 applied when compiling: only names
-    that tie back to an accepted domain), `own_by_address` by peer address. `hostname` is our own name.
+    match_sub_domains); only proven or vouched domains are in it. `own_by_certificate` finds the enabled on-premises
+    inbound connectors by a name of the certificate, `own_by_address` by peer address (of all networks that hold it).
+    `alone` are the (organisation, name) of those whose certificate attributes mail by itself (specification 2.3
+    rule 8). `hostname` is our own name; `warnings` is what the linter advises.
     """
 
     digest: str
@@ -79,9 +92,11 @@ class Policy:
     limits: Limits
     operator_peers: PeerLists
     domains: DomainMap[AcceptedDomain]
-    own_by_certificate: DomainMap[tuple[InboundConnector, ...]]
+    own_by_certificate: CertificateNames[InboundConnector]
     own_by_address: NetworkMap[tuple[InboundConnector, ...]]
     organisations: Mapping[str, OrganisationPolicy] = field(default_factory=dict)
+    alone: frozenset[tuple[str, str]] = frozenset()
+    warnings: tuple[Problem, ...] = ()
 
     def accepted(self, domain: str) -> AcceptedDomain | None:
         """The accepted domain that covers this recipient domain (A-label), or None."""
@@ -90,3 +105,24 @@ class Policy:
     def of(self, organisation: str) -> OrganisationPolicy:
         """One organisation's policy. KeyError if there is none of that name."""
         return self.organisations[organisation]
+
+    def postmaster(self, organisation: str) -> str:
+        """The address that reports of this organisation come from; the installation's for an unknown one."""
+        found = self.organisations.get(organisation)
+        return found.postmaster if found is not None else f"postmaster@{self.hostname}"
+
+    def own_servers_named(self, name: str) -> tuple[InboundConnector, ...]:
+        """The enabled on-premises connectors whose certificate name this name of a certificate satisfies."""
+        return self.own_by_certificate.find(name)
+
+    def is_own_address(self, connector: InboundConnector, packed: bytes) -> bool:
+        """Whether the peer's address is one of this on-premises connector's."""
+        return any(connector is found for found in self.own_by_address.find(packed) or ())
+
+    def proves_alone(self, connector: InboundConnector) -> bool:
+        """Whether the connector's certificate attributes mail of any sender (specification 2.3 rule 8).
+
+        False: the name does not itself tie back to an accepted domain; then only mail with an own sender domain is
+        the organisation's (specification 2.2 A2).
+        """
+        return (connector.organisation, connector.name) in self.alone

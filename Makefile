@@ -1,0 +1,64 @@
+# Two commands: `make run` shows Lockgate at work, `make test` proves it. The plain lines under each stand in README.md.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+SYSTEM_PACKAGES = postfix swaks openssl strace iproute2
+
+.PHONY: run demo test check system-packages clean
+
+run: $(VENV)/demo-installed
+	$(BIN)/lockgate demo
+
+demo: $(VENV)/demo-installed
+	$(BIN)/lockgate demo --once
+
+test: $(VENV)/test-installed system-packages
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What needs no installation beyond the environment: quick, for use while writing.
+check: $(VENV)/test-installed
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Debian keeps venv in a package of its own.
+$(BIN)/python:
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq || true; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv \
+	      && $(PYTHON) -m venv $(VENV); \
+	  else \
+	    echo "Install the venv module of Python first (Debian: apt-get install python3-venv)." >&2; exit 1; \
+	  fi; }
+
+$(VENV)/demo-installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(VENV)/test-installed: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/demo-installed
+
+# Other mail software that the tests talk to. Installed by name where that is allowed (root on a Debian-like system);
+# elsewhere tests that need a missing program say so and are skipped.
+system-packages:
+	@missing=; for package in $(SYSTEM_PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq || true; \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing \
+	      || echo "These programs could not be installed, tests that need them are skipped:$$missing"; \
+	  else \
+	    echo "These programs are missing, tests that need them are skipped:$$missing"; \
+	  fi; \
+	fi
+
+clean:
+	rm -rf $(VENV) run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,47 @@
+"""The `lockgate` command: hands the terminal what only the switchboard knows, each part loaded when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lockgate.cli.asked import Places, Switchboard
+from lockgate.cli.commands import main as command_line
+
+if TYPE_CHECKING:
+    from lockgate.policy.documents import Problem
+
+
+def _serve(config: Path) -> int:
+    from lockgate.app.run import serve
+
+    return serve(config)
+
+
+def _places(config: Path) -> Places:
+    from lockgate.app.config import read_config
+
+    found = read_config(config)
+    return Places(found.hostname, found.control_socket, found.policy_directory)
+
+
+def _check_config(config: Path) -> Sequence[Problem]:
+    from lockgate.app.config import check_files, read_config
+
+    return check_files(read_config(config), config)
+
+
+def _read_documents(folder: Path) -> dict[str, str]:
+    from lockgate.app.policies import read_documents
+
+    return read_documents(folder)
+
+
+def main() -> None:
+    """Run one command and exit with its code."""
+    command_line(Switchboard(_serve, _places, _check_config, _read_documents))
+
+
+if __name__ == "__main__":
+    main()

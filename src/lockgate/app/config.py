@@ -1,0 +1,371 @@
+"""The operator's file, lockgate.toml: what cannot change while running, and all times."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from lockgate.app.units import Duration, Size
+from lockgate.mail.address import AddressError, parse_domain
+from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.toml_lines import line_of
+
+DEFAULT_NAME = "lockgate.toml"
+"""Where the operator's file is looked for when none is named."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+
+
+def _hostname(text: str) -> str:
+    try:
+        name = parse_domain(text.rstrip("."))
+    except AddressError as trouble:
+        raise ValueError(str(trouble)) from None
+    if "." not in name or name.startswith("["):
+        raise ValueError("write a full name such as mx1.example.com")
+    return name
+
+
+def _token(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("use letters, digits, dots, hyphens and underscores only, at most 64")
+    return text
+
+
+def _address(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError("write one IPv4 or IPv6 address") from None
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as trouble:
+        raise ValueError(f"write a network such as 192.0.2.0/24 ({trouble})") from None
+
+
+def _v4(text: str) -> str:
+    if text and ":" in _address(text):
+        raise ValueError("write an IPv4 address")
+    return _address(text)
+
+
+def _v6(text: str) -> str:
+    if text and ":" not in _address(text):
+        raise ValueError("write an IPv6 address")
+    return _address(text)
+
+
+def _mode(text: str) -> str:
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError('write three octal digits in quotes, for example "0660"')
+    return text
+
+
+Hostname = Annotated[str, AfterValidator(_hostname)]
+Token = Annotated[str, AfterValidator(_token)]
+IpAddress = Annotated[str, AfterValidator(_address)]
+Network = Annotated[str, AfterValidator(_network)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """What every table of the file has in common: frozen, and unknown keys are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Listener(Section):
+    """One address and port on which mail is received."""
+
+    address: IpAddress = Field("0.0.0.0", description="Address to listen on")
+    port: Port = Field(2525, description="Port; 0 takes a free one (`lockgate status` shows which)")
+    implicit_tls: bool = Field(default=False, description="TLS from the first octet (RFC 8314), without STARTTLS")
+    proxies: tuple[Network, ...] = Field(
+        (), strict=False, description="Networks whose PROXY protocol header is believed and demanded"
+    )
+
+
+class CertificateFiles(Section):
+    """A certificate we show, chosen by the name the peer asks for; the first one is shown to all others."""
+
+    chain: Path = Field(strict=False, description="PEM file: our certificate, then the intermediate ones")
+    key: Path = Field(strict=False, description="PEM file: its private key")
+
+
+class Dns(Section):
+    """Who answers our questions about names."""
+
+    resolvers: tuple[IpAddress, ...] = Field(
+        (), strict=False, description="Addresses of resolvers; empty means those of /etc/resolv.conf"
+    )
+    port: Port = Field(53, description="Port of the resolvers")
+    timeout: Duration = Field(5.0, description="How long one question may take in all")
+
+
+class Delivery(Section):
+    """How mail leaves, and how long it may wait (specification 1.21)."""
+
+    mx_port: Port = Field(25, description="Port of mail exchangers found by MX")
+    ca_bundle: Path | None = Field(
+        None, strict=False, description="Public certificate authorities; unset means the system's bundle"
+    )
+    first_retry: Duration = Field(300.0, gt=0, description="Pause after the first failed attempt")
+    retry_steps: tuple[Duration, ...] = Field(
+        (600.0, 900.0, 1800.0, 3600.0), strict=False, description="Pauses after the following ones; the last repeats"
+    )
+    message_life: Duration = Field(86400.0, gt=0, description="How long a message may wait before it is returned")
+    delay_notice: Duration = Field(14400.0, description='After how long the sender is told of a delay; "0s": never')
+    report_life: Duration = Field(86400.0, gt=0, description="How long one of our own reports may wait")
+    connect_timeout: Duration = Field(30.0, gt=0, description="For one connection to open")
+    reply_timeout: Duration = Field(300.0, gt=0, description="For a reply to any command (RFC 5321 4.5.3.2)")
+    data_timeout: Duration = Field(600.0, gt=0, description="For the reply to the end of data (RFC 5321 4.5.3.2.6)")
+    idle_connection: Duration = Field(5.0, description="How long a connection is kept for the next message")
+
+
+class Outgoing(Section):
+    """Where outgoing connections may go; loopback, link-local, metadata addresses and our own ports only if listed."""
+
+    allow: tuple[Network, ...] = Field(
+        (), strict=False, description="Exceptions: networks that may be reached although they are special"
+    )
+    refuse: tuple[Network, ...] = Field((), strict=False, description="Networks that may not be reached")
+
+
+class Pool(Section):
+    """A set of source addresses and a name for outgoing mail; connectors may name one of their own."""
+
+    name: Token = "default"
+    source_address_v4: Annotated[str, AfterValidator(_v4)] = Field("", description="IPv4 source; empty: the system's")
+    source_address_v6: Annotated[str, AfterValidator(_v6)] = Field("", description="IPv6 source; empty: the system's")
+    helo_name: str = Field("", description="Name said in EHLO; empty: our hostname")
+
+
+class Deadlines(Section):
+    """How long a sending peer may take (RFC 5321 4.5.3.2), and how slow it may be."""
+
+    handshake: Duration = Field(30.0, gt=0, description="For a TLS handshake or a PROXY header")
+    command: Duration = Field(300.0, gt=0, description="For the next command")
+    data: Duration = Field(180.0, gt=0, description="Between two pieces of a message")
+    whole_message: Duration = Field(3600.0, gt=0, description="For a whole message")
+    session: Duration = Field(7200.0, gt=0, description="For a whole connection")
+    minimum_rate: Size = Field(100, description="Octets a second below which a message is cut off")
+    drain: Duration = Field(30.0, description="For open transactions when the service stops")
+
+
+class Alerts(Section):
+    """From which value on a person is told."""
+
+    queued_messages: int = Field(2000, ge=1, description="Messages waiting for one next hop (specification 1.18)")
+    oldest_message: Duration = Field(3600.0, gt=0, description="Age of the oldest waiting message")
+    disk_free: Size = Field(1024**3, description="Free space of the state directory below which we warn")
+    certificate_days: int = Field(14, ge=0, description="Days before one of our certificates expires")
+
+
+class Control(Section):
+    """The Unix socket by which the command line reaches the service."""
+
+    socket: Path | None = Field(None, strict=False, description="Unset: run/control.sock in the state directory")
+    mode: Annotated[str, AfterValidator(_mode)] = Field("0600", description="File mode of the socket")
+    group: str = Field("", description="Members of this group may use it as well (needs mode 0660)")
+
+
+class Log(Section):
+    """Where happenings are told."""
+
+    format: Literal["lines", "json"] = Field("lines", description="Postfix-style lines, or one JSON object a line")
+    destination: str = Field("stderr", min_length=1, description='"stderr", "stdout" or a file')
+
+
+class OperatorFile(Section):
+    """The whole file. Relative paths are relative to the folder of the file and come back absolute."""
+
+    hostname: Hostname = Field(description="Our name in greeting, EHLO, trace fields and reports")
+    installation: Token | None = Field(None, description="Marks our own hops against loops; unset: the hostname")
+    state_directory: Path = Field(Path("state"), strict=False, description="Queue, directory and sockets")
+    policy_directory: Path = Field(Path("policy"), strict=False, description="The policy documents (*.toml)")
+    workers: int = Field(0, ge=0, le=256, description="Processes that receive and deliver; 0: one for each core")
+    listener: tuple[Listener, ...] = Field((Listener(),), strict=False, min_length=1)
+    certificate: tuple[CertificateFiles, ...] = Field((), strict=False)
+    pool: tuple[Pool, ...] = Field((Pool(),), strict=False, min_length=1)
+    dns: Dns = Dns()
+    delivery: Delivery = Delivery()
+    outgoing: Outgoing = Outgoing()
+    deadlines: Deadlines = Deadlines()
+    alerts: Alerts = Alerts()
+    control: Control = Control()
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> OperatorFile:
+        names = [pool.name for pool in self.pool]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"there are two pools called {', '.join(twice)}")
+        fixed = [(entry.address, entry.port) for entry in self.listener if entry.port]
+        if repeated := sorted({f"{a} port {p}" for a, p in fixed if fixed.count((a, p)) > 1}):
+            raise ValueError(f"two listeners want {', '.join(repeated)}")
+        if any(entry.implicit_tls for entry in self.listener) and not self.certificate:
+            raise ValueError("a listener with implicit_tls needs a [[certificate]]")
+        if self.delivery.delay_notice >= self.delivery.message_life:
+            raise ValueError("delivery.delay_notice must be shorter than delivery.message_life, or \"0s\"")
+        return self
+
+    @property
+    def mark(self) -> str:
+        """The installation's name in our hop mark."""
+        return self.installation or self.hostname
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers are started: the number given, or one for each core we may use."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def retry_steps(self) -> tuple[float, ...]:
+        """All pauses in seconds, the first one included."""
+        return (self.delivery.first_retry, *self.delivery.retry_steps)
+
+    @property
+    def queue_directory(self) -> Path:
+        """The keeper's folder."""
+        return self.state_directory / "queue"
+
+    @property
+    def recipients_directory(self) -> Path:
+        """The recipient tables."""
+        return self.state_directory / "directory"
+
+    @property
+    def run_directory(self) -> Path:
+        """Sockets, shared tables and the alarm file."""
+        return self.state_directory / "run"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where the command line reaches us."""
+        return self.control.socket or self.run_directory / "control.sock"
+
+    @property
+    def alarm_file(self) -> Path:
+        """The last alarms of all processes."""
+        return self.run_directory / "alarms.jsonl"
+
+    @property
+    def ca_bundle(self) -> Path | None:
+        """The public certificate authorities: those named, else the system's, else none."""
+        return self.delivery.ca_bundle or next((Path(name) for name in _BUNDLES if Path(name).is_file()), None)
+
+
+def read_config(path: Path) -> OperatorFile:
+    """Read and check the operator's file. Raises Invalid with all mistakes, OSError if it cannot be read."""
+    return parse_config(path.read_text("utf-8"), path)
+
+
+def parse_config(text: str, path: Path) -> OperatorFile:
+    """The same from text; `path` names the file in messages and is what relative paths start from."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as trouble:
+        found = re.search(r"\(at line (\d+)", str(trouble))
+        message = re.sub(r" \(at (line \d+, column \d+|end of document)\)", "", str(trouble))
+        line = int(found[1]) if found else text.count("\n") + 1
+        raise Invalid((Problem(str(path), line, "", message),)) from None
+    except RecursionError:
+        raise Invalid((Problem(str(path), 1, "", "the file is nested too deeply"),)) from None
+    try:
+        config = OperatorFile.model_validate(data)
+    except ValidationError as trouble:
+        problems = [_problem(error, text, str(path)) for error in trouble.errors()]
+        raise Invalid(tuple(sorted(problems, key=lambda problem: problem.line))) from None
+    return _from_folder(config, path.resolve().parent)
+
+
+def check_files(config: OperatorFile, path: Path) -> tuple[Problem, ...]:
+    """What the file names and is not there or cannot be read; asked before starting, not while reading."""
+    text = path.read_text("utf-8")
+    wanted: list[tuple[tuple[str | int, ...], Path]] = []
+    for number, certificate in enumerate(config.certificate):
+        wanted.append((("certificate", number, "chain"), certificate.chain))
+        wanted.append((("certificate", number, "key"), certificate.key))
+    if config.delivery.ca_bundle is not None:
+        wanted.append((("delivery", "ca_bundle"), config.delivery.ca_bundle))
+    problems = [
+        Problem(str(path), line_of(text, where), written(where), f"{file} cannot be read")
+        for where, file in wanted
+        if not (file.is_file() and os.access(file, os.R_OK))
+    ]
+    if not config.policy_directory.is_dir():
+        where = ("policy_directory",)
+        message = f"{config.policy_directory} is not a folder"
+        problems.append(Problem(str(path), line_of(text, where), written(where), message))
+    return tuple(problems)
+
+
+def resolvers(config: OperatorFile, resolv_conf: Path = Path("/etc/resolv.conf")) -> tuple[tuple[str, int], ...]:
+    """The resolvers to ask, as (address, port): those of the file, else the system's, else this machine."""
+    if config.dns.resolvers:
+        return tuple((address, config.dns.port) for address in config.dns.resolvers)
+    found: list[str] = []
+    try:
+        for line in resolv_conf.read_text("utf-8", "replace").splitlines():
+            words = line.split()
+            if len(words) >= 2 and words[0] == "nameserver":
+                found.append(str(ipaddress.ip_address(words[1].partition("%")[0])))
+    except (OSError, ValueError):
+        found = found or []
+    return tuple((address, config.dns.port) for address in found or ["127.0.0.1"])
+
+
+def written(path: tuple[str | int, ...]) -> str:
+    """A path as the file's reader would point at it: `listener[1].port`, counted from 1."""
+    text = ""
+    for part in path:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _problem(error: Any, text: str, file: str) -> Problem:
+    where = tuple(error["loc"])
+    match error["type"]:
+        case "extra_forbidden":
+            message = "this key is unknown"
+        case "missing":
+            message = "this is missing"
+        case "value_error":
+            message = str(error["ctx"]["error"])
+        case _:
+            message = error["msg"][0].lower() + error["msg"][1:]
+    return Problem(file, line_of(text, where), written(where), message)
+
+
+def _from_folder(config: OperatorFile, folder: Path) -> OperatorFile:
+    """All paths absolute."""
+    copy = config.model_copy(
+        update={
+            "state_directory": folder / config.state_directory,
+            "policy_directory": folder / config.policy_directory,
+            "certificate": tuple(
+                entry.model_copy(update={"chain": folder / entry.chain, "key": folder / entry.key})
+                for entry in config.certificate
+            ),
+        }
+    )
+    if (bundle := config.delivery.ca_bundle) is not None:
+        copy = copy.model_copy(update={"delivery": config.delivery.model_copy(update={"ca_bundle": folder / bundle})})
+    if (socket := config.control.socket) is not None:
+        copy = copy.model_copy(update={"control": config.control.model_copy(update={"socket": folder / socket})})
+    if config.log.destination not in ("stderr", "stdout"):
+        log = config.log.model_copy(update={"destination": str(folder / config.log.destination)})
+        copy = copy.model_copy(update={"log": log})
+    return copy

@@ -1,0 +1,211 @@
+"""Start, watch, reload, drain, stop: the supervisor of the service."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from lockgate.app.children import Child, Family
+from lockgate.app.clock import SystemClock
+from lockgate.app.config import OperatorFile, check_files, read_config
+from lockgate.app.journal import LineJournal, start_journal
+from lockgate.app.policies import NoPolicy, Policies
+from lockgate.app.recipients import RecipientLists
+from lockgate.app.sockets import CannotListen, Listening, open_listeners
+from lockgate.policy.documents import Invalid, Problem
+
+_START_PATIENCE = 30.0
+_KEEPER_PATIENCE = 15.0
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a started service writes into run/service.json, for the command line and for people."""
+
+    pid: int
+    hostname: str
+    listeners: tuple[str, ...]
+    control: str
+
+
+def serve(config_path: Path) -> int:
+    """Run the service until it is told to stop; the exit code. 2: the operator's file or the policy is wrong."""
+    try:
+        config = read_config(config_path)
+        problems = check_files(config, config_path)
+    except OSError as trouble:
+        return _give_up(f"{config_path} cannot be read: {trouble.strerror or trouble}")
+    except Invalid as trouble:
+        problems = trouble.problems
+    if problems:
+        return _give_up(*[_spelled(problem) for problem in problems])
+    return Supervisor(config).run()
+
+
+def _give_up(*sentences: str) -> int:
+    for sentence in sentences:
+        sys.stderr.write(f"lockgate: {sentence}\n")
+    return 2
+
+
+def _spelled(problem: Problem) -> str:
+    return f"{problem.file}:{problem.line}: {problem.path}: {problem.message}"
+
+
+class Supervisor:
+    """Owns the listening sockets and the processes; touches no mail."""
+
+    def __init__(self, config: OperatorFile) -> None:
+        self._config = config
+        self._clock = SystemClock()
+        self._stopping = False
+        self._reload = False
+        self._family = Family(self._tell)
+        self._policies = Policies(config.state_directory / "policy", config.hostname)
+        self._load_table = config.run_directory / "load.table"
+
+    def run(self) -> int:
+        """The whole life of the service."""
+        config = self._config
+        state = (config.state_directory, config.queue_directory, config.recipients_directory, config.run_directory)
+        for folder in state:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            self._publish()
+            listening = open_listeners([(one.address, one.port) for one in config.listener], config.worker_count)
+        except (NoPolicy, CannotListen) as trouble:
+            return _give_up(str(trouble))
+        except Invalid as trouble:
+            return _give_up(*[_spelled(problem) for problem in trouble.problems])
+        self._handle_signals()
+        if not self._start(listening):
+            self._stop()
+            return 1
+        self._announce(listening)
+        self._watch()
+        self._stop()
+        return 0
+
+    def _publish(self) -> None:
+        """Put the documents in force. Broken ones do not stop a service that has a revision to work with."""
+        try:
+            self._policies.publish(self._config.policy_directory, by="start", at=self._clock.now())
+        except Invalid as trouble:
+            try:
+                revision = self._policies.in_force()
+            except NoPolicy:
+                raise trouble from None
+            for problem in trouble.problems:
+                self._say("policy document wrong", _spelled(problem))
+            self._say("policy", f"revision {revision.number} stays in force until the documents are put right")
+
+    def _handle_signals(self) -> None:
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stopping = True
+
+        def reload(number: int, frame: FrameType | None) -> None:
+            self._reload = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGHUP, reload)
+
+    def _start(self, listening: tuple[Listening, ...]) -> bool:
+        """Keeper first, then those who need it. False if somebody does not get ready."""
+        from lockgate.app import wiring  # imported before the first fork, so that all children share the pages
+
+        config = self._config
+        wiring.create_load_table(self._load_table, config.worker_count)
+        if not RecipientLists(config.recipients_directory).ensure():
+            self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
+        self._family.start(Child("keeper", lambda ready: wiring.run_keeper(config, ready)))
+        if late := self._family.wait_ready(_START_PATIENCE):
+            self._say("start", f"not ready: {', '.join(late)}")
+            return False
+        names = tuple(one.name for one in listening)
+        for slot in range(config.worker_count):
+            self._family.start(self._worker(slot, listening, names))
+        self._family.start(Child("desk", lambda ready: wiring.run_desk(config, names, ready)))
+        if late := self._family.wait_ready(_START_PATIENCE):
+            self._say("start", f"not ready: {', '.join(late)}")
+            return False
+        return True
+
+    def _worker(self, slot: int, listening: tuple[Listening, ...], names: tuple[str, ...]) -> Child:
+        from lockgate.app import wiring
+
+        config, table = self._config, self._load_table
+        sockets = tuple(one.sockets[slot] for one in listening)
+        return Child(
+            f"worker-{slot}",
+            lambda ready: wiring.run_worker(config, slot, sockets, names, table, ready),
+            lambda pid: wiring.clear_load(table, slot, config.worker_count),
+        )
+
+    def _announce(self, listening: tuple[Listening, ...]) -> None:
+        config = self._config
+        running = Running(
+            os.getpid(), config.hostname, tuple(one.name for one in listening), str(config.control_socket)
+        )
+        fresh = config.run_directory / ".service.json"
+        fresh.write_bytes(msgspec.json.encode(running))
+        fresh.replace(config.run_directory / "service.json")
+        self._say("ready", f"mail on {', '.join(running.listeners)}, control socket {running.control}")
+        _notify_systemd("READY=1")
+
+    def _watch(self) -> None:
+        while not self._stopping:
+            self._family.listen(0.1)
+            self._family.reap()
+            self._family.revive()
+            if self._reload:
+                self._reload = False
+                self._publish_again()
+
+    def _publish_again(self) -> None:
+        try:
+            revision, _ = self._policies.publish(self._config.policy_directory, by="SIGHUP", at=self._clock.now())
+            self._say("policy", f"revision {revision.number} is in force")
+        except (Invalid, OSError) as trouble:
+            self._say("policy not taken up", str(trouble))
+
+    def _stop(self) -> None:
+        """Doors first, so that nothing new comes; the keeper last, so that everything said is kept."""
+        _notify_systemd("STOPPING=1")
+        patience = self._config.deadlines.drain
+        self._family.end(lambda name: name != "keeper", patience + 5.0)
+        self._family.end(lambda name: name == "keeper", _KEEPER_PATIENCE)
+        with contextlib.suppress(OSError):
+            (self._config.run_directory / "service.json").unlink()
+        self._say("stopped", "every process has ended")
+
+    def _tell(self, what: str, who: str, pid: int) -> None:
+        self._say(f"process {what}", f"{who} (pid {pid})")
+
+    def _say(self, happening: str, details: str) -> None:
+        journal = self._journal()
+        journal.note(happening, details=details)
+        journal.close()
+
+    def _journal(self) -> LineJournal:
+        """One for each sentence: it has a thread, and there must be none while we fork."""
+        log = self._config.log
+        return start_journal(
+            self._clock, role="supervisor", form=log.format, destination=log.destination, alarms=self._config.alarm_file
+        )
+
+
+def _notify_systemd(state: str) -> None:
+    """Tell systemd, if it started us as Type=notify."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as pipe:
+        pipe.connect("\0" + path[1:] if path.startswith("@") else path)
+        pipe.sendall(state.encode())

@@ -1,0 +1,73 @@
+"""Listening sockets: opened once by the supervisor, one per worker slot, so that a worker's death resets nobody."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_BACKLOG = 1024
+
+
+class CannotListen(Exception):
+    """An address cannot be listened on; the message says which and why."""
+
+
+class Listening(NamedTuple):
+    """One listener with its sockets: `sockets[slot]` belongs to that worker; `port` is the real one (never 0)."""
+
+    address: str
+    port: int
+    sockets: tuple[socket.socket, ...]
+
+    @property
+    def name(self) -> str:
+        """Address and port as people write them."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+def open_listeners(wanted: Sequence[tuple[str, int]], slots: int) -> tuple[Listening, ...]:
+    """Open every (address, port) once per slot; port 0 takes a free one. Raises CannotListen, and then none is open."""
+    opened: list[Listening] = []
+    try:
+        for address, port in wanted:
+            opened.append(_open(address, port, slots))
+    except CannotListen:
+        for listening in opened:
+            for one in listening.sockets:
+                one.close()
+        raise
+    return tuple(opened)
+
+
+def _open(address: str, port: int, slots: int) -> Listening:
+    family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+    sockets: list[socket.socket] = []
+    try:
+        _must_be_free(family, address, port)
+        for _ in range(slots):
+            one = socket.socket(family, socket.SOCK_STREAM)
+            sockets.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind((address, port))
+            port = one.getsockname()[1]
+        for one in sockets:
+            # Only now: a port taken by somebody else is found before the first connection can arrive.
+            one.listen(_BACKLOG)
+            one.settimeout(0)
+    except OSError as trouble:
+        for one in sockets:
+            one.close()
+        raise CannotListen(f"cannot listen on {address} port {port}: {trouble.strerror or trouble}") from None
+    return Listening(address, port, tuple(sockets))
+
+
+def _must_be_free(family: socket.AddressFamily, address: str, port: int) -> None:
+    """SO_REUSEPORT would let two services of one user share a port unnoticed; without it the second bind fails."""
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address, port))

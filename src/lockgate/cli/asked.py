@@ -1,0 +1,131 @@
+"""What all commands share: where the service is, and how an answer becomes lines and an exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import typer
+
+from lockgate.cli import show
+from lockgate.cli.client import NotReachable, ask
+from lockgate.flow.asking import Answer, Kind, Request
+from lockgate.policy.documents import Invalid, Problem
+
+PLACES = ("lockgate.toml", "/etc/lockgate/lockgate.toml")
+"""Where the operator's file is looked for, in this order, when none is named."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+WhatIf = Annotated[bool, typer.Option("--what-if", help="Say what would be done, and do nothing.")]
+
+
+class Places(NamedTuple):
+    """What a command has to know of the operator's file."""
+
+    hostname: str
+    control_socket: Path
+    policy_directory: Path
+
+
+class Switchboard(NamedTuple):
+    """What the floors above hand down to the terminal, because a door does not know who is behind it.
+
+    `serve` runs the service until it is stopped and returns its exit code; `places` and `check_config` read the
+    operator's file (raising Invalid or OSError; the latter returns what the file names and is not there).
+    `read_documents` gives the policy documents of a folder by name (raising Invalid).
+    """
+
+    serve: Callable[[Path], int]
+    places: Callable[[Path], Places]
+    check_config: Callable[[Path], Sequence[Problem]]
+    read_documents: Callable[[Path], dict[str, str]]
+
+
+class Given(NamedTuple):
+    """The switchboard and the options before the command."""
+
+    board: Switchboard
+    config: Path | None
+    control: Path | None
+
+
+def given(context: typer.Context) -> Given:
+    """What `main` and the options before the command left for the commands."""
+    found = context.find_object(Given)
+    if found is None:
+        raise RuntimeError("the command line was started without its switchboard")
+    return found
+
+
+def config_path(options: Given) -> Path:
+    """The operator's file that is meant; ends the command with code 2 if there is none."""
+    if options.config is not None:
+        return options.config
+    for place in PLACES:
+        if Path(place).is_file():
+            return Path(place)
+    show.complain(f"There is no {PLACES[0]} here and no {PLACES[1]}; say --config FILE.")
+    raise typer.Exit(show.MISUSE)
+
+
+def places(options: Given) -> Places:
+    """What the operator's file says; ends the command with its mistakes."""
+    path = config_path(options)
+    try:
+        return options.board.places(path)
+    except Invalid as trouble:
+        problems(trouble.problems)
+        raise typer.Exit(show.FINDING) from None
+    except (OSError, UnicodeDecodeError) as trouble:
+        show.complain(f"{path} cannot be read: {trouble}")
+        raise typer.Exit(show.MISUSE) from None
+
+
+def problems(found: Sequence[Problem]) -> None:
+    """Mistakes as compilers print them, `file:line: path: message`, for editors to jump to."""
+    for problem in found:
+        show.complain(problem_line(problem.file, problem.line, problem.path, problem.message))
+
+
+def problem_line(file: object, line: object, path: object, message: object) -> str:
+    """One mistake."""
+    return f"{file}:{line}: {path}: {message}" if path else f"{file}:{line}: {message}"
+
+
+def answered(context: typer.Context, request: Request, *, as_json: bool) -> Any:
+    """The result of a request; with `as_json` already printed. Ends the command if there is none."""
+    options = given(context)
+    control = options.control or _control_of_environment() or places(options).control_socket
+    try:
+        answer = ask(control, request)
+    except NotReachable as trouble:
+        show.complain(str(trouble))
+        raise typer.Exit(show.UNREACHABLE) from None
+    if answer.kind != Kind.OK:
+        _refused(answer, as_json=as_json)
+    if as_json:
+        show.as_json(answer.result)
+    return answer.result
+
+
+def _control_of_environment() -> Path | None:
+    named = os.environ.get("LOCKGATE_CONTROL", "")
+    return Path(named) if named else None
+
+
+def _refused(answer: Answer, *, as_json: bool) -> NoReturn:
+    found = answer.result.get("problems", []) if isinstance(answer.result, dict) else []
+    if as_json:
+        show.as_json({"kind": answer.kind, "sentence": answer.sentence, "problems": found})
+    for row in found:
+        show.complain(problem_line(row.get("file"), row.get("line"), row.get("path"), row.get("message")))
+    show.complain(answer.sentence[:1].upper() + answer.sentence[1:])
+    match answer.kind:
+        case Kind.FINDING:
+            raise typer.Exit(show.FINDING)
+        case Kind.MISUSE:
+            raise typer.Exit(show.MISUSE)
+        case _:
+            raise typer.Exit(show.UNREACHABLE)

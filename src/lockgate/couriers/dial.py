@@ -1,0 +1,155 @@
+"""From a next hop to a connection on which a transaction may begin, or the reason why there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+
+from lockgate.couriers.hosts import Search, Target, targets
+from lockgate.couriers.link import Link
+from lockgate.couriers.login import read_secret
+from lockgate.couriers.reach import Reach
+from lockgate.couriers.settings import CourierSettings
+from lockgate.couriers.tls import Assurance, SessionKey, TlsUnusable
+from lockgate.mail import replies
+from lockgate.mail.hop import NextHop
+from lockgate.mail.reply import Reply
+from lockgate.mail.ruling import TlsLevel
+from lockgate.seams import Clock, Resolver, Unreachable
+from lockgate.wire.smtp.client import Opening, TlsUse, Trouble
+from lockgate.wire.tls import TlsPipe
+
+
+class _NoSession(Exception):
+    """This server lets nothing begin. `plainly`: without TLS it might (opportunistic only). `weight`: how telling."""
+
+    def __init__(self, reply: Reply, weight: int, *, tls: str = "", plainly: bool = False) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+        self.weight = weight
+        self.tls = tls
+        self.plainly = plainly
+
+
+class Dialler:
+    """Opens connections: resolves, checks the address that is dialled, makes TLS as demanded, logs in."""
+
+    def __init__(self, resolver: Resolver, settings: CourierSettings, clock: Clock, chance: random.Random) -> None:
+        own_names = frozenset([name.rstrip(".").lower() for name in settings.own_names])
+        reach = Reach(settings.allowed, settings.own_addresses)
+        self._search = Search(resolver, reach, settings.mx_port, own_names, chance)
+        self._settings = settings
+        self._assurance = Assurance(
+            settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, clock
+        )
+
+    async def dial(self, hop: NextHop, gone: functools.partial[None], avoid: set[Target]) -> Link:
+        """A ready connection to the first server that lets one begin. Raises Unreachable.
+
+        `gone` is called with each link when its connection ends. The reason told is the most telling one: a TLS
+        demand that is not met says more than a refused connection.
+        """
+        found = await targets(hop, self._search)
+        worst: tuple[int, Unreachable] | None = None
+        for target in [target for target in found if target not in avoid][: self._settings.hosts]:
+            try:
+                return await self._open(hop, target, gone)
+            except _NoSession as trouble:
+                if worst is None or trouble.weight >= worst[0]:
+                    worst = (trouble.weight, Unreachable(trouble.reply, host=str(target), tls=trouble.tls))
+        raise worst[1] if worst is not None else Unreachable(replies.CONNECTION_LOST)
+
+    async def _open(self, hop: NextHop, target: Target, gone: functools.partial[None]) -> Link:
+        if hop.tls.level is not TlsLevel.OPPORTUNISTIC:
+            return await self._open_with(hop, target, gone, TlsUse.ALWAYS)
+        try:
+            return await self._open_with(hop, target, gone, TlsUse.IF_OFFERED)
+        except _NoSession as trouble:
+            # A broken handshake is no reason to hold mail that needs no TLS (RFC 7435); an attack is.
+            if not trouble.plainly or hop.login is not None:
+                raise
+        return await self._open_with(hop, target, gone, TlsUse.NEVER)
+
+    async def _open_with(self, hop: NextHop, target: Target, gone: functools.partial[None], use: TlsUse) -> Link:
+        key: SessionKey = (target.name, target.address, target.port, hop.tls)
+        link = await self._connect(hop, target, gone, use, key)
+        try:
+            await link.wait()
+        except BaseException:
+            link.abort("the attempt was given up")
+            raise
+        opening = link.opening
+        if not link.lost and opening.trouble is None:
+            if link.pipe is not None:
+                self._assurance.remember(key, link.pipe)
+            return link
+        if link.in_handshake or link.untrusted:
+            self._assurance.forget(key)
+        raise _reason(link, use)
+
+    async def _connect(
+        self, hop: NextHop, target: Target, gone: functools.partial[None], use: TlsUse, key: SessionKey
+    ) -> Link:
+        loop = asyncio.get_running_loop()
+        assurance = self._assurance
+
+        def objection(pipe: TlsPipe) -> str:
+            return assurance.objection(hop, target.name, pipe.peer_chain(), key)
+
+        try:
+            login = (hop.login.user, read_secret(hop.login.secret)) if hop.login is not None else None
+        except ValueError as trouble:
+            secret = replies.SECRET_MISSING
+            raise _NoSession(
+                Reply(secret.code, secret.enhanced, replies.clean(f"{secret.text}: {trouble}")), 4
+            ) from None
+        opening = Opening(hop.helo, use, login)
+        # Files are read before dialling, so that their trouble never looks like the server's.
+        try:
+            assurance.ready(hop.tls)
+        except TlsUnusable as trouble:
+            raise _NoSession(replies.waits(str(trouble)), 4) from None
+        patience = self._settings.patience
+        link = Link(
+            loop, target, opening, patience, self._settings.least_rate,
+            lambda: assurance.pipe(hop.tls, key), objection, gone,
+        )  # fmt: skip
+        source = hop.source_v6 if ":" in target.address else hop.source_v4
+        try:
+            await asyncio.wait_for(
+                loop.create_connection(
+                    lambda: link, target.address, target.port, local_addr=(source, 0) if source else None
+                ),
+                patience.connect,
+            )
+        except (OSError, TimeoutError) as trouble:
+            why = "no answer in time" if isinstance(trouble, TimeoutError) else trouble.strerror or str(trouble)
+            raise _NoSession(replies.unreachable(f"No connection to {target}: {why}"), 1) from None
+        return link
+
+
+def _reason(link: Link, use: TlsUse) -> _NoSession:
+    """Why no transaction may begin on this connection, in our words."""
+    host, opening = link.host, link.opening
+    said = str(opening.last.reply()) if opening.last is not None else ""
+    if link.untrusted:
+        return _NoSession(replies.tls_untrusted(host, link.untrusted), 5)
+    match opening.trouble:
+        case Trouble.TLS_MISSING:
+            return _NoSession(replies.tls_missing(host), 5)
+        case Trouble.TLS_REFUSED:
+            return _NoSession(replies.tls_failed(host, f"STARTTLS was refused ({said})"), 5)
+        case Trouble.INJECTED:
+            why = "somebody put words between STARTTLS and the handshake"
+            return _NoSession(replies.tls_failed(host, why), 5)
+        case Trouble.LOGIN_IMPOSSIBLE:
+            return _NoSession(replies.LOGIN_IMPOSSIBLE, 4, tls=link.tls)
+        case Trouble.LOGIN_REFUSED:
+            return _NoSession(replies.login_refused(host, said), 4, tls=link.tls)
+        case Trouble.REFUSED:
+            return _NoSession(replies.unreachable(f"{host} refused the session: {said}"), 3, tls=link.tls)
+        case None:
+            if link.in_handshake:
+                return _NoSession(replies.tls_failed(host, link.lost), 5, plainly=use is TlsUse.IF_OFFERED)
+            return _NoSession(replies.unreachable(f"{host} let no session begin: {link.lost}"), 2, tls=link.tls)

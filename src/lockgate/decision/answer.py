@@ -1,0 +1,40 @@
+"""One DATA reply from many rulings, and who may be told afterwards (DESIGN 2; the truth table is the test)."""
+
+from __future__ import annotations
+
+from lockgate.mail import replies
+from lockgate.mail.reply import Reply
+from lockgate.mail.ruling import Defer, Direction, Refuse, Ruling, Verdict
+
+
+def answer(ruling: Ruling) -> Reply | None:
+    """The reply to the whole message; None = it is accepted (250).
+
+    A refusal of the whole message is said as it is. If one recipient at least is accepted (delivered, held or
+    dropped), the answer is 250. If all are refused, it is the first one's 5xx. If some are put off and none is
+    accepted, it is 4xx: the peer comes back with all of them and nothing is lost.
+    """
+    if ruling.refusal is not None:
+        return ruling.refusal
+    refusal: Reply | None = None
+    delay: Reply | None = None
+    for verdict in ruling.recipients:
+        match verdict.disposition:
+            case Refuse(reply):
+                refusal = refusal or reply
+            case Defer(reply):
+                delay = delay or reply
+            case None:
+                raise ValueError(f"nothing is decided about {verdict.recipient.original}")
+            case _:
+                return None
+    return delay or refusal or replies.NO_RECIPIENTS
+
+
+def may_be_told(_: Ruling, verdict: Verdict) -> bool:
+    """Whether a refusal after 250 may be reported to the sender, because the sender is known to be who it says.
+
+    So far the proof is that the message came from the organisation's own servers or people (specification 2.2 B).
+    A stranger's address may be forged, so it gets no report (specification 2.1 P7).
+    """
+    return verdict.standing.direction is Direction.ORIGINATING

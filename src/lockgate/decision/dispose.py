@@ -1,0 +1,62 @@
+"""What becomes of the message, and of each recipient's copy?
+
+Specification 1.22 (limits; before the rules, 2.1 P5) and 2.5 (loops); later also what verdicts lead to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lockgate.decision.stage import Depth, MessageStage, RecipientStage, refuse, refused_for_all, told
+from lockgate.mail import replies
+from lockgate.mail.facts import Facts, Point
+from lockgate.mail.reply import Reply
+from lockgate.mail.ruling import Hit, Ruling, Step, Verdict
+
+if TYPE_CHECKING:
+    from lockgate.policy.policy import Policy
+
+_NAME = "dispose"
+
+
+def measure(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling:
+    """Refuse the whole message if it is too large or goes in circles."""
+    message = facts.message
+    if message is None:
+        return ruling
+    limits = policy.limits
+    trouble: tuple[str, str, Reply] | None = None
+    if message.size > limits.message_size:
+        because = f"the message has {message.size} octets, {limits.message_size} are allowed"
+        trouble = "size limit", because, replies.MESSAGE_TOO_LARGE
+    elif message.cut:
+        trouble = "header limit", "the header has more octets or fields than allowed", replies.HEADER_TOO_LARGE
+    elif message.own_hops >= limits.own_hops:
+        because = f"the message has passed this installation {message.own_hops} times"
+        trouble = "hop limit", because, replies.HOP_COUNT_EXCEEDED
+    elif message.hops >= limits.received_hops:
+        because = f"the message bears {message.hops} Received fields"
+        trouble = "hop limit", because, replies.HOP_COUNT_EXCEEDED
+    if trouble is None:
+        return ruling
+    subject, because, reply = trouble
+    return refused_for_all(ruling, reply, Step(_NAME, subject, Hit.YES, because, "refused"))
+
+
+def dispose(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
+    """Refuse a copy that is larger than its organisation sends or receives; all others go on to be routed."""
+    standing = verdict.standing
+    organisation = policy.of(standing.organisation).organisation
+    limit = organisation.max_send_size if standing.relay else organisation.max_receive_size
+    size = facts.message.size if facts.message is not None else 0
+    if limit is not None and size > limit:
+        because = f"the message has {size} octets, {standing.organisation} allows {limit}"
+        return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, "size limit of the organisation", because)
+    if depth is Depth.FULL:
+        whom = verdict.recipient.original.text
+        return told(verdict, Step(_NAME, "size limits", Hit.NO, f"the message has {size} octets", "", whom))
+    return verdict
+
+
+MEASURE = MessageStage(_NAME, Point.DATA, measure)
+STAGE = RecipientStage(_NAME, Point.DATA, dispose)

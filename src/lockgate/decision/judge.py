@@ -1,0 +1,213 @@
+"""The stages in order, and the fold over them: Facts and Policy to a Ruling, or to what must be known first.
+
+Pure and resumable (DESIGN 2): the answers to connect, MAIL, each RCPT and DATA are prefixes of one computation, and
+`Wants` carries the state of the fold. At RCPT only the recipients that are new are judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import TYPE_CHECKING
+
+from lockgate.decision import admit, attribute, dispose, reach, regulate, resolve, route, secure
+from lockgate.decision.stage import Depth, Either, MessageStage, Questions, RecipientStage
+from lockgate.mail import replies
+from lockgate.mail.facts import Facts, Point
+from lockgate.mail.findings import Question
+from lockgate.mail.recipient import RecipientId
+from lockgate.mail.ruling import Defer, Hit, Ruling, Step, Verdict, Wants
+
+if TYPE_CHECKING:
+    from lockgate.policy.policy import Policy
+
+STAGES: tuple[MessageStage | RecipientStage, ...] = (
+    admit.STAGE,
+    attribute.AT_MAIL,
+    attribute.STAGE,
+    secure.STAGE,
+    reach.STAGE,
+    resolve.STAGE,
+    dispose.MEASURE,
+    regulate.STAGE,
+    dispose.STAGE,
+    route.STAGE,
+)
+"""The order of precedence. At each point of the conversation the message is judged first, then each recipient."""
+
+MESSAGE_STAGES = tuple(stage for stage in STAGES if isinstance(stage, MessageStage))
+RECIPIENT_STAGES = tuple(stage for stage in STAGES if isinstance(stage, RecipientStage))
+
+_MESSAGE_UNTIL = tuple(sum(stage.point <= point for stage in MESSAGE_STAGES) for point in Point)
+_RECIPIENT_UNTIL = tuple(sum(stage.point <= point for stage in RECIPIENT_STAGES) for point in Point)
+_DISPOSE = RECIPIENT_STAGES.index(dispose.STAGE)
+
+
+def judge(
+    policy: Policy,
+    facts: Facts,
+    until: Point = Point.DATA,
+    so_far: Ruling | None = None,
+    depth: Depth = Depth.LIVE,
+) -> Ruling | Wants:
+    """What follows from these facts up to `until`; with `so_far` the fold goes on where it stood.
+
+    `so_far` is a ruling on a prefix of these facts (its recipients are the first of the facts' recipients), or the
+    state out of `Wants`. Raises ValueError if the facts do not reach as far as `until`.
+    """
+    if until is not Point.CONNECT and facts.envelope is None:
+        raise ValueError("there is no envelope to judge yet")
+    ruling = so_far if so_far is not None else Ruling(Point.CONNECT)
+    for point in _POINTS[ruling.point : until + 1]:
+        if ruling.refusal is not None:
+            break
+        outcome = _judge_at(point, policy, facts, ruling, depth)
+        if isinstance(outcome, Wants):
+            return outcome
+        ruling = outcome
+    return ruling
+
+
+_POINTS = tuple(Point)
+
+
+def _judge_at(point: Point, policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling | Wants:
+    stage = ruling.stage
+    settled = ruling.settled if ruling.point is point else 0
+    while stage < _MESSAGE_UNTIL[point]:
+        ruling = MESSAGE_STAGES[stage].judge(policy, facts, ruling, depth)
+        stage += 1
+        if ruling.refusal is not None:
+            return _state(policy, ruling, point, stage, settled, ruling.recipients)
+    last = _RECIPIENT_UNTIL[point]
+    if not last:
+        return _state(policy, ruling, point, stage, 0, ruling.recipients)
+    verdicts, asked = _judge_recipients(last, settled, policy, facts, ruling, depth)
+    if asked:
+        return Wants(tuple(asked), _state(policy, ruling, point, stage, settled, verdicts))
+    return _state(policy, ruling, point, stage, len(verdicts), verdicts)
+
+
+def _judge_recipients(
+    last: int, settled: int, policy: Policy, facts: Facts, ruling: Ruling, depth: Depth
+) -> tuple[tuple[Verdict, ...], dict[Question, None]]:
+    """All verdicts, those from `settled` on judged further, and what has to be asked for them."""
+    before = ruling.recipients
+    recipients = facts.recipients
+    asked: dict[Question, None] = {}
+    after: list[Verdict] = []
+    for number in range(settled, len(recipients)):
+        verdict = before[number] if number < len(before) else reach.begin(policy, recipients[number], number)
+        if verdict.disposition is None and verdict.stage < last:
+            outcome = _follow(verdict, last, policy, facts, ruling, depth)
+            if isinstance(outcome, Verdict):
+                verdict = outcome
+            else:
+                verdict = outcome[0]
+                asked.update(dict.fromkeys(outcome[1]))
+        after.append(verdict)
+    return (before[:settled] if settled else ()) + tuple(after), asked
+
+
+_Waiting = tuple[Verdict, tuple[Question, ...]]
+
+
+def _follow(
+    verdict: Verdict, last: int, policy: Policy, facts: Facts, ruling: Ruling, depth: Depth
+) -> Verdict | _Waiting:
+    """One recipient through its stages, from where it stands until `last` or a disposition."""
+    stage = verdict.stage
+    while stage < last:
+        outcome = RECIPIENT_STAGES[stage].judge(policy, facts, ruling, verdict, depth)
+        if isinstance(outcome, Questions):
+            return _at(verdict, stage), outcome.asked
+        stage += 1
+        if isinstance(outcome, Either):
+            return _try_all(verdict, outcome, stage, last, policy, facts, ruling, depth)
+        verdict = outcome
+        if verdict.disposition is not None:
+            break
+    return _at(verdict, stage)
+
+
+def _try_all(
+    before: Verdict,
+    either: Either,
+    stage: int,
+    last: int,
+    policy: Policy,
+    facts: Facts,
+    ruling: Ruling,
+    depth: Depth,
+) -> Verdict | _Waiting:
+    """Follow every possibility to its end; put off only if the ends differ (DESIGN 2: Unknown)."""
+    ends: list[Verdict] = []
+    for possible in either.verdicts:
+        outcome = _follow(_at(possible, stage), last, policy, facts, ruling, depth)
+        if not isinstance(outcome, Verdict):
+            return _at(before, stage - 1), outcome[1]
+        ends.append(outcome)
+    first = ends[0]
+    whom = before.recipient.original.text
+    name = RECIPIENT_STAGES[stage - 1].name
+    if all(end.disposition == first.disposition for end in ends):
+        step = Step(name, "what is unknown", Hit.UNKNOWN, either.why, "makes no difference", whom)
+        return _with(first, (*first.steps, step), first.disposition, first.stage)
+    step = Step(name, "what is unknown", Hit.UNKNOWN, either.why, "put off, because it decides", whom)
+    return _with(before, (*before.steps, step), Defer(replies.NOT_FOUND_OUT), stage)
+
+
+def _at(verdict: Verdict, stage: int) -> Verdict:
+    return verdict if verdict.stage == stage else _with(verdict, verdict.steps, verdict.disposition, stage)
+
+
+def _with(old: Verdict, steps: tuple[Step, ...], disposition: object, stage: int) -> Verdict:
+    return Verdict(
+        old.recipient,
+        old.target,
+        old.standing,
+        old.effects,
+        disposition,  # type: ignore[arg-type]
+        steps,
+        stage,
+        old.identity,
+    )
+
+
+def _state(
+    policy: Policy, ruling: Ruling, point: Point, stage: int, settled: int, recipients: tuple[Verdict, ...]
+) -> Ruling:
+    return Ruling(
+        point,
+        ruling.refusal,
+        ruling.candidates,
+        recipients,
+        ruling.steps,
+        policy.digest,
+        policy.revision,
+        stage,
+        settled,
+    )
+
+
+def released(ruling: Ruling, ids: Container[RecipientId]) -> Ruling:
+    """The state from which recipients that a person released go on: dispose and route only (DESIGN 2).
+
+    The others are left out. What was decided about the message and by the rules stays decided. A recipient that was
+    stopped before it was resolved goes on with the stage after the one that stopped it.
+    """
+    verdicts = tuple(
+        _with(verdict, verdict.steps, None, min(verdict.stage, _DISPOSE))
+        for verdict in ruling.recipients
+        if verdict.recipient in ids
+    )
+    return Ruling(
+        Point.DATA,
+        None,
+        ruling.candidates,
+        verdicts,
+        ruling.steps,
+        ruling.digest,
+        ruling.revision,
+        len(MESSAGE_STAGES),
+        0,
+    )

@@ -1,0 +1,181 @@
+"""May this mail reach this recipient?
+
+Specification 1.4, 1.7 (edge blocking), 1.8 (connection filter) and 2.2 C (relay right): all at RCPT, so that nobody has
+to be told afterwards. What can be refused without asking the directory is refused before it is asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lockgate.decision.stage import Depth, Questions, RecipientStage, refuse, told
+from lockgate.mail import replies
+from lockgate.mail.facts import Facts, Point
+from lockgate.mail.findings import Known, Unknown, Who, WhoIs
+from lockgate.mail.recipient import RecipientId
+from lockgate.mail.ruling import Defer, Direction, Hit, Ruling, Standing, Step, Verdict
+
+if TYPE_CHECKING:
+    from lockgate.policy.objects.domains import AcceptedDomain
+    from lockgate.policy.policy import Policy
+
+_NAME = "reach"
+
+
+def begin(policy: Policy, recipient: RecipientId, number: int) -> Verdict:
+    """The verdict on a recipient before the first stage; one too many is put off (specification 1.20: 4.5.3)."""
+    if number < policy.limits.recipients_per_message:
+        return Verdict(recipient, recipient.original)
+    because = f"{policy.limits.recipients_per_message} recipients were named already"
+    step = Step(_NAME, "recipient limit", Hit.YES, because, "put off", recipient.original.text)
+    return Verdict(recipient, recipient.original, disposition=Defer(replies.TOO_MANY_RECIPIENTS), steps=(step,))
+
+
+def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Questions:
+    """Refuse what may not be relayed, what is blocked, and whom nobody knows."""
+    standing = verdict.standing
+    if standing.organisation and not facts.connection.login:
+        verdict = _filter(policy, facts, verdict, depth)
+        if verdict.disposition is not None:
+            return verdict
+    if standing.own_domain and standing.direction is Direction.ORIGINATING and facts.envelope is not None:
+        home = policy.accepted(facts.envelope.sender_domain)
+        if home is not None and home.sending_from_domain_disabled:
+            because = f"{home.domain_name} is switched off for sending"
+            return refuse(_NAME, verdict, replies.SENDING_CLOSED, "sender's domain", because)
+    recipient = verdict.recipient.original
+    if not standing.accepted_domain:
+        return _relay(policy, facts, ruling, verdict, depth)
+    accepted = policy.accepted(recipient.domain or standing.accepted_domain)
+    if accepted is None:
+        raise RuntimeError(f"the accepted domain {standing.accepted_domain} is gone within one policy")
+    if accepted.sending_to_domain_disabled:
+        because = f"{accepted.domain_name} is switched off for receiving"
+        return refuse(_NAME, verdict, replies.DOMAIN_CLOSED, "recipient's domain", because)
+    if accepted.outbound_only and standing.direction is Direction.INCOMING:
+        because = f"{accepted.domain_name} only sends by this server and receives elsewhere"
+        return refuse(_NAME, verdict, replies.RELAY_DENIED, "recipient's domain", because)
+    question = WhoIs(standing.organisation, asked_for(verdict))
+    known = facts.findings.get(question)
+    if known is None:
+        return Questions((question,))
+    return _known(verdict, accepted, known, depth)
+
+
+def asked_for(verdict: Verdict) -> str:
+    """The address by which the directory is asked; <postmaster> is completed with the accepted domain."""
+    original = verdict.recipient.original
+    return original.key if original.domain else f"{original.local}@{verdict.standing.accepted_domain}".casefold()
+
+
+def _filter(policy: Policy, facts: Facts, verdict: Verdict, depth: Depth) -> Verdict:
+    """The organisation's connection filter: allow wins, and only lifts the content verdict later (1.8, amendments)."""
+    standing, connection = verdict.standing, facts.connection
+    peers = policy.of(standing.organisation).peers
+    allowed = peers.allow.find(connection.packed)
+    whom = verdict.recipient.original.text
+    if allowed is not None:
+        because = f"it names {connection.peer} ({allowed})"
+        step = Step(_NAME, "IP allow list", Hit.YES, because, "content will not be judged", whom)
+        return told(verdict, step, standing=_changed(standing, allowed_by_ip=True))
+    blocked = peers.block.find(connection.packed)
+    if blocked is not None:
+        reply = replies.blocked_by_customer(
+            connection.peer, verdict.recipient.original.domain or standing.accepted_domain
+        )
+        return refuse(_NAME, verdict, reply, "IP block list", f"it names {connection.peer} ({blocked})")
+    if depth is Depth.FULL:
+        return told(verdict, Step(_NAME, "IP lists", Hit.NO, f"they do not name {connection.peer}", "", whom))
+    return verdict
+
+
+def _relay(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
+    """The right to send to domains that are nobody's here (specification 2.2 C). The header From does not count."""
+    standing, envelope = verdict.standing, facts.envelope
+    recipient = verdict.recipient.original
+    null = envelope is None or envelope.sender is None
+    if standing.inbound_connector:
+        entitled = next(c for c in ruling.candidates if _is_of(c.organisation, c.connector, standing))
+        if null and not entitled.null_sender:
+            because = f"the connector {standing.inbound_connector} may not relay mail of the null sender"
+            return refuse(_NAME, verdict, replies.ATTRIBUTION_DENIED, "relay right", because)
+        because = f"the own-server connector {standing.inbound_connector} gives it"
+    elif standing.direction is Direction.ORIGINATING and (null or standing.own_domain):
+        because = "the login gives it"
+    else:
+        return _no_relay(policy, facts, ruling, verdict)
+    new = _changed(standing, relay=True)
+    if depth is Depth.LIVE:
+        return told(verdict, standing=new)
+    return told(verdict, Step(_NAME, "relay right", Hit.YES, because, "may be relayed", recipient.text), standing=new)
+
+
+def _is_of(organisation: str, connector: str, standing: Standing) -> bool:
+    return organisation == standing.organisation and connector == standing.inbound_connector
+
+
+def _no_relay(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict) -> Verdict:
+    domain = verdict.recipient.original.domain
+    envelope = facts.envelope
+    sender_domain = envelope.sender_domain if envelope is not None else ""
+    if ruling.candidates:
+        name = ruling.candidates[0].connector
+        because = f"{domain} is no accepted domain, and {name} relays only for sender domains of its organisation"
+        return refuse(_NAME, verdict, replies.ATTRIBUTION_DENIED, "relay right", because)
+    if verdict.standing.organisation:
+        because = f"{domain} is no accepted domain, and no connector vouches that the session is {sender_domain}'s"
+        return refuse(_NAME, verdict, replies.ATTRIBUTION_DENIED, "relay right", because)
+    return refuse(_NAME, verdict, replies.RELAY_DENIED, "relay right", f"{domain or 'it'} is no accepted domain")
+
+
+def _known(verdict: Verdict, accepted: AcceptedDomain, known: Known | Unknown, depth: Depth) -> Verdict:
+    recipient = verdict.recipient.original
+    if isinstance(known, Unknown):
+        # Whoever it is decides about acceptance, target and rules, so every answer could end differently.
+        reply = replies.DIRECTORY_UNAVAILABLE
+        return refuse(_NAME, verdict, reply, "directory", f"it cannot be asked: {known.why}", Hit.UNKNOWN)
+    if known.who is not None:
+        if depth is Depth.FULL:
+            because = f"it knows {recipient} as {known.who.kind} {known.who.primary}"
+            step = Step(_NAME, "directory", Hit.YES, because, "", recipient.text)
+            return told(verdict, step, standing=_described(verdict.standing, known.who))
+        return told(verdict, standing=_described(verdict.standing, known.who))
+    if recipient.local.casefold() == "postmaster":
+        because = "postmaster is always accepted"  # RFC 5321 4.5.1
+    elif accepted.domain_type == "internal_relay":
+        because = f"it does not know {recipient}, but {accepted.domain_name} is an internal relay domain"
+    else:
+        because = f"it does not know {recipient}, and {accepted.domain_name} is authoritative"
+        return refuse(_NAME, verdict, replies.EDGE_BLOCKED, "directory", because, Hit.NO)
+    if depth is Depth.LIVE:
+        return verdict
+    return told(verdict, Step(_NAME, "directory", Hit.NO, because, "goes on", recipient.text))
+
+
+def _described(standing: Standing, who: Who) -> Standing:
+    return _changed(standing, kind=str(who.kind), who_attributes=who.attributes)
+
+
+def _changed(
+    old: Standing,
+    *,
+    relay: bool = False,
+    allowed_by_ip: bool = False,
+    kind: str = "",
+    who_attributes: dict[str, str] | None = None,
+) -> Standing:
+    return Standing(
+        old.organisation,
+        old.direction,
+        old.inbound_connector,
+        old.partner_connector,
+        old.accepted_domain,
+        old.own_domain,
+        old.relay or relay,
+        old.allowed_by_ip or allowed_by_ip,
+        kind or old.kind,
+        old.who_attributes if who_attributes is None else who_attributes,
+    )
+
+
+STAGE = RecipientStage(_NAME, Point.RCPT, reach)

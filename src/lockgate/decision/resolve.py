@@ -1,0 +1,93 @@
+"""Who is this recipient really, and to which address is the copy carried?
+
+Specification 1.6 rules 1 to 4: the primary address becomes the identity that rules and people see; mail users and
+contacts are followed to their target address, through the directory as long as it knows the next one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lockgate.decision.stage import Depth, Questions, RecipientStage, refuse
+from lockgate.mail import replies
+from lockgate.mail.address import Address
+from lockgate.mail.facts import Facts, Point
+from lockgate.mail.findings import Known, RecipientKind, Unknown, Who, WhoIs
+from lockgate.mail.ruling import Hit, Ruling, Step, Verdict
+
+if TYPE_CHECKING:
+    from lockgate.policy.policy import Policy
+
+_NAME = "resolve"
+_LONGEST_CHAIN = 10
+
+
+def resolve(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Questions:
+    """Set identity and target. Addresses the directory does not know stay as they are."""
+    standing, original = verdict.standing, verdict.recipient.original
+    if not standing.accepted_domain:
+        return verdict
+    address = original if original.domain else Address(original.local, standing.accepted_domain)
+    question = WhoIs(standing.organisation, address.key)
+    known = facts.findings.get(question)
+    if known is None:
+        return Questions((question,))
+    if not isinstance(known, Known) or known.who is None:
+        return verdict if address is original else _resolved(verdict, address, address, depth)
+    identity = known.who.primary
+    target = _follow(policy, facts, known.who)
+    match target:
+        case Questions():
+            return target
+        case Address():
+            return _resolved(verdict, identity, target, depth)
+        case Unknown(why):
+            return refuse(_NAME, verdict, replies.DIRECTORY_UNAVAILABLE, "target address", why, Hit.UNKNOWN)
+        case None:
+            because = f"the target addresses that begin at {identity} lead in a circle"
+            return refuse(_NAME, verdict, replies.RECIPIENT_LOOP, "target address", because)
+
+
+def _follow(policy: Policy, facts: Facts, who: Who) -> Address | Questions | Unknown | None:
+    """The last address of the chain of external addresses; None if it does not end.
+
+    An external address equal to the own one, or none at all, means that the mailbox lives on the other side: the
+    copy is routed by its own address (amendments).
+    """
+    seen: set[str] = set()
+    for _ in range(_LONGEST_CHAIN):
+        external = who.external
+        if who.kind not in (RecipientKind.MAIL_USER, RecipientKind.MAIL_CONTACT) or external is None:
+            return who.primary
+        if external.key == who.primary.key:
+            return who.primary
+        home = policy.accepted(external.domain)
+        if home is None or home.organisation != who.organisation:
+            return external
+        question = WhoIs(who.organisation, external.key)
+        known = facts.findings.get(question)
+        if known is None:
+            return Questions((question,))
+        if isinstance(known, Unknown):
+            return Unknown(f"the directory cannot be asked for {external}: {known.why}")
+        if known.who is None or known.who.primary.key == who.primary.key:
+            return external
+        seen.add(who.primary.key)
+        if known.who.primary.key in seen:
+            return None
+        who = known.who
+    return None
+
+
+def _resolved(verdict: Verdict, identity: Address, target: Address, depth: Depth) -> Verdict:
+    steps = verdict.steps
+    if depth is Depth.FULL or target.key != verdict.recipient.original.key:
+        because = f"the primary address is {identity}"
+        effect = f"goes to {target}"
+        steps = (*steps, Step(_NAME, "directory", Hit.YES, because, effect, verdict.recipient.original.text))
+    return Verdict(
+        verdict.recipient, target, verdict.standing, verdict.effects, None, steps, verdict.stage, identity
+    )
+
+
+STAGE = RecipientStage(_NAME, Point.RCPT, resolve)

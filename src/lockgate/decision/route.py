@@ -1,0 +1,114 @@
+"""By which door does this copy leave, and which TLS is demanded there?
+
+Specification 2.4 with ruling C-1: rule, central connector, exact domain, longest wildcard, all accepted domains,
+`*`, MX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
+from lockgate.mail import replies
+from lockgate.mail.facts import Facts, Point
+from lockgate.mail.ruling import Deliver, Hit, Route, Ruling, Step, TlsLevel, Verdict, Via
+
+if TYPE_CHECKING:
+    from lockgate.policy.objects.connectors import OutboundConnector
+    from lockgate.policy.policy import OrganisationPolicy, Policy
+
+_NAME = "route"
+_Match = tuple["OutboundConnector", str]
+
+
+def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
+    """Choose the connector, or MX; a connector that a rule names is used or waited for, never gone around."""
+    mine = policy.of(verdict.standing.organisation)
+    size = facts.message.size if facts.message is not None else 0
+    secure = facts.envelope is not None and facts.envelope.require_tls
+    if verdict.effects.connector:
+        return _by_rule(mine, verdict, size, secure=secure)
+    domain = verdict.target.domain
+    steps: list[Step] = []
+    too_small = ""
+    for connector, because in _ranked(policy, mine, verdict, domain):
+        if size <= connector.size_limit or not connector.size_limit:
+            return _leave(mine, verdict, connector, because, steps, secure=secure)
+        too_small = connector.name
+        if depth is Depth.FULL:
+            said = f"{because}, but it takes {connector.size_limit} octets at most"
+            steps.append(_step(verdict, f"connector {connector.name}", Hit.NO, said, ""))
+        if connector.route_all_messages_via_on_premises:
+            break  # what has to go this way may not go another
+    if too_small:
+        because = f"the message has {size} octets, more than any connector for {domain} takes"
+        return refuse(_NAME, told(verdict, *steps), replies.MESSAGE_TOO_LARGE, f"connector {too_small}", because)
+    level = TlsLevel.CERTIFICATE_VALIDATION if secure else TlsLevel.OPPORTUNISTIC
+    way = Route(Via.MX, mine.organisation.name, "", domain, level)
+    steps.append(_step(verdict, "MX", Hit.YES, f"no connector is for {domain}", f"goes to the MX of {domain}"))
+    return decided(verdict, Deliver(way, verdict.target), *steps)
+
+
+def _ranked(policy: Policy, mine: OrganisationPolicy, verdict: Verdict, domain: str) -> Iterator[_Match]:
+    """The connectors that are for this copy, best first, each with the reason."""
+    outbound = mine.outbound
+    if outbound.central and not verdict.standing.inbound_connector:
+        # What an own server sends out by us must not be sent back to it (specification 2.6).
+        yield from ((c, "all messages go by on-premises") for c in outbound.central)
+    yield from ((c, f"it is for {domain}") for c in outbound.exact.get(domain, ()))
+    for group in outbound.wildcard.every(domain):
+        yield from ((c, f"its wildcard covers {domain}") for c in group)
+    if outbound.all_accepted:
+        home = policy.accepted(domain)
+        if home is not None and home.organisation == mine.organisation.name:
+            yield from ((c, f"it is for all accepted domains, and {domain} is one") for c in outbound.all_accepted)
+    yield from ((c, "it is for all domains") for c in outbound.everything)
+
+
+def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, *, secure: bool) -> Verdict:
+    name, rule = verdict.effects.connector, verdict.effects.rule
+    connector = mine.outbound.named.get(name)
+    if connector is None or not connector.enabled:
+        state = "does not exist any more" if connector is None else "is disabled"
+        waits = f"The connector {name}, which the rule {rule} names, {state}."
+        level = _level(connector, secure=secure) if connector is not None else TlsLevel.OPPORTUNISTIC
+        domain = verdict.target.domain if connector is None or connector.use_mx_record else ""
+        way = Route(Via.CONNECTOR, mine.organisation.name, name, domain, level, waits)
+        step = _step(verdict, f"connector {name}", Hit.YES, f"rule {rule} names it, but it {state}", "waits")
+        return decided(verdict, Deliver(way, verdict.target), step)
+    if connector.size_limit and size > connector.size_limit:
+        because = f"rule {rule} names it, but it takes {connector.size_limit} octets at most, and these are {size}"
+        return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, f"connector {name}", because)
+    return _leave(mine, verdict, connector, f"rule {rule} names it", [], secure=secure)
+
+
+def _leave(
+    mine: OrganisationPolicy,
+    verdict: Verdict,
+    connector: OutboundConnector,
+    because: str,
+    before: list[Step],
+    *,
+    secure: bool,
+) -> Verdict:
+    domain = verdict.target.domain if connector.use_mx_record else ""
+    level = _level(connector, secure=secure)
+    way = Route(Via.CONNECTOR, mine.organisation.name, connector.name, domain, level)
+    step = _step(verdict, f"connector {connector.name}", Hit.YES, because, f"leaves by it, TLS {level}")
+    return decided(verdict, Deliver(way, verdict.target), *before, step)
+
+
+def _level(connector: OutboundConnector, *, secure: bool) -> TlsLevel:
+    """The connector's level; REQUIRETLS asks for a verified certificate at least (RFC 8689 4.2.1)."""
+    level = connector.tls_settings
+    if secure and level in (TlsLevel.OPPORTUNISTIC, TlsLevel.ENCRYPTION_ONLY):
+        return TlsLevel.CERTIFICATE_VALIDATION
+    return level
+
+
+def _step(verdict: Verdict, subject: str, hit: Hit, because: str, effect: str) -> Step:
+    return Step(_NAME, subject, hit, because, effect, verdict.recipient.original.text)
+
+
+STAGE = RecipientStage(_NAME, Point.DATA, route)

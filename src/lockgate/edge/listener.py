@@ -1,0 +1,191 @@
+"""The listening side of one worker: its sockets, its connections, their deadlines, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import secrets
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from lockgate.edge.certificates import Certificates
+from lockgate.edge.deadlines import Wheel
+from lockgate.edge.settings import DoorSettings
+from lockgate.edge.smtp import Talk
+from lockgate.mail import replies
+from lockgate.mail.connection import Connection, Load
+from lockgate.mail.identity import connection_id
+from lockgate.seams import Clock, Journal
+from lockgate.wire.smtp.manners import manners
+
+if TYPE_CHECKING:
+    from lockgate.flow.intake import Visit
+
+_ID_SIZE = 8
+
+
+class Counts(Protocol):
+    """Open connections over all workers (edge/load.py)."""
+
+    def opened(self, packed: bytes) -> Load:
+        """Count one more."""
+
+    def closed(self, packed: bytes) -> None:
+        """Count one less."""
+
+
+def fresh_id() -> str:
+    """An unguessable connection id."""
+    return connection_id(secrets.token_bytes(_ID_SIZE))
+
+
+class Door:
+    """Accepts connections on `sockets` (bound; listening or not) and gives each a visit.
+
+    `welcome` makes the visit of a connection once it is known who it is. Raises ValueError if TLS is implicit and
+    there is no certificate, or a network in the settings is none.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        settings: DoorSettings,
+        welcome: Callable[[Connection], Visit],
+        certificates: Certificates,
+        load: Counts,
+        journal: Journal,
+        clock: Clock,
+        new_id: Callable[[], str] = fresh_id,
+    ) -> None:
+        if settings.implicit_tls and certificates.context is None:
+            raise ValueError("a listener with implicit TLS needs a certificate")
+        if settings.bare_newlines not in ("refuse", "normalise"):
+            raise ValueError("bare_newlines is 'refuse' or 'normalise'")
+        self.settings = settings
+        self.welcome = welcome
+        self.certificates = certificates
+        self.journal = journal
+        self.clock = clock
+        self.new_id = new_id
+        self.draining = False
+        self.wheel = Wheel(clock.monotonic(), tick=settings.tick, horizon=settings.horizon)
+        self.manners = manners(
+            settings.hostname,
+            size_limit=settings.size_limit,
+            starttls=certificates.context is not None and not settings.implicit_tls,
+            normalise=settings.bare_newlines == "normalise",
+            line_limit=settings.text_line_limit,
+            max_errors=settings.max_errors,
+            max_refusals=settings.max_refusals,
+            max_idle_commands=settings.max_idle_commands,
+            max_recipients=settings.max_recipients,
+        )
+        self.greeting = replies.greeting(settings.hostname).wire()
+        self._sockets = tuple(sockets)
+        self._load = load
+        self._proxies = tuple(ipaddress.ip_network(text, strict=False) for text in settings.proxies)
+        self._talks: set[Talk] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
+        self._empty = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._refreshed = self.wheel.now
+
+    async def open(self) -> None:
+        """Begin to accept. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        for bound in self._sockets:
+            bound.settimeout(0)
+            server = await loop.create_server(lambda: Talk(self), sock=bound, backlog=self.settings.backlog)
+            self._servers.append(server)
+        self._timer = loop.call_later(self.settings.tick, self._tick, loop)
+
+    async def drain(self, patience: float) -> None:
+        """Accept nobody any more; let transactions finish for `patience` seconds, then part with everybody."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        for talk in tuple(self._talks):
+            talk.drain()
+        await self._all_gone(patience)
+        for talk in tuple(self._talks):
+            talk.cut()
+        await self._all_gone(self.settings.linger)
+        for talk in tuple(self._talks):
+            talk.cut()
+        if self._tasks:
+            # Their messages may be half way into the queue: they are given the same time once more.
+            await asyncio.wait(tuple(self._tasks), timeout=patience)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections this Door has."""
+        return len(self._talks)
+
+    @property
+    def full(self) -> bool:
+        """Whether this worker has as many connections as it may."""
+        return len(self._talks) > self.settings.max_connections
+
+    def turn(self) -> None:
+        """Look at deadlines and at changed files now; the timer does it every tick."""
+        now = self.clock.monotonic()
+        self.wheel.turn(now)
+        if now - self._refreshed >= self.settings.refresh:
+            self._refreshed = now
+            self.certificates.refresh()
+
+    # --- what connections ask ---------------------------------------------------------------------------------------
+
+    def arrived(self, talk: Talk) -> None:
+        """A connection begins."""
+        self._talks.add(talk)
+        self._empty.clear()
+
+    def left(self, talk: Talk, connection: Connection | None) -> None:
+        """A connection is gone."""
+        self._talks.discard(talk)
+        if connection is not None:
+            self._load.closed(connection.packed)
+        if not self._talks:
+            self._empty.set()
+
+    def count(self, packed: bytes) -> Load:
+        """The counts with this connection."""
+        return self._load.opened(packed)
+
+    def believes(self, packed: bytes) -> bool:
+        """Whether this peer is a listed proxy."""
+        if not self._proxies:
+            return False
+        address = ipaddress.ip_address(packed)
+        return any(address in network for network in self._proxies if network.version == address.version)
+
+    def listener_of(self, transport: asyncio.BaseTransport) -> str:
+        """Address and port at which the connection reached us."""
+        name = transport.get_extra_info("sockname")
+        return f"{name[0]}:{name[1]}" if name else ""
+
+    def undertake(self, work: Coroutine[object, object, None]) -> None:
+        """Run this to its end, and know of it until then."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self.turn()
+        except Exception as trouble:
+            self.journal.alarm("unforeseen", at="the timer of a listener", trouble=trouble)
+        self._timer = loop.call_later(self.settings.tick, self._tick, loop)
+
+    async def _all_gone(self, patience: float) -> None:
+        if not self._talks:
+            return
+        try:
+            await asyncio.wait_for(self._empty.wait(), patience)
+        except TimeoutError:
+            return

@@ -1,0 +1,113 @@
+"""How many connections are open, per peer and in all, over every worker: one shared table, no locks.
+
+Each worker slot owns a slice of a memory-mapped file and writes nothing else, so that the counts of a worker that
+was killed are removed by zeroing its slice. Within a slice peers are counted in a sketch of fixed size (two rows,
+keyed hash): memory is bounded whatever comes, and nobody outside can choose peers that share a cell.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+from pathlib import Path
+
+from lockgate.mail.connection import Load
+
+_MAGIC = b"lockgate-load-1\n"
+_KEY_SIZE = 16
+_HEADER = 4096
+_CELLS = 1 << 15
+_ROWS = 2
+_TOTAL = _ROWS * _CELLS  # index of the cell that counts all connections of a slot
+_SLICE_CELLS = _TOTAL + 1024
+_CELL_SIZE = 4
+_V6_NETWORK = 8
+_V4_SIZE = 4
+
+
+class LoadTable:
+    """The table as one worker sees it. IPv4 peers count per address, IPv6 peers per /64."""
+
+    __slots__ = ("_bases", "_cells", "_key", "_map", "_own")
+
+    def __init__(self, file: Path, slot: int, slots: int) -> None:
+        """Open the table, make it if it is missing or of another size, and begin with an empty slice.
+
+        `slot` counts from 0 and belongs to one living worker at a time. Raises OSError, ValueError.
+        """
+        if not 0 <= slot < slots:
+            raise ValueError(f"there is no worker slot {slot} of {slots}")
+        self._map = _open(file, slots)
+        self._key = self._map[len(_MAGIC) : len(_MAGIC) + _KEY_SIZE]
+        self._cells = memoryview(self._map)[_HEADER:].cast("I")
+        self._bases = tuple(number * _SLICE_CELLS for number in range(slots))
+        self._own = self._bases[slot]
+        self.clear(slot)
+
+    def opened(self, packed: bytes) -> Load:
+        """Count a new connection of the peer (4 or 16 octets) and tell how many there are, itself included."""
+        first, second = self._places(packed)
+        cells, own = self._cells, self._own
+        cells[own + first] += 1
+        cells[own + second] += 1
+        cells[own + _TOTAL] += 1
+        one = two = total = 0
+        for base in self._bases:
+            one += cells[base + first]
+            two += cells[base + second]
+            total += cells[base + _TOTAL]
+        return Load(min(one, two), total)
+
+    def closed(self, packed: bytes) -> None:
+        """The connection is gone."""
+        cells, own = self._cells, self._own
+        for place in (*self._places(packed), _TOTAL):
+            if cells[own + place]:
+                cells[own + place] -= 1
+
+    def clear(self, slot: int) -> None:
+        """Forget the counts of a slot whose worker is dead."""
+        start = _HEADER + slot * _SLICE_CELLS * _CELL_SIZE
+        self._map[start : start + _SLICE_CELLS * _CELL_SIZE] = bytes(_SLICE_CELLS * _CELL_SIZE)
+
+    def close(self) -> None:
+        """Give the map back."""
+        self._cells.release()
+        self._map.close()
+
+    def _places(self, packed: bytes) -> tuple[int, int]:
+        network = packed if len(packed) == _V4_SIZE else packed[:_V6_NETWORK]
+        digest = hashlib.blake2b(network, digest_size=8, key=self._key).digest()
+        return (
+            int.from_bytes(digest[:4], "little") % _CELLS,
+            _CELLS + int.from_bytes(digest[4:], "little") % _CELLS,
+        )
+
+
+def _open(file: Path, slots: int) -> mmap.mmap:
+    """Map the file; whoever comes first makes it, under a lock that only starting workers take."""
+    size = _HEADER + slots * _SLICE_CELLS * _CELL_SIZE
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not _usable(file, size):
+            # A new file, never the old one made shorter: somebody may still have it mapped.
+            fresh = file.with_name(f"{file.name}.new")
+            fresh.write_bytes(_MAGIC + os.urandom(_KEY_SIZE))
+            fresh.chmod(0o600)
+            os.truncate(fresh, size)
+            fresh.replace(file)
+        with file.open("r+b") as opened:
+            return mmap.mmap(opened.fileno(), size)
+    finally:
+        os.close(folder)
+
+
+def _usable(file: Path, size: int) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return os.fstat(opened.fileno()).st_size == size and opened.read(len(_MAGIC)) == _MAGIC
+    except FileNotFoundError:
+        return False

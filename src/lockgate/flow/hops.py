@@ -1,0 +1,83 @@
+"""From a route to the next hop by the settings of now, or why the mail has to wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from lockgate.mail.hop import Login, NextHop, TlsDemand
+from lockgate.mail.ruling import Route, TlsLevel, Via
+from lockgate.policy.objects.connectors import OutboundConnector
+from lockgate.policy.policy import Policy
+
+_LEVELS = tuple(TlsLevel)
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Source addresses and the name said in EHLO; the first pool of the operator's file is the one for all mail."""
+
+    name: str
+    source_v4: str
+    source_v6: str
+    helo: str
+
+
+def plan(
+    policy: Policy, route: Route, pools: Mapping[str, Pool], read_secret: Callable[[str], str]
+) -> NextHop | str:
+    """The next hop, or a sentence why nothing may be dialled now. `read_secret` raises OSError or KeyError."""
+    pool = next(iter(pools.values()))
+    if route.via is Via.MX:
+        return NextHop(
+            route.lane,
+            TlsDemand(route.tls),
+            pool.helo,
+            mx_domain=route.domain,
+            source_v4=pool.source_v4,
+            source_v6=pool.source_v6,
+        )
+    mine = policy.organisations.get(route.organisation)
+    connector = mine.outbound.named.get(route.connector) if mine is not None else None
+    if connector is None:
+        return route.waits or f"the outbound connector {route.connector} does not exist any more"
+    if not connector.enabled:
+        return f"the outbound connector {route.connector} is switched off"
+    if connector.use_mx_record and not route.domain:
+        return f"the outbound connector {route.connector} uses MX now, and this mail was routed to its smart hosts"
+    try:
+        login = _login(connector, read_secret)
+    except (OSError, KeyError, ValueError) as trouble:
+        return f"the login secret of the outbound connector {route.connector} cannot be read: {trouble}"
+    return _hop(connector, route, pool, login)
+
+
+def _hop(connector: OutboundConnector, route: Route, pool: Pool, login: Login | None) -> NextHop:
+    return NextHop(
+        lane=route.lane,
+        tls=TlsDemand(
+            # What was demanded when the message was judged still holds; a stricter connector is stricter at once.
+            level=max(route.tls, connector.tls_settings, key=_LEVELS.index),
+            name=connector.tls_domain or "",
+            ca_file=connector.ca_file or "",
+            pins=connector.pinned_keys,
+            certificate=connector.certificate_file or "",
+            key=connector.key_file or "",
+        ),
+        helo=connector.helo_name or pool.helo,
+        smart_hosts=() if connector.use_mx_record else connector.smart_hosts,
+        mx_domain=route.domain if connector.use_mx_record else "",
+        source_v4=connector.source_address_v4 or pool.source_v4,
+        source_v6=connector.source_address_v6 or pool.source_v6,
+        family=connector.address_family,
+        concurrency=connector.concurrency,
+        rate=connector.rate_per_minute,
+        login=login,
+        size_limit=connector.size_limit,
+    )
+
+
+def _login(connector: OutboundConnector, read_secret: Callable[[str], str]) -> Login | None:
+    if not connector.login_user or connector.login_secret is None:
+        return None
+    return Login(connector.login_user, read_secret(connector.login_secret))

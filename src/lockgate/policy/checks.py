@@ -1,0 +1,251 @@
+"""Do the properties of one object go together? Specification 1.1.1, 1.2.1, 1.4; threats 3.3.
+
+Every check names the keys it looked at; the first of them is where the problem is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lockgate.mail.ruling import TlsLevel
+from lockgate.policy.documents import Documents, Places, Problem, Written
+from lockgate.policy.networks import has_host_bits, parse_networks
+from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
+from lockgate.policy.objects.domains import AcceptedDomain, DomainType
+from lockgate.policy.objects.peers import ConnectionFilter, Operator
+from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.spelling import smart_host_parts
+
+Key = str | tuple[str, int]
+"""A key of the object, or one entry of its list."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects what the checks find: `problems` forbid the policy, `warnings` only advise."""
+
+    places: Places
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+    def wrong(self, written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
+        """A mistake, unless it rests on a key that is wrong in itself."""
+        self._note(self.problems, written, keys, message)
+
+    def doubtful(self, written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
+        """An advice."""
+        self._note(self.warnings, written, keys, message)
+
+    def _note(self, notes: list[Problem], written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
+        plain = [key if isinstance(key, str) else key[0] for key in keys]
+        if written.suspect.isdisjoint(plain):
+            head = keys[:1]
+            path = (head[0] if head and isinstance(head[0], tuple) else head) or ()
+            prefix = (written.table,) if written.table == "operator" else (written.table, written.index)
+            notes.append(self.places.problem(written.file, (*prefix, *path), message))
+
+
+def check_objects(documents: Documents, hostname: str, report: Report) -> None:
+    """Every object by itself."""
+    for domain in documents.domains:
+        _domain(domain, report)
+    for inbound in documents.inbound:
+        check = _on_premises if inbound.value.on_premises else _partner
+        check(inbound, report)
+        _inbound(inbound, report)
+    for outbound in documents.outbound:
+        _outbound(outbound, report)
+        _outbound_tls(outbound, report)
+        _smart_hosts(outbound, hostname, report)
+    for connection_filter in documents.filters:
+        _lists(connection_filter, report)
+    for rule in documents.rules:
+        _rule(rule, report)
+    if documents.operator is not None:
+        _lists(documents.operator, report)
+
+
+def _domain(written: Written[AcceptedDomain], report: Report) -> None:
+    domain = written.value
+    relay = domain.domain_type is DomainType.INTERNAL_RELAY
+    for key in ("match_sub_domains", "outbound_only"):
+        if getattr(domain, key) and not relay:
+            report.wrong(written, (key, "domain_type"), f'{key} needs domain_type = "internal_relay"')
+    if not domain.receives:
+        proof = (
+            f"publish the TXT record '{domain.proof}' and prove it" if domain.proof else "give it a proof and prove it"
+        )
+        report.doubtful(
+            written,
+            ("domain_name", "proven_at", "vouched_by_operator"),
+            f"{domain.domain_name} receives and sends nothing yet; {proof}, or let the operator vouch for it",
+        )
+
+
+def _partner(written: Written[InboundConnector], report: Report) -> None:
+    connector = written.value
+    if not connector.sender_domains and not connector.trusted_organizations:
+        message = "a partner connector needs the sender domains it is about; '*' means every sender"
+        report.wrong(written, ("sender_domains", "connector_type", "trusted_organizations"), message)
+    if connector.restrict_domains_to_ip_addresses and not connector.sender_ip_addresses:
+        message = (
+            "the restriction needs sender_ip_addresses, the addresses mail may come from; without it all is refused"
+        )
+        report.wrong(written, ("restrict_domains_to_ip_addresses", "sender_ip_addresses", "connector_type"), message)
+    if connector.restrict_domains_to_certificate:
+        named: tuple[Key, ...] = ("tls_sender_certificate_name", "pinned_keys", "connector_type")
+        if not connector.tls_sender_certificate_name and not connector.pinned_keys:
+            message = "the restriction needs tls_sender_certificate_name (or pinned_keys), the certificate it means"
+            report.wrong(written, ("restrict_domains_to_certificate", *named), message)
+        if not connector.require_tls:
+            message = "a certificate can only be asked for in TLS; the restriction needs require_tls = true"
+            report.wrong(written, ("restrict_domains_to_certificate", "require_tls", "connector_type"), message)
+    if connector.treat_messages_as_internal:
+        message = 'only own servers may be internal; it needs connector_type = "on_premises"'
+        report.wrong(written, ("treat_messages_as_internal", "connector_type"), message)
+    if connector.cloud_services_mail_enabled:
+        message = "internal headers are never believed from a partner; the switch has no effect here"
+        report.doubtful(written, ("cloud_services_mail_enabled", "connector_type"), message)
+    if connector.sender_ip_addresses and (connector.tls_sender_certificate_name or connector.pinned_keys):
+        message = "addresses and certificate on one partner connector must both hold; a certificate alone is better"
+        report.doubtful(written, ("sender_ip_addresses", "tls_sender_certificate_name", "pinned_keys"), message)
+
+
+def _on_premises(written: Written[InboundConnector], report: Report) -> None:
+    connector = written.value
+    for key in ("restrict_domains_to_ip_addresses", "restrict_domains_to_certificate"):
+        if getattr(connector, key):
+            message = (
+                "restrictions act on partner connectors only; to lock out others add a partner connector beside it"
+            )
+            report.doubtful(written, (key, "connector_type"), message)
+    if connector.treat_messages_as_internal and connector.cloud_services_mail_enabled:
+        message = "it cannot be used together with cloud_services_mail_enabled; choose one of the two"
+        report.wrong(written, ("treat_messages_as_internal", "cloud_services_mail_enabled"), message)
+    if not connector.sender_ip_addresses and not connector.tls_sender_certificate_name:
+        message = "nothing identifies the own servers; give tls_sender_certificate_name or sender_ip_addresses"
+        keys = ("connector_type", "sender_ip_addresses", "tls_sender_certificate_name")
+        report.wrong(written, keys, message)
+
+
+def _inbound(written: Written[InboundConnector], report: Report) -> None:
+    connector = written.value
+    _host_bits(written, "sender_ip_addresses", connector.sender_ip_addresses, report)
+    _host_bits(written, "ef_skip_ips", connector.ef_skip_ips, report)
+    if connector.ef_skip_last_ip and connector.ef_skip_ips:
+        message = "the list is not used while ef_skip_last_ip is true"
+        report.doubtful(written, ("ef_skip_ips", "ef_skip_last_ip"), message)
+    others = ("sender_ip_addresses", "tls_sender_certificate_name")
+    if connector.trusted_organizations and any(getattr(connector, key) for key in others):
+        message = "with trusted_organizations no other property is used to find the connector"
+        report.doubtful(written, ("trusted_organizations", *others), message)
+    if connector.allow_common_name:
+        message = (
+            "the common name of a certificate is not bound to a domain by today's rules; prefer certificates with SAN"
+        )
+        report.doubtful(written, ("allow_common_name",), message)
+
+
+def _outbound(written: Written[OutboundConnector], report: Report) -> None:
+    connector = written.value
+    only = (
+        "all_accepted_domains",
+        "route_all_messages_via_on_premises",
+        "sender_rewriting_enabled",
+    )
+    for key in only:
+        if getattr(connector, key) and not connector.on_premises:
+            report.wrong(written, (key, "connector_type"), f'{key} needs connector_type = "on_premises"')
+    used = (
+        "recipient_domains",
+        "all_accepted_domains",
+        "is_transport_rule_scoped",
+        "route_all_messages_via_on_premises",
+    )
+    if not any(getattr(connector, key) for key in used):
+        message = (
+            "nothing ever uses the connector; give recipient_domains, or make it is_transport_rule_scoped for rules"
+        )
+        report.doubtful(written, used, message)
+    if "*" in connector.recipient_domains and connector.all_accepted_domains:
+        message = "'*' takes all mail to the Internet too, not only that to the accepted domains"
+        report.doubtful(written, ("recipient_domains", "all_accepted_domains"), message)
+    for key, other in (("login_user", "login_secret"), ("login_secret", "login_user")):
+        if getattr(connector, key) and not getattr(connector, other):
+            report.wrong(written, (key, other), f"a login needs {other} too")
+    for key, other in (("certificate_file", "key_file"), ("key_file", "certificate_file")):
+        if getattr(connector, key) and not getattr(connector, other):
+            report.wrong(written, (key, other), f"a client certificate needs {other} too")
+    for key, family in (("source_address_v4", "ipv6"), ("source_address_v6", "ipv4")):
+        if getattr(connector, key) and connector.address_family == family:
+            report.doubtful(written, (key, "address_family"), f'it is never used with address_family = "{family}"')
+    if connector.login_user and connector.tls_settings is TlsLevel.OPPORTUNISTIC:
+        message = "the password is only sent in TLS; demand it with tls_settings, or the mail may wait for ever"
+        report.doubtful(written, ("tls_settings", "login_user"), message)
+
+
+def _outbound_tls(written: Written[OutboundConnector], report: Report) -> None:
+    connector = written.value
+    checked = connector.tls_settings is TlsLevel.DOMAIN_VALIDATION
+    if checked and not connector.tls_domain:
+        keys: tuple[Key, ...] = ("tls_settings", "tls_domain", "use_mx_record", "smart_hosts")
+        if connector.use_mx_record:
+            message = "with next hops by MX, domain_validation needs tls_domain; a name learned from DNS proves nothing"
+            report.wrong(written, keys, message)
+        elif any(_is_address(host) for host in connector.smart_hosts):
+            message = "domain_validation needs tls_domain where a smart host is an address: there is no name to check"
+            report.wrong(written, keys, message)
+    if connector.tls_domain and not checked:
+        message = 'the name is only checked with tls_settings = "domain_validation"'
+        report.doubtful(written, ("tls_domain", "tls_settings"), message)
+    unchecked = (TlsLevel.OPPORTUNISTIC, TlsLevel.ENCRYPTION_ONLY)
+    for key in ("pinned_keys", "ca_file"):
+        if getattr(connector, key) and connector.tls_settings in unchecked:
+            message = "certificates are only checked with certificate_validation or domain_validation"
+            report.doubtful(written, (key, "tls_settings"), message)
+
+
+def _smart_hosts(written: Written[OutboundConnector], hostname: str, report: Report) -> None:
+    connector = written.value
+    if not connector.use_mx_record and not connector.smart_hosts:
+        message = "without MX the connector needs smart_hosts, the servers to send to"
+        report.wrong(written, ("use_mx_record", "smart_hosts"), message)
+    if connector.use_mx_record and connector.smart_hosts:
+        message = "smart hosts are not used while use_mx_record is true (it is, unless you say false)"
+        report.doubtful(written, ("smart_hosts", "use_mx_record"), message)
+    for index, entry in enumerate(connector.smart_hosts):
+        host, port = smart_host_parts(entry)
+        if host == hostname.lower() and port in {0, 25}:
+            report.wrong(written, (("smart_hosts", index),), f"{host} is this server itself; mail would go in circles")
+
+
+def _is_address(entry: str) -> bool:
+    host, _ = smart_host_parts(entry)
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _lists(written: Written[ConnectionFilter] | Written[Operator], report: Report) -> None:
+    lists = written.value
+    _host_bits(written, "ip_allow_list", lists.ip_allow_list, report)
+    _host_bits(written, "ip_block_list", lists.ip_block_list, report)
+    allowed = {network for entry in lists.ip_allow_list for network in parse_networks(entry)}
+    for index, entry in enumerate(lists.ip_block_list):
+        if allowed and not allowed.isdisjoint(parse_networks(entry)):
+            message = f"{entry} is on the allow list too; allow wins"
+            report.doubtful(written, (("ip_block_list", index), "ip_allow_list"), message)
+
+
+def _host_bits(written: Written[Any], key: str, entries: tuple[str, ...], report: Report) -> None:
+    for index, entry in enumerate(entries):
+        if has_host_bits(entry):
+            message = f"{entry} has bits set behind its prefix; it is read as {parse_networks(entry)[0].text}"
+            report.doubtful(written, ((key, index),), message)
+
+
+def _rule(written: Written[MailFlowRule], report: Report) -> None:
+    rule = written.value
+    own = set(MailFlowRule.model_fields)
+    acts = [key for key in type(rule).model_fields if key not in own and getattr(rule, key) is not None]
+    if not acts and not rule.stop_rule_processing:
+        report.doubtful(written, ("name",), f"rule '{rule.name}' has no condition and no action; it does nothing")

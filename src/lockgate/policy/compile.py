@@ -1,0 +1,246 @@
+"""Documents to Policy: read, check, index. Pure: the texts are handed in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from lockgate.policy.catalog import EXCEPTION, Catalog, standard
+from lockgate.policy.checks import Report, check_objects
+from lockgate.policy.compatibility import check_compatibility
+from lockgate.policy.documents import Documents, Invalid, Problem, Written, read
+from lockgate.policy.kinds import BoundByDomain
+from lockgate.policy.networks import parse_networks
+from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
+from lockgate.policy.objects.domains import AcceptedDomain
+from lockgate.policy.objects.organisation import Organisation
+from lockgate.policy.objects.peers import Operator
+from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, PartnerIndex, PeerLists, Policy
+from lockgate.policy.rules import CompiledRule, CompiledRules
+from lockgate.policy.ties import certificate_proves_alone, check_ties, patterns_of
+from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
+
+
+def compile_policy(files: Mapping[str, str], *, hostname: str, revision: int, catalog: Catalog | None = None) -> Policy:
+    """The policy of these documents ({file name: TOML text}). Raises Invalid with every mistake that was found.
+
+    `hostname` is the name of this server (A-label), `revision` the number under which the policy is kept.
+    `catalog` are the conditions and actions there are; without it, those that Lockgate brings.
+    """
+    catalog = catalog or standard()
+    documents, problems, places = read(files, catalog)
+    report = Report(places, problems)
+    check_objects(documents, hostname, report)
+    check_ties(documents, catalog, report)
+    check_compatibility(documents, report)
+    if report.problems:
+        raise Invalid(tuple(sorted(set(report.problems))))
+    return _build(documents, catalog, hostname, revision, tuple(sorted(set(report.warnings))))
+
+
+def _build(
+    documents: Documents, catalog: Catalog, hostname: str, revision: int, warnings: tuple[Problem, ...]
+) -> Policy:
+    operator = documents.operator.value if documents.operator is not None else Operator()
+    accepted = [written.value for written in documents.domains]
+    domains = DomainMap(entry for domain in accepted if domain.receives for entry in patterns_of(domain))
+    inbound = [written.value for written in documents.inbound]
+    own = [connector for connector in inbound if connector.on_premises and connector.enabled]
+    mine = _Grouped(documents)
+    organisations = {
+        written.value.name: _organisation(written.value, mine, catalog, hostname) for written in documents.organisations
+    }
+    return Policy(
+        digest=_digest(documents),
+        revision=revision,
+        hostname=hostname,
+        limits=operator.limits,
+        operator_peers=_peers(operator.ip_allow_list, operator.ip_block_list),
+        domains=domains,
+        own_by_certificate=_by_certificate(own),
+        own_by_address=NetworkMap(
+            ((network, tuple(group)) for network, group in _by_address(own).items()), merge=_both
+        ),
+        organisations=MappingProxyType(organisations),
+        alone=frozenset(_alone(own, domains)),
+        warnings=warnings,
+    )
+
+
+def _alone(own: Iterable[InboundConnector], domains: DomainMap[AcceptedDomain]) -> Iterable[tuple[str, str]]:
+    for connector in own:
+        name = connector.tls_sender_certificate_name
+        if name and certificate_proves_alone(name, domains):
+            holder = domains.find(name.removeprefix("*."))
+            if holder is not None and holder.organisation == connector.organisation:
+                yield connector.organisation, connector.name
+
+
+class _Grouped:
+    """The objects of each organisation."""
+
+    def __init__(self, documents: Documents) -> None:
+        self.domains: dict[str, list[AcceptedDomain]] = _by_organisation(documents.domains)
+        self.inbound: dict[str, list[InboundConnector]] = _by_organisation(documents.inbound)
+        self.outbound: dict[str, list[OutboundConnector]] = _by_organisation(documents.outbound)
+        self.peers = {
+            w.value.organisation: _peers(w.value.ip_allow_list, w.value.ip_block_list) for w in documents.filters
+        }
+        self.rules: dict[str, list[Written[MailFlowRule]]] = {}
+        for written in documents.rules:
+            self.rules.setdefault(written.value.organisation, []).append(written)
+
+
+def _by_organisation(objects: Iterable[Written[Any]]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for written in objects:
+        found.setdefault(written.value.organisation, []).append(written.value)
+    return found
+
+
+def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, hostname: str) -> OrganisationPolicy:
+    name = organisation.name
+    domains = tuple(mine.domains.get(name, ()))
+    inbound = mine.inbound.get(name, [])
+    return OrganisationPolicy(
+        organisation=organisation,
+        partners=_partners([connector for connector in inbound if connector.enabled and not connector.on_premises]),
+        outbound=_outbound(mine.outbound.get(name, [])),
+        peers=mine.peers.get(name) or PeerLists(NetworkMap(), NetworkMap()),
+        rules=_rules(mine.rules.get(name, []), catalog),
+        inbound=MappingProxyType({connector.name: connector for connector in inbound}),
+        accepted=domains,
+        postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
+    )
+
+
+def _default_domain(domains: tuple[AcceptedDomain, ...]) -> str:
+    """The domain marked as default, else the initial one, else the first by name; those that receive come first."""
+    ranked = sorted(domains, key=lambda d: (not d.default, not d.receives, not d.initial_domain, d.domain_name))
+    return ranked[0].domain_name if ranked else ""
+
+
+def _partners(partners: list[InboundConnector]) -> PartnerIndex:
+    by_sender: dict[str, list[InboundConnector]] = {}
+    for connector in partners:
+        for pattern in dict.fromkeys(connector.sender_domains):
+            by_sender.setdefault(pattern, []).append(connector)
+    any_sender = tuple(by_sender.pop("*", ()))
+    return PartnerIndex(
+        by_certificate=_by_certificate(partners),
+        by_address=NetworkMap((network, tuple(group)) for network, group in _by_address(partners).items()),
+        by_sender=DomainMap((pattern, tuple(group)) for pattern, group in by_sender.items()),
+        any_sender=any_sender,
+    )
+
+
+def _by_certificate(connectors: Iterable[InboundConnector]) -> CertificateNames[InboundConnector]:
+    named = ((connector.tls_sender_certificate_name, connector) for connector in connectors)
+    return CertificateNames((name, connector) for name, connector in named if name)
+
+
+def _by_address(connectors: Iterable[InboundConnector]) -> dict[Any, list[InboundConnector]]:
+    found: dict[Any, list[InboundConnector]] = {}
+    for connector in connectors:
+        networks = (network for entry in connector.sender_ip_addresses for network in parse_networks(entry))
+        for network in dict.fromkeys(networks):
+            found.setdefault(network, []).append(connector)
+    return found
+
+
+def _both(inner: tuple[InboundConnector, ...], outer: tuple[InboundConnector, ...]) -> tuple[InboundConnector, ...]:
+    """The connectors of a network and of the one around it; models are compared by identity, which is cheap."""
+    seen = {id(connector) for connector in inner}
+    return inner + tuple(connector for connector in outer if id(connector) not in seen)
+
+
+def _outbound(connectors: list[OutboundConnector]) -> OutboundIndex:
+    exact: dict[str, list[OutboundConnector]] = {}
+    wildcard: dict[str, list[OutboundConnector]] = {}
+    everything: list[OutboundConnector] = []
+    ranked = sorted(connectors, key=lambda c: (c.cost, c.name.casefold(), c.name))
+    usable = [connector for connector in ranked if connector.enabled and not connector.is_transport_rule_scoped]
+    for connector in usable:
+        for pattern in dict.fromkeys(connector.recipient_domains):
+            if pattern == "*":
+                everything.append(connector)
+            elif pattern.startswith("*."):
+                wildcard.setdefault(pattern, []).append(connector)
+            else:
+                exact.setdefault(pattern, []).append(connector)
+    return OutboundIndex(
+        exact=MappingProxyType({domain: tuple(group) for domain, group in exact.items()}),
+        wildcard=DomainMap(((pattern, tuple(group)) for pattern, group in wildcard.items()), apex=False),
+        all_accepted=tuple(connector for connector in usable if connector.all_accepted_domains),
+        everything=tuple(everything),
+        central=tuple(connector for connector in usable if connector.route_all_messages_via_on_premises),
+        named=MappingProxyType({connector.name: connector for connector in connectors}),
+    )
+
+
+def _peers(allow: Iterable[str], block: Iterable[str]) -> PeerLists:
+    return PeerLists(
+        NetworkMap((network, entry) for entry in allow for network in parse_networks(entry)),
+        NetworkMap((network, entry) for entry in block for network in parse_networks(entry)),
+    )
+
+
+def _in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[MailFlowRule]]]:
+    """Rules with the priority they have: the given one, or after all given ones in the order of writing."""
+    given = [rule.value.priority for rule in rules if rule.value.priority is not None]
+    last = max(given, default=-1)
+    ordered: list[tuple[int, Written[MailFlowRule]]] = []
+    for rule in rules:
+        if rule.value.priority is None:
+            last += 1
+            ordered.append((last, rule))
+        else:
+            ordered.append((rule.value.priority, rule))
+    return sorted(ordered, key=lambda pair: pair[0])
+
+
+def _rules(rules: list[Written[MailFlowRule]], catalog: Catalog) -> CompiledRules:
+    return CompiledRules(tuple(_rule(rule.value, priority, catalog) for priority, rule in _in_order(rules)))
+
+
+def _rule(rule: MailFlowRule, priority: int, catalog: Catalog) -> CompiledRule:
+    conditions = [value for name in catalog.conditions if (value := getattr(rule, name)) is not None]
+    exceptions = [value for name in catalog.conditions if (value := getattr(rule, EXCEPTION + name)) is not None]
+    actions = [value for name in catalog.actions if (value := getattr(rule, name)) is not None]
+    bounds = [value.recipient_domains() for value in conditions if isinstance(value, BoundByDomain)]
+    return CompiledRule(
+        name=rule.name,
+        priority=priority,
+        enabled=rule.enabled,
+        when=tuple(value.compile() for value in conditions),
+        unless=tuple(value.compile() for value in exceptions),
+        then=tuple(value.compile() for value in actions),
+        stop=rule.stop_rule_processing,
+        domains=min(bounds, key=len, default=None),
+        defer_on_unknown=rule.rule_error_action == "defer",
+    )
+
+
+def _digest(documents: Documents) -> str:
+    """SHA-256 over all objects in an order of their own, so that files, comments and order of writing do not count."""
+    lines = [
+        _line(written, written.value.model_dump_json())
+        for written in documents.everything()
+        if written.table != "mail_flow_rule"
+    ]
+    rules: dict[str, list[Written[MailFlowRule]]] = {}
+    for rule in documents.rules:
+        rules.setdefault(rule.value.organisation, []).append(rule)
+    for group in rules.values():  # only their sequence counts, not the numbers
+        for place, (_, rule) in enumerate(_in_order(group)):
+            lines.append(_line(rule, f"{place} {rule.value.model_dump_json(exclude={'priority'})}"))
+    if documents.operator is not None:
+        lines.append(_line(documents.operator, documents.operator.value.model_dump_json()))
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
+
+
+def _line(written: Written[Any], content: str) -> str:
+    return f"{written.table} {content}"

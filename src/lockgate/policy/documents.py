@@ -1,0 +1,309 @@
+"""TOML texts to policy objects, or to all their mistakes at once, each with file, line and path."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from lockgate.policy.catalog import Catalog
+from lockgate.policy.locate import Path, line_of, locate
+from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
+from lockgate.policy.objects.domains import AcceptedDomain
+from lockgate.policy.objects.organisation import Organisation
+from lockgate.policy.objects.peers import ConnectionFilter, Operator
+from lockgate.policy.objects.rules import MailFlowRule
+
+
+class Problem(NamedTuple):
+    """One mistake, for the person who wrote the document. `line` counts from 1; `path` is like a[0].b[1]."""
+
+    file: str
+    line: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file}:{self.line}: {self.path}: {self.message}"
+            if self.path
+            else f"{self.file}:{self.line}: {self.message}"
+        )
+
+
+class Invalid(Exception):
+    """The documents cannot be used; `problems` holds every mistake that was found, in the order of files and lines."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Written(Generic[T]):
+    """One object and where it is written.
+
+    `suspect` are the keys that were left out of `value` because they are wrong; whatever depends on them is not
+    judged any further, so that one mistake is told once.
+    """
+
+    value: T
+    table: str
+    file: str
+    index: int
+    suspect: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Documents:
+    """All objects of all texts, in the order of file names and then of writing."""
+
+    organisations: list[Written[Organisation]] = field(default_factory=list)
+    domains: list[Written[AcceptedDomain]] = field(default_factory=list)
+    inbound: list[Written[InboundConnector]] = field(default_factory=list)
+    outbound: list[Written[OutboundConnector]] = field(default_factory=list)
+    filters: list[Written[ConnectionFilter]] = field(default_factory=list)
+    rules: list[Written[MailFlowRule]] = field(default_factory=list)
+    operator: Written[Operator] | None = None
+    unread: set[tuple[str, str]] = field(default_factory=set)
+    """(table, name) of objects too broken to be read; whoever refers to them is not blamed."""
+
+    def everything(self) -> Iterator[Written[Any]]:
+        """Every object except the operator's."""
+        yield from self.organisations
+        yield from self.domains
+        yield from self.inbound
+        yield from self.outbound
+        yield from self.filters
+        yield from self.rules
+
+
+class Places:
+    """Lines of the texts, looked up only when there is something to say about them."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self._files = files
+        self._lines: dict[str, Mapping[Path, int]] = {}
+
+    def problem(self, file: str, path: Path, message: str) -> Problem:
+        """A problem at this path of the file."""
+        if file not in self._lines:
+            self._lines[file] = locate(self._files.get(file, "").replace("\r\n", "\n"))
+        return Problem(file, line_of(self._lines[file], path), _told(path), message)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence that names the known word nearest to the given one; "" if none is near."""
+    found = difflib.get_close_matches(word[:100].lower(), list(known), 1, 0.6)
+    return f"; did you mean '{found[0]}'?" if found else ""
+
+
+TABLES = (
+    "organisation",
+    "accepted_domain",
+    "inbound_connector",
+    "outbound_connector",
+    "connection_filter",
+    "mail_flow_rule",
+)
+"""The arrays of tables that documents are made of; besides there is the one table [operator]."""
+
+
+def read(files: Mapping[str, str], catalog: Catalog) -> tuple[Documents, list[Problem], Places]:
+    """Read all texts ({file name: TOML}). What is wrong is told in the problems, the rest is in the documents."""
+    places = Places(files)
+    reader = _Reader(Documents(), [], places, catalog)
+    tables = list(reader.tables(files))
+    names = {
+        str(raw["name"]) for _, table, _, raw in tables if table == "organisation" and isinstance(raw.get("name"), str)
+    }
+    reader.only = next(iter(names)) if len(names) == 1 else ""
+    reader.organisations = len(names)
+    for file, table, index, raw in tables:
+        reader.one(file, table, index, raw)
+    return reader.documents, reader.problems, places
+
+
+@dataclass(slots=True)
+class _Reader:
+    documents: Documents
+    problems: list[Problem]
+    places: Places
+    catalog: Catalog
+    only: str = ""
+    organisations: int = 0
+
+    def tables(self, files: Mapping[str, str]) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+        """Every table as (file, array, index, raw); what is no table of ours becomes a problem."""
+        for file in sorted(files):
+            for key, value in self._parse(file, files[file]).items():
+                if key == "operator" and isinstance(value, dict):
+                    yield file, key, 0, value
+                elif key in TABLES and isinstance(value, list):
+                    yield from self._rows(file, key, value)
+                else:
+                    self._stranger(file, key)
+
+    def _rows(self, file: str, key: str, rows: list[Any]) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+        for index, raw in enumerate(rows):
+            if isinstance(raw, dict):
+                yield file, key, index, raw
+            else:
+                self.problems.append(self.places.problem(file, (key, index), f"write it as a table, [[{key}]]"))
+
+    def _stranger(self, file: str, key: str) -> None:
+        if key in TABLES:
+            message = f"write it with two brackets, [[{key}]], because there may be several"
+        elif key == "operator":
+            message = "write it as one table, [operator]"
+        else:
+            message = f"there is no '{key[:80]}'" + (
+                nearest(key, (*TABLES, "operator")) or f"; there are {', '.join(TABLES)}, operator"
+            )
+        self.problems.append(self.places.problem(file, (key,), message))
+
+    def _parse(self, file: str, text: str) -> dict[str, Any]:
+        try:
+            return tomllib.loads(text)
+        except RecursionError:
+            self.problems.append(Problem(file, 1, "", "the text is nested too deeply"))
+        except ValueError as trouble:  # TOMLDecodeError, and numbers that Python refuses
+            self.problems.append(_syntax(file, text, str(trouble)))
+        return {}
+
+    def one(self, file: str, table: str, index: int, raw: dict[str, Any]) -> None:
+        """Validate one table and keep the object."""
+        if table not in {"organisation", "operator"} and "organisation" not in raw and self.only:
+            raw = {**raw, "organisation": self.only}
+        model = self._model(table)
+        prefix: Path = (table,) if table == "operator" else (table, index)
+        suspect: frozenset[str] = frozenset()
+        try:
+            value = model.model_validate(raw)
+        except ValidationError as trouble:
+            errors = trouble.errors(include_url=False)
+            for error in errors:
+                self.problems.append(self.places.problem(file, (*prefix, *error["loc"]), self._message(error, model)))
+            suspect = frozenset(str(error["loc"][0]) for error in errors if error["loc"])
+            salvaged = _salvage(model, raw, suspect)
+            if salvaged is None:
+                self.documents.unread.add((table, str(raw.get("name", raw.get("domain_name", "")))))
+                return
+            value = salvaged
+        self._keep(Written(value, table, file, index, suspect))
+
+    def _message(self, error: ErrorDetails, model: type[BaseModel]) -> str:
+        if error["type"] == "missing" and error["loc"] == ("organisation",):
+            many = self.organisations > 1
+            return (
+                "must be given, because there are several" if many else "write one [[organisation]] with a name first"
+            )
+        return _message(error, model)
+
+    def _model(self, table: str) -> type[BaseModel]:
+        match table:
+            case "organisation":
+                return Organisation
+            case "accepted_domain":
+                return AcceptedDomain
+            case "inbound_connector":
+                return InboundConnector
+            case "outbound_connector":
+                return OutboundConnector
+            case "connection_filter":
+                return ConnectionFilter
+            case "operator":
+                return Operator
+            case _:
+                return self.catalog.rule
+
+    def _keep(self, written: Written[Any]) -> None:
+        documents = self.documents
+        match written.value:
+            case Organisation():
+                documents.organisations.append(written)
+            case AcceptedDomain():
+                documents.domains.append(written)
+            case InboundConnector():
+                documents.inbound.append(written)
+            case OutboundConnector():
+                documents.outbound.append(written)
+            case ConnectionFilter():
+                documents.filters.append(written)
+            case MailFlowRule():
+                documents.rules.append(written)
+            case Operator() if documents.operator is None:
+                documents.operator = written
+            case _:
+                first = documents.operator.file if documents.operator else ""
+                message = f"[operator] may be written once, and {first} has it already"
+                self.problems.append(self.places.problem(written.file, ("operator",), message))
+
+
+def _salvage(model: type[BaseModel], raw: dict[str, Any], wrong: frozenset[str]) -> BaseModel | None:
+    """The object without its wrong keys, so that the rest of it can be checked too; None if nothing stands alone."""
+    try:
+        return model.model_validate({key: value for key, value in raw.items() if key not in wrong})
+    except ValidationError:
+        return None
+
+
+def _syntax(file: str, text: str, trouble: str) -> Problem:
+    match = re.search(r"\(at line (\d+), column (\d+)\)", trouble)
+    line = int(match[1]) if match else text.count("\n") + 1
+    reason = trouble.partition(" (at ")[0]
+    return Problem(file, line, "", f"this is not valid TOML: {reason[:200]}")
+
+
+def _told(path: Path) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in path).removeprefix(".")
+
+
+_WORDS = {
+    "string_type": 'must be text in quotes, "..."',
+    "string_unicode": "must be valid Unicode text",
+    "tuple_type": 'must be a list, ["...", "..."]',
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+}
+
+
+def _message(error: ErrorDetails, model: type[BaseModel]) -> str:
+    kind, where = error["type"], error["loc"]
+    key = str(where[-1]) if where else ""
+    if kind == "extra_forbidden":
+        known = _keys_at(model, where[:-1])
+        return f"there is no '{key[:80]}' here{nearest(key, known)}"
+    if kind == "missing":
+        return "must be given"
+    if kind in {"enum", "literal_error"}:
+        return f"must be {error['ctx']['expected']}"
+    if kind in _WORDS:
+        return _WORDS[kind]
+    message = error["msg"].removeprefix("Value error, ")
+    return "must be" + message.removeprefix("Input should be") if message.startswith("Input should be") else message
+
+
+def _keys_at(model: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known at this place of the model."""
+    for part in where:
+        info = model.model_fields.get(str(part))
+        inner = info.annotation if info is not None else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)

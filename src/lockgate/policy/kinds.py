@@ -1,0 +1,107 @@
+"""The marks that make a class a condition or an action of mail flow rules; they register nothing.
+
+A condition or action is one frozen pydantic model in one file. Its value in a rule is validated by the model; its
+`compile` gives what runs. The catalog finds it; nothing else has to be edited.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from pydantic import BaseModel, RootModel
+
+from lockgate.policy.rules import Change, RecipientTest
+
+_MARK = "__lockgate_kind__"
+
+
+class Role(enum.StrEnum):
+    """What a kind does in a rule. Every condition is an exception too, as `except_if_...`."""
+
+    CONDITION = "condition"
+    ACTION = "action"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of condition or action: its key in documents, what it says to people, and its model.
+
+    `per_recipient` tells that it may see different things for two recipients of one message.
+    """
+
+    name: str
+    summary: str
+    role: Role
+    model: type[BaseModel]
+    per_recipient: bool
+
+    @property
+    def example(self) -> Any:
+        """The value of an example, as a document would hold it, made of the examples of the fields."""
+        values = {name: (info.examples or [None])[0] for name, info in self.model.model_fields.items()}
+        return values["root"] if issubclass(self.model, RootModel) else values
+
+    @property
+    def help(self) -> str:
+        """What the value means: the descriptions of the fields."""
+        return " ".join(info.description or "" for info in self.model.model_fields.values()).strip()
+
+
+class Condition(Protocol):
+    """What a class marked as condition offers."""
+
+    def compile(self) -> RecipientTest:
+        """The test that runs for every recipient; it explains a hit and a miss."""
+
+
+class Action(Protocol):
+    """What a class marked as action offers."""
+
+    def compile(self) -> Change:
+        """What is asked of the later stages."""
+
+
+@runtime_checkable
+class BoundByDomain(Protocol):
+    """A condition that can only hit recipients of known domains, so that rules can be found by domain."""
+
+    def recipient_domains(self) -> tuple[str, ...]:
+        """The domains (with all below them) outside of which it never hits."""
+
+
+@runtime_checkable
+class Refers(Protocol):
+    """A condition or action that names other policy objects, so that the names are checked when saved."""
+
+    def refers_to(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of table and name, like ("outbound_connector", "NOLA")."""
+
+
+Model = TypeVar("Model", bound=type[BaseModel])
+
+
+def condition(name: str, summary: str, *, per_recipient: bool) -> Callable[[Model], Model]:
+    """Mark a class as the condition of this name."""
+    return _mark(name, summary, Role.CONDITION, per_recipient=per_recipient)
+
+
+def action(name: str, summary: str) -> Callable[[Model], Model]:
+    """Mark a class as the action of this name."""
+    return _mark(name, summary, Role.ACTION, per_recipient=False)
+
+
+def kind_of(thing: object) -> Kind | None:
+    """The mark on a class itself (never one it inherits), or None."""
+    found = vars(thing).get(_MARK) if isinstance(thing, type) else None
+    return found if isinstance(found, Kind) else None
+
+
+def _mark(name: str, summary: str, role: Role, *, per_recipient: bool) -> Callable[[Model], Model]:
+    def mark(model: Model) -> Model:
+        setattr(model, _MARK, Kind(name, summary, role, model, per_recipient))
+        return model
+
+    return mark

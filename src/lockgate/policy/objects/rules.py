@@ -1,0 +1,36 @@
+"""Mail flow rules as written: when, unless, then (specification 1.15).
+
+Conditions, exceptions and actions are further keys of the same table; the catalog adds a field for each of them, so
+that none is listed here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from lockgate.policy.spelling import Comment, ObjectName
+
+
+class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
+    """What every rule has, whatever its conditions and actions. Without conditions every message matches."""
+
+    name: ObjectName = Field(description="Name, unique among the organisation's rules", examples=["City"])
+    organisation: ObjectName = Field(
+        description="Whose rule it is; may be left out when there is one organisation", examples=["contoso"]
+    )
+    priority: int | None = Field(
+        None, ge=0, le=1_000_000, description="0 is first; without it the rule comes last, in order", examples=[0]
+    )
+    enabled: bool = Field(default=True, description="Whether the rule acts", examples=[False])
+    mode: Literal["enforce"] = Field("enforce", description="The actions are carried out", examples=["enforce"])
+    rule_error_action: Literal["ignore", "defer"] = Field(
+        "ignore",
+        description="When it cannot be found out whether the rule matches: go on without it, or try later",
+        examples=["defer"],
+    )
+    stop_rule_processing: bool = Field(
+        default=False, description="If the rule matches, no later rule is looked at", examples=[True]
+    )
+    comments: Comment = Field("", description="Note for people", examples=["mail for the New Orleans site"])

@@ -1,0 +1,102 @@
+"""Compiled mail flow rules, and what conditions and actions are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lockgate.mail.address import Address
+from lockgate.mail.facts import Facts
+from lockgate.mail.ruling import Effects, Hit, Standing
+from lockgate.policy.tries import DomainMap
+
+
+class Case(NamedTuple):
+    """What a condition may look at: the facts, and what the stages concluded of this recipient so far."""
+
+    facts: Facts
+    standing: Standing
+
+
+class Seen(NamedTuple):
+    """What a condition saw: whether it hit, and why, as the rest of a sentence."""
+
+    hit: Hit
+    because: str
+
+
+def yes(because: str) -> Seen:
+    """It hit."""
+    return Seen(Hit.YES, because)
+
+
+def no(because: str) -> Seen:
+    """It did not hit."""
+    return Seen(Hit.NO, because)
+
+
+def unknown(because: str) -> Seen:
+    """It cannot be told; neither a hit nor a miss, and its negation is unknown too."""
+    return Seen(Hit.UNKNOWN, because)
+
+
+RecipientTest = Callable[[Case, Address], Seen]
+"""Looks at the case for one recipient (its address after resolving)."""
+
+Change = Callable[[Effects], Effects]
+"""What an action does, as data for the stages that carry it out."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """One rule, ready to run: all of `when` must hit and none of `unless`.
+
+    `domains` are the only recipient domains (with all below them) for which it can match; None is no bound.
+    `defer_on_unknown` is rule_error_action = defer.
+    """
+
+    name: str
+    priority: int
+    enabled: bool
+    when: tuple[RecipientTest, ...] = ()
+    unless: tuple[RecipientTest, ...] = ()
+    then: tuple[Change, ...] = ()
+    stop: bool = False
+    domains: tuple[str, ...] | None = None
+    defer_on_unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRules:
+    """The rules of one organisation in priority order, found by recipient domain."""
+
+    all: tuple[CompiledRule, ...] = ()
+    _anywhere: tuple[CompiledRule, ...] = field(init=False, repr=False, compare=False)
+    _by_domain: DomainMap[tuple[CompiledRule, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        active = [rule for rule in self.all if rule.enabled]
+        found: dict[str, list[CompiledRule]] = {}
+        for rule in active:
+            for domain in dict.fromkeys(rule.domains or ()):
+                found.setdefault(f"*.{domain}", []).append(rule)
+        object.__setattr__(self, "_anywhere", tuple(rule for rule in active if rule.domains is None))
+        object.__setattr__(self, "_by_domain", DomainMap((key, tuple(rules)) for key, rules in found.items()))
+
+    def could_match(self, recipient_domain: str) -> tuple[CompiledRule, ...]:
+        """The enabled rules that could match a recipient of this domain (A-label), in priority order.
+
+        The cost grows with the rules returned, not with the rules there are.
+        """
+        groups = self._by_domain.every(recipient_domain)
+        if not groups:
+            return self._anywhere
+        if len(groups) == 1 and not self._anywhere:
+            return groups[0]
+        merged = {id(rule): rule for group in (self._anywhere, *groups) for rule in group}
+        return tuple(sorted(merged.values(), key=_place))
+
+
+def _place(rule: CompiledRule) -> int:
+    return rule.priority

@@ -1,0 +1,154 @@
+"""What the desk asks of the queue: reads on a short snapshot of its own, orders through the keeper."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lockgate.seams import Unavailable
+from lockgate.storage import frames, traces
+from lockgate.storage.edits import FILTERS, Misuse, Order
+from lockgate.storage.frames import NEVER, Ask, FrameReader, frame
+from lockgate.storage.ledger import SHIFT, recipients_of
+
+_ANSWER = msgspec.msgpack.Decoder(tuple[int, Any])
+MOST = 5000
+"""Rows per question."""
+
+
+class KeeperKeeping:
+    """seams.Keeping of one state directory; safe to use from one event loop."""
+
+    def __init__(self, state: Path, *, patience: float = 60.0) -> None:
+        self._queue = state / "queue" / "keeper.sqlite"
+        self._trace = state / "trace"
+        self._socket = state / "run" / "keeper.sock"
+        self._patience = patience
+
+    async def queue_list(self, filters: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+        """Lanes (lane, tasks, held, with_workers, oldest, fails, next_attempt, why), or with a filter the tasks.
+
+        Raises Misuse for an unknown filter.
+        """
+        unknown = set(filters) - set(FILTERS)
+        if unknown:
+            raise Misuse(f"the queue cannot be listed by {', '.join(sorted(unknown))}; by {', '.join(FILTERS)}")
+        return await asyncio.to_thread(_tasks if filters else _lanes, self._queue, filters)
+
+    async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
+        """retry, hold, release or delete what matches; how many. Raises Misuse, Unavailable."""
+        order = msgspec.json.encode(Order(action, dict(filters), by)).decode()
+        answer = await self._order(Ask(1, "edit", (order,)))
+        if isinstance(answer, str):
+            raise Misuse(answer)
+        return int(answer)
+
+    async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
+        """Rows as the amendments document them, newest first. Raises traces.UnknownFilter."""
+        return await asyncio.to_thread(traces.find, self._queue, self._trace, filters, max(1, min(limit, MOST)))
+
+    async def trace_show(self, message: str) -> Mapping[str, Any] | None:
+        """One message: rows with events, and {organisation: recorded story (bytes of mail/record.py)}."""
+        return await asyncio.to_thread(traces.show, self._queue, self._trace, message)
+
+    async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
+        """Who did what to the queue, newest first."""
+
+        def read() -> list[dict[str, Any]]:
+            with contextlib.closing(traces.reader(self._queue)) as db:
+                query = "SELECT at, who, what, filters, count FROM audit ORDER BY rowid DESC LIMIT ?"
+                rows = db.execute(query, (limit,))
+                return [
+                    {"at": at, "by": who, "action": what, "filters": msgspec.json.decode(given), "count": count}
+                    for at, who, what, given, count in rows
+                ]
+
+        return await asyncio.to_thread(read)
+
+    async def _order(self, ask: Ask) -> Any:
+        """One order on a connection of its own. Raises Unavailable."""
+        cutter = FrameReader()
+        try:
+            async with asyncio.timeout(self._patience):
+                hear, speak = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    speak.write(frame(frames.ASK, msgspec.msgpack.encode(ask)))
+                    while data := await hear.read(65536):
+                        for kind, payload in cutter.feed(data):
+                            if kind == frames.ANSWER:
+                                return _ANSWER.decode(payload)[1]
+                finally:
+                    speak.close()
+        except (OSError, TimeoutError) as trouble:
+            raise Unavailable(f"the keeper of the queue cannot be reached ({trouble or 'no answer in time'})") from None
+        raise Unavailable("the keeper of the queue went away; look at the queue before you try again")
+
+
+def _lanes(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
+    del filters
+    with contextlib.closing(traces.reader(queue)) as db:
+        down = {name: (at, fails, why) for name, at, fails, why in
+                db.execute("SELECT name, next_at, fails, last_reply FROM lane")}  # fmt: skip
+        rows = db.execute(
+            "SELECT lane, count(*), sum(held<>''), sum(owner<>0), min(received) FROM task GROUP BY lane ORDER BY lane"
+        )
+        found = []
+        for lane, tasks, held, out, oldest in rows:
+            next_at, fails, why = down.pop(lane, (0.0, 0, ""))
+            found.append({
+                "lane": lane, "tasks": tasks, "held": held, "with_workers": out, "oldest": oldest, "fails": fails,
+                "next_attempt": next_at, "why": why,
+            })  # fmt: skip
+        return found
+
+
+def _tasks(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
+    where, values = ["1"], list[Any]()
+    with contextlib.closing(traces.reader(queue)) as db:
+        if "lane" in filters:
+            where.append("k.lane = ?")
+            values.append(filters["lane"])
+        if "task" in filters:
+            where.append("k.id = ?")
+            values.append(int(filters["task"]) if filters["task"].isdigit() else -1)
+        if "id" in filters:
+            row = db.execute("SELECT seq FROM message WHERE id = ?", (filters["id"],)).fetchone()
+            low = (row[0] if row else -1) << SHIFT
+            where.append("k.id BETWEEN ? AND ?")
+            values += [low, low | (1 << SHIFT) - 1]
+        query = (
+            "SELECT k.id, k.lane, k.owner, k.due, k.held, k.attempts, k.received, k.last_reply, k.what, l.next_at,"
+            " l.last_reply FROM task k LEFT JOIN lane l ON l.name = k.lane WHERE " + " AND ".join(where)
+        )
+        found: list[dict[str, Any]] = []
+        for row in db.execute(query + " ORDER BY k.id", values):
+            task = _task(row, filters)
+            if task is not None:
+                found.append(task)
+                if len(found) >= MOST:
+                    break
+        return found
+
+
+def _task(row: tuple[Any, ...], filters: Mapping[str, str]) -> dict[str, Any] | None:
+    task, lane, owner, due, held, attempts, received, reply, what, lane_at, lane_reply = row
+    parts = recipients_of(what)
+    sender, recipient = filters.get("sender"), filters.get("recipient")
+    if sender is not None and parts.envelope.sender_text.casefold() != sender.strip("<>").casefold():
+        return None
+    if recipient is not None and not any(
+        recipient.casefold() in (r.target.key, r.id.original.key) for r in parts.recipients
+    ):
+        return None
+    return {
+        "id": parts.id, "task": task, "lane": lane, "sender": parts.envelope.sender_text,
+        "recipients": [r.target.text for r in parts.recipients], "attempts": attempts,
+        "due": None if due >= NEVER else max(due, lane_at or 0.0), "held": held,
+        "why": held or reply or lane_reply or "", "received": received, "size": parts.size,
+        "with_worker": owner != 0,
+    }  # fmt: skip

@@ -1,0 +1,48 @@
+"""From the nouns of mail to the rows that travel to the keeper, which then only moves bytes about."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from lockgate.mail.task import NewMessage, NewTask, Result, TaskRecipient
+from lockgate.storage.frames import Accept, ResultRow, TaskRow, TraceRow, What, pack_event
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_IP = re.compile(r"\[([0-9A-Fa-f:.]+)\]")
+
+
+def pack_accept(request: int, new: NewMessage, whats: list[What]) -> Accept:
+    """The message as the keeper takes it; `whats` has one entry per task."""
+    tasks = tuple([
+        TaskRow(task.lane, task.due, task.held, _ENCODE(what)) for task, what in zip(new.tasks, whats, strict=True)
+    ])  # fmt: skip
+    traces = tuple([
+        TraceRow(t.number, t.organisation, t.recipient, t.status.value,
+                 b"".join([pack_event(_ENCODE(event)) for event in t.events]), t.inbound_connector,
+                 t.outbound_connector)
+        for t in new.traces
+    ])  # fmt: skip
+    body = new.body
+    return Accept(
+        request, new.id, new.received, new.expires, body.segment, body.offset, body.length, body.crc, new.size,
+        new.envelope.sender_text, new.subject, new.message_id, new.from_ip, new.tls, new.revision, new.connection_id,
+        _ENCODE(new.stories), tasks, traces,
+    )  # fmt: skip
+
+
+def pack_task(task: NewTask, what: What) -> TaskRow:
+    """A task that takes the place of one whose What this was."""
+    part = msgspec.structs.replace(what, route=task.route, recipients=task.recipients)
+    return TaskRow(task.lane, task.due, task.held, _ENCODE(part))
+
+
+def pack_result(recipient: TaskRecipient, result: Result) -> ResultRow:
+    """What happened to one recipient, by the number of its trace row."""
+    event = result.event
+    ip = _IP.search(event.host) if event.host else None
+    return ResultRow(
+        recipient.trace, result.status.value if result.status is not None else "", pack_event(_ENCODE(event)),
+        ip[1] if ip else "", event.tls, event.reply,
+    )  # fmt: skip

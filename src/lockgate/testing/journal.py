@@ -1,0 +1,24 @@
+"""Happenings in a list: seams.Journal for tests."""
+
+from __future__ import annotations
+
+
+class ListJournal:
+    """Keeps (happening, details) in `notes`, alarms in `alarms` as well."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, dict[str, object]]] = []
+        self.alarms: list[tuple[str, dict[str, object]]] = []
+
+    def note(self, happening: str, **details: object) -> None:
+        """Note one thing."""
+        self.notes.append((happening, details))
+
+    def alarm(self, happening: str, **details: object) -> None:
+        """Note what a person has to see."""
+        self.notes.append((happening, details))
+        self.alarms.append((happening, details))
+
+    def named(self, happening: str) -> list[dict[str, object]]:
+        """The details of every note with this name."""
+        return [details for name, details in self.notes if name == happening]

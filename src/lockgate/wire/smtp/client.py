@@ -1,0 +1,450 @@
+"""The client's side of an SMTP conversation: replies in, commands out, no socket (RFC 5321, 2920, 3030, 3207)."""
+
+from __future__ import annotations
+
+import base64
+import enum
+from collections.abc import Sequence
+
+import msgspec
+
+from lockgate.mail import replies
+from lockgate.mail.envelope import Body, Envelope
+from lockgate.mail.hop import CargoRecipient
+from lockgate.mail.reply import Reply
+
+LINE_LIMIT = 4096
+"""Octets of one reply line that are read (RFC 5321 4.5.3.1.5 asks for 512; servers say more)."""
+
+REPLY_LIMIT = 128
+"""Lines of one reply that are read; a server that says more is not followed."""
+
+CLOSING = replies.SHUTTING_DOWN.code
+TOO_MANY = replies.TOO_MANY_RECIPIENTS.code
+
+
+class BadServer(Exception):
+    """The server says what no SMTP server says, or more than anybody wants to hear; str() tells what, for people."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One reply as it came: the code and the text of each line, not decoded."""
+
+    code: int
+    lines: tuple[bytes, ...]
+
+    @property
+    def good(self) -> bool:
+        """2xx."""
+        return 200 <= self.code < 300
+
+    def reply(self) -> Reply:
+        """The same as a noun of ours; hostile text becomes printable there."""
+        return replies.parse_reply(self.code, [line.decode("utf-8", "replace") for line in self.lines])
+
+
+class AnswerReader:
+    """Cuts the server's octets into answers within bounds (RFC 5321 4.2)."""
+
+    __slots__ = ("_code", "_lines", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._code = b""
+        self._lines: list[bytes] = []
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of a further reply has been read."""
+        return not self._rest and not self._lines
+
+    def feed(self, data: bytes) -> list[Answer]:
+        """The answers that are complete now. Raises BadServer."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if len(self._rest) > LINE_LIMIT:
+            raise BadServer("a reply line of the server does not end")
+        answers: list[Answer] = []
+        for line in lines:
+            if line.endswith(b"\r"):
+                line = line[:-1]
+            code, mark = line[:3], line[3:4]
+            if len(line) > LINE_LIMIT or not (len(code) == 3 and code.isdigit()) or mark not in (b" ", b"-", b""):
+                raise BadServer(f"the server sent what is no SMTP reply: {replies.clean(line[:80].decode('latin-1'))}")
+            if self._lines and code != self._code:
+                raise BadServer("the lines of one reply of the server have different codes")
+            self._lines.append(line[4:])
+            if mark == b"-":
+                self._code = code
+                if len(self._lines) >= REPLY_LIMIT:
+                    raise BadServer("a reply of the server has too many lines")
+                continue
+            answers.append(Answer(int(code), tuple(self._lines)))
+            self._lines = []
+        return answers
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What the server offers after EHLO. `size` in octets, 0: no bound told (RFC 1870)."""
+
+    pipelining: bool = False
+    chunking: bool = False
+    eight_bit: bool = False
+    utf8: bool = False
+    dsn: bool = False
+    starttls: bool = False
+    require_tls: bool = False
+    sizes: bool = False
+    size: int = 0
+    logins: tuple[str, ...] = ()
+
+
+def read_capabilities(lines: Sequence[bytes]) -> Capabilities:
+    """The lines of an EHLO reply, the greeting line first (RFC 5321 4.1.1.1); what is not known is left out."""
+    words: dict[str, list[str]] = {}
+    for line in lines[1:]:
+        keyword, *rest = line.decode("ascii", "replace").upper().replace("AUTH=", "AUTH ", 1).split() or [""]
+        words.setdefault(keyword, []).extend(rest)
+    size = words.get("SIZE", [])
+    return Capabilities(
+        pipelining="PIPELINING" in words,
+        chunking="CHUNKING" in words,
+        eight_bit="8BITMIME" in words,
+        utf8="SMTPUTF8" in words,
+        dsn="DSN" in words,
+        starttls="STARTTLS" in words,
+        require_tls="REQUIRETLS" in words,
+        sizes="SIZE" in words,
+        size=int(size[0]) if size and size[0].isascii() and size[0].isdigit() and len(size[0]) < 20 else 0,
+        logins=tuple(words.get("AUTH", ())),
+    )
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+
+def xtext(text: str) -> str:
+    """RFC 3461 4: printable ASCII except "+" and "=" stays, the rest of it becomes +XX."""
+    return "".join(c if "!" <= c <= "~" and c not in "+=" else "".join(f"+{o:02X}" for o in c.encode()) for c in text)
+
+
+def writable(address: str) -> bool:
+    """Whether an address can stand in a command: no control character, no line end, nothing a parser stumbles over."""
+    if not address.isprintable():
+        return False
+    return address.startswith('"') or not any(c in address for c in " <>")
+
+
+def mail_command(envelope: Envelope, offered: Capabilities, size: int, *, eight_bit: bool, utf8: bool) -> bytes:
+    """MAIL with the parameters that the server offers. Raises ValueError if the sender cannot be written."""
+    sender = envelope.sender_text
+    if not writable(sender):
+        raise ValueError("the sender's address cannot be written in a command")
+    words = [f"MAIL FROM:<{sender}>"]
+    if offered.sizes:
+        words.append(f"SIZE={size}")
+    if offered.eight_bit and (eight_bit or envelope.body is not Body.SEVEN_BIT):
+        words.append("BODY=8BITMIME")
+    if utf8:
+        words.append("SMTPUTF8")
+    if envelope.require_tls and offered.require_tls:
+        words.append("REQUIRETLS")
+    if offered.dsn:
+        if envelope.ret in ("FULL", "HDRS"):
+            words.append(f"RET={envelope.ret}")
+        if envelope.envid:
+            words.append(f"ENVID={xtext(envelope.envid)}")
+    return (" ".join(words) + "\r\n").encode()
+
+
+def rcpt_command(recipient: CargoRecipient, offered: Capabilities) -> bytes:
+    """RCPT with its DSN parameters. Raises ValueError if the address cannot be written.
+
+    `orcpt` is "type;address" with the address decoded; here it becomes xtext again (RFC 3461 4.2).
+    """
+    if not writable(recipient.address):
+        raise ValueError("the recipient's address cannot be written in a command")
+    line = f"RCPT TO:<{recipient.address}>"
+    if offered.dsn:
+        if recipient.notify:
+            line += f" NOTIFY={','.join(recipient.notify)}"
+        kind, _, address = recipient.orcpt.partition(";")
+        if address and kind.replace("-", "").isalnum() and kind.isascii():
+            line += f" ORCPT={kind};{xtext(address)}"
+    return f"{line}\r\n".encode()
+
+
+def stuffed(content: bytes) -> bytes:
+    """The content as DATA carries it, with its final dot (RFC 5321 4.5.2). No line starts with a dot: one copy."""
+    if b"\r\n." in content:
+        content = content.replace(b"\r\n.", b"\r\n..")
+    start = b"." if content.startswith(b".") else b""
+    end = b".\r\n" if content.endswith(b"\r\n") or not content else b"\r\n.\r\n"
+    return b"".join((start, content, end))
+
+
+# --- from the greeting to the first transaction --------------------------------------------------------------------
+
+
+class TlsUse(enum.Enum):
+    """What to do about STARTTLS."""
+
+    NEVER = "never"
+    IF_OFFERED = "if offered"
+    ALWAYS = "always"
+
+
+class Phase(enum.Enum):
+    """What is being waited for; each has its deadline (RFC 5321 4.5.3.2)."""
+
+    GREETING = "greeting"
+    HELLO = "hello"
+    STARTTLS = "starttls"
+    HANDSHAKE = "handshake"
+    LOGIN = "login"
+    READY = "ready"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    FINAL = "final"
+    DONE = "done"
+
+
+class Trouble(enum.Enum):
+    """Why no transaction can begin on this connection."""
+
+    REFUSED = "refused"
+    TLS_MISSING = "tls missing"
+    TLS_REFUSED = "tls refused"
+    INJECTED = "injected"
+    LOGIN_IMPOSSIBLE = "login impossible"
+    LOGIN_REFUSED = "login refused"
+
+
+class Opening:
+    """One connection from the greeting to readiness. Nothing beyond EHLO and STARTTLS is said in clear if TLS is due.
+
+    `answer` takes each reply and gives what to write. At Phase.HANDSHAKE the caller makes TLS and then calls
+    `secured`. `trouble` is set when it ends badly; `last` is the answer that ended it.
+    """
+
+    __slots__ = ("_hello", "_helo", "_login", "_steps", "_tls", "last", "offered", "phase", "secure", "trouble")
+
+    def __init__(self, helo: str, tls: TlsUse, login: tuple[str, str] | None = None) -> None:
+        if not helo.isprintable() or not helo.isascii() or " " in helo:
+            raise ValueError("the HELO name cannot be written in a command")
+        self._helo = helo
+        self._hello = "EHLO"
+        self._tls = tls
+        self._login = login
+        self._steps: list[bytes] = []
+        self.phase = Phase.GREETING
+        self.offered = Capabilities()
+        self.secure = False
+        self.trouble: Trouble | None = None
+        self.last: Answer | None = None
+
+    def answer(self, answer: Answer, *, alone: bool) -> bytes:
+        """Take one reply (`alone`: nothing more has been received behind it); what to write now."""
+        self.last = answer
+        match self.phase:
+            case Phase.GREETING:
+                return self._say_hello() if answer.good else self._end(Trouble.REFUSED)
+            case Phase.HELLO:
+                return self._greeted(answer)
+            case Phase.STARTTLS:
+                return self._tls_agreed(answer, alone=alone)
+            case Phase.LOGIN:
+                return self._login_step(answer)
+            case _:
+                raise BadServer("the server spoke out of turn")
+
+    def secured(self) -> bytes:
+        """The handshake is over: what was learned in clear is forgotten (RFC 3207 4.2)."""
+        self.secure = True
+        self.offered = Capabilities()
+        return self._say_hello()
+
+    def _say_hello(self) -> bytes:
+        self.phase = Phase.HELLO
+        return f"{self._hello} {self._helo}\r\n".encode()
+
+    def _end(self, trouble: Trouble) -> bytes:
+        self.trouble = trouble
+        self.phase = Phase.DONE
+        return b"" if self.last is not None and self.last.code == CLOSING else b"QUIT\r\n"
+
+    def _greeted(self, answer: Answer) -> bytes:
+        if not answer.good:
+            # RFC 5321 3.2: an old server knows HELO only; never where TLS is due, because HELO offers none.
+            if answer.code >= 500 and self._hello == "EHLO" and (self._tls is not TlsUse.ALWAYS or self.secure):
+                self._hello = "HELO"
+                return self._say_hello()
+            return self._end(Trouble.REFUSED)
+        self.offered = read_capabilities(answer.lines) if self._hello == "EHLO" else Capabilities()
+        if not self.secure:
+            if self.offered.starttls and self._tls is not TlsUse.NEVER:
+                self.phase = Phase.STARTTLS
+                return b"STARTTLS\r\n"
+            if self._tls is TlsUse.ALWAYS:
+                return self._end(Trouble.TLS_MISSING)
+        return self._begin_login() if self._login is not None else self._ready()
+
+    def _ready(self) -> bytes:
+        self.phase = Phase.READY
+        return b""
+
+    def _tls_agreed(self, answer: Answer, *, alone: bool) -> bytes:
+        if answer.good:
+            # What follows the 220 in clear was put there by somebody in between (RFC 3207 6).
+            if not alone:
+                return self._end(Trouble.INJECTED)
+            self.phase = Phase.HANDSHAKE
+            return b""
+        if self._tls is TlsUse.ALWAYS or answer.code == CLOSING:
+            return self._end(Trouble.TLS_REFUSED)
+        return self._begin_login() if self._login is not None else self._ready()
+
+    def _begin_login(self) -> bytes:
+        user, secret = self._login or ("", "")
+        # A password is never said in clear, whatever the server offers.
+        if self.secure and "PLAIN" in self.offered.logins:
+            first = b"AUTH PLAIN " + base64.b64encode(f"\0{user}\0{secret}".encode()) + b"\r\n"
+        elif self.secure and "LOGIN" in self.offered.logins:
+            self._steps = [base64.b64encode(word.encode()) + b"\r\n" for word in (secret, user)]
+            first = b"AUTH LOGIN\r\n"
+        else:
+            return self._end(Trouble.LOGIN_IMPOSSIBLE)
+        self.phase = Phase.LOGIN
+        return first
+
+    def _login_step(self, answer: Answer) -> bytes:
+        if answer.good:
+            return self._ready()
+        if 300 <= answer.code < 400 and self._steps:
+            return self._steps.pop()
+        return self._end(Trouble.LOGIN_REFUSED)
+
+
+# --- one transaction -----------------------------------------------------------------------------------------------
+
+
+class Transaction:
+    """One message on a ready connection; with PIPELINING all commands leave in one go (RFC 2920).
+
+    `begin` and `answer` give what to write; `exposed` is True from the moment content is handed out: if the
+    connection breaks afterwards, nobody knows whether the server has taken the message. `accepted` tells, when
+    `phase` is DONE, for each recipient the answer that decided, in `verdicts()`.
+    """
+
+    __slots__ = (
+        "_awaiting", "_chunking", "_content", "_mail", "_pipelining", "_rcpts", "_reset",
+        "closing", "data", "exposed", "final", "given", "mail", "phase", "unclean",
+    )  # fmt: skip
+
+    def __init__(
+        self, mail: bytes, rcpts: Sequence[bytes], content: bytes, offered: Capabilities, *, reset: bool = False
+    ) -> None:
+        self._mail = mail
+        self._rcpts = rcpts
+        self._content = content
+        self._chunking = offered.chunking
+        self._pipelining = offered.pipelining
+        self._reset = reset
+        self._awaiting = 0
+        self.phase = Phase.MAIL
+        self.mail: Answer | None = None
+        self.given: list[Answer] = []
+        self.data: Answer | None = None
+        self.final: Answer | None = None
+        self.exposed = False
+        self.closing = False
+        self.unclean = False
+
+    def begin(self) -> bytes:
+        """The first octets."""
+        reset = b"RSET\r\n" if self._reset else b""
+        if not self._pipelining:
+            return reset or self._mail
+        return b"".join((reset, self._mail, *self._rcpts, b"" if self._chunking else b"DATA\r\n"))
+
+    def answer(self, answer: Answer) -> bytes:
+        """Take one reply; what to write now."""
+        if answer.code == CLOSING:
+            # The server hangs up whatever it was asked (RFC 5321 3.8).
+            self.closing = True
+        match self.phase:
+            case Phase.MAIL if self._reset:
+                self._reset = False
+                return b"" if self._pipelining else self._mail
+            case Phase.MAIL:
+                return self._sender_answered(answer)
+            case Phase.RCPT:
+                return self._recipient_answered(answer)
+            case Phase.DATA:
+                return self._data_answered(answer)
+            case Phase.FINAL:
+                self.final = answer
+                self.phase = Phase.DONE
+                return b""
+            case _:
+                raise BadServer("the server spoke out of turn")
+
+    def verdicts(self) -> list[Answer | None]:
+        """The deciding answer for each recipient in order; None: taken by the server until the connection broke."""
+        if self.mail is None or not self.mail.good:
+            return [self.mail] * len(self._rcpts)
+        whole = self.data if self.data is not None else self.final
+        given = [whole if answer.good else answer for answer in self.given]
+        rest = self.given[-1] if self.closing and self.given and not self.given[-1].good else None
+        return given + [rest] * (len(self._rcpts) - len(given))
+
+    def _done(self, *, unclean: bool) -> bytes:
+        self.phase = Phase.DONE
+        self.unclean = unclean
+        return b""
+
+    def _sender_answered(self, answer: Answer) -> bytes:
+        self.mail = answer
+        self.phase = Phase.RCPT
+        if self.closing:
+            return self._done(unclean=True)
+        if self._pipelining:
+            return b""
+        return self._rcpts[0] if answer.good else self._done(unclean=False)
+
+    def _recipient_answered(self, answer: Answer) -> bytes:
+        self.given.append(answer)
+        if self.closing:
+            return self._done(unclean=True)
+        if len(self.given) < len(self._rcpts):
+            return b"" if self._pipelining else self._rcpts[len(self.given)]
+        if self._pipelining and not self._chunking:
+            self.phase = Phase.DATA
+            return b""
+        if not self._any():
+            return self._done(unclean=self.mail is not None and self.mail.good)
+        if self._chunking:
+            return self._hand_out(b"BDAT %d LAST\r\n%b" % (len(self._content), self._content))
+        self.phase = Phase.DATA
+        return b"DATA\r\n"
+
+    def _any(self) -> bool:
+        return self.mail is not None and self.mail.good and any(answer.good for answer in self.given)
+
+    def _hand_out(self, octets: bytes) -> bytes:
+        self.exposed = True
+        self.phase = Phase.FINAL
+        return octets
+
+    def _data_answered(self, answer: Answer) -> bytes:
+        if 300 <= answer.code < 400:
+            if self._any():
+                return self._hand_out(stuffed(self._content))
+            # RFC 2920 3.1: a server that says 354 although it took no recipient gets an empty message, to be refused.
+            self.phase = Phase.FINAL
+            return b".\r\n"
+        # 2xx to DATA is no answer at all; what cannot be understood is temporary.
+        self.data = Answer(0, answer.lines) if answer.good else answer
+        self.closing = self.closing or answer.good
+        return self._done(unclean=self.mail is not None and self.mail.good)

@@ -1,0 +1,441 @@
+"""The listening side of an SMTP session: bytes in, events out; a reply in, bytes out. No sockets, no opinions.
+
+RFC 5321, 2920 (PIPELINING), 3030 (CHUNKING), 3207 (STARTTLS). The driver calls `receive`, then `next` until it gives
+None, answers each event as its documentation says, and sends what `take` gives: one write per segment that came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from lockgate.mail import replies
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.recipient import RecipientId
+from lockgate.mail.reply import Reply
+from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw
+from lockgate.wire.smtp.events import Event, Hello, Signal, Spoiled
+from lockgate.wire.smtp.grammar import Terms, read_bdat, read_hello, read_mail, read_rcpt, split_command
+from lockgate.wire.smtp.manners import Manners
+from lockgate.wire.smtp.states import State, out_of_order
+
+COMMAND_LIMIT = 2048
+"""Octets of a command line: 512 of RFC 5321 4.5.3.1.4 and what DSN, SIZE and SMTPUTF8 add to it, rounded up."""
+
+_SHORT_COMMAND_LIMIT = 512
+_LONG_COMMANDS = frozenset((b"MAIL", b"RCPT"))
+
+
+_CLEAR_HELO = Terms(extended=False, secured=False)
+_CLEAR_EHLO = Terms(extended=True, secured=False)
+_SECURED_HELO = Terms(extended=False, secured=True)
+_SECURED_EHLO = Terms(extended=True, secured=True)
+
+
+class ServerSession:
+    """One session. `closing` tells that the connection ends once the output is sent, `parted` that QUIT was said."""
+
+    __slots__ = (
+        "_at",
+        "_body",
+        "_buffer",
+        "_chunk",
+        "_errors",
+        "_idle",
+        "_last",
+        "_late",
+        "_manners",
+        "_out",
+        "_recipients",
+        "_refusals",
+        "_secured",
+        "_state",
+        "_terms",
+        "_utf8",
+        "_waits_for",
+        "closing",
+        "parted",
+    )
+
+    def __init__(self, manners: Manners, *, secured: bool = False) -> None:
+        self._manners = manners
+        self._secured = secured
+        self._terms = _SECURED_HELO if secured else _CLEAR_HELO
+        self._buffer = b""
+        self._at = 0
+        self._out: list[bytes] = []
+        self._state = State.NEW
+        self._waits_for: Event | None = None
+        self._body: DataReader | ChunkReader | None = None
+        self._chunk = -1  # octets of the current BDAT chunk that are still to come; -1: none is open
+        self._last = False
+        self._late: Reply | None = None  # what is said of a refused chunk once its octets are gone
+        self._recipients = self._refusals = self._errors = self._idle = 0
+        self._utf8 = False
+        self.closing = False
+        self.parted = False
+
+    # --- what the driver asks ---------------------------------------------------------------------------------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether an event is not answered yet."""
+        return self._waits_for is not None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no transaction is open and nothing is under way: the moment to say 421 without loss."""
+        return self._state <= State.GREETED and self._waits_for is None and self._body is None and self._chunk < 0
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether octets of a message are expected now."""
+        return self._chunk >= 0 or isinstance(self._body, DataReader)
+
+    @property
+    def body_size(self) -> int:
+        """Octets of the current message so far."""
+        return self._body.size if self._body is not None else 0
+
+    @property
+    def buffered(self) -> int:
+        """Octets received and not yet looked at."""
+        return len(self._buffer) - self._at
+
+    def receive(self, data: bytes) -> None:
+        """Octets from the peer."""
+        self._buffer = self._buffer[self._at :] + data if self._buffer else data
+        self._at = 0
+
+    def take(self) -> bytes:
+        """Octets for the peer; b"" if there are none."""
+        out = self._out
+        if not out:
+            return b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    def say(self, reply: Reply, *, close: bool = False) -> None:
+        """Say something that answers no event: greeting, time-out, shutting down."""
+        self._out.append(reply.wire())
+        if close or reply.closes:
+            self.close()
+
+    def close(self) -> None:
+        """Nothing more is read."""
+        self.closing = True
+        self._buffer = b""
+        self._at = 0
+
+    def secured(self) -> None:
+        """The handshake is over: all that was said before is forgotten (RFC 3207 4.2)."""
+        self._forget()
+        self._secured = True
+        self._state = State.NEW
+        self._terms = _SECURED_HELO
+        self._buffer, self._at, self._idle = b"", 0, 0
+
+    def take_body(self, write: Callable[[bytes], None]) -> None:
+        """The answer to BEGIN: octets go to `write`, which may raise."""
+        self._waits_for = None
+        if self._chunk < 0:
+            self._out.append(_SEND_DATA)
+            self._body = DataReader(write, self._manners.limits)
+        else:
+            self._body = ChunkReader(write, self._manners.limits)
+            self._state = State.CHUNKS
+
+    def reply(self, reply: Reply) -> None:
+        """The answer to the event that waits."""
+        event, self._waits_for = self._waits_for, None
+        if event is Signal.BEGIN:
+            self._refuse_body(reply)
+            return
+        self._out.append(reply.wire())
+        match event:
+            case Envelope():
+                if reply.accepts:
+                    self._state, self._utf8, self._idle = State.SENDER, event.utf8, 0
+            case RecipientId():
+                self._count_recipient(reply)
+            case _:  # the end of a message, whatever became of it
+                self._forget()
+        if reply.closes:
+            self.close()
+
+    def next(self) -> Event | None:
+        """The next event; None if more octets, or an answer, are needed first."""
+        while self._waits_for is None and self._at < len(self._buffer):
+            if self._chunk >= 0:
+                event = self._take_chunk()
+            elif isinstance(self._body, DataReader):
+                event = self._take_data(self._body)
+            else:
+                line = self._line()
+                if line is None:
+                    break
+                event = self._command(line)
+            if event is not None:
+                return event
+        if self._chunk == 0 and self._waits_for is None:
+            return self._take_chunk()
+        return None
+
+    # --- the body ---------------------------------------------------------------------------------------------------
+
+    def _take_data(self, body: DataReader) -> Event | None:
+        data = self._buffer[self._at :] if self._at else self._buffer
+        rest = body.feed(data)
+        self._at = 0
+        if rest is None:
+            self._buffer = b""
+            return None
+        self._buffer = rest
+        return self._ended(body)
+
+    def _take_chunk(self) -> Event | None:
+        data = self._buffer[self._at : self._at + self._chunk]
+        self._at += len(data)
+        self._chunk -= len(data)
+        body = self._body
+        if data and isinstance(body, ChunkReader) and self._late is None:
+            body.feed(data)
+        if self._chunk:
+            return None
+        self._chunk = -1
+        if self._late is not None or not isinstance(body, ChunkReader):
+            late, self._late = self._late or replies.BAD_SEQUENCE, None
+            return self._wrong(late)
+        if self._last:
+            body.finish()
+            return self._ended(body)
+        if body.flaw is not None:
+            return self._ended(body)
+        self._out.append(_CHUNK_TAKEN)
+        return None
+
+    def _ended(self, body: DataReader | ChunkReader) -> Event:
+        self._body = None
+        match body.flaw:
+            case None:
+                event: Event = Signal.END
+            case Flaw.NOT_KEPT:
+                event = Spoiled(None, body.trouble)
+            case flaw:
+                event = Spoiled(_FLAWS[flaw])
+        self._waits_for = event
+        return event
+
+    def _refuse_body(self, reply: Reply) -> None:
+        if self._chunk >= 0:
+            self._forget()
+            self._late = reply
+            return
+        self._out.append(reply.wire())
+        self._forget()
+        # What follows a refused DATA is a body that was not waited for; it must not be read as commands (RFC 2920 3.1).
+        if reply.closes or self.buffered:
+            self.close()
+
+    def _count_recipient(self, reply: Reply) -> None:
+        if reply.accepts:
+            self._recipients += 1
+            self._state = State.RECIPIENTS
+            return
+        self._refusals += 1
+        if self._refusals >= self._manners.max_refusals:
+            self.say(replies.TOO_MANY_ERRORS)
+
+    def _forget(self) -> None:
+        """Back to the state after HELO."""
+        if self._state > State.GREETED:
+            self._state = State.GREETED
+        self._body = None
+        self._recipients = 0
+        self._utf8 = False
+
+    # --- commands ---------------------------------------------------------------------------------------------------
+
+    def _line(self) -> bytes | None:
+        """The next command line without its CRLF; None if there is none, or none that may be read."""
+        buffer, at = self._buffer, self._at
+        end = buffer.find(b"\n", at)
+        if end < 0:
+            if len(buffer) - at > COMMAND_LIMIT:
+                self.say(replies.LINE_TOO_LONG, close=True)
+            elif buffer[at] == _TLS_HANDSHAKE or buffer[at] == 0:
+                self.say(replies.NOT_SMTP, close=True)
+            return None
+        line = buffer[at : end - 1] if end > at else b""
+        self._at = end + 1
+        if buffer[end - 1 : end] != b"\r" or end == at or b"\r" in line or b"\0" in line:
+            # An ill-ended line may be read differently by somebody behind or before us: no second chance.
+            self.say(replies.COMMAND_LINE_ENDS, close=True)
+            return None
+        return line
+
+    def _command(self, line: bytes) -> Event | None:
+        verb, rest = split_command(line)
+        if len(line) > (COMMAND_LIMIT if verb in _LONG_COMMANDS else _SHORT_COMMAND_LIMIT) - 2:
+            return self._wrong(replies.LINE_TOO_LONG)
+        answer = _COMMANDS.get(verb)
+        if answer is None:
+            if verb in _OTHER_PROTOCOLS:
+                self.say(replies.NOT_SMTP, close=True)
+                return None
+            return self._wrong(replies.NOT_IMPLEMENTED if verb in _KNOWN else replies.UNKNOWN_COMMAND)
+        if verb != b"BDAT":
+            refusal = out_of_order(verb, self._state)
+            if refusal is not None:
+                return self._wrong(refusal)
+        return answer(self, rest)
+
+    def _wrong(self, reply: Reply) -> Event | None:
+        """A mistake of the peer."""
+        self._out.append(reply.wire())
+        self._errors += 1
+        if reply.closes:
+            self.close()
+        elif self._errors >= self._manners.max_errors:
+            self.say(replies.TOO_MANY_ERRORS)
+        return None
+
+    def _idling(self, reply: bytes) -> Event | None:
+        """An answer to something that does not bring mail nearer; such commands are counted."""
+        self._out.append(reply)
+        self._idle += 1
+        if self._idle >= self._manners.max_idle_commands:
+            self.say(replies.TOO_MANY_ERRORS)
+        return None
+
+    def _helo(self, rest: bytes) -> Event | None:
+        return self._greet(rest, self._manners.hello, _SECURED_HELO if self._secured else _CLEAR_HELO)
+
+    def _ehlo(self, rest: bytes) -> Event | None:
+        if self._secured:
+            return self._greet(rest, self._manners.extended_secured, _SECURED_EHLO)
+        return self._greet(rest, self._manners.extended_clear, _CLEAR_EHLO)
+
+    def _greet(self, rest: bytes, answer: bytes, terms: Terms) -> Event | None:
+        name = read_hello(rest)
+        if isinstance(name, Reply):
+            return self._wrong(name)
+        self._forget()
+        self._state = State.GREETED
+        self._terms = terms
+        self._idling(answer)
+        return Hello(name, terms.extended)
+
+    def _mail(self, rest: bytes) -> Event | None:
+        envelope = read_mail(rest, self._terms)
+        if isinstance(envelope, Reply):
+            return self._wrong(envelope)
+        if envelope.size > self._manners.limits.size:
+            return self._wrong(replies.MESSAGE_TOO_LARGE)
+        self._waits_for = envelope
+        return envelope
+
+    def _rcpt(self, rest: bytes) -> Event | None:
+        recipient = read_rcpt(rest, self._terms, utf8=self._utf8)
+        if isinstance(recipient, Reply):
+            return self._wrong(recipient)
+        if self._recipients >= self._manners.max_recipients:
+            self._out.append(replies.TOO_MANY_RECIPIENTS.wire())
+            self._count_recipient(replies.TOO_MANY_RECIPIENTS)
+            return None
+        self._waits_for = recipient
+        return recipient
+
+    def _data(self, rest: bytes) -> Event | None:
+        if rest:
+            return self._wrong(replies.BAD_SYNTAX)
+        self._waits_for = Signal.BEGIN
+        return Signal.BEGIN
+
+    def _bdat(self, rest: bytes) -> Event | None:
+        read = read_bdat(rest)
+        if read is None:
+            # Where the chunk ends is not known, so nothing that follows can be read.
+            self.say(replies.BAD_SYNTAX, close=True)
+            return None
+        self._chunk, self._last = read
+        self._late = out_of_order(b"BDAT", self._state)
+        if self._late is None and self._chunk + self.body_size > self._manners.limits.size:
+            self._late = replies.BDAT_TOO_LARGE
+            self._forget()
+            return Signal.FORGET
+        if self._late is None and self._state == State.RECIPIENTS:
+            self._waits_for = Signal.BEGIN
+            return Signal.BEGIN
+        return None
+
+    def _rset(self, rest: bytes) -> Event | None:
+        if rest:
+            return self._wrong(replies.BAD_SYNTAX)
+        self._forget()
+        self._idling(_RESET)
+        return Signal.FORGET
+
+    def _noop(self, _: bytes) -> Event | None:
+        return self._idling(_OK)
+
+    def _help(self, _: bytes) -> Event | None:
+        return self._idling(_HELP)
+
+    def _vrfy(self, rest: bytes) -> Event | None:
+        if not rest:
+            return self._wrong(replies.BAD_SYNTAX)
+        return self._idling(_CANNOT_VERIFY)
+
+    def _quit(self, _: bytes) -> Event | None:
+        self.parted = True
+        self.say(replies.GOODBYE, close=True)
+        return None
+
+    def _starttls(self, rest: bytes) -> Event | None:
+        if rest:
+            return self._wrong(replies.BAD_SYNTAX)
+        if self._secured:
+            return self._wrong(replies.TLS_ALREADY)
+        if not self._manners.starttls:
+            return self._wrong(replies.NOT_IMPLEMENTED)
+        if self.buffered:
+            # Somebody may have put these octets there (CVE-2011-0411): they are not read, now or later.
+            self.say(replies.PIPELINED_AFTER_STARTTLS, close=True)
+            return None
+        self._out.append(_READY_FOR_TLS)
+        return Signal.STARTTLS
+
+
+_TLS_HANDSHAKE = 0x16
+_SEND_DATA = replies.SEND_DATA.wire()
+_CHUNK_TAKEN = replies.CHUNK_TAKEN.wire()
+_RESET = replies.RESET.wire()
+_OK = replies.OK.wire()
+_HELP = replies.HELP.wire()
+_CANNOT_VERIFY = replies.CANNOT_VERIFY.wire()
+_READY_FOR_TLS = replies.READY_FOR_TLS.wire()
+
+_FLAWS: Mapping[Flaw, Reply] = {
+    Flaw.LINE_ENDS: replies.BARE_LINE_ENDS,
+    Flaw.TOO_LARGE: replies.MESSAGE_TOO_LARGE,
+    Flaw.LONG_LINE: replies.TEXT_LINE_TOO_LONG,
+}
+
+_KNOWN = frozenset((b"AUTH", b"EXPN", b"ETRN", b"TURN", b"ATRN", b"SEND", b"SOML", b"SAML"))
+_OTHER_PROTOCOLS = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"PROXY", b"PRI", b"SSH-2.0"))
+
+_COMMANDS: Mapping[bytes, Callable[[ServerSession, bytes], Event | None]] = {
+    b"EHLO": ServerSession._ehlo,
+    b"HELO": ServerSession._helo,
+    b"MAIL": ServerSession._mail,
+    b"RCPT": ServerSession._rcpt,
+    b"DATA": ServerSession._data,
+    b"BDAT": ServerSession._bdat,
+    b"RSET": ServerSession._rset,
+    b"NOOP": ServerSession._noop,
+    b"HELP": ServerSession._help,
+    b"VRFY": ServerSession._vrfy,
+    b"QUIT": ServerSession._quit,
+    b"STARTTLS": ServerSession._starttls,
+}

@@ -1,0 +1,264 @@
+"""TLS as bytes in and bytes out, in which a handshake decides nothing: whatever certificate comes, it completes.
+
+The standard library's `ssl` either never asks for a client certificate or breaks the handshake of every peer whose
+certificate it does not like (threats 3.3.1). Here OpenSSL's verify callback notes the errors and always agrees;
+`wire/certificates.py` makes facts of what was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL, crypto
+
+_CIPHERS = (
+    b"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:RSA+AESGCM:RSA+AES:!aNULL:@SECLEVEL=0"
+)
+"""TLS 1.2 suites. Security level 0 because a small key or an old signature in a certificate is judged, not refused."""
+
+_SLICE = 8 * 1024
+"""How much ciphertext a memory BIO is given at once: it never gives memory back, so it must not grow."""
+
+_RECORD = 16 * 1024
+
+
+class TlsFailed(Exception):
+    """The handshake or the stream is broken; `str()` says why, for people."""
+
+
+class TlsPipe:
+    """One TLS connection without a socket.
+
+    `closed` tells that the peer will send no more (close_notify or the end of the stream). Feed what comes from the
+    peer, then call `handshake` until it is True, afterwards `read`; send to the peer what `take` gives after each call.
+    """
+
+    __slots__ = ("_conn", "_errors", "_out", "_ready", "_unfed", "closed", "server_name")
+
+    def __init__(
+        self, context: SSL.Context, *, server: bool, server_name: str = "", session: SSL.Session | None = None
+    ) -> None:
+        self.closed = False
+        self.server_name = server_name
+        self._errors: list[tuple[int, int]] = []
+        self._unfed = b""
+        self._out: list[bytes] = []
+        self._ready = False
+        self._conn = SSL.Connection(context, None)
+        self._conn.set_app_data(self._errors)
+        if server:
+            self._conn.set_accept_state()
+            return
+        if server_name:
+            self._conn.set_tlsext_host_name(server_name.encode("idna" if not server_name.isascii() else "ascii"))
+        if session is not None:
+            self._conn.set_session(session)
+        self._conn.set_connect_state()
+
+    def feed(self, data: bytes) -> None:
+        """Ciphertext from the peer."""
+        self._unfed = self._unfed + data if self._unfed else data
+
+    def feed_eof(self) -> None:
+        """The peer's stream is at its end."""
+        self._conn.bio_shutdown()
+
+    def take(self) -> bytes:
+        """Ciphertext to send to the peer; b"" if there is none."""
+        self._drain()
+        out = self._out
+        if not out:
+            return b""
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    def handshake(self) -> bool:
+        """Go on with the handshake; True once it is complete. Raises TlsFailed."""
+        if self._ready:
+            return True
+        while True:
+            more = self._push()
+            try:
+                self._conn.do_handshake()
+            except SSL.WantReadError:
+                if more:
+                    continue
+                return False
+            except SSL.Error as trouble:
+                raise TlsFailed(_reason(trouble)) from None
+            self._ready = True
+            name = self._conn.get_servername()
+            if name and not self.server_name:
+                self.server_name = name.decode("ascii", "replace").lower()
+            return True
+
+    def read(self) -> bytes:
+        """Plaintext that is available now, b"" if none. Raises TlsFailed when the stream is damaged."""
+        chunks: list[bytes] = []
+        receive = self._conn.recv
+        while not self.closed:
+            more = self._push()
+            try:
+                while True:
+                    chunks.append(receive(_RECORD))
+            except SSL.WantReadError:
+                if not more:
+                    break
+            except (SSL.ZeroReturnError, SSL.SysCallError):
+                self.closed = True
+            except SSL.Error as trouble:
+                if "unexpected eof" not in _reason(trouble):
+                    raise TlsFailed(_reason(trouble)) from None
+                self.closed = True
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def write(self, data: bytes) -> None:
+        """Plaintext to the peer; `take` gives the ciphertext. Only after the handshake. Raises TlsFailed."""
+        view = memoryview(data)
+        try:
+            for start in range(0, len(view), _RECORD):
+                self._conn.sendall(bytes(view[start : start + _RECORD]))
+                self._drain()
+        except SSL.Error as trouble:
+            raise TlsFailed(_reason(trouble)) from None
+
+    def shutdown(self) -> None:
+        """Say close_notify; never raises."""
+        try:
+            self._conn.shutdown()
+        except SSL.Error:
+            self.closed = True
+
+    @property
+    def version(self) -> str:
+        """The protocol as OpenSSL names it, e.g. "TLSv1.3"."""
+        return self._conn.get_protocol_version_name()
+
+    @property
+    def cipher(self) -> str:
+        """The cipher suite, "" before the handshake."""
+        return self._conn.get_cipher_name() or ""
+
+    @property
+    def session(self) -> SSL.Session | None:
+        """What a client hands to the next connection to the same server, to save a full handshake."""
+        return self._conn.get_session()
+
+    def peer_chain(self) -> list[bytes]:
+        """The certificates the peer presented, DER, leaf first; [] if it presented none."""
+        leaf = self._conn.get_peer_certificate()
+        if leaf is None:
+            return []
+        chain = [_der(certificate) for certificate in self._conn.get_peer_cert_chain() or ()]
+        first = _der(leaf)
+        # OpenSSL leaves the leaf out of the chain on the server's side and keeps it on the client's.
+        return chain if chain and chain[0] == first else [first, *chain]
+
+    def verify_errors(self) -> tuple[tuple[int, int], ...]:
+        """(depth, OpenSSL error code) of all that verification found wrong while the handshake went on."""
+        return tuple(self._errors)
+
+    def _push(self) -> bool:
+        """Give OpenSSL the next slice; True if more is waiting."""
+        data = self._unfed
+        if data:
+            if len(data) > _SLICE:
+                self._conn.bio_write(data[:_SLICE])
+                self._unfed = data[_SLICE:]
+                return True
+            self._unfed = b""
+            self._conn.bio_write(data)
+        return False
+
+    def _drain(self) -> None:
+        size = 2 * _RECORD
+        try:
+            while True:
+                data = self._conn.bio_read(size)
+                self._out.append(data)
+                if len(data) < size:
+                    return
+        except SSL.Error:  # nothing more in the BIO
+            return
+
+
+def server_context(
+    chain_pem: bytes, key_pem: bytes, *, choose: Callable[[str], SSL.Context | None] | None = None
+) -> SSL.Context:
+    """The listening side: TLS 1.2 and newer, asks for a client certificate without naming any CA, accepts all.
+
+    `chain_pem` is our certificate followed by its intermediates. `choose` gives another context for the server
+    name a client asks for (lower case, without trailing dot), or None to stay. Nothing is resumed: a resumed session
+    has lost the peer's chain (DESIGN 5). Raises ValueError if certificate and key cannot be used.
+    """
+    context = _context(SSL.TLS_SERVER_METHOD)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_TICKET)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(b"lockgate")
+    _identify(context, chain_pem, key_pem)
+    if choose is not None:
+
+        def switch(connection: SSL.Connection) -> None:
+            name = connection.get_servername()
+            other = choose(name.decode("ascii", "replace").lower().rstrip(".")) if name else None
+            if other is not None:
+                connection.set_context(other)
+
+        context.set_tlsext_servername_callback(switch)
+    return context
+
+
+def client_context(chain_pem: bytes = b"", key_pem: bytes = b"") -> SSL.Context:
+    """The dialling side: TLS 1.2 and newer, accepts any server certificate; the caller judges the chain.
+
+    With `chain_pem` and `key_pem` that certificate is presented when the server asks. Raises ValueError.
+    """
+    context = _context(SSL.TLS_CLIENT_METHOD)
+    if chain_pem:
+        _identify(context, chain_pem, key_pem)
+    return context
+
+
+def _context(method: int) -> SSL.Context:
+    context = SSL.Context(method)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.set_cipher_list(_CIPHERS)
+    context.set_verify(SSL.VERIFY_PEER, _note)
+    return context
+
+
+def _identify(context: SSL.Context, chain_pem: bytes, key_pem: bytes) -> None:
+    try:
+        leaf, *intermediates = x509.load_pem_x509_certificates(chain_pem)
+        key = load_pem_private_key(key_pem, None)
+        context.use_certificate(leaf)
+        for certificate in intermediates:
+            context.add_extra_chain_cert(certificate)
+        context.use_privatekey(key)  # type: ignore[arg-type]
+        context.check_privatekey()
+    except (ValueError, TypeError, SSL.Error) as trouble:
+        raise ValueError(f"the certificate and its key cannot be used: {_reason(trouble)}") from None
+
+
+def _note(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    """OpenSSL's verify callback: write down what is wrong and go on."""
+    if error:
+        connection.get_app_data().append((depth, error))
+    return True
+
+
+def _der(certificate: crypto.X509) -> bytes:
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+
+
+def _reason(trouble: Exception) -> str:
+    """OpenSSL's error queue as one phrase."""
+    if isinstance(trouble, SSL.Error) and trouble.args and isinstance(trouble.args[0], list):
+        reasons = [entry[-1] for entry in trouble.args[0] if entry and entry[-1]]
+        return ", ".join(dict.fromkeys(reasons)) or "TLS broke without a reason given"
+    return str(trouble) or type(trouble).__name__

@@ -1,0 +1,154 @@
+"""The journal: lines that parsers know, that no value can forge, and that never hold anybody up."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+
+from lockgate.app.clock import SystemClock
+from lockgate.app.journal import WAITING, LineJournal, recent_alarms, start_journal, writer_to
+from lockgate.app.lines import LONGEST_LINE, json_line
+
+
+class Fixed:
+    """A clock that stands still."""
+
+    def now(self) -> float:
+        return 1_700_000_000.25
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def written(tell, **options) -> str:
+    data: list[bytes] = []
+    journal = LineJournal(data.append, Fixed(), role="worker-1", **options)
+    tell(journal)
+    journal.close()
+    return b"".join(data).decode()
+
+
+def test_a_delivery_is_the_line_that_postfix_parsers_know():
+    text = written(
+        lambda j: j.note(
+            "delivered", id="0193-a", to="ann@contoso.test", relay="mx.contoso.test[192.0.2.1]:25", delay=0.42,
+            tls="TLSv1.3", reply="250 2.0.0 OK (queued)",
+        )
+    )  # fmt: skip
+    assert text == (
+        f"2023-11-14T22:13:20.250000Z lockgate/worker-1[{os.getpid()}]: 0193-a: to=<ann@contoso.test>, "
+        "relay=mx.contoso.test[192.0.2.1]:25, delay=0.42, tls=TLSv1.3, dsn=2.0.0, "
+        "status=sent (250 2.0.0 OK [queued])\n"
+    )
+
+
+def test_failed_and_deferred_have_postfix_words():
+    text = written(lambda j: (j.note("failed", to="a@b.test", reply="550 5.1.1 no"),
+                              j.note("deferred", to="a@b.test", reply="451 4.3.0 later")))  # fmt: skip
+    assert "dsn=5.1.1, status=bounced (550 5.1.1 no)" in text
+    assert "dsn=4.3.0, status=deferred (451 4.3.0 later)" in text
+
+
+def test_hostile_values_forge_neither_line_nor_pair():
+    evil = 'x\r\n2023 forged: to=<v@v>, status=sent (ok)\x1b[31m\x00\u202e'
+    text = written(lambda j: j.note("refused", id=evil, peer="192.0.2.9", helo=evil, sender='"a, status=sent"@b.test'))
+    assert text.count("\n") == 1
+    assert all(c.isprintable() for c in text[:-1])
+    body = text.split("]: ", 1)[1]
+    assert body.startswith('"x??2023 forged')
+    assert 'helo="x??2023 forged: to=<v@v>, status=sent (ok)?[31m??"' in body
+    assert r'sender="\"a, status=sent\"@b.test"' in body
+
+
+def test_lines_are_bounded():
+    text = written(lambda j: j.note("refused", **{f"k{n}": "ü" * 10_000 for n in range(50)}))
+    assert len(text.encode()) <= LONGEST_LINE
+    assert text.endswith("\n")
+
+
+def test_an_exception_says_where():
+    def fail(journal):
+        try:
+            raise KeyError("lane")
+        except KeyError as trouble:
+            journal.alarm("unforeseen", trouble=trouble)
+
+    text = written(fail)
+    assert "ALARM unforeseen: trouble=" in text
+    assert "KeyError: 'lane' (at fail:" in text
+
+
+def test_json_lines_are_objects_with_numbers():
+    text = written(lambda j: j.note("accepted", id="1", size=4096, subject="\x1b]0;x", time="mine"), form=json_line)
+    record = json.loads(text)
+    assert (record["happening"], record["size"], record["alarm"]) == ("accepted", 4096, False)
+    assert record["subject"] == "?]0;x"
+    assert record["time"].startswith("2023-") and record["time_"] == "mine"
+
+
+def test_a_blocked_pipe_blocks_nobody_and_drops_are_told():
+    gate = threading.Event()
+    data: list[bytes] = []
+
+    def slow(batch: bytes) -> None:
+        gate.wait(20)
+        data.append(batch)
+
+    journal = LineJournal(slow, SystemClock(), role="t")
+    journal.note("first")
+    time.sleep(0.1)  # the writer thread is in `slow` now
+    began = time.monotonic()
+    for _ in range(WAITING + 500):
+        journal.note("x")
+    assert time.monotonic() - began < 5
+    assert journal.dropped >= 400
+    gate.set()
+    journal.note("last")
+    journal.close()
+    text = b"".join(data).decode()
+    assert "ALARM lines dropped: count=" in text
+
+
+def test_nothing_raises():
+    class Nasty:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    def broken(_: bytes) -> None:
+        raise OSError("disk full")
+
+    journal = LineJournal(broken, SystemClock(), role="t")
+    journal.note("x", value=Nasty())
+    journal.note("y")
+    journal.close()
+    assert journal.dropped == 2
+
+
+def test_alarms_are_kept_for_every_process(tmp_path):
+    path = tmp_path / "run" / "alarms.jsonl"
+    for role in ("keeper", "worker-1"):
+        journal = start_journal(
+            SystemClock(), role=role, form="lines", destination=str(tmp_path / "log"), alarms=path
+        )
+        for number in range(3):
+            journal.alarm("disk full", number=number)
+            journal.note("accepted")
+        journal.close()
+    with path.open("a") as file:
+        file.write("damaged {\n")
+    found = recent_alarms(path, 4)
+    assert [row["number"] for row in found] == [2, 0, 1, 2]
+    assert found[-1]["origin"].startswith("lockgate/worker-1")
+    assert recent_alarms(tmp_path / "none") == []
+
+
+def test_a_rotated_log_is_opened_anew(tmp_path):
+    path = tmp_path / "log"
+    write = writer_to(str(path))
+    write(b"one\n")
+    path.rename(tmp_path / "log.1")
+    write(b"two\n")
+    assert (tmp_path / "log.1").read_text() == "one\n"
+    assert path.read_text() == "two\n"

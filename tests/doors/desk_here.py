@@ -1,0 +1,137 @@
+"""A desk over rows in a list, served on a real control socket, for tests of the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lockgate.app.config import check_files, read_config
+from lockgate.app.control import ControlServer
+from lockgate.cli.asked import Places, Switchboard
+from lockgate.cli.commands import main
+from lockgate.flow.desk import Desk
+from lockgate.mail.findings import Known, Unknown, Who
+from lockgate.policy.documents import Invalid, Problem
+from lockgate.testing.journal import ListJournal
+from lockgate.testing.keeping import ListedKeeping
+
+EVIL = "\x1b[2J\x1b]0;owned\x07[bold red]x[/] \u202evil\r\nFORGED"
+
+TASKS = [
+    {"id": "m1", "task": 1, "lane": "contoso/HQ", "sender": "x@out.test", "recipients": ["ann@contoso.test"],
+     "attempts": 3, "due": 1_700_000_000.0, "why": "451 4.4.1 no connection", "state": "waiting"},
+    {"id": "m2", "task": 2, "lane": "contoso/mx:far.test", "sender": "bob@contoso.test", "recipients": ["y@far.test"],
+     "attempts": 0, "due": 1_700_000_600.0, "why": EVIL, "state": "waiting"},
+]  # fmt: skip
+
+ROWS = [
+    {"id": "m1", "received": 1_700_000_000.5, "organisation": "contoso", "sender_address": "x@out.test",
+     "recipient_address": "ann@contoso.test", "subject": EVIL, "status": "Pending", "from_ip": "192.0.2.1", "to_ip": "",
+     "size": 4096, "reply": EVIL, "revision": 3},
+    {"id": "K2", "received": 1_700_000_001.0, "organisation": "contoso", "sender_address": "y@out.test",
+     "recipient_address": "nobody@contoso.test", "status": "Refused", "from_ip": "192.0.2.2",
+     "reply": "550 5.4.1 Recipient address rejected: Access denied", "revision": 3},
+]  # fmt: skip
+
+
+ALARMS = [{"time": "2023-11-14T22:13:20Z", "happening": EVIL, "n": 1}]
+
+
+class FixedClock:
+    """A clock that stands still."""
+
+    def now(self) -> float:
+        return 1_700_010_000.0
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class DictDirectory:
+    """seams.Directory over a dict."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Who] = {}
+        self.broken = False
+
+    def who_is(self, organisation: str, address: str) -> Known | Unknown:
+        return Unknown("the table is damaged") if self.broken else Known(self.known.get(address), 7)
+
+
+class Here:
+    """The desk and everything it stands on, in the open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "control.sock"
+        self.keeping = ListedKeeping(TASKS, ROWS)
+        self.directory = DictDirectory()
+        self.journal = ListJournal()
+        self.stored: list[tuple[str, Sequence[Any]]] = []
+        self.names: tuple[str, ...] = ("contoso",)
+        self.problems: tuple[Problem, ...] = ()
+        self.reloads = 0
+        self.served: list[Path] = []
+        self.desk = Desk(
+            keeping=self.keeping, directory=self.directory, clock=FixedClock(), journal=self.journal,
+            status=self._status, alarms=lambda count: ALARMS[:count],
+            check=self._check, reload=self._reload, store=self._store, organisations=lambda: self.names,
+        )  # fmt: skip
+
+    async def _status(self):
+        return {"version": "0.1.0", "listeners": ["127.0.0.1:2525"], "policy_revision": 3}
+
+    async def _check(self):
+        if self.problems:
+            raise Invalid(self.problems)
+        return {"revision": 4, "digest": "abc"}
+
+    async def _reload(self):
+        told = await self._check()
+        self.reloads += 1
+        return told
+
+    async def _store(self, organisation, entries):
+        self.stored.append((organisation, entries))
+        return 8
+
+    def _serve(self, config: Path) -> int:
+        self.served.append(config)
+        return 0
+
+    async def run(self, *arguments: str, control: bool = True) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of one command."""
+        before = ["--control", str(self.path)] if control else []
+        return await asyncio.to_thread(self._run, [*before, *arguments])
+
+    def _run(self, arguments: list[str]) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        board = Switchboard(self._serve, places, lambda path: check_files(read_config(path), path), lambda folder: {})
+        code: object = 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main(board, arguments)
+            except SystemExit as ended:
+                code = ended.code
+        return int(code or 0), out.getvalue(), err.getvalue()  # type: ignore[call-overload]
+
+
+def places(path: Path) -> Places:
+    """What __main__ hands down."""
+    found = read_config(path)
+    return Places(found.hostname, found.control_socket, found.policy_directory)
+
+
+@contextlib.asynccontextmanager
+async def desk_here(folder: Path) -> AsyncIterator[Here]:
+    """A desk that listens."""
+    here = Here(folder)
+    server = ControlServer(here.desk.answer, here.path, here.journal)
+    await server.open()
+    try:
+        yield here
+    finally:
+        await server.close()

@@ -1,0 +1,245 @@
+"""The command line over a real control socket: exit codes, JSON, plain lines, what-if, and hostile mail content."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from doors.desk_here import EVIL, desk_here
+from lockgate.mail.address import parse_address
+from lockgate.mail.findings import RecipientKind, Who
+from lockgate.policy.documents import Problem
+
+
+@pytest.fixture
+async def here(tmp_path):
+    async with desk_here(tmp_path) as found:
+        yield found
+
+
+def harmless(text: str) -> bool:
+    return all(c.isprintable() or c == "\n" for c in text)
+
+
+async def test_queue_list_shows_lanes_then_messages(here):
+    code, out, _ = await here.run("queue", "list")
+    assert code == 0
+    assert re.search(r"^contoso/HQ +1 +0", out, re.M)
+    assert harmless(out) and "\t" not in out
+    code, out, _ = await here.run("queue", "list", "--lane", "contoso/HQ")
+    assert re.search(r"^m1 +contoso/HQ +x@out.test +ann@contoso.test +3 +2023-11-14 22:13:20Z +451", out, re.M)
+    assert "m2" not in out
+
+
+async def test_queue_show_and_what_does_not_wait(here):
+    code, out, _ = await here.run("queue", "show", "m2")
+    assert code == 0 and "y@far.test" in out and harmless(out)
+    code, _, err = await here.run("queue", "show", "gone")
+    assert code == 1 and "trace show gone" in err
+
+
+@pytest.mark.parametrize(
+    ("action", "word"), [("retry", "made due now"), ("hold", "held"), ("release", "released"), ("delete", "deleted")]
+)
+async def test_every_write_has_what_if_and_an_audit_line(here, action, word):
+    code, out, _ = await here.run("queue", action, "--lane", "contoso/HQ", "--what-if")
+    assert (code, here.keeping.edits, here.journal.named("audit")) == (0, [], [])
+    assert f"1 task would be {word}; nothing was changed." in out and "m1" in out
+    code, out, _ = await here.run("queue", action, "m1")
+    assert (code, out) == (0, f"1 task {word}.\n")
+    ((done, task, by),) = here.keeping.edits
+    assert (done, task) == (action, "m1") and by.startswith(f"{os.getuid()} ")
+    (audit,) = here.journal.named("audit")
+    assert audit == {"by": by, "did": f"queue {action}", "count": 1, "for_id": "m1"}
+
+
+async def test_nothing_is_edited_without_a_filter(here):
+    for arguments in (["queue", "delete"], ["queue", "delete", "m1", "--lane", "x"]):
+        code, _, err = await here.run(*arguments)
+        assert code == 2 and err
+    assert here.keeping.edits == []
+    code, _, err = await here.run("queue", "retry", "gone")
+    assert code == 1 and "No waiting message matches" in err
+
+
+async def test_trace_find_filters_and_refusals(here):
+    code, out, _ = await here.run("trace", "find", "--ip", "192.0.2.2", "--status", "refused", "--since", "2h")
+    assert code == 0
+    assert "nobody@contoso.test" in out and "550 5.4.1" in out and "m1" not in out
+    assert here.keeping.asked[-1]["since"] == "1700002800.0"
+    assert here.keeping.asked[-1]["status"] == "Refused"
+    code, out, _ = await here.run("trace", "find", "--sender", "stranger@x.test")
+    assert code == 1 and "Nothing" in out
+
+
+async def test_times_are_read_or_refused(here):
+    await here.run("trace", "find", "--since", "2023-11-14T22:00:00Z", "--until", "2023-11-15")
+    assert here.keeping.asked[-1] == {"since": "1699999200.0", "until": "1700006400.0"}
+    for wrong in ("yesterday", "nan", "99999-01-01"):
+        code, _, err = await here.run("trace", "find", "--since", wrong)
+        assert code == 2 and "is no time" in err
+    code, _, err = await here.run("trace", "find", "--status", "Lost")
+    assert code == 2 and "Delivered" in err
+
+
+async def test_json_is_documented_rows_and_ascii(here):
+    code, out, _ = await here.run("trace", "find", "--id", "m1", "--json")
+    assert code == 0 and out.isascii() and harmless(out)
+    (row,) = json.loads(out)
+    assert row["subject"] == EVIL and row["status"] == "Pending"
+    for command in (["queue", "list"], ["queue", "show", "m1"], ["status"], ["trace", "show", "m1"], ["reload"]):
+        code, out, _ = await here.run(*command, "--json")
+        assert code == 0 and json.loads(out)
+
+
+async def test_trace_show_tells_the_story(here):
+    code, out, _ = await here.run("trace", "show", "K2")
+    assert code == 0 and "Access denied" in out and harmless(out)
+    code, _, err = await here.run("trace", "show", "nothing")
+    assert code == 1 and "No message has the id nothing" in err
+
+
+async def test_status_and_alarms(here):
+    code, out, _ = await here.run("status")
+    assert code == 0 and "policy revision" in out and "127.0.0.1:2525" in out
+    assert "ALARM AT" in out and harmless(out)
+    _, out, _ = await here.run("status", "--alarms", "0")
+    assert "ALARM" not in out
+
+
+async def test_reload_is_all_or_nothing(here):
+    here.problems = (Problem("rules.toml", 14, "mail_flow_rule[1].when", "no condition is called 'x'"),)
+    for flag in ([], ["--what-if"]):
+        code, _, err = await here.run("reload", *flag)
+        assert code == 1 and "rules.toml:14: mail_flow_rule[1].when: no condition is called 'x'" in err
+    code, out, _ = await here.run("reload", "--json")
+    assert code == 1 and json.loads(out)["problems"][0]["line"] == 14
+    here.problems = ()
+    await here.run("reload", "--what-if")
+    assert (here.reloads, here.journal.named("audit")) == (0, [])
+    code, out, _ = await here.run("reload")
+    assert (code, here.reloads, len(here.journal.named("audit"))) == (0, 1, 1)
+
+
+async def test_recipient_import_and_find(here, tmp_path):
+    file = tmp_path / "people.csv"
+    file.write_text("address,kind,aliases,city\nann@contoso.test,mail_user,a@contoso.test;b@contoso.test,Seattle\n")
+    code, out, _ = await here.run("recipient", "import", str(file), "--what-if")
+    assert (code, here.stored) == (0, []) and "1 recipients with 3 addresses would become" in out
+    code, out, _ = await here.run("recipient", "import", str(file))
+    assert code == 0 and "revision 8" in out
+    ((organisation, (entry,)),) = here.stored
+    assert organisation == "contoso" and entry.who.attributes == {"city": "Seattle"}
+    assert len(here.journal.named("audit")) == 1
+    here.directory.known["ann@contoso.test"] = Who(
+        "contoso", RecipientKind.MAIL_USER, parse_address("Ann@contoso.test"), None, {"city": "Seattle"}
+    )
+    code, out, _ = await here.run("recipient", "find", "ANN@contoso.test")
+    assert code == 0 and "Ann@contoso.test" in out and "Seattle" in out
+    code, _, err = await here.run("recipient", "find", "bob@contoso.test")
+    assert code == 1 and "Nobody has" in err
+    here.directory.broken = True
+    code, _, err = await here.run("recipient", "find", "bob@contoso.test")
+    assert code == 3 and "damaged" in err
+
+
+async def test_mistakes_in_a_recipient_file_change_nothing(here, tmp_path):
+    file = tmp_path / "people.csv"
+    file.write_text("address,kind\nann,mail_user\nbob@contoso.test,robot\nBOB@contoso.test,mailbox\nbob@CONTOSO.test,\n")
+    code, _, err = await here.run("recipient", "import", str(file))
+    assert code == 1 and here.stored == []
+    assert f"{file}:2: address: 'ann'" in err and f"{file}:3: kind: 'robot'" in err and ":5: address:" in err
+    file.write_text("address\n")
+    code, _, err = await here.run("recipient", "import", str(file))
+    assert code == 2 and "would refuse all mail" in err
+    here.names = ("contoso", "fabrikam")
+    file.write_text("address\na@contoso.test\n")
+    code, _, err = await here.run("recipient", "import", str(file))
+    assert code == 2 and "contoso, fabrikam" in err
+    code, _, _ = await here.run("recipient", "import", str(file), "--organisation", "fabrikam")
+    assert code == 0 and here.stored[0][0] == "fabrikam"
+
+
+async def test_exit_code_three_when_nobody_answers(here):
+    here.keeping.away = True
+    code, _, err = await here.run("queue", "list")
+    assert code == 3 and "keeper" in err
+    code, _, err = await here.run("--control", str(here.path) + ".gone", "queue", "list", control=False)
+    assert code == 3 and "does not run" in err
+
+
+async def test_exit_code_two_for_misuse(here, tmp_path, monkeypatch):
+    assert (await here.run("queue", "frobnicate"))[0] == 2
+    assert (await here.run("trace", "find", "--limit", "0"))[0] == 2
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LOCKGATE_CONFIG", raising=False)
+    code, _, err = await here.run("status", control=False)
+    assert code == 2 and "--config" in err
+
+
+async def test_config_check_and_serve_use_the_file(here, tmp_path):
+    file = tmp_path / "lockgate.toml"
+    file.write_text('hostname = "mx.contoso.test"\nworkrs = 1\n')
+    code, _, err = await here.run("--config", str(file), "config", "check", control=False)
+    assert code == 1 and f"{file}:2: workrs: this key is unknown" in err
+    (tmp_path / "policy").mkdir()
+    file.write_text('hostname = "mx.contoso.test"\n')
+    code, out, _ = await here.run("--config", str(file), "config", "check", control=False)
+    assert code == 0 and "sound" in out
+    code, _, _ = await here.run("--config", str(file), "serve", control=False)
+    assert code == 0 and here.served == [file]
+
+
+async def test_a_terminal_gets_a_table_without_escapes_of_others(here):
+    import asyncio
+
+    def on_a_terminal() -> bytes:
+        master, slave = pty.openpty()
+        script = (
+            "import sys; from lockgate.cli.asked import Switchboard; from lockgate.cli.commands import main;"
+            "main(Switchboard(None, None, None, None), sys.argv[1:])"
+        )
+        command = [sys.executable, "-c", script, "--control", str(here.path), "trace", "find"]
+        root = Path(__file__).resolve().parents[2]
+        environment = {**os.environ, "PYTHONPATH": str(root / "src"), "TERM": "xterm", "COLUMNS": "200"}
+        process = subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave, env=environment)
+        os.close(slave)
+        data = b""
+        while True:
+            try:
+                piece = os.read(master, 65536)
+            except OSError:
+                break
+            if not piece:
+                break
+            data += piece
+        assert process.wait(30) == 0, data
+        os.close(master)
+        return data
+
+    data = await asyncio.to_thread(on_a_terminal)
+    text = data.decode()
+    assert "RECIPIENT" in text and "nobody@contoso.test" in text
+    assert "\x1b[2J" not in text and "\x1b]0" not in text and "\x07" not in text and "\u202e" not in text
+    assert "[bold" in text  # shown as the text it is, not taken as markup
+
+
+def test_the_installed_command(tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root / "src")}
+    version = subprocess.run(
+        [sys.executable, "-m", "lockgate", "--version"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert re.fullmatch(r"lockgate \d+\.\d+\.\d+\n", version.stdout), version.stderr
+    gone = subprocess.run(
+        [sys.executable, "-m", "lockgate", "--control", str(tmp_path / "none"), "status"],
+        env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert gone.returncode == 3 and "does not run" in gone.stderr

@@ -1,0 +1,1 @@
+"""Peers that the tests talk to over real sockets on loopback."""

@@ -1,0 +1,59 @@
+"""Every need of the world has a fake, and whoever fills it has every method that the need names."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+from lockgate import seams
+
+ROOT = Path(__file__).resolve().parents[2]
+
+KEEPERS = {
+    "Clock": ("lockgate.app.clock:SystemClock", "lockgate.testing.clock:HandClock"),
+    "Journal": ("lockgate.app.journal:LineJournal", "lockgate.testing.journal:ListJournal"),
+    "Keeping": ("lockgate.storage.keeping:KeeperKeeping", "lockgate.testing.keeping:ListedKeeping"),
+    "Spool": ("lockgate.storage.client:KeeperSpool", "lockgate.testing.memory:MemorySpool"),
+    "Directory": ("lockgate.storage.directory:DirectoryTable", "lockgate.testing.memory:MemoryDirectory"),
+    "Courier": ("lockgate.couriers.smtp:SmtpCourier", "lockgate.testing.courier:RecordingCourier"),
+    "Resolver": ("lockgate.probes.trust.resolver:DnsResolver", "lockgate.testing.dns:ZoneResolver"),
+}
+"""Who keeps a seam really, and who in tests."""
+
+PART_OF_ANOTHER = {"BodyWriter"}
+"""Made by a Spool, and tested with it."""
+
+
+def protocols() -> list[str]:
+    module = ast.parse((ROOT / "src" / "lockgate" / "seams.py").read_text("utf-8"))
+    return [
+        node.name
+        for node in module.body
+        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "Protocol" for base in node.bases)
+    ]
+
+
+def test_every_need_is_in_the_table() -> None:
+    assert set(protocols()) - PART_OF_ANOTHER == set(KEEPERS)
+
+
+@pytest.mark.parametrize("named", [keeper for both in KEEPERS.values() for keeper in both])
+def test_whoever_fills_a_need_has_all_of_it(named: str) -> None:
+    seam = next(name for name, both in KEEPERS.items() if named in both)
+    place, _, name = named.partition(":")
+    found = getattr(importlib.import_module(place), name)
+    for method, wanted in inspect.getmembers(getattr(seams, seam), inspect.isfunction):
+        if method.startswith("_"):
+            continue
+        have = getattr(found, method, None)
+        assert have is not None, f"{named} has no {method}"
+        assert inspect.iscoroutinefunction(have) == inspect.iscoroutinefunction(wanted), f"{named}.{method}"
+        asked = list(inspect.signature(wanted).parameters.values())
+        given = inspect.signature(have).parameters
+        for parameter in asked:
+            keywords = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in given.values())
+            assert parameter.name in given or keywords, f"{named}.{method} does not take {parameter.name}"

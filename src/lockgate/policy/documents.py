@@ -103,8 +103,9 @@ class Places:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a sentence that names the known word nearest to the given one; "" if none is near."""
-    found = difflib.get_close_matches(word[:100].lower(), list(known), 1, 0.6)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    plain = {name.casefold(): name for name in known}
+    found = difflib.get_close_matches(word[:100].casefold(), list(plain), 1, 0.6)
+    return f"; did you mean '{plain[found[0]]}'?" if found else ""
 
 
 TABLES = (
@@ -259,7 +260,7 @@ def _salvage(model: type[BaseModel], raw: dict[str, Any], wrong: frozenset[str])
 
 def _syntax(file: str, text: str, trouble: str) -> Problem:
     match = re.search(r"\(at line (\d+), column (\d+)\)", trouble)
-    line = int(match[1]) if match else text.count("\n") + 1
+    line = int(match[1]) if match else text.rstrip().count("\n") + 1
     reason = trouble.partition(" (at ")[0]
     return Problem(file, line, "", f"this is not valid TOML: {reason[:200]}")
 

@@ -64,6 +64,8 @@ class DomainMap(Generic[T]):
     def wild(self, domain: str) -> tuple[T, ...]:
         """Like `every`, but of wildcard patterns only."""
         below = self._below
+        if not below:
+            return self._everything
         return (*(below[rest] for rest in self._suffixes(domain) if rest in below), *self._everything)
 
     def _suffixes(self, domain: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, time
 from typing import Any
 
 from pydantic import BaseModel
@@ -39,7 +39,7 @@ def _value(value: Any) -> str:
             return "true" if value else "false"
         case int() | float():
             return str(value)
-        case datetime():
+        case date() | time():
             return value.isoformat()
         case str():
             return _text(str(value))

@@ -1,0 +1,173 @@
+"""Every kind of condition and action, whatever there is: nothing is to be added here when a kind is added."""
+
+import importlib
+import inspect
+import sys
+import textwrap
+
+import pytest
+from pydantic import BaseModel
+
+from lockgate.mail.address import Address
+from lockgate.mail.ruling import Effects, Hit
+from lockgate.policy import actions, conditions
+from lockgate.policy.catalog import Catalog, CatalogError, standard
+from lockgate.policy.compile import compile_policy
+from lockgate.policy.documents import Invalid
+from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
+from lockgate.policy.objects.domains import AcceptedDomain
+from lockgate.policy.objects.organisation import Organisation
+from lockgate.policy.objects.peers import ConnectionFilter, Limits, Operator
+from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.rules import Seen
+from policies import CONTOSO, policy, problems
+
+CONDITIONS = list(standard().conditions.values())
+ACTIONS = list(standard().actions.values())
+OBJECTS = [
+    Organisation,
+    AcceptedDomain,
+    InboundConnector,
+    OutboundConnector,
+    ConnectionFilter,
+    Operator,
+    Limits,
+    MailFlowRule,
+]
+
+
+@pytest.mark.parametrize("kind", CONDITIONS + ACTIONS, ids=lambda kind: kind.name)
+def test_a_kind_has_help_and_an_example_that_round_trips(kind):
+    assert kind.summary and kind.summary[0].isupper() and not kind.summary.endswith(".")
+    assert len(kind.help) > 10
+    value = kind.model.model_validate(kind.example)
+    assert kind.model.model_validate(value.model_dump(mode="json")) == value
+    assert inspect.getdoc(kind.model)
+    schema = standard().rule.model_json_schema()["properties"][kind.name]
+    assert schema["description"].startswith(kind.summary)
+    with pytest.raises(Exception, match="frozen"):
+        value.root = None
+
+
+@pytest.mark.parametrize("kind", CONDITIONS, ids=lambda kind: kind.name)
+def test_a_condition_explains_hit_and_miss(kind):
+    value = kind.model.model_validate(kind.example)
+    test = value.compile()
+    seen = [test(None, Address("ana", domain)) for domain in ("contoso.com", "far.away.test")]
+    assert {one.hit for one in seen} == {Hit.YES, Hit.NO}
+    assert all(isinstance(one, Seen) and len(one.because) > 5 for one in seen)
+    assert f"except_if_{kind.name}" in standard().rule.model_fields
+
+
+@pytest.mark.parametrize("kind", ACTIONS, ids=lambda kind: kind.name)
+def test_an_action_changes_the_effects(kind):
+    change = kind.model.model_validate(kind.example).compile()
+    assert change(Effects()) != Effects()
+    assert change(change(Effects())) == change(Effects())
+
+
+@pytest.mark.parametrize("kind", CONDITIONS + ACTIONS, ids=lambda kind: kind.name)
+def test_the_example_stands_in_a_rule(kind):
+    needed = '[[outbound_connector]]\nname = "NOLA"\nis_transport_rule_scoped = true\n'
+    example = str(kind.example) if isinstance(kind.example, list) else f'"{kind.example}"'
+    found = policy(f'{needed}[[mail_flow_rule]]\nname = "R"\n{kind.name} = {example}\n').of("contoso").rules.all
+    assert len(found[0].when) + len(found[0].then) == 1
+
+
+@pytest.mark.parametrize("model", OBJECTS, ids=lambda model: model.__name__)
+def test_every_property_has_description_and_example_that_is_valid(model):
+    assert inspect.getdoc(model)
+    assert model.model_config["frozen"] and model.model_config["extra"] == "forbid"
+    required = {name: info.examples[0] for name, info in model.model_fields.items() if info.is_required()}
+    for name, info in model.model_fields.items():
+        assert info.description, name
+        assert info.examples, name
+        for example in info.examples:
+            value = model.model_validate({**required, name: example})
+            assert model.model_validate(value.model_dump(mode="json")) == value
+    assert issubclass(model, BaseModel)
+    model.model_json_schema()
+
+
+NEW = textwrap.dedent(
+    '''
+    """To whom, by the part before the @."""
+    from pydantic import Field, RootModel
+    from lockgate.policy.kinds import condition
+    from lockgate.policy.rules import no, yes
+
+    @condition("recipient_local_part_is", "The part before the @ is one of these", per_recipient=True)
+    class RecipientLocalPartIs(RootModel[tuple[str, ...]], frozen=True):
+        """Words before the @."""
+        root: tuple[str, ...] = Field(min_length=1, description="Parts before the @.", examples=[["info"]])
+
+        def compile(self):
+            def test(_, recipient):
+                known = recipient.local in self.root
+                return yes(f"it is {recipient.local}") if known else no(f"{recipient.local} is none of them")
+            return test
+    '''
+)
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    folder = tmp_path / "more_conditions"
+    folder.mkdir()
+    (folder / "__init__.py").write_text('"""More conditions."""\n')
+    (folder / "local_part.py").write_text(NEW)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    yield importlib.import_module("more_conditions")
+    for name in [name for name in sys.modules if name.startswith("more_conditions")]:
+        del sys.modules[name]
+
+
+def test_a_condition_is_added_by_one_file(plugin):
+    catalog = Catalog.collect(conditions, actions, plugin)
+    text = (
+        CONTOSO + '[[mail_flow_rule]]\nname = "Info"\nrecipient_local_part_is = ["info"]\n'
+        'except_if_recipient_local_part_is = ["noinfo"]\nrecipient_domain_is = ["contoso.com"]\n'
+        "stop_rule_processing = true\n"
+    )
+    found = compile_policy({"a": text}, hostname="mx.test", revision=1, catalog=catalog)
+    (rule,) = found.of("contoso").rules.could_match("contoso.com")
+    assert {test(None, Address("info", "contoso.com")).hit for test in rule.when} == {Hit.YES}
+    assert rule.unless[0](None, Address("noinfo", "contoso.com")) == (Hit.YES, "it is noinfo")
+    wrong = text.replace("recipient_local_part_is =", "recipient_local_prt_is =", 1)
+    with pytest.raises(Invalid, match="did you mean 'recipient_local_part_is'"):
+        compile_policy({"a": wrong}, hostname="mx.test", revision=1, catalog=catalog)
+
+
+def test_adding_leaves_the_standard_catalog_alone(plugin):
+    Catalog.collect(conditions, actions, plugin)
+    assert "recipient_local_part_is" not in standard().conditions
+    found = problems('[[mail_flow_rule]]\nname = "R"\nrecipient_local_part_is = ["a"]\n')
+    assert found[0].path == "mail_flow_rule[0].recipient_local_part_is"
+
+
+def test_two_kinds_of_one_name_are_an_error(plugin):
+    with pytest.raises(CatalogError, match="recipient_local_part_is"):
+        Catalog.collect(plugin, plugin)
+
+
+@pytest.mark.parametrize("name", ["enabled", "except_if_recipient_domain_is"])
+def test_a_kind_must_not_take_the_name_of_something_else(plugin, name):
+    module = importlib.import_module("more_conditions.local_part")
+    source = NEW.replace("recipient_local_part_is", name, 1)
+    exec(source, module.__dict__)
+    module.RecipientLocalPartIs.__module__ = module.__name__
+    with pytest.raises(CatalogError, match=name):
+        Catalog.collect(conditions, actions, plugin)
+
+
+def test_marks_register_nothing_and_are_not_inherited():
+    from lockgate.policy.conditions.recipient import RecipientDomainIs
+    from lockgate.policy.kinds import kind_of
+
+    class Child(RecipientDomainIs):
+        pass
+
+    assert kind_of(RecipientDomainIs).name == "recipient_domain_is"
+    assert kind_of(Child) is None
+    assert kind_of(RecipientDomainIs(("a.test",))) is None

@@ -107,12 +107,21 @@ class Service:
             self.process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
         while time.monotonic() - began < patience:
             if self.answers():
-                return time.monotonic() - began
+                seconds = time.monotonic() - began
+                wait_for(self._announced, 10)
+                return seconds
             if self.process.poll() is not None:
                 break
             time.sleep(0.02)
         self.kill_all()
         raise AssertionError(f"the service did not start:\n{self.said()}")
+
+    def _announced(self) -> bool:
+        """Whether the supervisor has said that everybody is ready."""
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            told = json.loads((self.folder / "state" / "run" / "service.json").read_text())
+            return bool(told["pid"] == self._supervisor())
+        return False
 
     def answers(self) -> bool:
         """Whether it greets."""

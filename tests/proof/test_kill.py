@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from proof.running import Senders, Service, counted, tool, wait_for
 
 KILLS = int(os.environ.get("LOCKGATE_KILLS", "20"))

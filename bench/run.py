@@ -23,7 +23,7 @@ LOADS: dict[str, dict[str, Any]] = {
     "kept": {"bodies": ("small",), "n": 5000, "options": {"c": 20, "k": True, "P": True}},
     "lone": {"bodies": ("small",), "n": 500, "options": {"c": 1}},
 }
-"""Twenty sessions with a new connection for each message; the same with three sizes; kept and pipelined; one session."""
+"""Twenty sessions with a new connection for each message; the same with three sizes; kept, pipelined; one session."""
 
 
 def measure(peer: Any, name: str, log: Path, corpus: dict[str, Path], tag: str) -> dict[str, float]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
+import pytest
+
 from lockgate.app.config import Alerts
-from lockgate.app.watch import Watch
+from lockgate.app.watch import Watch, ends_of
 from lockgate.testing.clock import HandClock
 from lockgate.testing.journal import ListJournal
 from lockgate.testing.keeping import ListedKeeping
@@ -39,7 +44,7 @@ async def test_age_disk_certificates_and_a_keeper_that_is_away(tmp_path):
     keeping.queue_list = oldest_at(clock.now())  # type: ignore[method-assign]
     alerts = Alerts.model_validate({"oldest_message": "10m", "disk_free": 2**62, "certificate_days": 14})
     ends = {"mx.contoso.test": clock.now() + 20 * 86400}
-    watch = Watch(keeping, alerts, clock, journal, state=tmp_path, certificates=ends)
+    watch = Watch(keeping, alerts, clock, journal, state=tmp_path, certificates=lambda: ends)
     await watch.look()
     assert [name for name, _ in journal.alarms] == ["disk nearly full"]
     clock.move(601)
@@ -54,6 +59,28 @@ async def test_age_disk_certificates_and_a_keeper_that_is_away(tmp_path):
     away.away = True
     await Watch(away, alerts, clock, journal, state=tmp_path / "gone").look()
     assert {"keeper away", "state directory unreadable"} <= {name for name, _ in journal.alarms}
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is not installed")
+async def test_certificates_are_read_from_their_files(tmp_path):
+    chain = tmp_path / "chain.pem"
+    key = tmp_path / "key.pem"
+    command = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3",
+        "-subj", "/CN=mx.contoso.test", "-keyout", str(key), "-out", str(chain),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    chain.write_text("mx.contoso.test\n" + chain.read_text() * 2)
+    (end,) = ends_of([chain]).values()
+    clock, journal = HandClock(end - 13 * 86400), ListJournal()
+    alerts = Alerts.model_validate({"disk_free": 0})
+    certificates = [chain]
+    watch = Watch(ListedKeeping(), alerts, clock, journal, state=tmp_path, certificates=lambda: ends_of(certificates))
+    await watch.look()
+    assert journal.alarms == [("certificate ends soon", {"certificate": str(chain), "days": 13.0})]
+    certificates.append(tmp_path / "none.pem")
+    await watch.look()
+    assert journal.alarms[-1][0] == "certificate unreadable"
 
 
 def oldest_at(when: float):

@@ -79,7 +79,10 @@ async def test_a_better_exchanger_wins_and_equals_share() -> None:
 
 
 async def test_we_are_never_our_own_next_hop() -> None:
-    zone = {"loop.test": [(10, "mx.here.test"), (20, "backup.test")], "half.test": [(5, "better.test"), (10, "mx.here.test")]}
+    zone = {
+        "loop.test": [(10, "mx.here.test"), (20, "backup.test")],
+        "half.test": [(5, "better.test"), (10, "mx.here.test")],
+    }
     hosts = {"mx.here.test": ("127.0.0.1",), "backup.test": ("127.0.0.1",), "better.test": ("127.0.0.1",)}
     with SmtpPeer() as peer:
         by_name = {"own_names": ("MX.here.test.",), "mx_port": peer.port}
@@ -107,7 +110,8 @@ async def test_we_are_never_our_own_next_hop() -> None:
     [
         ("127.0.0.1", True), ("127.9.9.9", True), ("0.0.0.0", True), ("0.1.2.3", True), ("::1", True), ("::", True),
         ("169.254.169.254", True), ("fd00:ec2::254", True), ("fe80::1", True), ("224.0.0.1", True), ("ff02::1", True),
-        ("::ffff:127.0.0.1", True), ("::ffff:169.254.169.254", True), ("64:ff9b::7f00:1", True), ("255.255.255.255", True),
+        ("::ffff:127.0.0.1", True), ("::ffff:169.254.169.254", True), ("64:ff9b::7f00:1", True),
+        ("255.255.255.255", True),
         ("nonsense", True), ("10.1.2.3", False), ("192.168.1.1", False), ("172.16.0.1", False), ("203.0.113.5", False),
         ("fd12::1", False), ("2001:db8::1", False), ("::ffff:10.0.0.1", False),
     ],

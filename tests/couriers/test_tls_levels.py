@@ -41,6 +41,7 @@ TABLE = {
     "STARTTLS 5xx": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
     "TLS broken": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
     "TLS 1.0 only": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
+    "alert with 220": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
     "hangs up": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
     "injection": {"opportunistic": "4.7.5", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
 }
@@ -67,44 +68,35 @@ def tls_one() -> ssl.SSLContext:
 
 def script(kind: str, world: World) -> Script:
     ca = world.ca
-    match kind:
-        case "good":
-            return tls(ca.issue(NAME))
-        case "self-signed":
-            return tls(ca.issue(NAME, self_signed=True))
-        case "other CA":
-            return tls(world.other.issue(NAME))
-        case "expired":
-            return tls(ca.issue(NAME, expired=True))
-        case "not yet valid":
-            return tls(ca.issue(NAME, early=True))
-        case "wrong name":
-            return tls(ca.issue("mail.other.example"))
-        case "common name only":
-            return tls(ca.issue(common_name=NAME))
-        case "wrong purpose":
-            return tls(ca.issue(NAME, purposes=("mail",)))
-        case "client purpose":
-            return tls(ca.issue(NAME, purposes=("client",)))
-        case "no STARTTLS":
-            return Script()
-        case "no EHLO":
-            return Script(ehlo="500 5.5.1 what")
-        case "STARTTLS refused":
-            return Script(offer_tls=True, starttls="454 4.7.0 not now")
-        case "STARTTLS 5xx":
-            return Script(offer_tls=True, starttls="502 5.5.1 no")
-        case "TLS broken":
-            return Script(offer_tls=True, broken_tls=True)
-        case "TLS 1.0 only":
-            context = tls_one()
-            papers = ca.issue(NAME)
-            context.load_cert_chain(papers.chain, papers.key)
-            return Script(context=context)
-        case "hangs up":
-            return Script(offer_tls=True, hang_up="handshake")
-        case _:
-            return Script(context=ca.issue(NAME).server_context(), inject=b"250-peer.test\r\n250 AUTH PLAIN\r\n")
+    papers = {
+        "good": lambda: ca.issue(NAME),
+        "self-signed": lambda: ca.issue(NAME, self_signed=True),
+        "other CA": lambda: world.other.issue(NAME),
+        "expired": lambda: ca.issue(NAME, expired=True),
+        "not yet valid": lambda: ca.issue(NAME, early=True),
+        "wrong name": lambda: ca.issue("mail.other.example"),
+        "common name only": lambda: ca.issue(common_name=NAME),
+        "wrong purpose": lambda: ca.issue(NAME, purposes=("mail",)),
+        "client purpose": lambda: ca.issue(NAME, purposes=("client",)),
+    }
+    if kind in papers:
+        return tls(papers[kind]())
+    if kind == "TLS 1.0 only":
+        context, old = tls_one(), ca.issue(NAME)
+        context.load_cert_chain(old.chain, old.key)
+        return Script(context=context)
+    if kind == "alert with 220":
+        return Script(offer_tls=True, inject=b"\x15\x03\x03\x00\x02\x02\x46", broken_tls=True)
+    if kind == "injection":
+        return Script(context=ca.issue(NAME).server_context(), inject=b"250-peer.test\r\n250 AUTH PLAIN\r\n")
+    return {
+        "no STARTTLS": Script(),
+        "no EHLO": Script(ehlo="500 5.5.1 what"),
+        "STARTTLS refused": Script(offer_tls=True, starttls="454 4.7.0 not now"),
+        "STARTTLS 5xx": Script(offer_tls=True, starttls="502 5.5.1 no"),
+        "TLS broken": Script(offer_tls=True, broken_tls=True),
+        "hangs up": Script(offer_tls=True, hang_up="handshake"),
+    }[kind]
 
 
 def tls(papers: Papers) -> Script:
@@ -283,7 +275,8 @@ async def test_login_over_tls(world: World, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3cret\n")
     context = world.ca.issue(NAME).server_context()
-    for offered, said in (("AUTH PLAIN LOGIN", b"AUTH PLAIN AHUAczNjcmV0"), ("AUTH=LOGIN", b"AUTH LOGIN\r\ndQ==\r\nczNjcmV0")):
+    ways = {"AUTH PLAIN LOGIN": b"AUTH PLAIN AHUAczNjcmV0", "AUTH=LOGIN": b"AUTH LOGIN\r\ndQ==\r\nczNjcmV0"}
+    for offered, said in ways.items():
         with SmtpPeer(Script(context=context, extensions=("PIPELINING", offered))) as peer:
             where = hop(peer.host, login=Login("u", f"file:{secret}"))
             (outcome,) = await courier().carry(where, cargo())

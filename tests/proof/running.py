@@ -53,6 +53,7 @@ connector_type = "on_premises"
 recipient_domains = ["proof.test"]
 use_mx_record = false
 smart_hosts = ["127.0.0.1:{sink}"]
+concurrency = {concurrency}
 """
 
 BODY = b"".join(
@@ -81,12 +82,14 @@ def tool(name: str, folder: Path) -> Path:
 class Service:
     """The service under one folder; a fixed port, so that senders find it again after a restart."""
 
-    def __init__(self, folder: Path, sink_port: int, *, workers: int = 2, prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, sink_port: int, *, workers: int = 2, concurrency: int = 20, prefix: tuple[str, ...] = ()
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.prefix = prefix
         (folder / "policy").mkdir()
-        (folder / "policy" / "proof.toml").write_text(POLICY.format(sink=sink_port))
+        (folder / "policy" / "proof.toml").write_text(POLICY.format(sink=sink_port, concurrency=concurrency))
         (folder / "lockgate.toml").write_text(OPERATOR.format(workers=workers, port=self.port))
         self.process: subprocess.Popen[bytes] | None = None
 

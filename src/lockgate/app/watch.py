@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lockgate.app.config import Alerts
 from lockgate.seams import Clock, Journal, Keeping, Unavailable
+from lockgate.wire.certificates import certificate_facts
 
 PAUSE = 10.0
 """Seconds between two looks."""
@@ -19,7 +21,7 @@ class Watch:
     """The thresholds of one installation; wired once, in the desk's process.
 
     A crossing is told once; when the value is back on the right side, that is noted, and the next one is told again.
-    `certificates` are (name, end of validity in seconds since the epoch), asked for at each look.
+    `certificates` gives the end of validity in seconds since the epoch by name, and is asked at each look.
     """
 
     def __init__(
@@ -30,14 +32,14 @@ class Watch:
         journal: Journal,
         *,
         state: Path,
-        certificates: Mapping[str, float] | None = None,
+        certificates: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._keeping = keeping
         self._alerts = alerts
         self._clock = clock
         self._journal = journal
         self._state = state
-        self._certificates = certificates or {}
+        self._certificates = certificates
         self._told: set[tuple[str, str]] = set()
 
     async def run(self, pause: float = PAUSE) -> None:
@@ -56,7 +58,11 @@ class Watch:
             found["keeper away", ""] = {"because": str(trouble)}
         except Exception as trouble:
             found["queue unreadable", ""] = {"trouble": trouble}
-        found |= self._disk() | self._expiring()
+        found |= self._disk()
+        try:
+            found |= self._expiring()
+        except Exception as trouble:
+            found["certificate unreadable", ""] = {"trouble": trouble}
         for (what, which), details in found.items():
             if (what, which) not in self._told:
                 self._journal.alarm(what, **details)
@@ -88,8 +94,18 @@ class Watch:
 
     def _expiring(self) -> dict[tuple[str, str], dict[str, Any]]:
         found: dict[tuple[str, str], dict[str, Any]] = {}
-        for name, ends in self._certificates.items():
+        for name, ends in self._certificates().items():
             days = (ends - self._clock.now()) / 86400
             if days < self._alerts.certificate_days:
                 found["certificate ends soon", name] = {"certificate": name, "days": round(days, 1)}
         return found
+
+
+def ends_of(chains: Sequence[Path]) -> dict[str, float]:
+    """When each of our certificates ends, by file. Raises OSError, ValueError for what cannot be read."""
+    ends = {}
+    for chain in chains:
+        _, mark, rest = chain.read_text("ascii", "replace").partition(ssl.PEM_HEADER)
+        first = mark + rest.partition(ssl.PEM_FOOTER)[0] + ssl.PEM_FOOTER
+        ends[str(chain)] = certificate_facts(ssl.PEM_cert_to_DER_cert(first)).not_after
+    return ends

@@ -21,6 +21,7 @@ from lockgate.app.control import ControlServer
 from lockgate.app.journal import LineJournal, recent_alarms, start_journal
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.recipients import RecipientLists
+from lockgate.app.watch import Watch, ends_of
 from lockgate.couriers.settings import CourierSettings, Patience
 from lockgate.couriers.smtp import SmtpCourier
 from lockgate.decision.judge import judge
@@ -366,12 +367,26 @@ def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> No
             group=config.control.group,
         )
         await control.open()
+        watch = asyncio.ensure_future(watch_of(config, journal).run())
         ready()
         await stop.wait()
+        watch.cancel()
         await control.close()
         journal.close()
 
     _run(main())
+
+
+def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
+    """What alarms when a threshold is crossed."""
+    return Watch(
+        KeeperKeeping(config.state_directory),
+        config.alerts,
+        SystemClock(),
+        journal,
+        state=config.state_directory,
+        certificates=lambda: ends_of([one.chain for one in config.certificate]),
+    )
 
 
 def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal) -> Desk:

@@ -69,7 +69,8 @@ LETTERS = (
 
 def run(folder: Path, *, once: bool, as_json: bool, interpreter: str) -> int:
     """Start everything, send, tell; then stay until Ctrl-C, or with `once` stop. 0 if all fared as expected, else 1."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     try:
         with _running(folder, interpreter) as port:
             control = folder / "state" / "run" / "control.sock"

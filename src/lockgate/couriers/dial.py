@@ -104,11 +104,11 @@ class Dialler:
             raise _NoSession(
                 Reply(secret.code, secret.enhanced, replies.clean(f"{secret.text}: {trouble}")), 4
             ) from None
-        opening = Opening(hop.helo, use, login)
-        # Files are read before dialling, so that their trouble never looks like the server's.
+        # Settings are tried before dialling, so that their trouble never looks like the server's.
         try:
+            opening = Opening(hop.helo, use, login)
             assurance.ready(hop.tls)
-        except TlsUnusable as trouble:
+        except (ValueError, TlsUnusable) as trouble:
             raise _NoSession(replies.waits(str(trouble)), 4) from None
         patience = self._settings.patience
         link = Link(

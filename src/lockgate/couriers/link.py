@@ -125,9 +125,9 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected; the server speaks first."""
-        # uvloop's transports are no subclass of asyncio.Transport, though they do all that one does.
-        self._transport = wire = cast("asyncio.Transport", transport)
-        wire.set_write_buffer_limits(high=4 * SLICE)
+        # A cast and no isinstance: uvloop's transports are not asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=4 * SLICE)
         self._expect(self._patience.greeting)
 
     def data_received(self, data: bytes) -> None:
@@ -180,7 +180,9 @@ class Link(asyncio.Protocol):
                 case Transaction() as transaction:
                     self._transaction_heard(transaction, answer)
                 case Opening() as opening:
-                    self._opening_heard(opening, answer, alone=number == last and self._reader.empty)
+                    behind = self._reader
+                    alone = number == last and (behind.empty or bool(behind.alert))
+                    self._opening_heard(opening, answer, alone=alone)
                 case None:
                     self._unasked(answer)
 
@@ -209,6 +211,8 @@ class Link(asyncio.Protocol):
             case Phase.HANDSHAKE:
                 self.in_handshake = True
                 self.pipe = self._make_tls()
+                self.pipe.feed(self._reader.alert)
+                self._reader = AnswerReader()
                 self.pipe.handshake()
                 self._write(self.pipe.take())
             case Phase.READY:

@@ -46,7 +46,11 @@ def measure(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Rulin
 def dispose(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
     """Refuse a copy that is larger than its organisation sends or receives; all others go on to be routed."""
     standing = verdict.standing
-    organisation = policy.of(standing.organisation).organisation
+    mine = policy.organisations.get(standing.organisation)
+    if mine is None:  # held mail may outlive its organisation
+        because = f"the organisation {standing.organisation} does not exist any more"
+        return refuse(_NAME, verdict, replies.waits(f"{because}."), "organisation", because)
+    organisation = mine.organisation
     limit = organisation.max_send_size if standing.relay else organisation.max_receive_size
     size = facts.message.size if facts.message is not None else 0
     if limit is not None and size > limit:

@@ -189,14 +189,19 @@ def _state(
     )
 
 
+def _resumes_at(verdict: Verdict) -> int:
+    return verdict.stage - isinstance(verdict.disposition, Defer) if verdict.stage else 0
+
+
 def released(ruling: Ruling, ids: Container[RecipientId]) -> Ruling:
     """The state from which recipients that a person released go on: dispose and route only (DESIGN 2).
 
     The others are left out. What was decided about the message and by the rules stays decided. A recipient that was
-    stopped before it was resolved goes on with the stage after the one that stopped it.
+    stopped before dispose goes on with the stage after the one that stopped it, and with that very stage if it was
+    put off there, because then nothing was decided.
     """
     verdicts = tuple(
-        _with(verdict, verdict.steps, None, min(verdict.stage, _DISPOSE))
+        _with(verdict, verdict.steps, None, min(_resumes_at(verdict), _DISPOSE))
         for verdict in ruling.recipients
         if verdict.recipient in ids
     )

@@ -31,7 +31,8 @@ class _World(NamedTuple):
 def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Either:
     """Apply the rules in order of priority; each sees what the earlier ones did."""
     recipient = verdict.identity or verdict.target
-    rules = policy.of(verdict.standing.organisation).rules.could_match(recipient.domain)
+    mine = policy.organisations.get(verdict.standing.organisation)
+    rules = mine.rules.could_match(recipient.domain) if mine is not None else ()
     if not rules:
         return verdict
     case = Case(facts, verdict.standing)

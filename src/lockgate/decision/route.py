@@ -24,7 +24,11 @@ _Match = tuple["OutboundConnector", str]
 
 def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
     """Choose the connector, or MX; a connector that a rule names is used or waited for, never gone around."""
-    mine = policy.of(verdict.standing.organisation)
+    organisation = verdict.standing.organisation
+    mine = policy.organisations.get(organisation)
+    if mine is None:  # a report about mail of an organisation that is gone
+        way = Route(Via.MX, organisation, "", verdict.target.domain)
+        return decided(verdict, Deliver(way, verdict.target), _step(verdict, "MX", Hit.YES, "nobody's connector", ""))
     size = facts.message.size if facts.message is not None else 0
     secure = facts.envelope is not None and facts.envelope.require_tls
     if verdict.effects.connector:

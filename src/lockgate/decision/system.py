@@ -9,7 +9,7 @@ from lockgate.decision import resolve, route
 from lockgate.decision.stage import Depth, Questions
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Answer, Question
-from lockgate.mail.ruling import Deliver, Direction, Ruling, Standing, Verdict
+from lockgate.mail.ruling import Direction, Ruling, Standing, Verdict
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -43,9 +43,3 @@ def system_ruling(
     return facts, Ruling(
         Point.DATA, recipients=tuple(verdicts), digest=policy.digest, revision=policy.revision, settled=len(verdicts)
     )
-
-
-def way_of(ruling: Ruling) -> Deliver | None:
-    """The way of the first recipient, or None if there is none."""
-    disposition = ruling.recipients[0].disposition if ruling.recipients else None
-    return disposition if isinstance(disposition, Deliver) else None

@@ -78,14 +78,19 @@ class Line:
     def close_gently(self, *, at_once: bool) -> None:
         """Say that no more will come. A peer that may still be sending is read on: a reset would eat our last word."""
         transport, pipe = self.transport, self.pipe
+        if transport.is_closing():
+            return
         if pipe is not None:
             pipe.shutdown()
             self._pass_on(pipe)
         if at_once or not transport.can_write_eof():
             transport.close()
-        else:
+            return
+        try:
             self.wake()
             transport.write_eof()
+        except OSError:  # the peer has gone in this very moment
+            transport.close()
 
     def _pass_on(self, pipe: TlsPipe) -> None:
         out = pipe.take()

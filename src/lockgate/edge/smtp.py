@@ -110,7 +110,7 @@ class Talk(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer has closed its side: an answer that is under way is still given."""
         session = self._session
-        if self._phase == Phase.TALK and session is not None and session.waits:
+        if self._phase == Phase.TALK and session is not None and session.waiting is not None:
             self._half = True
             return True
         return False
@@ -247,6 +247,7 @@ class Talk(asyncio.Protocol):
             return
         if done:
             self._shaken(line)
+            self._notice_end(line)
 
     def _shaken(self, line: Line) -> None:
         door, connection, visit, session = self._door, self._connection, self._visit, self._session
@@ -274,16 +275,22 @@ class Talk(asyncio.Protocol):
         line, session = self._line, self._session
         if line is None or session is None:
             return
-        if line.pipe is not None:
-            data = line.decrypt(data)
-        if data:
+        if line.pipe is None:
             self._take(session, data)
+            return
+        text = line.decrypt(data)
+        if text:
+            self._take(session, text)
+        self._notice_end(line)
+
+    def _notice_end(self, line: Line) -> None:
+        """A peer that says close_notify has closed its side, as with the end of the stream in clear."""
         if line.ended and not self.eof_received():
             line.close()
 
     def _take(self, session: ServerSession, data: bytes) -> None:
         session.receive(data)
-        if not session.waits:
+        if session.waiting is None:
             self._converse(session)
         elif session.buffered > _BACKLOG and self._line is not None:
             self._line.rest()
@@ -303,7 +310,7 @@ class Talk(asyncio.Protocol):
         if session.takes_body:
             if self._started < 0:
                 self._time_body(session.body_size)
-        elif session.waits:
+        elif session.waiting is not None:
             self._started, self.deadline = -1.0, NEVER
         elif out:
             self._started, self.deadline = -1.0, door.wheel.now + door.settings.command_timeout
@@ -402,7 +409,7 @@ class Talk(asyncio.Protocol):
             self._unforeseen(trouble)
 
     def drain(self) -> None:
-        """Part at the next moment at which nothing is lost."""
+        """Part at the next moment at which nothing is lost; at once, if this is one."""
         session = self._session
         if self._phase in (Phase.PROXY, Phase.HANDSHAKE, Phase.PAUSE):
             if self._phase == Phase.PAUSE:
@@ -481,12 +488,12 @@ class Talk(asyncio.Protocol):
     def _read_on(self, session: ServerSession) -> None:
         """An answer is given: listen again, or part with a peer that has nothing more to say."""
         line = self._line
-        if line is not None and self._half and not session.waits:
+        if line is not None and self._half and session.waiting is None:
             line.close()
         elif line is not None:
             self._wake(line)
 
     def _wake(self, line: Line) -> None:
         session = self._session
-        if self._phase != Phase.TALK or session is None or not session.waits or session.buffered <= _BACKLOG:
+        if self._phase != Phase.TALK or session is None or session.waiting is None or session.buffered <= _BACKLOG:
             line.wake()

@@ -77,7 +77,9 @@ class Bounce(msgspec.Struct, frozen=True):
                 original=original,
             )
         )
-        await self._queue(policy, organisation, report_id, task, text, now)
+        trouble = await self._queue(policy, organisation, report_id, task, text, now)
+        if trouble:
+            return Told(sent=False, sentence=f"sender not told, because the report cannot be sent: {trouble}")
         self.journal.note("report", id=report_id, about=task.id, kind=kind, to=sender.text)
         return Told(sent=True, sentence=f"sender told by report {report_id}")
 
@@ -89,10 +91,11 @@ class Bounce(msgspec.Struct, frozen=True):
 
     async def _queue(
         self, policy: Policy, organisation: str, report_id: str, task: Assigned, text: bytes, now: float
-    ) -> None:
+    ) -> str:
+        """Make the report durable; "" or the reason why it cannot leave."""
         sender = task.envelope.sender
         if sender is None:
-            return
+            return "the sender is the null sender"
         body = self.spool.begin(b"")
         body.write(text)
         recipient = RecipientId(sender)
@@ -106,7 +109,8 @@ class Bounce(msgspec.Struct, frozen=True):
         facts, ruling = system_ruling(policy, self.ask, facts, organisation)
         verdict = ruling.recipients[0]
         if not isinstance(verdict.disposition, Deliver):
-            raise RuntimeError("our own report was not routed")
+            body.abort()
+            return verdict.steps[-1].because if verdict.steps else "there is no way out"
         route = verdict.disposition.route
         envelope, message = facts.envelope, facts.message
         if envelope is None or message is None:
@@ -136,6 +140,7 @@ class Bounce(msgspec.Struct, frozen=True):
         )
         accepted = await self.spool.accept(new)
         self.take(assigned(new, accepted, body.content()))
+        return ""
 
 
 def _wants(recipient: RecipientId, kind: str) -> bool:

@@ -42,12 +42,13 @@ class Carriage(msgspec.Struct, frozen=True):
 class Lane:
     """The part of one lane that this worker owns."""
 
-    __slots__ = ("hop", "name", "policy", "queue", "runners")
+    __slots__ = ("busy", "hop", "name", "policy", "queue", "runners")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.queue: deque[Assigned] = deque()
         self.runners = 0
+        self.busy = 0
         self.policy: Policy | None = None
         self.hop: NextHop | str = ""
 
@@ -62,7 +63,7 @@ class Delivery:
         self._closing = False
 
     def take(self, assigned: Sequence[Assigned]) -> None:
-        """Carry these; returns at once. While closing, they are given back untouched."""
+        """Carry these; returns at once and never raises. While closing, they are given back untouched."""
         for task in assigned:
             if self._closing:
                 self._give_back(task)
@@ -71,7 +72,9 @@ class Delivery:
             if lane is None:
                 lane = self._lanes[task.lane] = Lane(task.lane)
             lane.queue.append(task)
-            if lane.runners < min(len(lane.queue), self._concurrency(lane, task)):
+            # A runner that is busy may be so for minutes; the task waits only for one that is free.
+            free = lane.runners - lane.busy
+            if len(lane.queue) > free and lane.runners < self._concurrency(lane, task):
                 lane.runners += 1
                 runner = asyncio.ensure_future(self._run(lane))
                 self._runners.add(runner)
@@ -85,37 +88,52 @@ class Delivery:
                 self._give_back(lane.queue.popleft())
         if self._runners:
             await asyncio.wait(list(self._runners), timeout=patience)
-        for runner in list(self._runners):
+        # What is cut off now is given to another worker when this one is gone: at worst it is delivered twice.
+        rest = list(self._runners)
+        for runner in rest:
             runner.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     def _concurrency(self, lane: Lane, task: Assigned) -> int:
-        hop = self._hop(lane, task)
+        try:
+            hop = self._hop(lane, task)
+        except Exception as trouble:
+            self._with.journal.alarm("unforeseen", lane=lane.name, at="planning the next hop", trouble=trouble)
+            return 1
         return hop.concurrency if isinstance(hop, NextHop) else 1
 
     def _hop(self, lane: Lane, task: Assigned) -> NextHop | str:
         """The lane's next hop under the policy of now; worked out again when the policy changes."""
         policy = self._with.policy()
         if lane.policy is not policy:
-            lane.policy = policy
             lane.hop = self._with.plan(policy, task.route) if task.route is not None else ""
+            lane.policy = policy
         return lane.hop
 
     async def _run(self, lane: Lane) -> None:
-        paid = False
         try:
             while lane.queue:
                 task = lane.queue.popleft()
+                lane.busy += 1
                 try:
                     await self._attempt(lane, task)
                 except Exception as trouble:
-                    # Our own mistake is never a verdict: the task goes back and is tried later.
-                    self._with.journal.alarm("unforeseen", id=task.id, lane=lane.name, trouble=trouble)
-                    self._put_off(task, (), 1)
-                paid = True
+                    self._forgive(lane, task, trouble)
+                finally:
+                    lane.busy -= 1
         finally:
             lane.runners -= 1
-            if paid and not lane.queue and not lane.runners:
-                self._lanes.pop(lane.name, None)
+            if not lane.queue and not lane.runners and self._lanes.get(lane.name) is lane:
+                del self._lanes[lane.name]
+
+    def _forgive(self, lane: Lane, task: Assigned, trouble: Exception) -> None:
+        """Our own mistake is never a verdict: what is left of the task goes back and is tried later."""
+        self._with.journal.alarm("unforeseen", id=task.id, lane=lane.name, trouble=trouble)
+        try:
+            self._put_off(task, (), task.attempts + 1)
+        except Exception as worse:
+            # It stays with this worker until its end; the runner must live on for the others.
+            self._with.journal.alarm("unforeseen", id=task.id, lane=lane.name, at="putting off", trouble=worse)
 
     async def _attempt(self, lane: Lane, task: Assigned) -> None:
         with_ = self._with
@@ -130,7 +148,7 @@ class Delivery:
             content = task.content if task.content is not None else await with_.spool.read(task.body)
         except (FileNotFoundError, ValueError) as trouble:
             with_.journal.alarm("body unreadable", id=task.id, lane=lane.name, because=str(trouble))
-            self._put_off(task, (), task.attempts + 1)
+            await self._settle(task, _everyone(task, Fate.DEFERRED, replies.BODY_UNREADABLE))
             return
         cargo = Cargo(
             task.id,
@@ -142,10 +160,7 @@ class Delivery:
             outcomes = await with_.courier.carry(hop, cargo)
         except Unreachable as trouble:
             if trouble.permanent:
-                outcomes = tuple(
-                    Outcome(n, Fate.FAILED, trouble.reply, trouble.host, trouble.tls)
-                    for n in range(len(task.recipients))
-                )
+                outcomes = _everyone(task, Fate.FAILED, trouble.reply, trouble.host, trouble.tls)
             else:
                 await self._lane_down(lane, task, trouble.reply, str(trouble.reply))
                 return
@@ -177,22 +192,25 @@ class Delivery:
         self._tell_log(task, outcomes, now)
         if relayed:
             await self._report(task, "relayed", relayed, now)
-        if failed:
-            await self._fail(task, failed, now)
+        if failed and not await self._fail(task, failed, now, more=bool(deferred)):
+            return
         if deferred:
             warned = await self._late(task, deferred, now)
             events = [_result(o, None, _event(now, Happening.DEFER, o)) for o in deferred]
             self._put_off(task, tuple(events), task.attempts + 1, warned=warned)
 
-    async def _fail(self, task: Assigned, failed: Sequence[Outcome], now: float) -> None:
+    async def _fail(self, task: Assigned, failed: Sequence[Outcome], now: float, *, more: bool) -> bool:
+        """Fail these for good, once their report is durable; `more` tells that the task has others to hear of.
+
+        False: nobody could be told now, so the whole task is put off and nothing more may be said about it.
+        """
         told = await self._report(task, "failed", failed, now)
         if told is None:
             self._put_off(task, (), task.attempts + 1)
-            return
-        results = [
-            _result(o, Status.FAILED, _event(now, Happening.FAIL, o, told.sentence)) for o in failed
-        ]
-        self._with.spool.finish(Finished(task.task, tuple(results), keep=len(failed) < len(task.recipients)))
+            return False
+        results = [_result(o, Status.FAILED, _event(now, Happening.FAIL, o, told.sentence)) for o in failed]
+        self._with.spool.finish(Finished(task.task, tuple(results), keep=more))
+        return True
 
     async def _late(self, task: Assigned, deferred: Sequence[Outcome], now: float) -> bool:
         """Tell the sender once that the message is late; whether that has been done by now."""
@@ -206,16 +224,20 @@ class Delivery:
         except Unavailable as trouble:
             self._with.journal.alarm("cannot keep a delivery report", id=task.id, because=str(trouble))
             return None
+        except Exception as trouble:
+            # A report must never cost what is known of the delivery itself.
+            self._with.journal.alarm("unforeseen", id=task.id, at="telling the sender", trouble=trouble)
+            return None
 
     async def _lane_down(self, lane: Lane, task: Assigned, reply: Reply, why: str) -> None:
         """No transaction could begin: the lane backs off as a whole, this task stays first in line."""
         with_ = self._with
         now = with_.clock.now()
-        everyone = [Outcome(n, Fate.DEFERRED, reply) for n in range(len(task.recipients))]
-        self._tell_log(task, everyone, now)
+        everyone = _everyone(task, Fate.DEFERRED, reply)
         if task.expired or now >= task.expires:
             await self._settle(task, everyone)
             return
+        self._tell_log(task, everyone, now)
         warned = await self._late(task, everyone, now)
         results = tuple([_result(o, None, _event(now, Happening.DEFER, o)) for o in everyone])
         with_.spool.finish(Finished(task.task, results, lane_down=why, warned=warned))
@@ -223,16 +245,22 @@ class Delivery:
             self._give_back(lane.queue.popleft())
 
     async def _judge_again(self, task: Assigned) -> None:
-        decided = await self._with.reconsider.judge(task, self._with.clock.now())
-        if decided.refused:
-            await self._fail(task, decided.refused, self._with.clock.now())
-        moved = (*decided.results, *decided.deferred)
+        with_ = self._with
+        now = with_.clock.now()
+        retry_at = next_due(with_.schedule, now, task.attempts + 1)
+        decided = await with_.reconsider.judge(task, now, retry_at)
+        more = bool(decided.results or decided.deferred)
+        if decided.refused and not await self._fail(task, decided.refused, now, more=more):
+            return
+        waiting = [_result(o, None, _event(now, Happening.DEFER, o, "judged again")) for o in decided.deferred]
+        moved = (*decided.results, *waiting)
         if decided.tasks:
-            self._with.spool.finish(Finished(task.task, moved, replace=decided.tasks))
+            with_.spool.finish(Finished(task.task, moved, replace=decided.tasks))
         elif decided.deferred:
-            self._put_off(task, moved, task.attempts + 1)
+            warned = await self._late(task, decided.deferred, now)
+            self._put_off(task, moved, task.attempts + 1, warned=warned)
         elif moved:
-            self._with.spool.finish(Finished(task.task, moved, keep=True))
+            with_.spool.finish(Finished(task.task, moved))
 
     def _put_off(self, task: Assigned, results: tuple[Result, ...], attempts: int, *, warned: bool = False) -> None:
         due = next_due(self._with.schedule, self._with.clock.now(), attempts)
@@ -254,6 +282,11 @@ class Delivery:
                 tls=outcome.tls,
                 reply=str(outcome.reply),
             )
+
+
+def _everyone(task: Assigned, fate: Fate, reply: Reply, host: str = "", tls: str = "") -> tuple[Outcome, ...]:
+    """The same outcome for all recipients of the task."""
+    return tuple([Outcome(number, fate, reply, host, tls) for number in range(len(task.recipients))])
 
 
 def _result(outcome: Outcome, status: Status | None, event: Event) -> Result:

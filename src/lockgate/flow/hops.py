@@ -40,15 +40,15 @@ def plan(
     mine = policy.organisations.get(route.organisation)
     connector = mine.outbound.named.get(route.connector) if mine is not None else None
     if connector is None:
-        return route.waits or f"the outbound connector {route.connector} does not exist any more"
+        return route.waits or f"The outbound connector {route.connector} does not exist any more."
     if not connector.enabled:
-        return f"the outbound connector {route.connector} is switched off"
+        return f"The outbound connector {route.connector} is switched off."
     if connector.use_mx_record and not route.domain:
-        return f"the outbound connector {route.connector} uses MX now, and this mail was routed to its smart hosts"
+        return f"The outbound connector {route.connector} uses MX now, and this mail was routed to its smart hosts."
     try:
         login = _login(connector, read_secret)
     except (OSError, KeyError, ValueError) as trouble:
-        return f"the login secret of the outbound connector {route.connector} cannot be read: {trouble}"
+        return f"The login secret of the outbound connector {route.connector} cannot be read: {trouble}"
     return _hop(connector, route, pool, login)
 
 

@@ -14,15 +14,16 @@ from lockgate.mail import replies
 from lockgate.mail.connection import Connection, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts, Point
+from lockgate.mail.findings import Findings
 from lockgate.mail.headers import message_of
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Deliver, Hold, Refuse, Ruling, Verdict
-from lockgate.mail.task import Assigned, Refusal
+from lockgate.mail.task import Assigned, NewMessage, Refusal
 from lockgate.mail.trace_header import received_prefix
 from lockgate.policy.policy import Policy
-from lockgate.seams import BodyWriter, Clock, Journal, Spool, Unavailable
+from lockgate.seams import Accepted, BodyWriter, Clock, Journal, Spool, Unavailable
 
 
 class Visit(Protocol):
@@ -211,17 +212,25 @@ class Guest:
             return self._refuse(policy, facts, ruling, reply, Point.DATA, ruling.recipients[-1])
         new = hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now())
         accepted = await hall.spool.accept(new)
-        hall.take(assigned(new, accepted, body.content()))
+        self._hand_on(new, accepted, body)
+        return replies.queued(network_id)
+
+    def _hand_on(self, new: NewMessage, accepted: Accepted, body: BodyWriter) -> None:
+        """The message is durable: whatever happens from here on, the peer hears 250 and must not send it again."""
+        hall = self._hall
+        try:
+            hall.take(assigned(new, accepted, body.content()))
+        except Exception as trouble:
+            hall.journal.alarm("unforeseen", id=new.id, at="handing over to delivery", trouble=trouble)
         hall.journal.note(
             "accepted",
-            id=network_id,
+            id=new.id,
             connection=self._connection.id,
             peer=self._connection.peer,
             sender=new.envelope.sender_text,
-            recipients=len(facts.recipients),
+            recipients=len(new.traces),
             size=new.size,
         )
-        return replies.queued(network_id)
 
     def reset(self) -> None:
         if self._body is not None:
@@ -259,7 +268,7 @@ class Guest:
                 connector=(standing.inbound_connector or standing.partner_connector) if standing else "",
                 tls=f"{connection.tls.version} {connection.tls.cipher}" if connection.tls else "",
                 revision=ruling.revision,
-                story=self._hall.recorder.write_story(facts, ruling),
+                story=self._hall.recorder.write_story(*_about(facts, ruling, verdict)),
             )
         )
         self._hall.journal.note(
@@ -280,6 +289,25 @@ class Guest:
     def _unforeseen(self, trouble: Exception, point: Point) -> Reply:
         self._hall.journal.alarm("unforeseen", id=self._connection.id, point=point.name, trouble=trouble)
         return replies.UNFORESEEN.with_id(self._connection.id)
+
+
+def _about(facts: Facts, ruling: Ruling, verdict: Verdict | None) -> tuple[Facts, Ruling]:
+    """What is recorded of a refusal: this recipient alone, which keeps other organisations' recipients out of the row
+    and the cost the same however many recipients were named before."""
+    if verdict is None:
+        return facts, ruling
+    organisation, address = verdict.standing.organisation, verdict.recipient.original.key
+    answers = [(q, a) for q, a in facts.findings.items() if q.organisation == organisation]
+    if len(answers) > _FEW:
+        answers = [(q, a) for q, a in answers if q.address == address]
+    return (
+        msgspec.structs.replace(facts, recipients=(verdict.recipient,), findings=Findings(dict(answers))),
+        msgspec.structs.replace(ruling, recipients=(verdict,), settled=min(ruling.settled, 1)),
+    )
+
+
+_FEW = 10
+"""So many answers are recorded as they are, chains of target addresses included."""
 
 
 def refusal_of(verdict: Verdict) -> Reply | None:

@@ -6,25 +6,32 @@ from collections.abc import Callable
 
 import msgspec
 
+from lockgate.decision.answer import may_be_told
 from lockgate.decision.judge import released
 from lockgate.flow.commit import HOLD_LANE
 from lockgate.flow.settle import Ask, Judge, forget_unknown, settle
+from lockgate.mail import replies
 from lockgate.mail.events import Event, Happening, Status
-from lockgate.mail.facts import Facts, Point
+from lockgate.mail.facts import Point
 from lockgate.mail.outcome import Fate, Outcome
+from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import Defer, Deliver, Drop, Hold, Refuse, Ruling, Verdict
+from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Route, Ruling, Verdict
 from lockgate.mail.task import Assigned, NewTask, Result, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Spool
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """What the judge says now: who is refused after all, who waits on, and the tasks for the others."""
+    """What the judge says now.
+
+    `refused` are final and their sender is to be told; `deferred` wait on. `tasks` take the place of the task if there
+    are any (those who wait on have one of their own then); `results` are for the traces of the others.
+    """
 
     refused: tuple[Outcome, ...] = ()
-    deferred: tuple[Result, ...] = ()
+    deferred: tuple[Outcome, ...] = ()
     tasks: tuple[NewTask, ...] = ()
     results: tuple[Result, ...] = ()
 
@@ -38,9 +45,12 @@ class Reconsider(msgspec.Struct, frozen=True):
     spool: Spool
     recorder: Recorder
 
-    async def judge(self, task: Assigned, now: float) -> Decided:
-        """The decision about every recipient of the task under the policy of now."""
-        organisation = task.lane.partition("/")[0]
+    async def judge(self, task: Assigned, now: float, retry_at: float) -> Decided:
+        """The decision about every recipient of the task under the policy of now.
+
+        Those who have to wait on wait until `retry_at`, unless the life of the message is over.
+        """
+        organisation, _, lane = task.lane.partition("/")
         data = await self.spool.story(task.id, organisation)
         if data is None:
             raise RuntimeError(f"no recorded facts for {task.id}")
@@ -48,59 +58,82 @@ class Reconsider(msgspec.Struct, frozen=True):
         ids = {recipient.id for recipient in task.recipients}
         facts = forget_unknown(story.facts)
         facts = msgspec.structs.replace(facts, recipients=tuple(r for r in facts.recipients if r in ids))
-        so_far = None
-        if task.lane.endswith(f"/{HOLD_LANE}"):
-            so_far = released(story.ruling, ids)
+        so_far = released(story.ruling, ids) if lane == HOLD_LANE else None
         _, ruling = settle(self.judge_with, self.ask, self.policy(), facts, Point.DATA, so_far)
-        return _sort(task, facts, ruling, now)
+        return _Sorting(task, story.ruling, now, retry_at).sort(ruling)
 
 
-def _sort(task: Assigned, facts: Facts, ruling: Ruling, now: float) -> Decided:
-    verdicts = {verdict.recipient: verdict for verdict in ruling.recipients}
-    refused: list[Outcome] = []
-    deferred: list[Result] = []
-    moved: list[Result] = []
-    groups: dict[tuple[str, str], list[tuple[TaskRecipient, Verdict]]] = {}
-    for number, recipient in enumerate(task.recipients):
-        verdict = verdicts.get(recipient.id)
-        match ruling.refusal or (verdict.disposition if verdict else None):
-            case Deliver(route, _):
-                groups.setdefault((route.lane, ""), []).append((recipient, _present(verdict)))
-                moved.append(Result(number, done=False, status=Status.PENDING, event=Event(now, Happening.RELEASE, route.lane)))
+class _Sorting:
+    """Turns verdicts into what the queue has to do."""
+
+    def __init__(self, task: Assigned, before: Ruling, now: float, retry_at: float) -> None:
+        self._task = task
+        self._before = {verdict.recipient: verdict for verdict in before.recipients}
+        self._now = now
+        self._retry_at = retry_at
+        self._organisation = task.lane.partition("/")[0]
+        self._expired = task.expired or now >= task.expires
+        self._refused: list[Outcome] = []
+        self._deferred: list[Outcome] = []
+        self._results: list[Result] = []
+        self._groups: dict[tuple[str, str], tuple[Route | None, list[TaskRecipient]]] = {}
+
+    def sort(self, ruling: Ruling) -> Decided:
+        """Every recipient of the task in its place."""
+        verdicts = {verdict.recipient: verdict for verdict in ruling.recipients}
+        for number, recipient in enumerate(self._task.recipients):
+            verdict = verdicts.get(recipient.id)
+            disposition = verdict.disposition if verdict is not None else None
+            if ruling.refusal is not None:
+                disposition = _of_all(ruling.refusal)
+            self._place(number, recipient, disposition, told=self._may_be_told(ruling, recipient.id, verdict))
+        tasks = [
+            NewTask(lane, route, tuple(members), self._now, held)
+            for (lane, held), (route, members) in self._groups.items()
+        ]
+        if tasks and self._deferred:
+            # New tasks take the place of all remaining recipients, so those who wait on need one as well.
+            waiting = tuple(self._task.recipients[outcome.recipient] for outcome in self._deferred)
+            tasks.append(NewTask(self._task.lane, None, waiting, self._retry_at))
+        return Decided(tuple(self._refused), tuple(self._deferred), tuple(tasks), tuple(self._results))
+
+    def _may_be_told(self, ruling: Ruling, who: RecipientId, verdict: Verdict | None) -> bool:
+        """By what is known now, or, if the message was refused before anybody was looked at, by what was known."""
+        known = verdict if ruling.refusal is None else self._before.get(who)
+        return known is not None and may_be_told(ruling, known)
+
+    def _place(self, number: int, recipient: TaskRecipient, disposition: Disposition | None, *, told: bool) -> None:
+        match disposition:
+            case Deliver(route, target):
+                self._move(number, TaskRecipient(recipient.id, target, recipient.trace), route.lane, route)
             case Hold(why):
-                groups.setdefault((task.lane, why), []).append((recipient, _present(verdict)))
-                moved.append(Result(number, done=False, status=Status.HELD, event=Event(now, Happening.HOLD, why)))
+                self._hold(number, recipient, why)
             case Drop(why):
-                moved.append(Result(number, done=True, status=Status.DROPPED, event=Event(now, Happening.DROP, why)))
-            case Refuse(reply) | (Reply() as reply):
-                refused.append(Outcome(number, Fate.FAILED, reply))
+                self._note(number, Status.DROPPED, Event(self._now, Happening.DROP, why), done=True)
+            case Refuse(reply) if told:
+                self._refused.append(Outcome(number, Fate.FAILED, reply))
+            case Refuse(reply):
+                # Accepted once, so the peer will not hear of it; and a sender that may be forged must not (2.1 P7).
+                self._hold(number, recipient, f"refused ({reply}), and the sender is not proven, so nobody was told")
+            case Defer(reply) if self._expired:
+                self._refused.append(Outcome(number, Fate.FAILED, replies.expired(reply)))
             case Defer(reply):
-                deferred.append(Result(number, done=False, status=None, event=Event(now, Happening.DEFER, "judged again", str(reply))))
+                self._deferred.append(Outcome(number, Fate.DEFERRED, reply))
             case None:
                 raise RuntimeError(f"no decision about {recipient.id.original}")
-    return Decided(tuple(refused), tuple(deferred), _tasks(task, groups, deferred, now), tuple(moved))
+
+    def _move(self, number: int, recipient: TaskRecipient, lane: str, route: Route) -> None:
+        self._groups.setdefault((lane, ""), (route, []))[1].append(recipient)
+        self._note(number, Status.PENDING, Event(self._now, Happening.RELEASE, f"goes on to {lane}"))
+
+    def _hold(self, number: int, recipient: TaskRecipient, why: str) -> None:
+        lane = f"{self._organisation}/{HOLD_LANE}"
+        self._groups.setdefault((lane, why), (None, []))[1].append(recipient)
+        self._note(number, Status.HELD, Event(self._now, Happening.HOLD, why))
+
+    def _note(self, number: int, status: Status, event: Event, *, done: bool = False) -> None:
+        self._results.append(Result(number, done=done, status=status, event=event))
 
 
-def _present(verdict: Verdict | None) -> Verdict:
-    if verdict is None:
-        raise RuntimeError("a recipient without a verdict")
-    return verdict
-
-
-def _tasks(
-    task: Assigned,
-    groups: dict[tuple[str, str], list[tuple[TaskRecipient, Verdict]]],
-    deferred: list[Result],
-    now: float,
-) -> tuple[NewTask, ...]:
-    tasks = []
-    for (lane, held), members in groups.items():
-        disposition = members[0][1].disposition
-        route = disposition.route if isinstance(disposition, Deliver) else None
-        recipients = tuple(TaskRecipient(r.id, v.target, r.trace) for r, v in members)
-        tasks.append(NewTask(lane, route, recipients, now, held))
-    if tasks and deferred:
-        # `replace` takes the place of all remaining recipients, so those who wait on get a task of their own.
-        waiting = tuple(task.recipients[result.recipient] for result in deferred)
-        tasks.append(NewTask(task.lane, None, waiting, now + 300.0))
-    return tuple(tasks)
+def _of_all(refusal: Reply) -> Disposition:
+    return Refuse(refusal) if refusal.permanent else Defer(refusal)

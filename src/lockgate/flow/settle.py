@@ -17,14 +17,21 @@ Ask = Callable[[tuple[Question, ...]], dict[Question, Answer]]
 """Finds out. Every question gets an answer; a failure is the answer Unknown."""
 
 
+_ROUNDS = 100
+"""No policy asks in more rounds; without a bound a question that is never answered would stop the whole worker."""
+
+
 def settle(
     judge: Judge, ask: Ask, policy: Policy, facts: Facts, until: Point, so_far: Ruling | None = None
 ) -> tuple[Facts, Ruling]:
     """Judge until `until`, finding out whatever the judge still wants to know; the facts come back richer."""
-    while isinstance(outcome := judge(policy, facts, until, so_far), Wants):
+    for _ in range(_ROUNDS):
+        outcome = judge(policy, facts, until, so_far)
+        if not isinstance(outcome, Wants):
+            return facts, outcome
         facts = facts.learn(ask(outcome.questions))
         so_far = outcome.so_far
-    return facts, outcome
+    raise RuntimeError("the judge goes on asking, although it is answered")
 
 
 def local_answers(directory: Directory) -> Ask:

@@ -148,6 +148,7 @@ def blocked_by_customer(peer: str, domain: str) -> Reply:
 NULL_MX = Reply(556, "5.1.10", "The recipient's domain accepts no mail (null MX)")
 NO_SUCH_DOMAIN = Reply(550, "5.1.2", "The recipient's domain does not exist")
 NO_MAIL_HOST = Reply(550, "5.4.4", "The recipient's domain has neither mail exchanger nor address")
+BODY_UNREADABLE = Reply(451, "4.3.0", "The stored message cannot be read at this moment")
 LOOPS_BACK = Reply(554, "5.4.14", "Hop count exceeded - possible mail loop: the next hop is this server itself")
 NOT_REACHABLE_BY_RULE = Reply(451, "4.4.1", "No address of the next hop may be dialled by the operator's settings")
 DNS_TEMPORARY = Reply(451, "4.4.3", "The next hop could not be looked up in DNS")

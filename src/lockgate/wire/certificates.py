@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+import re
 from collections.abc import Sequence
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from OpenSSL import crypto
 
 from lockgate.mail.connection import Certificate
 
 _PURPOSES = {ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth", ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth"}
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 _LIMIT = 1000
+_LONGEST_CHAIN = 30
+_SMALLEST_RSA = 2048
+
+SELF_SIGNED = "the certificate is self-signed"
+NO_PATH = "the chain leads to no CA certificate that is trusted here"
 
 
 class CaStore:
     """The CA certificates of one file, read once; `subjects` are their names as DER."""
 
-    __slots__ = ("roots", "subjects")
+    __slots__ = ("roots", "subjects", "trusted")
 
     def __init__(self, roots: Sequence[x509.Certificate]) -> None:
         self.roots = tuple(roots)
+        self.trusted = verification.Store(list(self.roots)) if self.roots else None
         self.subjects = frozenset(root.subject.public_bytes() for root in roots)
 
 
@@ -67,21 +76,80 @@ def chain_may_lead_to(chain: Sequence[bytes], store: CaStore) -> bool:
         return True
 
 
-def verify_chain(chain: Sequence[bytes], store: CaStore, at: float | None = None) -> str:
-    """Does the chain (DER, leaf first) lead to `store` at time `at` (seconds; None: now)? "" = yes, else why not."""
+def verify_chain(chain: Sequence[bytes], store: CaStore, at: float) -> str:
+    """Does the chain (DER, leaf first) lead to `store` at time `at` (seconds since the epoch)? "" = yes, else why not.
+
+    RFC 5280 as pyca/cryptography checks it, with the purposes serverAuth or clientAuth (DESIGN 5: public CAs issue
+    nothing else any more). Names are no part of it. A certificate that is itself in the store is trusted directly.
+    """
     if not chain:
         return "no certificate was presented"
-    context = crypto.X509Store()
-    for root in store.roots:
-        context.add_cert(crypto.X509.from_cryptography(root))
+    if len(chain) > _LONGEST_CHAIN:
+        return f"the chain has more than {_LONGEST_CHAIN} certificates"
+    moment = dt.datetime.fromtimestamp(at, dt.UTC)
     try:
-        leaf, *others = [crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in chain]
-        crypto.X509StoreContext(context, leaf, others).verify_certificate()
-    except crypto.X509StoreContextError as trouble:
-        return str(trouble)
-    except crypto.Error:
-        return "the certificate cannot be read"
+        leaf, *others = [x509.load_der_x509_certificate(der) for der in chain]
+        trouble = _leaf_trouble(leaf, moment)
+        if trouble or leaf in store.roots:
+            return trouble
+        if store.trusted is None or not chain_may_lead_to(chain, store):
+            return SELF_SIGNED if _self_signed(leaf) else NO_PATH
+        policy = verification.PolicyBuilder().store(store.trusted).time(moment)
+        policy = policy.extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
+        policy.build_client_verifier().verify(leaf, others)
+    except verification.VerificationError as failure:
+        return _why(str(failure))
+    except Exception:
+        # Not one of a few documented exceptions: the parser meets a stranger's octets here.
+        return "a certificate of the chain cannot be read"
     return ""
+
+
+def _leaf_trouble(leaf: x509.Certificate, moment: dt.datetime) -> str:
+    if moment > leaf.not_valid_after_utc:
+        return f"the certificate expired on {leaf.not_valid_after_utc:%Y-%m-%d}"
+    if moment < leaf.not_valid_before_utc:
+        return f"the certificate is not valid before {leaf.not_valid_before_utc:%Y-%m-%d}"
+    purposes = _purposes(leaf)
+    if purposes and "serverAuth" not in purposes and "clientAuth" not in purposes:
+        return "the certificate is for another purpose than TLS"
+    match leaf.public_key():
+        case dsa.DSAPublicKey():
+            return "the certificate has a DSA key"
+        case rsa.RSAPublicKey() as key if key.key_size < _SMALLEST_RSA:
+            return f"the certificate's RSA key is smaller than {_SMALLEST_RSA} bits"
+        case _:
+            return ""
+
+
+def _why(trouble: str) -> str:
+    """The verifier's words for people."""
+    text = _DETAILS.sub("", trouble).removeprefix("validation failed: ").removeprefix("candidates exhausted: ").strip()
+    if "no interior errors" in text:
+        return NO_PATH
+    if "not valid at validation time" in text:
+        return "a CA certificate of the chain has expired or is not valid yet"
+    return _printable(text) or "the chain does not verify"
+
+
+def _signs_certificates(
+    policy: verification.Policy, certificate: x509.Certificate, usage: x509.KeyUsage | None
+) -> None:
+    """Private CAs often leave the key usage out, which permits everything (RFC 5280 4.2.1.3)."""
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("a CA certificate of the chain may not sign certificates")
+
+
+_ANY_CRITICALITY = verification.Criticality.AGNOSTIC
+_CA_POLICY = verification.ExtensionPolicy.webpki_defaults_ca().may_be_present(
+    x509.KeyUsage, _ANY_CRITICALITY, _signs_certificates
+)
+_LEAF_POLICY = (
+    verification.ExtensionPolicy.webpki_defaults_ee()
+    .may_be_present(x509.ExtendedKeyUsage, _ANY_CRITICALITY, None)
+    .may_be_present(x509.SubjectAlternativeName, _ANY_CRITICALITY, None)
+)
+_DETAILS = re.compile(r"\(encountered processing <Certificate\(.*", re.DOTALL)
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from lockgate.mail import replies
 from lockgate.mail.envelope import Body, Envelope
 from lockgate.mail.hop import CargoRecipient
 from lockgate.mail.reply import Reply
+from lockgate.wire.smtp.grammar import xtext
 
 LINE_LIMIT = 4096
 """Octets of one reply line that are read (RFC 5321 4.5.3.1.5 asks for 512; servers say more)."""
@@ -57,6 +58,11 @@ class AnswerReader:
     def empty(self) -> bool:
         """Whether nothing of a further reply has been read."""
         return not self._rest and not self._lines
+
+    @property
+    def alert(self) -> bytes:
+        """A TLS alert behind the last reply: a server whose TLS is out of order may send one with its 220."""
+        return self._rest if self._rest.startswith(b"\x15\x03") and not self._lines else b""
 
     def feed(self, data: bytes) -> list[Answer]:
         """The answers that are complete now. Raises BadServer."""
@@ -123,11 +129,6 @@ def read_capabilities(lines: Sequence[bytes]) -> Capabilities:
 # --- commands ------------------------------------------------------------------------------------------------------
 
 
-def xtext(text: str) -> str:
-    """RFC 3461 4: printable ASCII except "+" and "=" stays, the rest of it becomes +XX."""
-    return "".join(c if "!" <= c <= "~" and c not in "+=" else "".join(f"+{o:02X}" for o in c.encode()) for c in text)
-
-
 def writable(address: str) -> bool:
     """Whether an address can stand in a command: no control character, no line end, nothing a parser stumbles over."""
     if not address.isprintable():
@@ -152,7 +153,7 @@ def mail_command(envelope: Envelope, offered: Capabilities, size: int, *, eight_
     if offered.dsn:
         if envelope.ret in ("FULL", "HDRS"):
             words.append(f"RET={envelope.ret}")
-        if envelope.envid:
+        if envelope.envid and envelope.envid.isascii():
             words.append(f"ENVID={xtext(envelope.envid)}")
     return (" ".join(words) + "\r\n").encode()
 
@@ -169,7 +170,8 @@ def rcpt_command(recipient: CargoRecipient, offered: Capabilities) -> bytes:
         if recipient.notify:
             line += f" NOTIFY={','.join(recipient.notify)}"
         kind, _, address = recipient.orcpt.partition(";")
-        if address and kind.replace("-", "").isalnum() and kind.isascii():
+        # An internationalised original recipient can be told only to a server that knows such (RFC 6533 3).
+        if address and kind.replace("-", "").isalnum() and kind.isascii() and (address.isascii() or offered.utf8):
             line += f" ORCPT={kind};{xtext(address)}"
     return f"{line}\r\n".encode()
 

@@ -16,7 +16,7 @@ from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw
 from lockgate.wire.smtp.events import Event, Hello, Signal, Spoiled
 from lockgate.wire.smtp.grammar import Terms, read_bdat, read_hello, read_mail, read_rcpt, split_command
 from lockgate.wire.smtp.manners import Manners
-from lockgate.wire.smtp.states import State, out_of_order
+from lockgate.wire.smtp.states import OUT_OF_ORDER, State
 
 COMMAND_LIMIT = 2048
 """Octets of a command line: 512 of RFC 5321 4.5.3.1.4 and what DSN, SIZE and SMTPUTF8 add to it, rounded up."""
@@ -32,7 +32,10 @@ _SECURED_EHLO = Terms(extended=True, secured=True)
 
 
 class ServerSession:
-    """One session. `closing` tells that the connection ends once the output is sent, `parted` that QUIT was said."""
+    """One session. `closing` tells that the connection ends once the output is sent, `parted` that QUIT was said.
+
+    `waiting` is the event that is not answered yet; until it is, commands stay in the buffer.
+    """
 
     __slots__ = (
         "_at",
@@ -51,9 +54,9 @@ class ServerSession:
         "_state",
         "_terms",
         "_utf8",
-        "_waits_for",
         "closing",
         "parted",
+        "waiting",
     )
 
     def __init__(self, manners: Manners, *, secured: bool = False) -> None:
@@ -64,7 +67,7 @@ class ServerSession:
         self._at = 0
         self._out: list[bytes] = []
         self._state = State.NEW
-        self._waits_for: Event | None = None
+        self.waiting: Event | None = None
         self._body: DataReader | ChunkReader | None = None
         self._chunk = -1  # octets of the current BDAT chunk that are still to come; -1: none is open
         self._last = False
@@ -77,14 +80,9 @@ class ServerSession:
     # --- what the driver asks ---------------------------------------------------------------------------------------
 
     @property
-    def waits(self) -> bool:
-        """Whether an event is not answered yet."""
-        return self._waits_for is not None
-
-    @property
     def quiet(self) -> bool:
         """Whether no transaction is open and nothing is under way: the moment to say 421 without loss."""
-        return self._state <= State.GREETED and self._waits_for is None and self._body is None and self._chunk < 0
+        return self._state <= State.GREETED and self.waiting is None and self._body is None and self._chunk < 0
 
     @property
     def takes_body(self) -> bool:
@@ -137,7 +135,7 @@ class ServerSession:
 
     def take_body(self, write: Callable[[bytes], None]) -> None:
         """The answer to BEGIN: octets go to `write`, which may raise."""
-        self._waits_for = None
+        self.waiting = None
         if self._chunk < 0:
             self._out.append(_SEND_DATA)
             self._body = DataReader(write, self._manners.limits)
@@ -147,7 +145,7 @@ class ServerSession:
 
     def reply(self, reply: Reply) -> None:
         """The answer to the event that waits."""
-        event, self._waits_for = self._waits_for, None
+        event, self.waiting = self.waiting, None
         if event is Signal.BEGIN:
             self._refuse_body(reply)
             return
@@ -165,7 +163,7 @@ class ServerSession:
 
     def next(self) -> Event | None:
         """The next event; None if more octets, or an answer, are needed first."""
-        while self._waits_for is None and self._at < len(self._buffer):
+        while self.waiting is None and self._at < len(self._buffer):
             if self._chunk >= 0:
                 event = self._take_chunk()
             elif isinstance(self._body, DataReader):
@@ -177,7 +175,7 @@ class ServerSession:
                 event = self._command(line)
             if event is not None:
                 return event
-        if self._chunk == 0 and self._waits_for is None:
+        if self._chunk == 0 and self.waiting is None:
             return self._take_chunk()
         return None
 
@@ -223,7 +221,7 @@ class ServerSession:
                 event = Spoiled(None, body.trouble)
             case flaw:
                 event = Spoiled(_FLAWS[flaw])
-        self._waits_for = event
+        self.waiting = event
         return event
 
     def _refuse_body(self, reply: Reply) -> None:
@@ -284,8 +282,8 @@ class ServerSession:
                 self.say(replies.NOT_SMTP, close=True)
                 return None
             return self._wrong(replies.NOT_IMPLEMENTED if verb in _KNOWN else replies.UNKNOWN_COMMAND)
-        if verb != b"BDAT":
-            refusal = out_of_order(verb, self._state)
+        if verb in OUT_OF_ORDER and verb != b"BDAT":
+            refusal = OUT_OF_ORDER[verb].get(self._state)
             if refusal is not None:
                 return self._wrong(refusal)
         return answer(self, rest)
@@ -332,7 +330,7 @@ class ServerSession:
             return self._wrong(envelope)
         if envelope.size > self._manners.limits.size:
             return self._wrong(replies.MESSAGE_TOO_LARGE)
-        self._waits_for = envelope
+        self.waiting = envelope
         return envelope
 
     def _rcpt(self, rest: bytes) -> Event | None:
@@ -343,13 +341,13 @@ class ServerSession:
             self._out.append(replies.TOO_MANY_RECIPIENTS.wire())
             self._count_recipient(replies.TOO_MANY_RECIPIENTS)
             return None
-        self._waits_for = recipient
+        self.waiting = recipient
         return recipient
 
     def _data(self, rest: bytes) -> Event | None:
         if rest:
             return self._wrong(replies.BAD_SYNTAX)
-        self._waits_for = Signal.BEGIN
+        self.waiting = Signal.BEGIN
         return Signal.BEGIN
 
     def _bdat(self, rest: bytes) -> Event | None:
@@ -359,13 +357,13 @@ class ServerSession:
             self.say(replies.BAD_SYNTAX, close=True)
             return None
         self._chunk, self._last = read
-        self._late = out_of_order(b"BDAT", self._state)
+        self._late = OUT_OF_ORDER[b"BDAT"].get(self._state)
         if self._late is None and self._chunk + self.body_size > self._manners.limits.size:
             self._late = replies.BDAT_TOO_LARGE
             self._forget()
             return Signal.FORGET
         if self._late is None and self._state == State.RECIPIENTS:
-            self._waits_for = Signal.BEGIN
+            self.waiting = Signal.BEGIN
             return Signal.BEGIN
         return None
 

@@ -26,7 +26,7 @@ class State(enum.IntEnum):
     """At least one BDAT was accepted and the last is still to come."""
 
 
-OUT_OF_ORDER: Mapping[bytes, Mapping[State, Reply]] = {
+OUT_OF_ORDER: Mapping[bytes, Mapping[int, Reply]] = {
     b"MAIL": {
         State.NEW: replies.HELLO_FIRST,
         State.SENDER: replies.MAIL_TWICE,
@@ -57,9 +57,3 @@ OUT_OF_ORDER: Mapping[bytes, Mapping[State, Reply]] = {
     },
 }
 """Refusals by command and state; a command or state that is not here may come."""
-
-
-def out_of_order(verb: bytes, state: State) -> Reply | None:
-    """Why this command may not come now, or None."""
-    refusals = OUT_OF_ORDER.get(verb)
-    return None if refusals is None else refusals.get(state)

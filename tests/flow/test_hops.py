@@ -1,0 +1,96 @@
+"""From a route to the next hop: what was demanded holds, and what is gone makes the mail wait."""
+
+from __future__ import annotations
+
+from lockgate.flow.hops import Pool, plan
+from lockgate.mail.hop import Login, NextHop
+from lockgate.mail.ruling import Route, TlsLevel, Via
+from lockgate.testing.builders import policy_of, spki_of
+
+POOLS = {
+    "main": Pool("main", "192.0.2.1", "2001:db8::1", "out.lockgate.test"),
+    "other": Pool("other", "192.0.2.2", "", "other.lockgate.test"),
+}
+BASE = """
+[[organisation]]
+name = "contoso"
+[[accepted_domain]]
+domain_name = "contoso.com"
+vouched_by_operator = true
+"""
+FULL = BASE + f"""
+[[outbound_connector]]
+name = "hq"
+recipient_domains = ["*"]
+use_mx_record = false
+smart_hosts = ["mail.hq.test:2525", "192.0.2.9"]
+tls_settings = "domain_validation"
+tls_domain = "*.hq.test"
+ca_file = "/etc/ca.pem"
+pinned_keys = ["{spki_of("k1")}"]
+certificate_file = "/etc/client.pem"
+key_file = "/etc/client.key"
+source_address_v4 = "192.0.2.77"
+helo_name = "hq-out.contoso.com"
+address_family = "ipv4"
+concurrency = 3
+rate_per_minute = 60
+size_limit = "25MB"
+login_user = "relay"
+login_secret = "env:HQ_SECRET"
+"""
+HQ = Route(Via.CONNECTOR, "contoso", "hq", "", TlsLevel.ENCRYPTION_ONLY)
+
+
+def secret(reference: str) -> str:
+    return {"env:HQ_SECRET": "s3cret"}[reference]
+
+
+def hop(text: str, route: Route, read=secret) -> NextHop:
+    found = plan(policy_of(text), route, POOLS, read)
+    assert isinstance(found, NextHop), found
+    return found
+
+
+def test_everything_a_connector_says_reaches_the_courier() -> None:
+    found = hop(FULL, HQ)
+    assert found.smart_hosts == ("mail.hq.test:2525", "192.0.2.9")
+    assert found.mx_domain == ""
+    assert found.tls.level is TlsLevel.DOMAIN_VALIDATION
+    assert (found.tls.name, found.tls.ca_file, found.tls.pins) == ("*.hq.test", "/etc/ca.pem", (spki_of("k1"),))
+    assert (found.tls.certificate, found.tls.key) == ("/etc/client.pem", "/etc/client.key")
+    assert (found.source_v4, found.source_v6, found.helo) == ("192.0.2.77", "2001:db8::1", "hq-out.contoso.com")
+    assert (found.family, found.concurrency, found.rate, found.size_limit) == ("ipv4", 3, 60, 25 * 1024**2)
+    assert found.login == Login("relay", "s3cret")
+    assert found.lane == HQ.lane
+
+
+def test_mx_uses_the_first_pool() -> None:
+    found = hop(BASE, Route(Via.MX, "contoso", "", "example.net"))
+    assert (found.mx_domain, found.source_v4, found.helo) == ("example.net", "192.0.2.1", "out.lockgate.test")
+    assert found.tls.level is TlsLevel.OPPORTUNISTIC
+    assert found.smart_hosts == ()
+
+
+def test_the_stricter_of_route_and_connector_holds() -> None:
+    weak = FULL.replace("domain_validation", "opportunistic").replace('tls_domain = "*.hq.test"\n', "")
+    assert hop(weak, HQ).tls.level is TlsLevel.ENCRYPTION_ONLY
+    assert hop(FULL, HQ).tls.level is TlsLevel.DOMAIN_VALIDATION
+
+
+def test_what_is_gone_or_switched_off_waits_with_a_sentence() -> None:
+    waiting = Route(Via.CONNECTOR, "contoso", "hq", "", waits="The connector hq, which a rule names, is disabled.")
+    off = FULL.replace('name = "hq"', 'name = "hq"\nenabled = false')
+    assert plan(policy_of(off), HQ, POOLS, secret) == "The outbound connector hq is switched off."
+    assert plan(policy_of(BASE), HQ, POOLS, secret) == "The outbound connector hq does not exist any more."
+    assert plan(policy_of(BASE), waiting, POOLS, secret) == waiting.waits
+    assert isinstance(plan(policy_of(FULL), waiting, POOLS, secret), NextHop)
+    gone = BASE.replace("contoso", "fabrikam")
+    assert plan(policy_of(gone), HQ, POOLS, secret) == "The outbound connector hq does not exist any more."
+
+
+def test_a_secret_that_cannot_be_read_waits_and_is_not_shown() -> None:
+    def missing(reference: str) -> str:
+        raise FileNotFoundError(2, "No such file", "/etc/secret")
+
+    assert str(plan(policy_of(FULL), HQ, POOLS, missing)).startswith("The login secret of the outbound connector hq")

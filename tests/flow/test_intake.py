@@ -1,0 +1,221 @@
+"""From the conversation to what is durable: every reply is the judge's, and 250 is said once and meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from flow.house import OURS, House
+from lockgate.decision.judge import judge
+from lockgate.decision.stage import refused_for_all
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.facts import Point
+from lockgate.mail.recipient import RecipientId
+from lockgate.mail.reply import Reply
+from lockgate.mail.ruling import Defer, Refuse, Ruling, Verdict
+from lockgate.testing.builders import address, people
+
+NO = Reply(550, "5.7.1", "The judge of this test says no")
+LATER = Reply(451, "4.7.1", "The judge of this test is not sure")
+
+
+def refusing(at: Point):
+    """A judge that refuses everything at one point."""
+
+    def judge_with(policy, facts, until, so_far=None):
+        if until is not at:
+            return judge(policy, facts, until, so_far)
+        if until is not Point.RCPT:
+            return refused_for_all(so_far or Ruling(Point.CONNECT), NO)
+        verdicts = tuple(Verdict(r, r.original, disposition=Refuse(NO)) for r in facts.recipients)
+        return Ruling(Point.RCPT, recipients=verdicts)
+
+    return judge_with
+
+
+@pytest.mark.parametrize("point", list(Point))
+async def test_replies_come_from_the_judge_alone(point: Point) -> None:
+    house = House()
+    house.judge = refusing(point)
+    guest = house.guest()
+    said = [guest.connected()]
+    if point > Point.CONNECT:
+        said += await house.send("ben@contoso.com")
+    bad = [reply for reply in said if reply is not None and reply.code >= 400]
+    assert len(bad) == 1
+    assert bad[0].text.startswith(NO.text)
+    assert "(id C0NNECT10N)" in bad[0].text
+    assert not house.spool.messages
+    assert house.spool.refusals[0].point == point.name
+
+
+async def test_accepted_mail_is_durable_before_250_and_carried_at_once() -> None:
+    house = House()
+    said = await house.send("ben@contoso.com", "amy@contoso.com", "nobody@contoso.com")
+    assert [reply.code for reply in said] == [250, 250, 250, 550, 250]
+    assert house.spool.messages
+    await house.settle()
+    assert house.statuses() == {"ben@contoso.com": "Delivered", "amy@contoso.com": "Delivered"}
+    (_, cargo), = house.courier.carried
+    assert [r.address for r in cargo.recipients] == ["ben@contoso.com", "amy@contoso.com"]
+    assert cargo.content.startswith(b"Received: from")
+    assert cargo.content.endswith(b"\r\n\r\nHello\r\n")
+
+
+async def test_what_cannot_be_kept_is_not_accepted() -> None:
+    house = House()
+    guest = house.guest()
+    guest.mail(Envelope(address("x@sender.test")))
+    guest.rcpt(RecipientId(address("ben@contoso.com")))
+    body = guest.begin()
+    body.write(b"Subject: x\r\n\r\n")
+    house.spool.broken = "no space"
+    assert (await guest.done(body)).code == 452
+    assert not house.spool.messages
+    house.spool.broken = ""
+    assert (await house.send("ben@contoso.com"))[-1].code == 250
+
+
+async def test_once_durable_it_is_250_whatever_goes_wrong_then() -> None:
+    house = House()
+
+    def broken(tasks):
+        raise RuntimeError("delivery is broken")
+
+    house.take = broken
+    assert (await house.send("ben@contoso.com"))[-1].code == 250
+    assert len(house.spool.messages) == 1
+    assert house.journal.alarms[0][0] == "unforeseen"
+
+
+async def test_a_mistake_of_ours_is_temporary_at_every_point() -> None:
+    for point in Point:
+        house = House()
+
+        def broken(policy, facts, until, so_far=None, at=point):
+            if until is at:
+                raise KeyError("a mistake")
+            return judge(policy, facts, until, so_far)
+
+        house.judge = broken
+        guest = house.guest()
+        said = [guest.connected()] if point is Point.CONNECT else await house.send("ben@contoso.com")
+        assert [r.code for r in said if r is not None and r.code >= 400] == [451]
+        assert not house.spool.messages
+
+
+async def test_a_recipient_named_twice_is_taken_once_and_reset_forgets() -> None:
+    house = House()
+    assert [r.code for r in await house.send("ben@contoso.com", "BEN@contoso.com")] == [250, 250, 250, 250]
+    await house.settle()
+    assert len(house.spool.traces) == 1
+    guest = house.guest()
+    guest.mail(Envelope(address("x@sender.test")))
+    guest.rcpt(RecipientId(address("ben@contoso.com")))
+    guest.reset()
+    assert guest.rcpt(RecipientId(address("ben@contoso.com"))).code == 451
+
+
+async def test_a_refusal_row_tells_of_its_recipient_alone() -> None:
+    house = House()
+    await house.send("ben@contoso.com", "nobody@contoso.com")
+    (row,) = house.spool.refusals
+    assert (row.recipient, row.organisation, row.point) == ("nobody@contoso.com", "contoso", "RCPT")
+    assert "does not know" in row.reason
+    story = house.reception.recorder.read_story(row.story)
+    assert [r.original.text for r in story.facts.recipients] == ["nobody@contoso.com"]
+    assert judge(house.policy, story.facts, Point.RCPT) == story.ruling
+
+
+def at_data(*dispositions):
+    """The real judge until RCPT; then these dispositions, in order."""
+
+    def judge_with(policy, facts, until, so_far=None):
+        outcome = judge(policy, facts, until, so_far)
+        if until is not Point.DATA or not isinstance(outcome, Ruling):
+            return outcome
+        verdicts = tuple(
+            v if d is None else Verdict(v.recipient, v.target, v.standing, disposition=d)
+            for v, d in zip(outcome.recipients, dispositions, strict=True)
+        )
+        return Ruling(Point.DATA, recipients=verdicts)
+
+    return judge_with
+
+
+async def test_all_put_off_is_451_and_all_refused_is_the_refusal() -> None:
+    house = House()
+    house.judge = at_data(Defer(LATER), Defer(LATER))
+    assert (await house.send("ben@contoso.com", "amy@contoso.com"))[-1].code == 451
+    house.judge = at_data(Refuse(NO), Refuse(NO))
+    assert (await house.send("ben@contoso.com", "amy@contoso.com"))[-1].code == 550
+    assert not house.spool.messages
+    assert len(house.spool.refusals) == 4
+
+
+async def test_a_stranger_is_not_told_of_a_refusal_after_250_and_the_mail_is_held() -> None:
+    house = House()
+    house.judge = at_data(None, Refuse(NO))
+    assert (await house.send("ben@contoso.com", "amy@contoso.com"))[-1].code == 250
+    await house.settle()
+    assert house.statuses() == {"ben@contoso.com": "Delivered", "amy@contoso.com": "Held"}
+    # a person releases it: it is not ruled a second time, only disposed of and routed
+    house.judge = judge
+    await house.spool.queue_edit("release", {"recipient": "amy@contoso.com"}, "test")
+    await house.later(1)
+    await house.later(1)
+    assert house.statuses() == {"ben@contoso.com": "Delivered", "amy@contoso.com": "Delivered"}
+
+
+async def test_an_own_server_is_told_of_a_refusal_after_250() -> None:
+    house = House()
+    house.judge = at_data(None, Refuse(NO))
+    assert (await house.send("ben@contoso.com", "amy@contoso.com", sender="ben@contoso.com", peer=OURS))[-1].code == 250
+    house.judge = lambda policy, facts, until, so_far=None: (
+        at_data(Refuse(NO))(policy, facts, until, so_far) if len(facts.recipients) == 1 else None
+    )
+    await house.settle()
+    await house.later(1)
+    assert house.statuses()["amy@contoso.com"] == "Failed"
+    assert house.statuses()["report to ben@contoso.com"] == "Delivered"
+
+
+async def test_a_deferred_recipient_is_judged_again_and_goes_its_way() -> None:
+    house = House()
+    house.judge = at_data(None, Defer(LATER))
+    assert (await house.send("ben@contoso.com", "amy@contoso.com"))[-1].code == 250
+    house.judge = at_data(Defer(LATER))
+    await house.later(61)
+    assert house.statuses()["amy@contoso.com"] == "Pending"
+    house.judge = judge
+    await house.later(700)
+    await house.later(1)
+    assert house.statuses() == {"ben@contoso.com": "Delivered", "amy@contoso.com": "Delivered"}
+    assert not house.spool.tasks
+
+
+async def test_a_deferred_recipient_that_is_refused_later_is_held_if_the_sender_is_not_proven() -> None:
+    house = House()
+    house.judge = at_data(None, Defer(LATER))
+    await house.send("ben@contoso.com", "amy@contoso.com")
+    house.judge = at_data(Refuse(NO))
+    await house.later(61)
+    assert house.statuses()["amy@contoso.com"] == "Held"
+    (task,) = house.spool.tasks.values()
+    assert task.task.lane == "contoso/hold"
+    assert not any(name.startswith("report") for name in house.statuses())
+
+
+async def test_a_deferred_recipient_whose_life_is_over_is_reported() -> None:
+    house = House()
+    house.judge = at_data(None, Defer(LATER))
+    await house.send("ben@contoso.com", "amy@contoso.com")
+    house.judge = at_data(Defer(LATER))
+    await house.later(7300)
+    assert house.statuses()["amy@contoso.com"] == "Failed"
+    assert house.statuses()["report to x@sender.test"] in {"Pending", "Delivered"}
+
+
+async def test_the_directory_fails_during_the_conversation() -> None:
+    house = House()
+    house.ask = people(failing="the table is being built")
+    assert [r.code for r in await house.send("ben@contoso.com")] == [250, 451]

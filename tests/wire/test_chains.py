@@ -1,0 +1,66 @@
+"""Published certificate chains: who may be trusted and who may not, names included."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.authority import DAY, make
+from fixtures_folder import fixtures_folder
+from lockgate.mail.certificate_names import name_covered
+from lockgate.wire.certificates import CaStore, certificate_facts, verify_chain
+
+EXPLAINED = {
+    "rfc5280::nc::permitted-dns-match-noncritical": "a name constraint that is not marked critical, and is obeyed here",
+}
+
+
+def der(pem: str) -> bytes:
+    return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
+
+
+def trusted(case: dict, now: float) -> bool:
+    at = dt.datetime.fromisoformat(case["validation_time"]).timestamp() if case["validation_time"] else now
+    leaf = der(case["peer_certificate"])
+    store = CaStore([x509.load_pem_x509_certificate(pem.encode()) for pem in case["trusted_certs"]])
+    if verify_chain([leaf, *map(der, case["untrusted_intermediates"])], store, at):
+        return False
+    name = case["expected_peer_name"] or {}
+    return name.get("kind") != "DNS" or name_covered(name["value"], certificate_facts(leaf).names) is not None
+
+
+def test_published_chains():
+    cases = json.loads((fixtures_folder("x509") / "limbo-dev.json").read_text())["testcases"]
+    now = dt.datetime.now(dt.UTC).timestamp()
+    total, missed = 0, []
+    for case in cases:
+        # CRL files and a depth chosen by the caller are not part of verify_chain.
+        if case["_mail_profile"] == "must match" and not {"has-crl", "max-chain-depth"} & set(case["features"]):
+            total += 1
+            if trusted(case, now) != (case["expected_result"] == "SUCCESS"):
+                missed.append(case["id"])
+    assert total >= 50 and set(missed) <= set(EXPLAINED)
+
+
+def test_a_certificate_that_is_itself_in_the_store_is_trusted_while_it_is_valid():
+    pinned, other = make("a.test", ["a.test"]), make("a.test", ["a.test"])
+    now = dt.datetime.now(dt.UTC).timestamp()
+    store = CaStore([pinned.certificate])
+    assert verify_chain(pinned.der_chain, store, now) == ""
+    assert "expired" in verify_chain(pinned.der_chain, store, now + 3 * DAY.total_seconds())
+    assert verify_chain(other.der_chain, store, now) != ""
+    assert verify_chain([], store, now) == "no certificate was presented"
+    assert verify_chain(pinned.der_chain, CaStore([]), now) == "the certificate is self-signed"
+    assert "more than" in verify_chain(pinned.der_chain * 40, store, now)
+
+
+@given(st.binary(max_size=200))
+def test_unreadable_certificates_are_facts_too(octets):
+    facts = certificate_facts(octets)
+    assert facts.names == () and facts.subject.startswith("unreadable certificate")
+    assert verify_chain([octets], CaStore([]), 0.0) != ""

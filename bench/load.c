@@ -233,7 +233,13 @@ static void answered(struct session *s, int code, const char *text)
         flush_out(s);
         break;
     case HELLO:
-        next_message(s);
+        if (more_wanted()) {
+            next_message(s);
+        } else {
+            say(s, "QUIT\r\n", 1);
+            s->state = QUIT;
+            flush_out(s);
+        }
         break;
     case MAIL:
         s->state = RCPT;

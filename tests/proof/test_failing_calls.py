@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from peers.load import BODY, POLICY, NextHop, Senders
-from proof.killable import Service, wait_for
 from proof.injected import Injected
+from proof.killable import Service, wait_for
 
 FAULTS = (
     ("lg:keeper", "fdatasync", "EIO"),

@@ -1,4 +1,4 @@
-"""kill -9 at random moments under load: what was answered 250 is at the next hop afterwards, nothing repaired by hand."""
+"""kill -9 at random moments under load: what was answered 250 is at the next hop, with nothing repaired by hand."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from peers.load import POLICY, NextHop, Senders
-from proof.killable import Service, wait_for
 from proof.injected import Injected
+from proof.killable import Service, wait_for
 
 CALLS = {
     "lg:keeper": ("pwrite64", "fdatasync", "write"),

@@ -95,7 +95,7 @@ class Tally:
 
 
 class RefusalBook:
-    """The keeper's side: a file with `synchronous=OFF`, written at most three times a second, with a cap on its size."""
+    """The keeper's side: a file with `synchronous=OFF`, written at most thrice a second, with a cap on its size."""
 
     def __init__(self, folder: Path, most: int, size: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)

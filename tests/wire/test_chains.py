@@ -14,6 +14,7 @@ from edge.authority import DAY, make
 from fixtures_folder import fixtures_folder
 from lockgate.mail.certificate_names import name_covered
 from lockgate.wire.certificates import CaStore, certificate_facts, verify_chain
+from peers.certificates import Authority
 
 EXPLAINED = {
     "rfc5280::nc::permitted-dns-match-noncritical": "a name constraint that is not marked critical, and is obeyed here",
@@ -57,6 +58,15 @@ def test_a_certificate_that_is_itself_in_the_store_is_trusted_while_it_is_valid(
     assert verify_chain([], store, now) == "no certificate was presented"
     assert verify_chain(pinned.der_chain, CaStore([]), now) == "the certificate is self-signed"
     assert "more than" in verify_chain(pinned.der_chain * 40, store, now)
+
+
+def test_certificates_of_private_authorities_without_key_identifiers(tmp_path):
+    ours, other = Authority(tmp_path), Authority(tmp_path, "Other CA")
+    leaf = ours.issue("mail.contoso.com").certificate
+    assert not [extension for extension in leaf.extensions if "KeyIdentifier" in type(extension.value).__name__]
+    now, chain = dt.datetime.now(dt.UTC).timestamp(), [leaf.public_bytes(Encoding.DER)]
+    assert verify_chain(chain, CaStore([ours.certificate]), now) == ""
+    assert verify_chain(chain, CaStore([other.certificate]), now) != ""
 
 
 @given(st.binary(max_size=200))

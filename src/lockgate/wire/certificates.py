@@ -141,11 +141,17 @@ def _signs_certificates(
 
 
 _ANY_CRITICALITY = verification.Criticality.AGNOSTIC
-_CA_POLICY = verification.ExtensionPolicy.webpki_defaults_ca().may_be_present(
-    x509.KeyUsage, _ANY_CRITICALITY, _signs_certificates
+_PLAIN = verification.Criticality.NON_CRITICAL
+# The key identifiers help to find the issuer and prove nothing (RFC 5280 4.2.1.1, 4.2.1.2); openssl before 3.2 leaves
+# them out of what it signs, and so do many private CAs.
+_CA_POLICY = (
+    verification.ExtensionPolicy.webpki_defaults_ca()
+    .may_be_present(x509.KeyUsage, _ANY_CRITICALITY, _signs_certificates)
+    .may_be_present(x509.SubjectKeyIdentifier, _PLAIN, None)
 )
 _LEAF_POLICY = (
     verification.ExtensionPolicy.webpki_defaults_ee()
+    .may_be_present(x509.AuthorityKeyIdentifier, _PLAIN, None)
     .may_be_present(x509.ExtendedKeyUsage, _ANY_CRITICALITY, None)
     .may_be_present(x509.SubjectAlternativeName, _ANY_CRITICALITY, None)
 )

@@ -17,7 +17,7 @@ KILLS = int(os.environ.get("LOCKGATE_KILLS", "20"))
 ACKNOWLEDGED = int(os.environ.get("LOCKGATE_ACKNOWLEDGED", "5000"))
 SESSIONS = 16
 IN_FLIGHT = 500
-NEXT_HOP_PAUSE = "0.4"
+NEXT_HOP_PAUSE = "0.8"
 """Seconds before the next hop answers MAIL: accepted messages pile up on open connections."""
 
 

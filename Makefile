@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 SYSTEM_PACKAGES = postfix swaks openssl strace iproute2 gcc libc6-dev
 
-.PHONY: run demo test check system-packages clean
+.PHONY: run demo test check proof bench system-packages clean
 
 run: $(VENV)/demo-installed
 	$(BIN)/lockgate demo
@@ -18,6 +18,19 @@ test: $(VENV)/test-installed system-packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The long proofs: an hour and more. Each also runs, shorter, in `make test`.
+proof: $(VENV)/test-installed system-packages
+	LOCKGATE_KILLS=100 LOCKGATE_ACKNOWLEDGED=20000 LOCKGATE_KILL_POINTS=50 LOCKGATE_POWER_CUTS=50 \
+	LOCKGATE_TRAFFIC_SECONDS=3600 LOCKGATE_SYNCED_MESSAGES=2000 \
+	$(BIN)/python -m pytest -s --timeout 14400 tests/proof
+
+# Beside Postfix, and the growth laws; docs/performance.md has the method.
+bench: $(VENV)/test-installed system-packages
+	$(BIN)/python bench/run.py
+	$(BIN)/python bench/judge.py
+	$(BIN)/python bench/growth.py
+	$(BIN)/python bench/idle.py
 
 # What needs no installation beyond the environment: quick, for use while writing.
 check: $(VENV)/test-installed

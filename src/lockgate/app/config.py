@@ -140,7 +140,6 @@ class Outgoing(Section):
     allow: tuple[Network, ...] = Field(
         (), strict=False, description="Exceptions: networks that may be reached although they are special"
     )
-    refuse: tuple[Network, ...] = Field((), strict=False, description="Networks that may not be reached")
 
 
 class Pool(Section):
@@ -159,7 +158,6 @@ class Deadlines(Section):
     command: Duration = Field(300.0, gt=0, description="For the next command")
     data: Duration = Field(180.0, gt=0, description="Between two pieces of a message")
     whole_message: Duration = Field(3600.0, gt=0, description="For a whole message")
-    session: Duration = Field(7200.0, gt=0, description="For a whole connection")
     minimum_rate: Size = Field(100, description="Octets a second below which a message is cut off")
     drain: Duration = Field(30.0, description="For open transactions when the service stops")
 

@@ -111,11 +111,19 @@ class Unreachable(Exception):
         self.tls = tls
 
 
+Taken = Callable[[Sequence[Outcome]], None]
+"""Told of delivered recipients in the instant in which the next hop's answer is read, before anything else is done."""
+
+
 class Courier(Protocol):
     """Carries one message to a next hop over a kept connection. Kept by couriers/smtp.py."""
 
-    async def carry(self, hop: NextHop, cargo: Cargo) -> tuple[Outcome, ...]:
-        """One outcome per recipient, always. Raises Unreachable when no transaction could begin."""
+    async def carry(self, hop: NextHop, cargo: Cargo, taken: Taken) -> tuple[Outcome, ...]:
+        """One outcome per recipient, always; those delivered have been told to `taken` by then.
+
+        What dies between the next hop's 250 and `taken` is carried again, so nothing is awaited in between.
+        Raises Unreachable when no transaction could begin.
+        """
 
     async def close(self) -> None:
         """Say QUIT on all idle connections."""

@@ -12,7 +12,7 @@ from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
-from lockgate.seams import Unreachable
+from lockgate.seams import Taken, Unreachable
 from lockgate.testing.builders import address, policy_of
 from lockgate.testing.courier import RecordingCourier
 
@@ -30,7 +30,7 @@ class Script:
         self.carried: list[tuple[NextHop, Cargo]] = []
         self.dsn = False
 
-    async def carry(self, hop: NextHop, cargo: Cargo) -> tuple[Outcome, ...]:
+    async def carry(self, hop: NextHop, cargo: Cargo, taken: Taken) -> tuple[Outcome, ...]:
         self.carried.append((hop, cargo))
         if self.gate is not None:
             await self.gate.wait()
@@ -41,6 +41,8 @@ class Script:
             reply = self.answers.get(recipient.address.partition("@")[0], replies.OK)
             fate = Fate.DELIVERED if reply.accepts else Fate.DEFERRED if reply.temporary else Fate.FAILED
             outcomes.append(Outcome(number, fate, reply, "hq.test[192.0.2.9]:25", "TLSv1.3", self.dsn))
+        if delivered := [outcome for outcome in outcomes if outcome.fate is Fate.DELIVERED]:
+            taken(delivered)
         return tuple(outcomes)
 
     async def close(self) -> None: ...
@@ -180,9 +182,9 @@ async def test_the_sender_is_told_once_that_it_is_late_and_at_the_end_that_it_fa
     script.raises = Unreachable(replies.unreachable("hq.test does not answer"))
     house = await sent(script, "ben@contoso.com", sender="x@elsewhere.test")
 
-    async def reachable_for_reports(hop: NextHop, cargo: Cargo) -> tuple[Outcome, ...]:
+    async def reachable_for_reports(hop: NextHop, cargo: Cargo, taken: Taken) -> tuple[Outcome, ...]:
         if hop.mx_domain:
-            return await RecordingCourier().carry(hop, cargo)
+            return await RecordingCourier().carry(hop, cargo, taken)
         raise Unreachable(replies.unreachable("hq.test does not answer"))
 
     script.carry = reachable_for_reports  # type: ignore[method-assign]

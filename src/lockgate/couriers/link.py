@@ -59,6 +59,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._talk: Opening | Transaction | None = opening
         self._waiter: asyncio.Future[None] | None = None
+        self._over: Callable[[], None] = lambda: None
         self._leaving = False
         self._paused = False
         self._backlog: deque[memoryview] = deque()
@@ -87,10 +88,10 @@ class Link(asyncio.Protocol):
         """Whether another transaction may begin here."""
         return not (self.lost or self._leaving or self._backlog or self._talk is not None)
 
-    def begin(self, transaction: Transaction) -> None:
-        """Say the first words of a transaction."""
+    def begin(self, transaction: Transaction, over: Callable[[], None]) -> None:
+        """Say the first words of a transaction; `over` is called in the instant in which its last answer is read."""
         self.carried += 1
-        self._talk = transaction
+        self._talk, self._over = transaction, over
         self._expect(self._seconds[Phase.MAIL])
         self._send(transaction.begin())
 
@@ -197,6 +198,7 @@ class Link(asyncio.Protocol):
         if phase is Phase.DONE:
             self._talk = None
             self.unclean = transaction.unclean
+            self._over()
             if transaction.closing:
                 self._leaving = True
                 self._expect(_FAREWELL)

@@ -19,17 +19,22 @@ from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import TlsLevel
-from lockgate.seams import Clock, Journal, Resolver, Unreachable
+from lockgate.seams import Clock, Journal, Resolver, Taken, Unreachable
 from lockgate.wire.smtp.client import TOO_MANY, Answer, Capabilities, Phase, Transaction, mail_command, rcpt_command
+
+
+def _nobody_waits(outcomes: Sequence[Outcome]) -> None:
+    """For whoever is content with what `carry` returns."""
 
 
 class _Errand:
     """One `carry` under way: what has been decided, who is still to be asked for, which servers failed it."""
 
-    __slots__ = ("avoid", "cargo", "last", "outcomes", "pending")
+    __slots__ = ("avoid", "cargo", "last", "outcomes", "pending", "taken")
 
-    def __init__(self, cargo: Cargo) -> None:
+    def __init__(self, cargo: Cargo, taken: Taken) -> None:
         self.cargo = cargo
+        self.taken = taken
         self.outcomes: dict[int, Outcome] = {}
         self.pending = list(range(len(cargo.recipients)))
         self.avoid: set[Target] = set()
@@ -60,12 +65,12 @@ class SmtpCourier:
         self._lanes: dict[str, Lane] = {}
         self._closing = False
 
-    async def carry(self, hop: NextHop, cargo: Cargo) -> tuple[Outcome, ...]:
-        """One outcome per recipient, always. Raises Unreachable when no transaction could begin."""
+    async def carry(self, hop: NextHop, cargo: Cargo, taken: Taken = _nobody_waits) -> tuple[Outcome, ...]:
+        """One outcome per recipient, always (seams.Courier). Raises Unreachable when no transaction could begin."""
         if cargo.envelope.require_tls:
             hop = _stricter(hop)
         lane = self._lane(hop)
-        errand = _Errand(cargo)
+        errand = _Errand(cargo, taken)
         while errand.pending:
             if hop.rate:
                 await lane.pace()
@@ -142,15 +147,13 @@ class SmtpCourier:
             return
         fresh = link.carried == 0
         try:
-            link.begin(transaction)
+            link.begin(transaction, functools.partial(_over, link, transaction, errand, numbers))
             await link.wait()
         except BaseException:
             link.abort("the attempt was given up")
             raise
         if transaction.phase is not Phase.DONE or (transaction.closing and not transaction.exposed):
             self._interrupted(link, transaction, errand, numbers, fresh=fresh)
-        else:
-            _note(link, transaction, errand, numbers)
         lane.release(link, keep=link.carried < self._settings.messages and not self._closing)
 
     def _transaction(self, hop: NextHop, link: Link, errand: _Errand) -> tuple[Transaction | None, list[int]]:
@@ -236,6 +239,17 @@ def _fit(hop: NextHop, cargo: Cargo, offered: Capabilities) -> Prepared | Reply:
         if (offered.size and size > offered.size) or (hop.size_limit and size > hop.size_limit):
             return replies.TOO_LARGE_FOR_NEXT_HOP
     return prepared
+
+
+def _over(link: Link, transaction: Transaction, errand: _Errand, numbers: list[int]) -> None:
+    """Called while the last answer is being read: nothing else may happen before what was taken is on record."""
+    if transaction.closing and not transaction.exposed:
+        return
+    _note(link, transaction, errand, numbers)
+    delivered = [errand.outcomes[n] for n in numbers if n in errand.outcomes]
+    delivered = [outcome for outcome in delivered if outcome.fate is Fate.DELIVERED]
+    if delivered:
+        errand.taken(delivered)
 
 
 def _note(link: Link, transaction: Transaction, errand: _Errand, numbers: list[int]) -> None:

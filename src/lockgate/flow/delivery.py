@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -156,8 +157,9 @@ class Delivery:
             tuple([CargoRecipient(r.target.text, r.id.orcpt, r.id.notify) for r in task.recipients]),
             content,
         )
+        noted: set[int] = set()
         try:
-            outcomes = await with_.courier.carry(hop, cargo)
+            outcomes = await with_.courier.carry(hop, cargo, functools.partial(self._taken, task, noted))
         except Unreachable as trouble:
             if trouble.permanent:
                 outcomes = _everyone(task, Fate.FAILED, trouble.reply, trouble.host, trouble.tls)
@@ -166,18 +168,27 @@ class Delivery:
                 return
         await self._settle(task, outcomes)
 
+    def _taken(self, task: Assigned, noted: set[int], outcomes: Sequence[Outcome]) -> None:
+        """What the next hop has taken is on record before anything else can go wrong."""
+        now = self._with.clock.now()
+        results = [_result(o, Status.DELIVERED, _event(now, Happening.SEND, o)) for o in outcomes]
+        noted.update(outcome.recipient for outcome in outcomes)
+        keep = len(noted) < len(task.recipients)
+        self._with.spool.finish(Finished(task.task, tuple(results), keep=keep))
+
     async def _settle(self, task: Assigned, outcomes: Sequence[Outcome]) -> None:
-        """Turn outcomes into results; failures are finished only after their report is durable."""
+        """Turn outcomes into results; failures are finished only after their report is durable.
+
+        What was delivered is on record by now (`_taken`).
+        """
         with_ = self._with
         now = with_.clock.now()
         expired = task.expired or now >= task.expires
-        results: list[Result] = []
         failed: list[Outcome] = []
         relayed: list[Outcome] = []
         deferred: list[Outcome] = []
         for outcome in outcomes:
             if outcome.fate is Fate.DELIVERED:
-                results.append(_result(outcome, Status.DELIVERED, _event(now, Happening.SEND, outcome)))
                 if not outcome.dsn and "SUCCESS" in task.recipients[outcome.recipient].id.notify:
                     relayed.append(outcome)
             elif outcome.fate is Fate.FAILED:
@@ -186,9 +197,6 @@ class Delivery:
                 failed.append(msgspec.structs.replace(outcome, reply=replies.expired(outcome.reply)))
             else:
                 deferred.append(outcome)
-        if results:
-            # At once: what the next hop has taken must be on record before anything else can go wrong.
-            with_.spool.finish(Finished(task.task, tuple(results), keep=bool(failed or deferred)))
         self._tell_log(task, outcomes, now)
         if relayed:
             await self._report(task, "relayed", relayed, now)

@@ -166,6 +166,9 @@ class Delivery:
             else:
                 await self._lane_down(lane, task, trouble.reply, str(trouble.reply))
                 return
+        unsaid = [o for o in outcomes if o.fate is Fate.DELIVERED and o.recipient not in noted]
+        if unsaid:  # a courier that told only at its end
+            self._taken(task, noted, unsaid)
         await self._settle(task, outcomes)
 
     def _taken(self, task: Assigned, noted: set[int], outcomes: Sequence[Outcome]) -> None:

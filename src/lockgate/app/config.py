@@ -156,7 +156,7 @@ class Deadlines(Section):
 
     handshake: Duration = Field(30.0, gt=0, description="For a TLS handshake or a PROXY header")
     command: Duration = Field(300.0, gt=0, description="For the next command")
-    data: Duration = Field(180.0, gt=0, description="Between two pieces of a message")
+    data: Duration = Field(180.0, gt=0, description="How often the rate of a message is looked at, at most a minute")
     whole_message: Duration = Field(3600.0, gt=0, description="For a whole message")
     minimum_rate: Size = Field(100, description="Octets a second below which a message is cut off")
     drain: Duration = Field(30.0, description="For open transactions when the service stops")

@@ -170,6 +170,19 @@ class Journal(Protocol):
         """The same, for what a person has to see tonight."""
 
 
+class Audit(Protocol):
+    """Who changed what. Kept by app/audit.py, faked by ListAudit in testing/journal.py."""
+
+    def wrote(
+        self, by: str, did: str, *, before: object = None, after: object = None, **details: object
+    ) -> None:
+        """Note one change: who, what was done, the object before and after (JSON-ready; None: not there).
+
+        `details` are further JSON-ready facts (count, organisation, revision). Secrets are never part of it.
+        Never raises.
+        """
+
+
 class Keeping(Protocol):
     """What the desk asks of the keeper: queue commands and stored rows.
 

@@ -125,7 +125,7 @@ def _refused(answer: Answer, *, as_json: bool) -> NoReturn:
     match answer.kind:
         case Kind.FINDING:
             raise typer.Exit(show.FINDING)
-        case Kind.MISUSE:
+        case Kind.MISUSE | Kind.FORBIDDEN:
             raise typer.Exit(show.MISUSE)
         case _:
             raise typer.Exit(show.UNREACHABLE)

@@ -68,7 +68,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check the policy documents; prints every mistake as file:line: path: message. The service is not needed."""
-    from lockgate.flow.desk import problem_row
+    from lockgate.flow.desk.section import problem_row
     from lockgate.policy.compile import compile_policy
     from lockgate.policy.documents import Invalid
 
@@ -96,7 +96,7 @@ def check(
 @config_commands.command("check")
 def config_check(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the operator's file and that what it names is there; prints every mistake with file and line."""
-    from lockgate.flow.desk import problem_row
+    from lockgate.flow.desk.section import problem_row
     from lockgate.policy.documents import Invalid
 
     options = given(context)

@@ -1,0 +1,67 @@
+"""What was found out about the sender: the results of SPF and DKIM, as facts. They decide nothing by themselves."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class SpfVerdict(enum.StrEnum):
+    """The results of RFC 7208 2.6."""
+
+    NONE = "none"
+    NEUTRAL = "neutral"
+    PASS = "pass"
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class Spf(msgspec.Struct, frozen=True, tag="spf"):
+    """What SPF says of one identity.
+
+    `domain` is the domain that was checked, `matched` the term that decided ("-all", "ip4:192.0.2.0/24", "" if none
+    did), `explanation` what the domain wants its victims told (only with FAIL), `problem` what is wrong with the
+    record or its DNS (only with the two errors), `look_ups` how many terms asked DNS.
+    """
+
+    verdict: SpfVerdict
+    domain: str
+    matched: str = ""
+    explanation: str = ""
+    problem: str = ""
+    look_ups: int = 0
+
+
+class DkimVerdict(enum.StrEnum):
+    """The results of RFC 8601 2.7.1. `POLICY`: signed by means that prove nothing (SHA-1, short keys; RFC 8301)."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+    POLICY = "policy"
+    NEUTRAL = "neutral"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class Dkim(msgspec.Struct, frozen=True, tag="dkim"):
+    """What became of one signature.
+
+    `problem` says why it does not count ("" if it does). `partial` tells that l= leaves part of the body unsigned: such
+    a signature proves nothing about what a reader sees and is never aligned. `testing` is the key's own flag.
+    `from_signed` is how often From is among the signed names (2 and more: none can be added unseen).
+    """
+
+    verdict: DkimVerdict
+    domain: str
+    selector: str
+    identity: str = ""
+    algorithm: str = ""
+    bits: int = 0
+    problem: str = ""
+    partial: bool = False
+    testing: bool = False
+    from_signed: int = 0

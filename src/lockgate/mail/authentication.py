@@ -1,4 +1,4 @@
-"""What was found out about the sender: the results of SPF and DKIM, as facts. They decide nothing by themselves."""
+"""What was found out about the sender, as facts: the results of SPF, DKIM, DMARC and ARC. They decide nothing."""
 
 from __future__ import annotations
 
@@ -65,3 +65,30 @@ class Dkim(msgspec.Struct, frozen=True, tag="dkim"):
     partial: bool = False
     testing: bool = False
     from_signed: int = 0
+
+
+class ArcVerdict(enum.StrEnum):
+    """The state of a chain (RFC 8617 4.4); TEMPERROR where a key could not be asked for."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+    TEMPERROR = "temperror"
+
+
+class Arc(msgspec.Struct, frozen=True, tag="arc"):
+    """What became of the chain. A passing chain means something only if its sealers are trusted.
+
+    `sets` counts its instances, `sealer` is the d= of the last seal and `signer` that of the last message signature;
+    `sealers` are the d= of all seals, the first one first. `oldest` is the oldest instance whose signature still holds
+    (0: all do). `results` is what the last sealer says it found, as one line.
+    """
+
+    verdict: ArcVerdict
+    sets: int = 0
+    sealer: str = ""
+    signer: str = ""
+    sealers: tuple[str, ...] = ()
+    oldest: int = 0
+    results: str = ""
+    problem: str = ""

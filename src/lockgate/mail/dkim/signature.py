@@ -140,11 +140,11 @@ def signed_text(fields: Sequence[Field], names: Sequence[bytes], own: Field, *, 
     form = relaxed_field if relaxed else simple_field
     # RFC 6376 3.5: a signature does not sign itself, though its name may be in the list for others of its kind.
     others = [field for field in fields if field is not own]
-    empty = (own[0], _without_value(own[1]))
+    empty = (own[0], without_value(own[1]))
     return b"".join([form(field) for field in signed_fields(others, names)]) + form(empty)[:-2]
 
 
-def _without_value(text: bytes) -> bytes:
+def without_value(text: bytes) -> bytes:
     """The signature field with the value of its b= taken out, everything else as it is."""
     parts = text.split(b";")
     for number, part in enumerate(parts):

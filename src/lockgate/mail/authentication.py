@@ -92,3 +92,34 @@ class Arc(msgspec.Struct, frozen=True, tag="arc"):
     oldest: int = 0
     results: str = ""
     problem: str = ""
+
+
+class DmarcVerdict(enum.StrEnum):
+    """The results of specification 1.19.3. BEST_GUESS_PASS: no record, but it would have passed."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+    BEST_GUESS_PASS = "bestguesspass"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class Dmarc(msgspec.Struct, frozen=True, tag="dmarc"):
+    """What DMARC says of the author.
+
+    `domain` is that of From ("" where nobody can say: none, several, malformed), `organisational` its organisational
+    domain, `found_at` whose record counts ("" for none). `wish` is what that record wants for this domain when the
+    check fails, `test` that it is only on trial (then nothing is to be done). `aligned_by` names what proved the
+    author: "spf", "dkim=d.test", in that order. `reports` are the addresses that want aggregate reports.
+    """
+
+    verdict: DmarcVerdict
+    domain: str
+    organisational: str = ""
+    found_at: str = ""
+    wish: str = "none"
+    test: bool = False
+    aligned_by: tuple[str, ...] = ()
+    reports: tuple[str, ...] = ()
+    problem: str = ""

@@ -42,8 +42,8 @@ def test_several():
     "value",
     [
         "", "   ", "ann", "ann@", "@d.test", "ann@d.test bob@e.test", "<ann@d.test", "ann@d.test>",
-        "<a@d.test><b@e.test>", "<a@d.test> b@e.test", "Ann <ann@d.test> <b@e.test>", "a@b@d.test", "<@relay.test:ann@d.test>",
-        "ann@d..test",
+        "<a@d.test><b@e.test>", "<a@d.test> b@e.test", "Ann <ann@d.test> <b@e.test>", "a@b@d.test",
+        "<@relay.test:ann@d.test>", "ann@d..test",
         "ann@d.test.", "ann@(x)d.test <e@f.test>", "<ann@d(x).test>", "<ann @d.test>", "ann@d.test,", ",ann@d.test",
         "a: b@d.test, c@e.test;", "a: b: c@d.test;;", "ann@d.test;", '"Ann <ann@d.test>', "Ann (x <ann@d.test>",
         "ann@d_x.test", "ann@\x00d.test", "Ann @ home <ann@d.test>", "a[x] <ann@d.test>", "ann@-d.test", '""', "<>",

@@ -18,7 +18,9 @@ def at(text: str):
     return parse_address(text, utf8=True)
 
 
-@pytest.mark.parametrize("text", ["ann@d.test", "a+b=c@d.test", '"odd one"@d.test', "j\u00fc@b\u00fc.test", "SRS@d.test"])
+@pytest.mark.parametrize(
+    "text", ["ann@d.test", "a+b=c@d.test", '"odd one"@d.test', "j\u00fc@b\u00fc.test", "SRS@d.test"]
+)
 def test_there_and_back(text):
     there = rewrite(at(text), "us.test", SECRET, NOW)
     assert (there.domain == "us.test" and is_rewritten(there.local)) or text.startswith('"')
@@ -60,7 +62,9 @@ def test_after_some_weeks_it_leads_nowhere(days):
         way_back(there, [SECRET], NOW + days * DAY)
 
 
-@pytest.mark.parametrize("text", ["ann@us.test", "SRS0=AAAAAAAA=AA=d.test=a@us.test", "SRS1=AAAAAAAA=d.test==x@us.test"])
+@pytest.mark.parametrize(
+    "text", ["ann@us.test", "SRS0=AAAAAAAA=AA=d.test=a@us.test", "SRS1=AAAAAAAA=d.test==x@us.test"]
+)
 def test_forgeries_lead_nowhere(text):
     with pytest.raises(NoWayBack):
         way_back(at(text), [SECRET], NOW)

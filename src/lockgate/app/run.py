@@ -86,7 +86,7 @@ class Supervisor:
         self._handle_signals()
         if not self._start(listening):
             self._stop()
-            return 1
+            return 0 if self._stopping else 1
         self._announce(listening)
         self._watch()
         self._stop()
@@ -125,23 +125,25 @@ class Supervisor:
         if not RecipientLists(config.recipients_directory).ensure():
             self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
         self._family.start(Child("keeper", lambda ready: wiring.run_keeper(config, ready)))
-        if late := self._family.wait_ready(_START_PATIENCE):
-            self._say("start", f"not ready: {', '.join(late)}")
+        if not self._all_ready():
             return False
         names = tuple(one.name for one in listening)
         for slot in range(config.worker_count):
             self._family.start(self._worker(slot, listening, names))
         self._family.start(Child("desk", lambda ready: wiring.run_desk(config, names, ready)))
-        if late := self._family.wait_ready(_START_PATIENCE):
-            self._say("start", f"not ready: {', '.join(late)}")
-            return False
-        return True
+        return self._all_ready()
+
+    def _all_ready(self) -> bool:
+        late = self._family.wait_ready(_START_PATIENCE, lambda: self._stopping)
+        if late and not self._stopping:
+            self._say("start", f"given up, not ready within {_START_PATIENCE:g} s: {', '.join(late)}")
+        return not late
 
     def _worker(self, slot: int, listening: tuple[Listening, ...], names: tuple[str, ...]) -> Child:
         from lockgate.app import wiring
 
         config, table = self._config, self._load_table
-        sockets = tuple(one.sockets[slot] for one in listening)
+        sockets = tuple(one.sockets for one in listening)
         return Child(
             f"worker-{slot}",
             lambda ready: wiring.run_worker(config, slot, sockets, names, table, ready),

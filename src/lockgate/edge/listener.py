@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lockgate.edge.certificates import Certificates
@@ -88,6 +88,7 @@ class Door:
         self._talks: set[Talk] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
+        self._stood_in: dict[int, asyncio.Server] = {}
         self._empty = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._refreshed = self.wheel.now
@@ -101,10 +102,25 @@ class Door:
             self._servers.append(server)
         self._timer = loop.call_later(self.settings.tick, self._tick, loop)
 
+    async def stand_in(self, siblings: Mapping[int, socket.socket]) -> None:
+        """Accept on these sockets of other workers as well, by slot, and on none that is not named any more.
+
+        The kernel gives connections to every listening socket of a port, whether or not its worker is alive.
+        Raises OSError, and is then to be asked again.
+        """
+        for slot in [slot for slot in self._stood_in if slot not in siblings]:
+            self._stood_in.pop(slot).close()
+        loop = asyncio.get_running_loop()
+        for slot, bound in siblings.items():
+            if slot not in self._stood_in and not self.draining:
+                # A duplicate: the server closes what it is given, and the next time the socket is needed again.
+                server = await loop.create_server(lambda: Talk(self), sock=bound.dup(), backlog=self.settings.backlog)
+                self._stood_in[slot] = server
+
     async def drain(self, patience: float) -> None:
         """Accept nobody any more; let transactions finish for `patience` seconds, then part with everybody."""
         self.draining = True
-        for server in self._servers:
+        for server in (*self._servers, *self._stood_in.values()):
             server.close()
         for talk in tuple(self._talks):
             talk.drain()

@@ -235,7 +235,10 @@ class Worker:
         for listener, by_slot in zip(self._config.listener, sockets, strict=True):
             settings = door_settings(self._config, self.policy(), listener.implicit_tls, listener.proxies)
             own = (by_slot[self._slot],)
-            door = Door(own, settings, reception.visit, self._certificates, self._load, self._journal, self._clock)
+            door = Door(
+                own, settings, reception.visit, self._certificates, self._load, self._journal, self._clock,
+                between=self._courier.look,
+            )  # fmt: skip
             await door.open()
             self._doors.append(door)
         self._load.serve()

@@ -44,7 +44,7 @@ class Door:
     """Accepts connections on `sockets` (bound; listening or not) and gives each a visit.
 
     `welcome` makes the visit of a connection once it is known who it is. Raises ValueError if TLS is implicit and
-    there is no certificate, or a network in the settings is none.
+    there is no certificate, or a network in the settings is none. `between` is called after each piece of work.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Door:
         journal: Journal,
         clock: Clock,
         new_id: Callable[[], str] = fresh_id,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         if settings.implicit_tls and certificates.context is None:
             raise ValueError("a listener with implicit TLS needs a certificate")
@@ -68,6 +69,7 @@ class Door:
         self.journal = journal
         self.clock = clock
         self.new_id = new_id
+        self.between = between
         self.draining = False
         self.wheel = Wheel(clock.monotonic(), tick=settings.tick, horizon=settings.horizon)
         self.manners = manners(
@@ -160,6 +162,7 @@ class Door:
         """A connection begins."""
         self._talks.add(talk)
         self._empty.clear()
+        self.between()
 
     def left(self, talk: Talk, connection: Connection | None) -> None:
         """A connection is gone."""
@@ -187,9 +190,15 @@ class Door:
 
     def undertake(self, work: Coroutine[object, object, None]) -> None:
         """Run this to its end, and know of it until then."""
-        task = asyncio.get_running_loop().create_task(work)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        loop.call_soon(self.between)  # after its first step, which judges the message
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.between()
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

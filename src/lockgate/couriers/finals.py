@@ -1,7 +1,7 @@
 """Answers to ends of data, read before anything else: what the next hop has taken and is not noted, a kill repeats.
 
-A loop that has much to do comes round to a socket after ten milliseconds and more, and many answers may lie there unread
-by then. So the connections on which one is due are watched on their own, and `look` is called between pieces of work.
+A loop that has much to do comes round to a socket after ten milliseconds and more, and many answers may lie there by
+then. So the connections on which one is due are watched on their own, and `look` is called between pieces of work.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from types import FrameType
 
 import msgspec
 
+from lockgate.app.audit import JournalAudit
 from lockgate.app.children import Child, Family
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, check_files, read_config
@@ -95,7 +96,7 @@ class Supervisor:
     def _publish(self) -> None:
         """Put the documents in force. Broken ones do not stop a service that has a revision to work with."""
         try:
-            self._policies.publish(self._config.policy_directory, by="start", at=self._clock.now())
+            self._put_in_force("start")
         except Invalid as trouble:
             try:
                 revision = self._policies.in_force()
@@ -104,6 +105,16 @@ class Supervisor:
             for problem in trouble.problems:
                 self._say("policy document wrong", _spelled(problem))
             self._say("policy", f"revision {revision.number} stays in force until the documents are put right")
+
+    def _put_in_force(self, by: str) -> int:
+        """The number of the revision in force; a new one is audited. Raises Invalid, OSError."""
+        at = self._clock.now()
+        revision, policy = self._policies.publish(self._config.policy_directory, by=by, at=at)
+        if revision.at == at:
+            journal = self._journal()
+            JournalAudit(journal).wrote(by, "reload", revision=revision.number, digest=policy.digest)
+            journal.close()
+        return revision.number
 
     def _handle_signals(self) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
@@ -118,7 +129,7 @@ class Supervisor:
 
     def _start(self, listening: tuple[Listening, ...]) -> bool:
         """Keeper first, then those who need it. False if somebody does not get ready."""
-        from lockgate.app import wiring  # imported before the first fork, so that all children share the pages
+        from lockgate.app import desk, wiring  # imported before the first fork, so that all children share the pages
 
         config = self._config
         wiring.create_load_table(self._load_table, config.worker_count)
@@ -130,7 +141,7 @@ class Supervisor:
         names = tuple(one.name for one in listening)
         for slot in range(config.worker_count):
             self._family.start(self._worker(slot, listening, names))
-        self._family.start(Child("desk", lambda ready: wiring.run_desk(config, names, ready)))
+        self._family.start(Child("desk", lambda ready: desk.run_desk(config, names, ready)))
         return self._all_ready()
 
     def _all_ready(self) -> bool:
@@ -172,8 +183,8 @@ class Supervisor:
 
     def _publish_again(self) -> None:
         try:
-            revision, _ = self._policies.publish(self._config.policy_directory, by="SIGHUP", at=self._clock.now())
-            self._say("policy", f"revision {revision.number} is in force")
+            number = self._put_in_force("SIGHUP")
+            self._say("policy", f"revision {number} is in force")
         except (Invalid, OSError) as trouble:
             self._say("policy not taken up", str(trouble))
 

@@ -37,13 +37,18 @@ class Dialler:
     """Opens connections: resolves, checks the address that is dialled, makes TLS as demanded, logs in."""
 
     def __init__(
-        self, resolver: Resolver, settings: CourierSettings, clock: Clock, chance: random.Random, finals: Finals
+        self,
+        resolver: Resolver,
+        settings: CourierSettings,
+        clock: Clock,
+        chance: random.Random,
+        finals: Finals | None = None,
     ) -> None:
         own_names = frozenset([name.rstrip(".").lower() for name in settings.own_names])
         reach = Reach(settings.allowed, settings.own_addresses)
         self._search = Search(resolver, reach, settings.mx_port, own_names, chance)
         self._settings = settings
-        self._finals = finals
+        self._finals = finals or Finals()
         self._assurance = Assurance(
             settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, clock
         )

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-SYSTEM_PACKAGES = postfix swaks openssl strace iproute2 gcc libc6-dev
+SYSTEM_PACKAGES = postfix swaks libnet-ssleay-perl openssl strace iproute2 gcc libc6-dev
 
 .PHONY: run demo test check proof bench system-packages clean
 
@@ -19,10 +19,11 @@ test: $(VENV)/test-installed system-packages
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The long proofs: an hour and more. Each also runs, shorter, in `make test`.
+# The long proofs: an hour and more. Each also runs, shorter, in `make test`. One that cannot be run here (power cuts
+# need root and loop devices) is a failure.
 proof: $(VENV)/test-installed system-packages
 	LOCKGATE_KILLS=100 LOCKGATE_ACKNOWLEDGED=20000 LOCKGATE_KILL_POINTS=50 LOCKGATE_POWER_CUTS=50 \
-	LOCKGATE_TRAFFIC_SECONDS=3600 LOCKGATE_SYNCED_MESSAGES=2000 \
+	LOCKGATE_TRAFFIC_SECONDS=3600 LOCKGATE_SYNCED_MESSAGES=2000 LOCKGATE_SKIPS_FAIL=1 \
 	$(BIN)/python -m pytest -s --timeout 14400 tests/proof
 
 # Beside Postfix, and the growth laws; docs/performance.md has the method.

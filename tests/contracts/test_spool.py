@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from contracts.spools import HQ, START, deferred, delivered, scene, unreachable
@@ -172,6 +173,17 @@ async def test_the_notice_and_the_end_of_life_come_although_the_lane_is_down(sta
                 Finished(task, (deferred(0, stage.clock.now(), host=""),), lane_down="451 4.4.1 down", warned=late)
             )
     pytest.fail("the task was never handed out as expired")
+
+
+async def test_what_is_handed_out_for_a_last_word_says_that_the_lane_is_down(stage):
+    _, ((task, _),) = await stage.accept("bob", life=1000)
+    await stage.advance(995)
+    stage.spool.finish(msgspec.structs.replace(unreachable(task, stage.clock.now()), warned=True))
+    await stage.settle()
+    assert not stage.taken
+    await stage.advance(6)
+    (got,) = stage.taken
+    assert got.expired and got.lane_down == "451 4.4.1 no connection"
 
 
 async def test_an_unknown_task_is_ignored(stage):

@@ -53,7 +53,7 @@ class House:
     def __init__(self, courier: Courier | None = None, *, policy: str = CONTOSO) -> None:
         self.clock = HandClock()
         self.journal = ListJournal()
-        self.spool = MemorySpool(self.clock)
+        self.spool = MemorySpool(self.clock, delay_notice=1800.0)
         self.courier = courier or RecordingCourier()
         self.policy: Policy = policy_of(policy)
         self.ask: Callable = people(who_of("contoso", "ben@contoso.com"), who_of("contoso", "amy@contoso.com"))

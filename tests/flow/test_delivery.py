@@ -200,6 +200,22 @@ async def test_the_sender_is_told_once_that_it_is_late_and_at_the_end_that_it_fa
     assert house.statuses()["ben@contoso.com"] == "Failed"
 
 
+async def test_a_lane_that_is_down_is_not_dialled_for_a_word_to_the_sender() -> None:
+    script = Script()
+    script.raises = Unreachable(replies.unreachable("hq.test does not answer"))
+    house = await sent(script, "ben@contoso.com", sender="x@elsewhere.test")
+    (why,) = [why for _, why in house.spool.lanes_down.values()]
+    house.spool.lanes_down["contoso/hq"] = (float("inf"), why)
+    for _ in range(4):
+        await house.later(1900)
+    ends = [r.get_payload()[1].get_payload()[1] for r in reports(house)]
+    assert [end["Action"] for end in ends] == ["delayed", "failed"]
+    assert "hq.test does not answer" in ends[1]["Diagnostic-Code"]
+    assert house.statuses()["ben@contoso.com"] == "Failed"
+    dialled = [hop.lane for hop, _ in script.carried if not hop.mx_domain]
+    assert dialled == ["contoso/hq"], "once, at the beginning"
+
+
 async def test_a_disabled_connector_makes_the_mail_wait_and_enabled_again_lets_it_go() -> None:
     house = House(Script())
     house.policy = policy_of(

@@ -5,34 +5,19 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from peers.contoso import contoso, mail_users
 from peers.listening import arrived, recipients
 from peers.service import running
 from peers.smtp_peer import SmtpPeer
 
-POLICY = """
-[[organisation]]
-name = "contoso"
-
-[[accepted_domain]]
-domain_name = "contoso.com"
-domain_type = "{domain_type}"
-vouched_by_operator = true
-
-[[outbound_connector]]
-name = "Headquarters"
-connector_type = "on_premises"
-recipient_domains = ["contoso.com"]
-use_mx_record = false
-smart_hosts = ["{host}"]
-"""
-LOADED = "address,kind\n" + "".join(f"person{number}@contoso.com,mail_user\n" for number in range(1, 101))
+LOADED = mail_users(*[f"person{number}" for number in range(1, 101)])
 OUTSIDE, FORGOTTEN = "alice@outside.example", "person101@contoso.com"
 
 
 def test_t_dbeb_1(tmp_path: Path) -> None:
     with SmtpPeer() as headquarters:
         relay, authoritative = (
-            POLICY.format(domain_type=kind, host=headquarters.host) for kind in ("internal_relay", "authoritative")
+            contoso(headquarters.host, domain_type=kind) for kind in ("internal_relay", "authoritative")
         )
         with running(tmp_path / "service", relay, recipients=LOADED) as service:
             message = service.send(OUTSIDE, FORGOTTEN)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from peers.certificates import Authority, Papers
+from peers.contoso import mail_users
 from peers.listening import arrived, recipients, sender
 from peers.names import Names
 from peers.service import HOSTNAME, Service, running
@@ -48,7 +49,7 @@ smart_hosts = ["{host}"]
 tls_settings = "certificate_validation"
 """
 
-RECIPIENTS = "address,kind\nben@contoso.com,mail_user\n"
+RECIPIENTS = mail_users("ben")
 
 
 @dataclass

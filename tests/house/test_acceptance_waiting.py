@@ -5,28 +5,13 @@ from __future__ import annotations
 from email import message_from_bytes
 from pathlib import Path
 
+from peers.contoso import contoso, mail_users
 from peers.listening import Down, arrived, recipients, sender, subject
 from peers.names import Names
 from peers.service import running
 from peers.smtp_peer import Script, SmtpPeer
 
-POLICY = """
-[[organisation]]
-name = "contoso"
-
-[[accepted_domain]]
-domain_name = "contoso.com"
-vouched_by_operator = true
-
-[[outbound_connector]]
-name = "Headquarters"
-connector_type = "on_premises"
-recipient_domains = ["contoso.com"]
-use_mx_record = false
-smart_hosts = ["{host}"]
-concurrency = 1
-"""
-RECIPIENTS = "address,kind\nben@contoso.com,mail_user\n"
+ONE, BEN = "concurrency = 1", mail_users("ben")
 BUSY = "451 4.3.2 headquarters is closed today"
 
 
@@ -36,7 +21,7 @@ def test_t_eop_4_a_message_whose_life_is_over_is_returned_once(tmp_path: Path) -
         SmtpPeer(address="127.0.0.31") as outside,
         Names({"outside.example": ["mx.outside.example"]}, {"mx.outside.example": ["127.0.0.31"]}) as names,
         running(
-            tmp_path / "service", POLICY.format(host=headquarters.host), recipients=RECIPIENTS, dns=names.settings,
+            tmp_path / "service", contoso(headquarters.host, connector=ONE), recipients=BEN, dns=names.settings,
             delivery={"mx_port": outside.port, "message_life": "3s", "first_retry": "1s", "delay_notice": "0s"},
         ) as service,
     ):  # fmt: skip
@@ -63,7 +48,7 @@ def test_t_eop_4_a_message_whose_life_is_over_is_returned_once(tmp_path: Path) -
 
 def test_t_eop_4_what_waited_goes_in_order_of_acceptance(tmp_path: Path) -> None:
     count = 12
-    with Down() as down, running(tmp_path / "s", POLICY.format(host=down.host), recipients=RECIPIENTS) as service:
+    with Down() as down, running(tmp_path / "s", contoso(down.host, connector=ONE), recipients=BEN) as service:
         wanted = [f"number {number}" for number in range(count)]
         ids = [service.send("alice@outside.example", "ben@contoso.com", content=text) for text in wanted]
         service.until(lambda: service.queue() and service.queue()[0]["why"], "the lane knows why it waits")

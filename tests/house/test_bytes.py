@@ -15,26 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fixtures_folder import fixtures_folder
 from peers.client import Raw
+from peers.contoso import contoso, mail_users
 from peers.listening import arrived
 from peers.service import Service, running
 from peers.smtp_peer import Script, SmtpPeer
 
-POLICY = """
-[[organisation]]
-name = "contoso"
-
-[[accepted_domain]]
-domain_name = "contoso.com"
-vouched_by_operator = true
-
-[[outbound_connector]]
-name = "Headquarters"
-connector_type = "on_premises"
-recipient_domains = ["contoso.com"]
-use_mx_record = false
-smart_hosts = ["{host}"]
-"""
-RECIPIENTS = "address,kind\nben@contoso.com,mail_user\n"
 HEAD = b"From: alice@outside.example\r\nTo: ben@contoso.com\r\nSubject: octets\r\n\r\n"
 TRACE = re.compile(rb"Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*X-[A-Za-z-]+: mx\.lockgate\.test; [0-9a-f-]+\r\n")
 
@@ -50,7 +35,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     script = Script() if request.param else Script(extensions=("PIPELINING", "8BITMIME", "SMTPUTF8"))
     with (
         SmtpPeer(script) as sink,
-        running(tmp_path_factory.mktemp("bytes"), POLICY.format(host=sink.host), recipients=RECIPIENTS) as service,
+        running(tmp_path_factory.mktemp("bytes"), contoso(sink.host), recipients=mail_users("ben")) as service,
     ):
         yield World(service, sink)
 

@@ -14,26 +14,10 @@ import pytest
 
 from peers.certificates import Authority, Papers
 from peers.client import letter
+from peers.contoso import contoso, mail_users
 from peers.listening import arrived, recipients
 from peers.service import HOSTNAME, Service, running
 from peers.smtp_peer import SmtpPeer
-
-POLICY = """
-[[organisation]]
-name = "contoso"
-
-[[accepted_domain]]
-domain_name = "contoso.com"
-vouched_by_operator = true
-
-[[outbound_connector]]
-name = "Headquarters"
-connector_type = "on_premises"
-recipient_domains = ["contoso.com"]
-use_mx_record = false
-smart_hosts = ["{host}"]
-"""
-RECIPIENTS = "address,kind\nben@contoso.com,mail_user\nsam@contoso.com,mail_user\n"
 
 
 @dataclass
@@ -58,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with (
         SmtpPeer() as sink,
         running(
-            folder / "service", POLICY.format(host=sink.host), recipients=RECIPIENTS,
+            folder / "service", contoso(sink.host), recipients=mail_users("ben", "sam"),
             certificate=[{"chain": shown.chain, "key": shown.key}], delivery={"ca_bundle": ca.file},
         ) as service,
     ):  # fmt: skip

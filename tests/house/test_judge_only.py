@@ -89,7 +89,7 @@ async def worker_with(config: OperatorFile, point: Point | None) -> AsyncIterato
     table = config.run_directory / "load.table"
     create_load_table(table, 1)
     worker = Worker(config, 0, [one.name for one in listening], table, journal, refusing(point))
-    await worker.open([one.sockets[0] for one in listening])
+    await worker.open([one.sockets for one in listening])
     try:
         yield listening[1].port
     finally:

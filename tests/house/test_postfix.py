@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from peers.certificates import Authority, Papers
+from peers.contoso import mail_users
 from peers.listening import arrived, recipients, sender, subject
 from peers.postfix import Postfix, need_postfix
 from peers.service import HOSTNAME, Service, running
@@ -47,7 +48,7 @@ recipient_domains = ["*"]
 use_mx_record = false
 smart_hosts = ["{outside}"]
 """
-RECIPIENTS = "address,kind\nben@contoso.com,mail_user\nsam@contoso.com,mail_user\n"
+RECIPIENTS = mail_users("ben", "sam")
 EIGHT_BIT = (
     b"Subject: gr\xc3\xbc\xc3\x9fe\r\nFrom: alice@outside.example\r\nMessage-ID: <8bit@outside.example>\r\n"
     b"Date: Tue, 24 Nov 2026 10:00:00 +0000\r\n\r\n.dot\r\n\xe4\xf6\xfc\r\n\r\n"

@@ -14,26 +14,16 @@ import pytest
 
 from peers.certificates import Authority, Papers
 from peers.client import Client, letter
+from peers.contoso import contoso
 from peers.listening import arrived, subject
 from peers.service import HOSTNAME, Service, running
 from peers.smtp_peer import SmtpPeer
 
-POLICY = """
-[[organisation]]
-name = "contoso"
 
-[[accepted_domain]]
-domain_name = "contoso.com"
-domain_type = "internal_relay"
-vouched_by_operator = true
+def relay(sink: SmtpPeer) -> str:
+    return contoso(sink.host, domain_type="internal_relay")
 
-[[outbound_connector]]
-name = "Headquarters"
-connector_type = "on_premises"
-recipient_domains = ["contoso.com"]
-use_mx_record = false
-smart_hosts = ["{host}"]
-"""
+
 BLOCK = """
 [operator]
 ip_block_list = ["192.0.2.10"]
@@ -90,7 +80,7 @@ class Load:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_under_load_loses_nothing(tmp_path: Path, workers: int) -> None:
-    with SmtpPeer() as sink, running(tmp_path / "s", POLICY.format(host=sink.host), workers=workers) as service:
+    with SmtpPeer() as sink, running(tmp_path / "s", relay(sink), workers=workers) as service:
         with Load(service) as load:
             for wanted in (150, 400):
                 service.until(lambda least=wanted: len(load.kept) >= least, "the load runs")
@@ -108,7 +98,7 @@ def test_sigterm_under_load_loses_nothing(tmp_path: Path, workers: int) -> None:
 
 
 def test_a_message_under_way_is_still_taken_while_the_service_stops(tmp_path: Path) -> None:
-    with SmtpPeer() as sink, running(tmp_path / "s", POLICY.format(host=sink.host)) as service:
+    with SmtpPeer() as sink, running(tmp_path / "s", relay(sink)) as service:
         with service.client() as client, service.client() as idle:
             idle.ehlo()
             client.begin("alice@outside.example")
@@ -130,7 +120,7 @@ def test_a_message_under_way_is_still_taken_while_the_service_stops(tmp_path: Pa
 @pytest.mark.parametrize("by", ["SIGHUP", "reload"])
 def test_new_policy_is_in_force_within_a_second(tmp_path: Path, by: str) -> None:
     with SmtpPeer() as sink:
-        policy = POLICY.format(host=sink.host)
+        policy = relay(sink)
         with running(tmp_path / "s", policy, workers=2) as service:
             with service.client() as client:
                 assert client.ehlo()[0] == 250
@@ -145,12 +135,13 @@ def test_new_policy_is_in_force_within_a_second(tmp_path: Path, by: str) -> None
                     with pytest.raises(smtplib.SMTPConnectError, match=r"5\.7\.513"):
                         service.client()
             assert load.kept and not load.refused
+            assert "did=reload" in service.said(1000)
 
 
 def test_broken_policy_changes_nothing(tmp_path: Path) -> None:
-    with SmtpPeer() as sink, running(tmp_path / "s", POLICY.format(host=sink.host)) as service:
+    with SmtpPeer() as sink, running(tmp_path / "s", relay(sink)) as service:
         before = service.status()["policy_revision"]
-        service.write_policy(POLICY.format(host=sink.host) + "\n[[nonsense]]\n")
+        service.write_policy(relay(sink) + "\n[[nonsense]]\n")
         service.signal(signal.SIGHUP)
         service.until(lambda: "policy not taken up" in service.said(), "the log says so")
         assert service.status()["policy_revision"] == before
@@ -184,7 +175,7 @@ def test_a_certificate_is_replaced_while_running(tmp_path: Path) -> None:
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     put(old, chain, key)
     with SmtpPeer() as sink:
-        policy = POLICY.format(host=sink.host)
+        policy = relay(sink)
         with running(tmp_path / "s", policy, certificate=[{"chain": chain, "key": key}]) as service:
             with service.client() as client:
                 client.secure()

@@ -59,12 +59,15 @@ def tool(name: str) -> Path:
 
 
 class NextHop:
-    """bench/sink.c on a port of its own; `pause` seconds before it answers MAIL, so that mail piles up before it."""
+    """bench/sink.c on a port of its own; `pause` seconds before it answers MAIL, so that mail piles up before it.
 
-    def __init__(self, folder: Path, *, pause: float = 0.0, name: str = "next-hop") -> None:
+    With `spread` (1: from half less to half more) the connections do not fall into step.
+    """
+
+    def __init__(self, folder: Path, *, pause: float = 0.0, spread: float = 0.0, name: str = "next-hop") -> None:
         self.log = folder / f"{name}.ids"
         self.log.touch()
-        words = [str(tool("sink")), "-L", str(self.log), "-d", str(pause)]
+        words = [str(tool("sink")), "-L", str(self.log), "-d", str(pause), "-v", str(spread)]
         self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())

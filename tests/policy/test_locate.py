@@ -63,3 +63,12 @@ def test_the_nearest_known_place():
 def test_broken_text_is_no_reason_to_fail():
     for text in ("[", "a", "a = ", "a = [", "[[", "[[x", "a = {", '"', "= 1", "a = [1, , 2]", "[" * 50):
         locate(text)
+
+
+def test_lines_are_found_through_multi_line_values():
+    lines = locate('a = """\nb = 1\n"""\n[t."x y"]\nc.d = 2\n[[l]]\n[[l]]\ne = [\n 1,\n 2\n]\nf = 1\n')
+    assert line_of(lines, ("b",)) == 1
+    assert line_of(lines, ("t", "x y", "c", "d")) == 5
+    assert line_of(lines, ("l", 1, "e", 1)) == 10
+    assert line_of(lines, ("l", 1, "f")) == 12
+    assert line_of(lines, ("l", 1, "gone")) == 7

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _QUICK_DEATH = 5.0
-_LONGEST_PAUSE = 10.0
+_LONGEST_PAUSE = 2.0
 
 
 class Child:
@@ -67,7 +67,7 @@ class Family:
             self._be(child, write)
         os.close(write)
         child.pid, child.ready, child.started = pid, False, time.monotonic()
-        self._selector.register(read, selectors.EVENT_READ, child)
+        self._selector.register(read, selectors.EVENT_READ, (child, pid))
 
     def _be(self, child: Child, write: int) -> None:
         """The life of a child; never returns."""
@@ -90,13 +90,16 @@ class Family:
             sys.stderr.flush()
             os._exit(code)
 
-    def wait_ready(self, patience: float) -> list[str]:
-        """Wait until all are ready; the names of those that are not after `patience` seconds or have died."""
+    def wait_ready(self, patience: float, stop: Callable[[], bool] = lambda: False) -> list[str]:
+        """Wait until all are ready; the names of those that are not after `patience` seconds, or when `stop` says so.
+
+        Whoever dies meanwhile is started again: what killed it may be over.
+        """
         deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not stop():
             self.listen(0.05)
-            if self.reap():
-                break
+            self.reap()
+            self.revive()
             if all(child.ready for child in self._children):
                 return []
         return [child.name for child in self._children if not child.ready]
@@ -107,9 +110,10 @@ class Family:
             time.sleep(timeout)
             return
         for key, _ in self._selector.select(timeout):
-            child: Child = key.data
-            said = os.read(key.fd, 16)
-            if said:
+            child: Child
+            child, pid = key.data
+            # One that has died in the meantime may have said so before; its successor has not.
+            if os.read(key.fd, 16) and child.pid == pid:
                 child.ready = True
                 child.deaths = 0 if time.monotonic() - child.started > _QUICK_DEATH else child.deaths
                 self._tell("ready", child.name, child.pid)
@@ -134,7 +138,7 @@ class Family:
         quick = now - child.started < _QUICK_DEATH
         child.deaths = child.deaths + 1 if quick else 0
         # The first restart is immediate; one that keeps dying young is given time, so that the log stays readable.
-        child.not_before = now + (min(0.5 * 2**child.deaths, _LONGEST_PAUSE) if child.deaths > 1 else 0.0)
+        child.not_before = now + (min(0.25 * 2**child.deaths, _LONGEST_PAUSE) if child.deaths > 1 else 0.0)
         pid, child.pid, child.ready = child.pid, 0, False
         if child.after_death is not None:
             child.after_death(pid)

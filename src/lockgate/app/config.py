@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from lockgate.app.units import Duration, Size
 from lockgate.mail.address import AddressError, parse_domain
 from lockgate.policy.documents import Invalid, Problem
-from lockgate.policy.toml_lines import line_of
+from lockgate.policy.locate import line_of, locate
 
 DEFAULT_NAME = "lockgate.toml"
 """Where the operator's file is looked for when none is named."""
@@ -299,14 +299,14 @@ def check_files(config: OperatorFile, path: Path) -> tuple[Problem, ...]:
     if config.delivery.ca_bundle is not None:
         wanted.append((("delivery", "ca_bundle"), config.delivery.ca_bundle))
     problems = [
-        Problem(str(path), line_of(text, where), written(where), f"{file} cannot be read")
+        Problem(str(path), line_of(locate(text), where), written(where), f"{file} cannot be read")
         for where, file in wanted
         if not (file.is_file() and os.access(file, os.R_OK))
     ]
     if not config.policy_directory.is_dir():
         where = ("policy_directory",)
         message = f"{config.policy_directory} is not a folder"
-        problems.append(Problem(str(path), line_of(text, where), written(where), message))
+        problems.append(Problem(str(path), line_of(locate(text), where), written(where), message))
     return tuple(problems)
 
 
@@ -344,7 +344,7 @@ def _problem(error: Any, text: str, file: str) -> Problem:
             message = str(error["ctx"]["error"])
         case _:
             message = error["msg"][0].lower() + error["msg"][1:]
-    return Problem(file, line_of(text, where), written(where), message)
+    return Problem(file, line_of(locate(text), where), written(where), message)
 
 
 def _from_folder(config: OperatorFile, folder: Path) -> OperatorFile:

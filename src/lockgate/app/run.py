@@ -12,6 +12,7 @@ from types import FrameType
 
 import msgspec
 
+from lockgate.app.audit import JournalAudit
 from lockgate.app.children import Child, Family
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, check_files, read_config
@@ -86,7 +87,7 @@ class Supervisor:
         self._handle_signals()
         if not self._start(listening):
             self._stop()
-            return 1
+            return 0 if self._stopping else 1
         self._announce(listening)
         self._watch()
         self._stop()
@@ -95,7 +96,7 @@ class Supervisor:
     def _publish(self) -> None:
         """Put the documents in force. Broken ones do not stop a service that has a revision to work with."""
         try:
-            self._policies.publish(self._config.policy_directory, by="start", at=self._clock.now())
+            self._put_in_force("start")
         except Invalid as trouble:
             try:
                 revision = self._policies.in_force()
@@ -104,6 +105,16 @@ class Supervisor:
             for problem in trouble.problems:
                 self._say("policy document wrong", _spelled(problem))
             self._say("policy", f"revision {revision.number} stays in force until the documents are put right")
+
+    def _put_in_force(self, by: str) -> int:
+        """The number of the revision in force; a new one is audited. Raises Invalid, OSError."""
+        at = self._clock.now()
+        revision, policy = self._policies.publish(self._config.policy_directory, by=by, at=at)
+        if revision.at == at:
+            journal = self._journal()
+            JournalAudit(journal).wrote(by, "reload", revision=revision.number, digest=policy.digest)
+            journal.close()
+        return revision.number
 
     def _handle_signals(self) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
@@ -125,23 +136,25 @@ class Supervisor:
         if not RecipientLists(config.recipients_directory).ensure():
             self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
         self._family.start(Child("keeper", lambda ready: wiring.run_keeper(config, ready)))
-        if late := self._family.wait_ready(_START_PATIENCE):
-            self._say("start", f"not ready: {', '.join(late)}")
+        if not self._all_ready():
             return False
         names = tuple(one.name for one in listening)
         for slot in range(config.worker_count):
             self._family.start(self._worker(slot, listening, names))
         self._family.start(Child("desk", lambda ready: desk.run_desk(config, names, ready)))
-        if late := self._family.wait_ready(_START_PATIENCE):
-            self._say("start", f"not ready: {', '.join(late)}")
-            return False
-        return True
+        return self._all_ready()
+
+    def _all_ready(self) -> bool:
+        late = self._family.wait_ready(_START_PATIENCE, lambda: self._stopping)
+        if late and not self._stopping:
+            self._say("start", f"given up, not ready within {_START_PATIENCE:g} s: {', '.join(late)}")
+        return not late
 
     def _worker(self, slot: int, listening: tuple[Listening, ...], names: tuple[str, ...]) -> Child:
         from lockgate.app import wiring
 
         config, table = self._config, self._load_table
-        sockets = tuple(one.sockets[slot] for one in listening)
+        sockets = tuple(one.sockets for one in listening)
         return Child(
             f"worker-{slot}",
             lambda ready: wiring.run_worker(config, slot, sockets, names, table, ready),
@@ -170,8 +183,8 @@ class Supervisor:
 
     def _publish_again(self) -> None:
         try:
-            revision, _ = self._policies.publish(self._config.policy_directory, by="SIGHUP", at=self._clock.now())
-            self._say("policy", f"revision {revision.number} is in force")
+            number = self._put_in_force("SIGHUP")
+            self._say("policy", f"revision {number} is in force")
         except (Invalid, OSError) as trouble:
             self._say("policy not taken up", str(trouble))
 

@@ -47,6 +47,9 @@ from lockgate.storage.lanes import Pace
 
 Ready = Callable[[], None]
 
+_LOOK_FOR_SIBLINGS = 0.2
+"""Seconds between two looks at whether another worker is down."""
+
 
 def journal_of(config: OperatorFile, role: str) -> LineJournal:
     """The journal of one process."""
@@ -158,6 +161,8 @@ class Worker:
         self._judge = judge_with
         self.delivery = self._delivery(self._ask)
         self._doors: list[Door] = []
+        self._sockets: tuple[Sequence[socket.socket], ...] = ()
+        self._slot = slot
 
     def _delivery(self, ask: Ask) -> Delivery:
         config, clock, journal = self._config, self._clock, self._journal
@@ -216,19 +221,23 @@ class Worker:
             installation=config.mark,
         )
 
-    async def open(self, sockets: Sequence[socket.socket]) -> None:
-        """Connect to the keeper, then let people in."""
+    async def open(self, sockets: Sequence[Sequence[socket.socket]]) -> None:
+        """Connect to the keeper, then let people in. `sockets` are those of each listener, of all slots."""
         self.spool.receive_with(self.delivery.take)
         self._trust()
         await self.spool.open()
         reception = self.reception()
-        for listener, one in zip(self._config.listener, sockets, strict=True):
+        self._sockets = tuple(sockets)
+        for listener, by_slot in zip(self._config.listener, sockets, strict=True):
             settings = door_settings(self._config, self.policy(), listener.implicit_tls, listener.proxies)
+            own = (by_slot[self._slot],)
             door = Door(
-                (one,), settings, reception.visit, self._certificates, self._load, self._journal, self._clock
-            )
+                own, settings, reception.visit, self._certificates, self._load, self._journal, self._clock,
+                between=self._courier.look,
+            )  # fmt: skip
             await door.open()
             self._doors.append(door)
+        self._load.serve()
 
     def _trust(self) -> None:
         """The CA stores that chains are tried under: the operator's bundle, and those that connectors name."""
@@ -245,6 +254,17 @@ class Worker:
                 self._trust()
                 self._journal.note("policy taken up", revision=self.policy().revision)
 
+    async def stand_in(self) -> None:
+        """Accept for workers that are down: nobody waits before a door behind which there is nobody."""
+        while True:
+            await asyncio.sleep(_LOOK_FOR_SIBLINGS)
+            down = self._load.unserved()
+            for door, by_slot in zip(self._doors, self._sockets, strict=True):
+                try:
+                    await door.stand_in({slot: by_slot[slot] for slot in down})
+                except OSError as trouble:
+                    self._journal.alarm("cannot accept for a worker that is down", because=str(trouble))
+
     async def close(self) -> None:
         """Doors first, then what is under way, then the goodbyes."""
         patience = self._config.deadlines.drain
@@ -258,22 +278,23 @@ class Worker:
 def run_worker(
     config: OperatorFile,
     slot: int,
-    sockets: Sequence[socket.socket],
+    sockets: Sequence[Sequence[socket.socket]],
     listening: Sequence[str],
     load: Path,
     ready: Ready,
 ) -> None:
-    """A worker process."""
+    """A worker process; `sockets` are those of each listener by slot."""
 
     async def main() -> None:
         stop = stop_signal()
         journal = journal_of(config, f"worker-{slot}")
         worker = Worker(config, slot, listening, load, journal)
         await worker.open(sockets)
-        caretaker = asyncio.ensure_future(worker.look_after())
+        caretakers = [asyncio.ensure_future(worker.look_after()), asyncio.ensure_future(worker.stand_in())]
         ready()
         await stop.wait()
-        caretaker.cancel()
+        for caretaker in caretakers:
+            caretaker.cancel()
         await worker.close()
         journal.close()
 

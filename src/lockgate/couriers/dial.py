@@ -6,6 +6,7 @@ import asyncio
 import functools
 import random
 
+from lockgate.couriers.finals import Finals
 from lockgate.couriers.hosts import Search, Target, targets
 from lockgate.couriers.link import Link
 from lockgate.couriers.login import read_secret
@@ -35,11 +36,19 @@ class _NoSession(Exception):
 class Dialler:
     """Opens connections: resolves, checks the address that is dialled, makes TLS as demanded, logs in."""
 
-    def __init__(self, resolver: Resolver, settings: CourierSettings, clock: Clock, chance: random.Random) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        settings: CourierSettings,
+        clock: Clock,
+        chance: random.Random,
+        finals: Finals | None = None,
+    ) -> None:
         own_names = frozenset([name.rstrip(".").lower() for name in settings.own_names])
         reach = Reach(settings.allowed, settings.own_addresses)
         self._search = Search(resolver, reach, settings.mx_port, own_names, chance)
         self._settings = settings
+        self._finals = finals or Finals()
         self._assurance = Assurance(
             settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, clock
         )
@@ -113,7 +122,7 @@ class Dialler:
         patience = self._settings.patience
         link = Link(
             loop, target, opening, patience, self._settings.least_rate,
-            lambda: assurance.pipe(hop.tls, key), objection, gone,
+            lambda: assurance.pipe(hop.tls, key), objection, gone, self._finals,
         )  # fmt: skip
         source = hop.source_v6 if ":" in target.address else hop.source_v4
         try:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
+from lockgate.couriers.finals import Finals, Watched
 from lockgate.couriers.hosts import Target
 from lockgate.couriers.settings import Patience
 from lockgate.mail import replies
@@ -37,6 +38,7 @@ class Link(asyncio.Protocol):
         make_tls: Callable[[], TlsPipe],
         objection: Callable[[TlsPipe], str],
         gone: Callable[[Link], None],
+        finals: Finals,
     ) -> None:
         self.target = target
         self.host = str(target)
@@ -54,6 +56,8 @@ class Link(asyncio.Protocol):
         self._make_tls = make_tls
         self._objection = objection
         self._gone = gone
+        self._finals = finals
+        self._watched: Watched | None = None
         self._reader = AnswerReader()
         self.pipe: TlsPipe | None = None
         self._transport: asyncio.Transport | None = None
@@ -129,6 +133,9 @@ class Link(asyncio.Protocol):
         # A cast and no isinstance: uvloop's transports are not asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=4 * SLICE)
+        descriptor = transport.get_extra_info("socket").fileno()
+        if descriptor >= 0:  # else it is gone already
+            self._watched = self._finals.watch(descriptor, self._heard_early)
         self._expect(self._patience.greeting)
 
     def data_received(self, data: bytes) -> None:
@@ -142,6 +149,19 @@ class Link(asyncio.Protocol):
                 self._hear(data)
         except (BadServer, TlsFailed) as trouble:
             self.abort(str(trouble))
+            self._wake()
+        self._finals.look()
+
+    def _heard_early(self, data: bytes) -> None:
+        """The same, when the answer to the end of data was read before the loop came round to it.
+
+        Our own mistake ends this connection, as it would if the loop had called, and not the work that was interrupted.
+        """
+        try:
+            self.data_received(data)
+        except Exception as trouble:
+            self._loop.call_exception_handler({"message": "an answer could not be taken", "exception": trouble})
+            self.abort("an unforeseen trouble of ours")
             self._wake()
 
     def pause_writing(self) -> None:
@@ -161,6 +181,8 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The end, once."""
         self.lost = self.lost or (replies.clean(str(exc)) if exc else "the server closed the connection")
+        if self._watched is not None:
+            self._watched.end()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -195,6 +217,8 @@ class Link(asyncio.Protocol):
         self._expect(self._seconds[phase] + (len(out) / self._rate if phase is Phase.FINAL else 0.0))
         if out:
             self._send(out)
+        if self._watched is not None:
+            self._watched.expect(due=phase is Phase.FINAL)
         if phase is Phase.DONE:
             self._talk = None
             self.unclean = transaction.unclean

@@ -10,6 +10,7 @@ import msgspec
 
 from lockgate.couriers.convert import Prepared, prepare
 from lockgate.couriers.dial import Dialler
+from lockgate.couriers.finals import Finals
 from lockgate.couriers.hosts import Target
 from lockgate.couriers.lane import Lane
 from lockgate.couriers.link import Link
@@ -48,7 +49,10 @@ class _Errand:
 
 
 class SmtpCourier:
-    """Implements seams.Courier. `chance` orders equal servers; a test gives its own."""
+    """Implements seams.Courier. `chance` orders equal servers; a test gives its own.
+
+    `look` is to be called between pieces of other work (couriers/finals.py): it is quick.
+    """
 
     def __init__(
         self,
@@ -61,7 +65,9 @@ class SmtpCourier:
     ) -> None:
         self._settings = settings
         self._journal = journal
-        self._dialler = Dialler(resolver, settings, clock, chance or random.SystemRandom())
+        self._finals = Finals()
+        self.look = self._finals.look
+        self._dialler = Dialler(resolver, settings, clock, chance or random.SystemRandom(), self._finals)
         self._lanes: dict[str, Lane] = {}
         self._closing = False
 
@@ -69,6 +75,7 @@ class SmtpCourier:
         """One outcome per recipient, always (seams.Courier). Raises Unreachable when no transaction could begin."""
         if cargo.envelope.require_tls:
             hop = _stricter(hop)
+        self.look()
         lane = self._lane(hop)
         errand = _Errand(cargo, taken)
         while errand.pending:

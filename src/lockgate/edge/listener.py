@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import secrets
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lockgate.edge.certificates import Certificates
@@ -44,7 +44,7 @@ class Door:
     """Accepts connections on `sockets` (bound; listening or not) and gives each a visit.
 
     `welcome` makes the visit of a connection once it is known who it is. Raises ValueError if TLS is implicit and
-    there is no certificate, or a network in the settings is none.
+    there is no certificate, or a network in the settings is none. `between` is called after each piece of work.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Door:
         journal: Journal,
         clock: Clock,
         new_id: Callable[[], str] = fresh_id,
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         if settings.implicit_tls and certificates.context is None:
             raise ValueError("a listener with implicit TLS needs a certificate")
@@ -68,6 +69,7 @@ class Door:
         self.journal = journal
         self.clock = clock
         self.new_id = new_id
+        self.between = between
         self.draining = False
         self.wheel = Wheel(clock.monotonic(), tick=settings.tick, horizon=settings.horizon)
         self.manners = manners(
@@ -88,6 +90,7 @@ class Door:
         self._talks: set[Talk] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.Server] = []
+        self._stood_in: dict[int, asyncio.Server] = {}
         self._empty = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._refreshed = self.wheel.now
@@ -101,10 +104,25 @@ class Door:
             self._servers.append(server)
         self._timer = loop.call_later(self.settings.tick, self._tick, loop)
 
+    async def stand_in(self, siblings: Mapping[int, socket.socket]) -> None:
+        """Accept on these sockets of other workers as well, by slot, and on none that is not named any more.
+
+        The kernel gives connections to every listening socket of a port, whether or not its worker is alive.
+        Raises OSError, and is then to be asked again.
+        """
+        for slot in [slot for slot in self._stood_in if slot not in siblings]:
+            self._stood_in.pop(slot).close()
+        loop = asyncio.get_running_loop()
+        for slot, bound in siblings.items():
+            if slot not in self._stood_in and not self.draining:
+                # A duplicate: the server closes what it is given, and the next time the socket is needed again.
+                server = await loop.create_server(lambda: Talk(self), sock=bound.dup(), backlog=self.settings.backlog)
+                self._stood_in[slot] = server
+
     async def drain(self, patience: float) -> None:
         """Accept nobody any more; let transactions finish for `patience` seconds, then part with everybody."""
         self.draining = True
-        for server in self._servers:
+        for server in (*self._servers, *self._stood_in.values()):
             server.close()
         for talk in tuple(self._talks):
             talk.drain()
@@ -144,6 +162,7 @@ class Door:
         """A connection begins."""
         self._talks.add(talk)
         self._empty.clear()
+        self.between()
 
     def left(self, talk: Talk, connection: Connection | None) -> None:
         """A connection is gone."""
@@ -171,9 +190,15 @@ class Door:
 
     def undertake(self, work: Coroutine[object, object, None]) -> None:
         """Run this to its end, and know of it until then."""
-        task = asyncio.get_running_loop().create_task(work)
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        loop.call_soon(self.between)  # after its first step, which judges the message
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.between()
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

@@ -21,6 +21,7 @@ _HEADER = 4096
 _CELLS = 1 << 15
 _ROWS = 2
 _TOTAL = _ROWS * _CELLS  # index of the cell that counts all connections of a slot
+_SERVED = _TOTAL + 1  # index of the cell that tells whether the worker of a slot accepts connections
 _SLICE_CELLS = _TOTAL + 1024
 _CELL_SIZE = 4
 _V6_NETWORK = 8
@@ -67,8 +68,16 @@ class LoadTable:
             if cells[own + place]:
                 cells[own + place] -= 1
 
+    def serve(self) -> None:
+        """Tell the siblings that this worker accepts connections from now on, until its slice is cleared."""
+        self._cells[self._own + _SERVED] = 1
+
+    def unserved(self) -> tuple[int, ...]:
+        """The slots whose workers do not accept connections: dead, or not ready yet."""
+        return tuple([slot for slot, base in enumerate(self._bases) if not self._cells[base + _SERVED]])
+
     def clear(self, slot: int) -> None:
-        """Forget the counts of a slot whose worker is dead."""
+        """Forget the counts of a slot whose worker is dead, and that it served."""
         start = _HEADER + slot * _SLICE_CELLS * _CELL_SIZE
         self._map[start : start + _SLICE_CELLS * _CELL_SIZE] = bytes(_SLICE_CELLS * _CELL_SIZE)
 

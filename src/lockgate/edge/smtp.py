@@ -106,6 +106,7 @@ class Talk(asyncio.Protocol):
             self._abort()
         except Exception as trouble:
             self._unforeseen(trouble)
+        self._door.between()
 
     def eof_received(self) -> bool:
         """The peer has closed its side: an answer that is under way is still given."""

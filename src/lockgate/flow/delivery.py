@@ -141,6 +141,10 @@ class Delivery:
         if task.route is None:
             await self._judge_again(task)
             return
+        if task.lane_down:
+            # Its sender is owed a word; the lane is dialled when its pause is over, not for each of these.
+            await self._wait_on(task, replies.repeated(task.lane_down))
+            return
         hop = self._hop(lane, task)
         if isinstance(hop, str):
             await self._lane_down(lane, task, replies.waits(hop), hop)
@@ -242,18 +246,23 @@ class Delivery:
 
     async def _lane_down(self, lane: Lane, task: Assigned, reply: Reply, why: str) -> None:
         """No transaction could begin: the lane backs off as a whole, this task stays first in line."""
+        if await self._wait_on(task, reply, why):
+            while lane.queue:
+                self._give_back(lane.queue.popleft())
+
+    async def _wait_on(self, task: Assigned, reply: Reply, lane_down: str = "") -> bool:
+        """The task waits on, its sender told if that is due; or it fails because its life is over (False)."""
         with_ = self._with
         now = with_.clock.now()
         everyone = _everyone(task, Fate.DEFERRED, reply)
         if task.expired or now >= task.expires:
             await self._settle(task, everyone)
-            return
+            return False
         self._tell_log(task, everyone, now)
         warned = await self._late(task, everyone, now)
         results = tuple([_result(o, None, _event(now, Happening.DEFER, o)) for o in everyone])
-        with_.spool.finish(Finished(task.task, results, lane_down=why, warned=warned))
-        while lane.queue:
-            self._give_back(lane.queue.popleft())
+        with_.spool.finish(Finished(task.task, results, lane_down=lane_down, warned=warned))
+        return True
 
     async def _judge_again(self, task: Assigned) -> None:
         with_ = self._with

@@ -213,6 +213,12 @@ def clean(text: str) -> str:
     return line[:_LIMIT]
 
 
+def repeated(words: str) -> Reply:
+    """A reply that was written down as text, or any other reason for which mail waits, as a temporary reply."""
+    code, _, text = words.partition(" ")
+    return parse_reply(int(code), [text]) if re.fullmatch("4[0-9][0-9]", code) else waits(words)
+
+
 def parse_reply(code: int, lines: list[str]) -> Reply:
     """A remote server's reply, which is hostile input, as a Reply (RFC 5321 4.2.1, RFC 2034 4).
 

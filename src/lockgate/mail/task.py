@@ -74,7 +74,8 @@ class Assigned(msgspec.Struct, frozen=True):
     """A task that this worker owns now and must finish, give back, or die owning.
 
     `attempts` counts finished attempts; `warned` tells that the delay notice has gone out; `expired` that its life
-    is over and a last word is due. `content` is the stored octets if they are still in memory.
+    is over and a last word is due. `lane_down` is why the lane may not be dialled yet ("": it may): the task is handed
+    out only because its sender is owed a word. `content` is the stored octets if they are still in memory.
     """
 
     task: int
@@ -91,6 +92,7 @@ class Assigned(msgspec.Struct, frozen=True):
     warned: bool = False
     expired: bool = False
     last_reply: str = ""
+    lane_down: str = ""
     content: bytes | None = None
 
 

@@ -336,7 +336,7 @@ class KeeperSpool:
             tasks.append(Assigned(
                 row.task, what.id, row.lane, what.route, what.envelope,
                 BodyRef(row.segment, row.offset, row.length, row.crc), what.size, what.recipients, row.received,
-                row.expires, row.attempts, row.warned, row.expired, row.last_reply,
+                row.expires, row.attempts, row.warned, row.expired, row.last_reply, row.lane_down,
             ))  # fmt: skip
         self._take(tasks)
 

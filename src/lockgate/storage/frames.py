@@ -146,6 +146,7 @@ class AssignedRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     warned: bool
     expired: bool
     last_reply: str
+    lane_down: str = ""
 
 
 class Ask(msgspec.Struct, frozen=True, array_like=True):

@@ -438,11 +438,12 @@ class Ledger:
         self, worker: Worker, lane: Lane, rows: list[Any], now: float, given: dict[int, list[AssignedRow]]
     ) -> None:
         out = given.setdefault(worker.incarnation, []) if rows else []
+        down = lane.last_reply if lane.next_at > now else ""
         for task, name, what, segment, at, length, crc, received, expires, attempts, warned, reply, _ in rows:
             owned = Owned(worker.incarnation, lane, segment, length, received, expires, bool(warned))
             self.roster.own(task, owned, from_waiting=True)
             out.append(AssignedRow(task, name, what, segment, at, length, crc, received, expires, attempts,
-                                   bool(warned), now >= expires, reply or lane.last_reply))  # fmt: skip
+                                   bool(warned), now >= expires, reply or lane.last_reply, down))  # fmt: skip
 
     def _ripen(self, now: float) -> None:
         """Tasks whose own pause is over are ready."""

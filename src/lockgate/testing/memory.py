@@ -204,20 +204,22 @@ class MemorySpool:
                 continue
             expired = now >= entry.expires
             late = not entry.warned and self._notice > 0 and now - entry.message.received >= self._notice
-            down = self.lanes_down.get(entry.task.lane, (0.0, ""))[0] > now
+            until, why = self.lanes_down.get(entry.task.lane, (0.0, ""))
+            down = why if until > now else ""
             if (entry.due > now or down) and not expired and not late:
                 continue
             entry.owner, entry.due = True, 0.0
-            given.append(self._assigned(entry, expired=expired))
+            given.append(self._assigned(entry, expired=expired, down=down))
         if given:
             self._take(given)
         return given
 
-    def _assigned(self, entry: MemoryTask, *, expired: bool) -> Assigned:
+    def _assigned(self, entry: MemoryTask, *, expired: bool, down: str) -> Assigned:
         new = entry.message
         return Assigned(
             entry.number, new.id, entry.task.lane, entry.task.route, new.envelope, new.body, new.size,
             entry.recipients, new.received, entry.expires, entry.attempts, entry.warned, expired, entry.last_reply,
+            down,
         )  # fmt: skip
 
     # -- Keeping ---------------------------------------------------------------------------------------------------

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import hashlib
 import re
+import warnings
 from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lockgate.mail.connection import Certificate
 
 _PURPOSES = {ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth", ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth"}
+_BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
+_CERTIFICATE = re.compile(_BEGIN.pattern + rb".*?-----END (?:X509 )?CERTIFICATE-----", re.DOTALL)
+_SEQUENCE, _INTEGER, _VERSION = 0x30, 0x02, 0xA0
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 _LIMIT = 1000
 _LONGEST_CHAIN = 30
@@ -37,8 +43,51 @@ class CaStore:
 
 
 def read_store(pem: bytes) -> CaStore:
-    """The CA certificates of a PEM file. Raises ValueError if there is none in it."""
-    return CaStore(x509.load_pem_x509_certificates(pem))
+    """The CA certificates of a PEM file. Raises ValueError if there is none in it, or one that is damaged.
+
+    A few roots in public bundles have a serial number that is not positive (RFC 5280 4.1.2.2 forbids it). cryptography
+    warns of them and will refuse them: then they are left out, and cost nobody the rest of the bundle.
+    """
+    roots: list[x509.Certificate] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        for block in _CERTIFICATE.findall(pem):
+            try:
+                roots.append(x509.load_pem_x509_certificate(block))
+            except ValueError:
+                if _serial_is_positive(block):
+                    raise
+    if not roots or len(_CERTIFICATE.findall(pem)) < len(_BEGIN.findall(pem)):
+        raise ValueError("there is no certificate in it, or one that does not end")
+    return CaStore(roots)
+
+
+def _serial_is_positive(pem: bytes) -> bool:
+    """Whether the serial number of a certificate is what it should be; True if it cannot be found.
+
+    Certificate ::= SEQUENCE { SEQUENCE { [0] version OPTIONAL, serialNumber INTEGER, ... } ... } (RFC 5280 4.1).
+    """
+    try:
+        der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+        whole, _ = _element(der, 0, _SEQUENCE)
+        at, _ = _element(der, whole, _SEQUENCE)
+        if der[at] == _VERSION:
+            _, at = _element(der, at, _VERSION)
+        begin, end = _element(der, at, _INTEGER)
+        return int.from_bytes(der[begin:end], "big", signed=True) > 0
+    except (ValueError, IndexError):
+        return True
+
+
+def _element(der: bytes, at: int, tag: int) -> tuple[int, int]:
+    """Where the content of the DER element at `at` begins and ends. Raises ValueError if it is another one."""
+    if der[at] != tag:
+        raise ValueError("another element")
+    length, begin = der[at + 1], at + 2
+    if length & 0x80:
+        size = length & 0x7F
+        length, begin = int.from_bytes(der[begin : begin + size], "big"), begin + size
+    return begin, begin + length
 
 
 def certificate_facts(der: bytes) -> Certificate:

@@ -52,7 +52,7 @@ async def ends(waiting: list[asyncio.Task]) -> list:
 
 async def test_a_lone_message_does_not_wait():
     said: list[bytes] = []
-    out = Outbox(said.append, delay=FOREVER, most=4)
+    out = Outbox(asyncio.get_running_loop(), said.append, delay=FOREVER, most=4)
     for number in range(3):
         out.put_accept(b"m%d" % number, 1)
         await some_turns()
@@ -61,7 +61,7 @@ async def test_a_lone_message_does_not_wait():
 
 async def test_many_messages_under_way_go_in_one_write():
     said: list[bytes] = []
-    out = Outbox(said.append, delay=FOREVER, most=4)
+    out = Outbox(asyncio.get_running_loop(), said.append, delay=FOREVER, most=4)
     for under_way, word in enumerate((b"a", b"b", b"c", b"d", b"e", b"f"), 1):
         out.put_accept(word, under_way)
         await some_turns()
@@ -70,7 +70,7 @@ async def test_many_messages_under_way_go_in_one_write():
 
 async def test_company_that_does_not_come_is_not_waited_for_twice():
     said: list[bytes] = []
-    out = Outbox(said.append, delay=0.01, most=4)
+    out = Outbox(asyncio.get_running_loop(), said.append, delay=0.01, most=4)
     out.put_accept(b"a", 3)
     await some_turns()
     assert said == []
@@ -82,7 +82,7 @@ async def test_company_that_does_not_come_is_not_waited_for_twice():
 
 async def test_a_frame_in_a_hurry_takes_the_waiting_ones_along_in_order():
     said: list[bytes] = []
-    out = Outbox(said.append, delay=FOREVER, most=4)
+    out = Outbox(asyncio.get_running_loop(), said.append, delay=FOREVER, most=4)
     out.put(b"late", within=FOREVER)
     out.put(b"later", within=FOREVER)
     out.put(b"now")
@@ -92,7 +92,7 @@ async def test_a_frame_in_a_hurry_takes_the_waiting_ones_along_in_order():
 
 async def test_a_nearer_deadline_moves_the_timer():
     said: list[bytes] = []
-    out = Outbox(said.append, delay=FOREVER, most=4)
+    out = Outbox(asyncio.get_running_loop(), said.append, delay=FOREVER, most=4)
     out.put(b"late", within=FOREVER)
     out.put(b"soon", within=0.01)
     await asyncio.sleep(0.05)

@@ -20,7 +20,7 @@ WAITING = 20_000
 ALARMS_KEPT = 200
 """Alarms that `recent_alarms` can show at most."""
 
-_BATCH_SECONDS = 0.02
+_BATCH_SECONDS = 0.05
 _ALARM_FILE_OCTETS = 512 * 1024
 
 

@@ -108,7 +108,8 @@ class KeeperSpool:
         self._take: Callable[[Sequence[Assigned]], None] = lambda tasks: None
         self._wire: _Wire | None = None
         self._welcomed = asyncio.Event()
-        self._out = Outbox(self._write, delay=settings.gather_delay, most=settings.gather_most)
+        self._loop: asyncio.AbstractEventLoop
+        self._out: Outbox
         self._request = 0
         self._waiting: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
         self._unsure: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
@@ -134,6 +135,10 @@ class KeeperSpool:
         self._log = CompletionLog(self._settings.state / "queue" / "completions", self._incarnation)
         self._writer = SegmentWriter(self._folder, self._incarnation, self._seal, size=self._settings.segment_size)
         self._welcomed = asyncio.Event()
+        settings = self._settings
+        # Kept, because asking asyncio for it costs a system call each time, and a message would ask six times.
+        self._loop = asyncio.get_running_loop()
+        self._out = Outbox(self._loop, self._write, delay=settings.gather_delay, most=settings.gather_most)
         self._runner = asyncio.ensure_future(self._stay_connected())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.patience):
@@ -151,7 +156,7 @@ class KeeperSpool:
     async def close(self) -> None:
         """Say everything that is left to say, then hang up. What was not applied stays in the completion log."""
         self._closing = True
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         end = loop.time() + 5.0
         while (self._unapplied or self._waiting) and self._connected and loop.time() < end:
             self._out.flush()
@@ -169,7 +174,7 @@ class KeeperSpool:
 
     async def _stay_connected(self) -> None:
         path = str(self._settings.state / "run" / "keeper.sock")
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         pause = 0.01
         while True:
             if self._wire is None:
@@ -190,7 +195,7 @@ class KeeperSpool:
             self._look_at_deadlines()
 
     def _look_at_deadlines(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1].done()):
             answer = self._deadlines.popleft()[1]
             if not answer.done():
@@ -241,7 +246,7 @@ class KeeperSpool:
         return await self._answer_to(self._request, payload, "")
 
     async def _answer_to(self, request: int, payload: bytes, message: str) -> Any:
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         if self._connected:
             self._waiting[request] = (answer, payload, message)
             if message:
@@ -253,7 +258,7 @@ class KeeperSpool:
         else:
             self._unsure[request] = (answer, payload, message)
         # One timer looks after all deadlines: one per request would cost more than the request.
-        self._deadlines.append((asyncio.get_running_loop().time() + self._settings.patience, answer))
+        self._deadlines.append((self._loop.time() + self._settings.patience, answer))
         try:
             return await answer
         finally:

@@ -17,9 +17,12 @@ class Outbox:
     keeper two syncs and both sides a wake-up, however many messages are in it.
     """
 
-    __slots__ = ("_accepts", "_at", "_busy", "_delay", "_frames", "_most", "_soon", "_timer", "_write")
+    __slots__ = ("_accepts", "_at", "_busy", "_delay", "_frames", "_loop", "_most", "_soon", "_timer", "_write")
 
-    def __init__(self, write: Callable[[bytes], None], *, delay: float, most: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, write: Callable[[bytes], None], *, delay: float, most: int
+    ) -> None:
+        self._loop = loop
         self._write = write
         self._delay, self._most = delay, most
         self._frames: list[bytes] = []
@@ -34,7 +37,7 @@ class Outbox:
         self._frames.append(frame)
         if self._soon is not None:
             return
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         if within <= 0.0:
             self._soon = loop.call_soon(self.flush)
             return

@@ -159,6 +159,18 @@ class Resolver(Protocol):
         Raises DnsNone, DnsTemporary.
         """
 
+    async def txt(self, name: str) -> tuple[str, ...]:
+        """TXT records, the strings of each joined (RFC 7208 3.3), octets as Latin-1; () if there are none.
+
+        Raises DnsNone, DnsTemporary.
+        """
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """The names an address leads to (PTR), without trailing dot; () if there are none.
+
+        Raises DnsNone, DnsTemporary, ValueError if it is no address.
+        """
+
 
 class Journal(Protocol):
     """Where happenings are told: one line each. Never blocks, never raises. Kept by app/journal.py."""
@@ -168,6 +180,19 @@ class Journal(Protocol):
 
     def alarm(self, happening: str, **details: object) -> None:
         """The same, for what a person has to see tonight."""
+
+
+class Audit(Protocol):
+    """Who changed what. Kept by app/audit.py, faked by ListAudit in testing/journal.py."""
+
+    def wrote(
+        self, by: str, did: str, *, before: object = None, after: object = None, **details: object
+    ) -> None:
+        """Note one change: who, what was done, the object before and after (JSON-ready; None: not there).
+
+        `details` are further JSON-ready facts (count, organisation, revision). Secrets are never part of it.
+        Never raises.
+        """
 
 
 class Keeping(Protocol):

@@ -19,8 +19,8 @@ from lockgate.flow.asking import Answer, QueueList, StatusAsk, write_frame
 from lockgate.testing.journal import ListJournal
 
 
-async def echo(request, by):
-    return Answer(result={"request": type(request).__name__, "by": by})
+async def echo(request, caller):
+    return Answer(result={"request": type(request).__name__, "by": caller.name})
 
 
 async def opened(path: Path, answer=echo, **options):

@@ -13,10 +13,16 @@ from lockgate.app.config import check_files, read_config
 from lockgate.app.control import ControlServer
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
-from lockgate.flow.desk import Desk
+from lockgate.flow.desk.front import Desk
+from lockgate.flow.desk.policies import PolicyDesk
+from lockgate.flow.desk.queue import QueueDesk
+from lockgate.flow.desk.recipients import RecipientDesk
+from lockgate.flow.desk.section import Section
+from lockgate.flow.desk.service import ServiceDesk
+from lockgate.flow.desk.traces import TraceDesk
 from lockgate.mail.findings import Known, Unknown, Who
 from lockgate.policy.documents import Invalid, Problem
-from lockgate.testing.journal import ListJournal
+from lockgate.testing.journal import ListAudit, ListJournal
 from lockgate.testing.keeping import ListedKeeping
 
 EVIL = "\x1b[2J\x1b]0;owned\x07[bold red]x[/] \u202evil\r\nFORGED"
@@ -70,16 +76,20 @@ class Here:
         self.keeping = ListedKeeping(TASKS, ROWS)
         self.directory = DictDirectory()
         self.journal = ListJournal()
+        self.audit = ListAudit()
         self.stored: list[tuple[str, Sequence[Any]]] = []
         self.names: tuple[str, ...] = ("contoso",)
         self.problems: tuple[Problem, ...] = ()
         self.reloads = 0
         self.served: list[Path] = []
-        self.desk = Desk(
-            keeping=self.keeping, directory=self.directory, clock=FixedClock(), journal=self.journal,
-            status=self._status, alarms=lambda count: ALARMS[:count],
-            check=self._check, reload=self._reload, store=self._store, organisations=lambda: self.names,
-        )  # fmt: skip
+        sections: tuple[Section, ...] = (
+            QueueDesk(self.keeping, self.audit),
+            TraceDesk(self.keeping, FixedClock()),
+            PolicyDesk(self.audit, self._check, self._reload),
+            RecipientDesk(self.directory, self.audit, self._store, lambda: self.names),
+            ServiceDesk(self._status, lambda count: ALARMS[:count]),
+        )
+        self.desk = Desk(sections, self.audit, self.journal)
 
     async def _status(self):
         return {"version": "0.1.0", "listeners": ["127.0.0.1:2525"], "policy_revision": 3}
@@ -109,7 +119,10 @@ class Here:
 
     def _run(self, arguments: list[str]) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
-        board = Switchboard(self._serve, places, lambda path: check_files(read_config(path), path), lambda folder: {})
+        board = Switchboard(
+            self._serve, places, lambda path: check_files(read_config(path), path), lambda folder: {},
+            lambda folder, files, hostname: 0, lambda path: (), lambda path: (),
+        )  # fmt: skip
         code: object = 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:

@@ -50,14 +50,14 @@ async def test_queue_show_and_what_does_not_wait(here):
 )
 async def test_every_write_has_what_if_and_an_audit_line(here, action, word):
     code, out, _ = await here.run("queue", action, "--lane", "contoso/HQ", "--what-if")
-    assert (code, here.keeping.edits, here.journal.named("audit")) == (0, [], [])
+    assert (code, here.keeping.edits, here.audit.rows) == (0, [], [])
     assert f"1 task would be {word}; nothing was changed." in out and "m1" in out
     code, out, _ = await here.run("queue", action, "m1")
     assert (code, out) == (0, f"1 task {word}.\n")
     ((done, task, by),) = here.keeping.edits
     assert (done, task) == (action, "m1") and by.startswith(f"{os.getuid()} ")
-    (audit,) = here.journal.named("audit")
-    assert audit == {"by": by, "did": f"queue {action}", "count": 1, "for_id": "m1"}
+    (audit,) = here.audit.rows
+    assert audit == {"by": by, "before": None, "after": None, "did": f"queue {action}", "count": 1, "for_id": "m1"}
 
 
 async def test_nothing_is_edited_without_a_filter(here):
@@ -123,9 +123,9 @@ async def test_reload_is_all_or_nothing(here):
     assert code == 1 and json.loads(out)["problems"][0]["line"] == 14
     here.problems = ()
     await here.run("reload", "--what-if")
-    assert (here.reloads, here.journal.named("audit")) == (0, [])
+    assert (here.reloads, here.audit.rows) == (0, [])
     code, out, _ = await here.run("reload")
-    assert (code, here.reloads, len(here.journal.named("audit"))) == (0, 1, 1)
+    assert (code, here.reloads, len(here.audit.rows)) == (0, 1, 1)
 
 
 async def test_recipient_import_and_find(here, tmp_path):
@@ -137,7 +137,7 @@ async def test_recipient_import_and_find(here, tmp_path):
     assert code == 0 and "revision 8" in out
     ((organisation, (entry,)),) = here.stored
     assert organisation == "contoso" and entry.who.attributes == {"city": "Seattle"}
-    assert len(here.journal.named("audit")) == 1
+    assert len(here.audit.rows) == 1
     here.directory.known["ann@contoso.test"] = Who(
         "contoso", RecipientKind.MAIL_USER, parse_address("Ann@contoso.test"), None, {"city": "Seattle"}
     )
@@ -204,7 +204,7 @@ async def test_a_terminal_gets_a_table_without_escapes_of_others(here):
         master, slave = pty.openpty()
         script = (
             "import sys; from lockgate.cli.asked import Switchboard; from lockgate.cli.commands import main;"
-            "main(Switchboard(None, None, None, None), sys.argv[1:])"
+            "main(Switchboard(*[None] * len(Switchboard._fields)), sys.argv[1:])"
         )
         command = [sys.executable, "-c", script, "--control", str(here.path), "trace", "find"]
         root = Path(__file__).resolve().parents[2]

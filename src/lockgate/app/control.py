@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from lockgate.flow.asking import LONGEST_FRAME, PREFIX, Answer, Kind, NotUnderstood, Request, read_request, write_frame
+from lockgate.flow.desk.rights import Caller
 from lockgate.seams import Journal
 
 MOST_CONNECTIONS = 32
@@ -75,7 +76,7 @@ class ControlServer:
 
     def __init__(
         self,
-        answer: Callable[[Request, str], Awaitable[Answer]],
+        answer: Callable[[Request, Caller], Awaitable[Answer]],
         path: Path,
         journal: Journal,
         *,
@@ -177,7 +178,7 @@ class ControlServer:
                     return
                 data = await reader.readexactly(length)
             try:
-                answer = await self._answer(read_request(data), peer.name)
+                answer = await self._answer(read_request(data), Caller(peer.name))
             except NotUnderstood as trouble:
                 answer = Answer(Kind.MISUSE, sentence=str(trouble))
             writer.write(write_frame(answer))

@@ -49,6 +49,10 @@ def read_documents(folder: Path) -> dict[str, str]:
     return files
 
 
+def _name_of(number: int) -> str:
+    return f"{number:08d}.json"
+
+
 class Policies:
     """The published revisions of one installation, kept below `folder`; `current.json` is the one in force."""
 
@@ -62,12 +66,19 @@ class Policies:
 
     def in_force(self) -> Revision:
         """The revision in force. Raises NoPolicy."""
+        return self._read(self._current, f"no policy has been published in {self._folder}")
+
+    def at(self, number: int) -> Revision:
+        """An earlier revision, by its number. Raises NoPolicy."""
+        return self._read(self._folder / _name_of(number), f"revision {number} is not kept here any more")
+
+    def _read(self, path: Path, absent: str) -> Revision:
         try:
-            return msgspec.json.decode(self._current.read_bytes(), type=Revision)
+            return msgspec.json.decode(path.read_bytes(), type=Revision)
         except FileNotFoundError:
-            raise NoPolicy(f"no policy has been published in {self._folder}") from None
+            raise NoPolicy(absent) from None
         except (OSError, msgspec.MsgspecError) as trouble:
-            raise NoPolicy(f"the published policy {self._current} cannot be read: {trouble}") from None
+            raise NoPolicy(f"the published policy {path} cannot be read: {trouble}") from None
 
     def compile(self, revision: Revision) -> Policy:
         """The compiled policy of a revision. Raises Invalid."""
@@ -99,7 +110,7 @@ class Policies:
     def _write(self, revision: Revision) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         data = msgspec.json.encode(revision)
-        for name in (f"{revision.number:08d}.json", self._current.name):
+        for name in (_name_of(revision.number), self._current.name):
             fresh = self._folder / f".{name}.new"
             with fresh.open("wb") as file:
                 file.write(data)

@@ -118,7 +118,7 @@ class Supervisor:
 
     def _start(self, listening: tuple[Listening, ...]) -> bool:
         """Keeper first, then those who need it. False if somebody does not get ready."""
-        from lockgate.app import wiring  # imported before the first fork, so that all children share the pages
+        from lockgate.app import desk, wiring  # imported before the first fork, so that all children share the pages
 
         config = self._config
         wiring.create_load_table(self._load_table, config.worker_count)
@@ -131,7 +131,7 @@ class Supervisor:
         names = tuple(one.name for one in listening)
         for slot in range(config.worker_count):
             self._family.start(self._worker(slot, listening, names))
-        self._family.start(Child("desk", lambda ready: wiring.run_desk(config, names, ready)))
+        self._family.start(Child("desk", lambda ready: desk.run_desk(config, names, ready)))
         if late := self._family.wait_ready(_START_PATIENCE):
             self._say("start", f"not ready: {', '.join(late)}")
             return False

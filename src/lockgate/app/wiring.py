@@ -17,11 +17,9 @@ import uvloop
 
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
-from lockgate.app.control import ControlServer
-from lockgate.app.journal import LineJournal, recent_alarms, start_journal
+from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.recipients import RecipientLists
-from lockgate.app.watch import Watch, ends_of
 from lockgate.couriers.settings import CourierSettings, Patience
 from lockgate.couriers.smtp import SmtpCourier
 from lockgate.decision.judge import judge
@@ -32,10 +30,8 @@ from lockgate.edge.settings import DoorSettings
 from lockgate.flow.bounce import Bounce
 from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
-from lockgate.flow.desk import Desk
 from lockgate.flow.hops import Pool, plan
 from lockgate.flow.intake import Reception
-from lockgate.flow.recipients import Entry
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
 from lockgate.flow.settle import Ask, Judge, local_answers
@@ -47,7 +43,6 @@ from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeper import KeeperSettings
 from lockgate.storage.keeper import serve as keep
-from lockgate.storage.keeping import KeeperKeeping
 from lockgate.storage.lanes import Pace
 
 Ready = Callable[[], None]
@@ -66,14 +61,15 @@ def policies_of(config: OperatorFile) -> Policies:
     return Policies(config.state_directory / "policy", config.hostname)
 
 
-def _run(main: Coroutine[Any, Any, None]) -> None:
+def run_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run the life of one process in its loop."""
     # Mail makes no cycles; looking for them after every 700 objects would cost a tenth of a message.
     gc.set_threshold(50_000, 20, 100)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
 
 
-def _stop_signal() -> asyncio.Event:
+def stop_signal() -> asyncio.Event:
     """Set by SIGTERM or SIGINT."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,7 +89,7 @@ def run_keeper(config: OperatorFile, ready: Ready) -> None:
     )
 
     async def main() -> None:
-        stop = _stop_signal()
+        stop = stop_signal()
         journal = journal_of(config, "keeper")
         kept = asyncio.ensure_future(keep(settings, SystemClock(), journal, stop))
         await _once_there(config.run_directory / "keeper.sock", kept)
@@ -104,7 +100,7 @@ def run_keeper(config: OperatorFile, ready: Ready) -> None:
         finally:
             journal.close()
 
-    _run(main())
+    run_loop(main())
 
 
 async def _once_there(path: Path, kept: asyncio.Future[None]) -> None:
@@ -270,7 +266,7 @@ def run_worker(
     """A worker process."""
 
     async def main() -> None:
-        stop = _stop_signal()
+        stop = stop_signal()
         journal = journal_of(config, f"worker-{slot}")
         worker = Worker(config, slot, listening, load, journal)
         await worker.open(sockets)
@@ -281,7 +277,7 @@ def run_worker(
         await worker.close()
         journal.close()
 
-    _run(main())
+    run_loop(main())
 
 
 def certificates_of(config: OperatorFile, journal: LineJournal) -> Certificates:
@@ -347,98 +343,3 @@ def read_secret(reference: str) -> str:
     if scheme == "env":
         return os.environ[where]
     return Path(where).read_text("utf-8").rstrip("\r\n")
-
-
-# --- the desk --------------------------------------------------------------------------------------------------------
-
-
-def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> None:
-    """The desk process: the control socket."""
-
-    async def main() -> None:
-        stop = _stop_signal()
-        journal = journal_of(config, "desk")
-        desk = desk_of(config, listening, journal)
-        control = ControlServer(
-            desk.answer,
-            config.control_socket,
-            journal,
-            mode=int(config.control.mode, 8),
-            group=config.control.group,
-        )
-        await control.open()
-        watch = asyncio.ensure_future(watch_of(config, journal).run())
-        ready()
-        await stop.wait()
-        watch.cancel()
-        await control.close()
-        journal.close()
-
-    _run(main())
-
-
-def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
-    """What alarms when a threshold is crossed."""
-    return Watch(
-        KeeperKeeping(config.state_directory),
-        config.alerts,
-        SystemClock(),
-        journal,
-        state=config.state_directory,
-        certificates=lambda: ends_of([one.chain for one in config.certificate]),
-    )
-
-
-def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal) -> Desk:
-    """Everything a face may ask of this installation."""
-    clock = SystemClock()
-    policies = policies_of(config)
-    keeping = KeeperKeeping(config.state_directory)
-    lists = RecipientLists(config.recipients_directory)
-
-    def described(policy: Policy) -> dict[str, Any]:
-        return {
-            "revision": policy.revision,
-            "digest": policy.digest,
-            "organisations": len(policy.organisations),
-            "warnings": [f"{one.file}:{one.line}: {one.message}" for one in policy.warnings],
-        }
-
-    async def check() -> Mapping[str, Any]:
-        return described(await asyncio.to_thread(policies.check, config.policy_directory))
-
-    async def reload() -> Mapping[str, Any]:
-        _, policy = await asyncio.to_thread(
-            policies.publish, config.policy_directory, by="reload", at=clock.now()
-        )
-        return described(policy)
-
-    async def status() -> Mapping[str, Any]:
-        waiting: object
-        try:
-            waiting = sum(int(lane.get("tasks", 0)) for lane in await keeping.queue_list({}))
-        except Exception as trouble:
-            waiting = f"unknown: {trouble}"
-        revision = policies.in_force()
-        return {
-            "hostname": config.hostname,
-            "listening": ", ".join(listening),
-            "policy_revision": revision.number,
-            "waiting": waiting,
-        }
-
-    async def store(organisation: str, entries: Sequence[Entry]) -> int:
-        return await asyncio.to_thread(lists.replace, organisation, entries)
-
-    return Desk(
-        keeping=keeping,
-        directory=DirectoryTable(lists.table, clock),
-        clock=clock,
-        journal=journal,
-        status=status,
-        alarms=lambda count: recent_alarms(config.alarm_file, count),
-        check=check,
-        reload=reload,
-        store=store,
-        organisations=lambda: tuple(policies.compile(policies.in_force()).organisations),
-    )

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 import lockgate
-from lockgate.cli import asked, queue, recipients, show, trace
+from lockgate.cli import asked, checkup, queue, recipients, show, trace
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
+from lockgate.cli.init import init
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
 
@@ -23,6 +24,9 @@ commands.add_typer(queue.commands, name="queue")
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
 commands.add_typer(config_commands, name="config")
+commands.command()(init)
+commands.command()(checkup.preflight)
+commands.command()(checkup.doctor)
 
 
 def main(board: Switchboard, arguments: list[str] | None = None) -> None:
@@ -68,7 +72,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check the policy documents; prints every mistake as file:line: path: message. The service is not needed."""
-    from lockgate.flow.desk import problem_row
+    from lockgate.flow.desk.section import problem_row
     from lockgate.policy.compile import compile_policy
     from lockgate.policy.documents import Invalid
 
@@ -96,7 +100,7 @@ def check(
 @config_commands.command("check")
 def config_check(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the operator's file and that what it names is there; prints every mistake with file and line."""
-    from lockgate.flow.desk import problem_row
+    from lockgate.flow.desk.section import problem_row
     from lockgate.policy.documents import Invalid
 
     options = given(context)

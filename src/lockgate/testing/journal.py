@@ -22,3 +22,16 @@ class ListJournal:
     def named(self, happening: str) -> list[dict[str, object]]:
         """The details of every note with this name."""
         return [details for name, details in self.notes if name == happening]
+
+
+class ListAudit:
+    """Kept for assertions: each change as a dict with `by`, `did` and the rest."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, object]] = []
+
+    def wrote(
+        self, by: str, did: str, *, before: object = None, after: object = None, **details: object
+    ) -> None:
+        """See Audit."""
+        self.rows.append({"by": by, "did": did, "before": before, "after": after, **details})

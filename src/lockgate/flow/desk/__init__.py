@@ -1,0 +1,1 @@
+"""The desk: everything a face may ask for, a file for each subject."""

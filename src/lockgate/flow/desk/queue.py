@@ -1,0 +1,48 @@
+"""Waiting messages at the desk: list, retry, hold, release, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from lockgate.flow.asking.ask import Answer, Ask
+from lockgate.flow.asking.queue import QueueEdit, QueueList
+from lockgate.flow.desk.rights import Caller, Right
+from lockgate.flow.desk.section import Handler, Misuse, Nothing, known_filters
+from lockgate.seams import Audit, Keeping
+
+FILTERS = ("lane", "id", "task", "sender", "recipient")
+ACTIONS = ("retry", "hold", "release", "delete")
+
+
+class QueueDesk(msgspec.Struct, frozen=True):
+    """Answers what is asked about the queue."""
+
+    keeping: Keeping
+    audit: Audit
+
+    def handles(self) -> Mapping[type[Ask], Handler]:
+        """See Section."""
+        return {QueueList: Handler(Right.QUEUE_VIEW, self.list), QueueEdit: Handler(Right.QUEUE, self.edit)}
+
+    async def list(self, request: QueueList, caller: Caller) -> Answer:
+        """Lanes, or with a filter the tasks."""
+        return Answer(result=[*await self.keeping.queue_list(known_filters(request.filters, FILTERS))])
+
+    async def edit(self, request: QueueEdit, caller: Caller) -> Answer:
+        """Change waiting tasks; without a filter nothing is touched, because "everything" is rarely meant."""
+        if request.action not in ACTIONS:
+            raise Misuse(f"the queue knows {', '.join(ACTIONS)}, not '{request.action[:40]}'")
+        filters = known_filters(request.filters, FILTERS)
+        if not filters:
+            raise Misuse("say which messages: an id, or --lane, --sender or --recipient")
+        tasks = [*await self.keeping.queue_list(filters)]
+        if not tasks:
+            raise Nothing("no waiting message matches")
+        if request.what_if:
+            return Answer(result={"action": request.action, "what_if": True, "count": len(tasks), "tasks": tasks})
+        count = await self.keeping.queue_edit(request.action, filters, caller.name)
+        told = {f"for_{key}": value for key, value in filters.items()}
+        self.audit.wrote(caller.name, f"queue {request.action}", count=count, **told)
+        return Answer(result={"action": request.action, "what_if": False, "count": count})

@@ -55,7 +55,7 @@ class Recorder:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(_Written)
         self._version = msgspec.msgpack.Decoder(_Version)
-        self._compressor = zstandard.ZstdCompressor(level=-1, write_checksum=False)
+        self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=False)
         self._decompressor = zstandard.ZstdDecompressor()
 
     def write_story(self, facts: Facts, ruling: Ruling) -> bytes:

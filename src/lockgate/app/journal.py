@@ -20,7 +20,7 @@ WAITING = 20_000
 ALARMS_KEPT = 200
 """Alarms that `recent_alarms` can show at most."""
 
-_BATCH_SECONDS = 0.02
+_BATCH_SECONDS = 0.05
 _ALARM_FILE_OCTETS = 512 * 1024
 
 
@@ -60,7 +60,8 @@ class LineJournal:
         self._waiting: deque[bytes] = deque()
         self._alarms_waiting: deque[bytes] = deque()
         self._something = threading.Event()
-        self._written = threading.Condition()
+        self._counting = threading.Lock()
+        self._written = threading.Condition(self._counting)
         self._noted = 0
         self._done = 0
         self._closing = False
@@ -98,13 +99,15 @@ class LineJournal:
             data = self._form(when, self._origin, happening, details, alarm=alarm)
             if alarm and self._alarms is not None:
                 self._alarms_waiting.append(json_line(when, self._origin, happening, details, alarm=True))
-            with self._written:
+            with self._counting:
                 self._waiting.append(data)
                 self._noted += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
                 self._thread.start()
-            self._something.set()
+            # The writer clears it before it looks how many lines wait, so a set one is seen to include this line.
+            if not self._something.is_set():
+                self._something.set()
         except Exception:  # A log line is never worth a message: whatever is wrong with it, it is dropped.
             self.dropped += 1
 

@@ -19,6 +19,7 @@ LONGEST_LINE = 4096
 
 _PLAIN = re.compile(r"[A-Za-z0-9._:/@+\[\]{}#*%-]+")
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.:\[\]-]+")
+_PLAIN_LIKE, _ADDRESS_LIKE = _PLAIN.fullmatch, _ADDRESS.fullmatch
 _ENHANCED = re.compile(r"[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) ")
 _POSTFIX_STATUS = {"delivered": "sent", "deferred": "deferred", "failed": "bounced"}
 _ADDRESSES = frozenset({"to", "sender", "recipient", "from"})
@@ -26,6 +27,8 @@ _ADDRESSES = frozenset({"to", "sender", "recipient", "from"})
 
 def cleaned(value: object) -> str:
     """The value as printable text without control or invisible formatting characters, at most 500 characters."""
+    if type(value) is str and len(value) <= LONGEST_VALUE and value.isprintable():
+        return value
     match value:
         case str():
             text = value
@@ -52,9 +55,9 @@ def _told(trouble: BaseException) -> str:
 
 
 def _pair(name: str, text: str) -> str:
-    if name in _ADDRESSES and (not text or _ADDRESS.fullmatch(text)):
+    if name in _ADDRESSES and (not text or _ADDRESS_LIKE(text)):
         return f"{name}=<{text}>"
-    if _PLAIN.fullmatch(text):
+    if _PLAIN_LIKE(text):
         return f"{name}={text}"
     # Quoted, so that a value with ", status=sent" in it stays a value.
     return f"{name}={json.dumps(text, ensure_ascii=False)}"
@@ -84,7 +87,7 @@ def line(when: str, origin: str, happening: str, details: Mapping[str, object], 
     head = f"{when} {origin}: {'ALARM ' if alarm else ''}"
     reference = texts.pop("id", "")
     if reference:
-        head += f"{reference if _PLAIN.fullmatch(reference) else json.dumps(reference)}: "
+        head += f"{reference if _PLAIN_LIKE(reference) else json.dumps(reference)}: "
     status = _POSTFIX_STATUS.get(happening, "")
     if status and "reply" in texts:
         reply = texts.pop("reply")

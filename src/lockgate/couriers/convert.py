@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import re
 
 import msgspec
@@ -48,8 +49,10 @@ class _Stuck(Exception):
 
 def prepare(content: bytes, envelope: Envelope, offered: Capabilities) -> Prepared | Reply:
     """What to send to a server that offers these capabilities, or why it cannot be sent at all."""
-    ends = content.count(b"\r\n")
-    if content.count(b"\n") != ends or content.count(b"\r") != ends or b"\0" in content:
+    # One pass of C over the octets tells which kinds of line end there are.
+    ends = io.IncrementalNewlineDecoder(None, translate=False)
+    ends.decode(content.decode("latin-1"), final=True)
+    if ends.newlines not in (None, "\r\n") or b"\0" in content:
         return replies.UNSAFE_CONTENT
     plain = content.isascii()
     long = has_long_line(content)

@@ -60,6 +60,8 @@ def judge(
     for point in _POINTS[ruling.point : until + 1]:
         if ruling.refusal is not None:
             break
+        if point is ruling.point and point is not until and _is_over(point, facts, ruling):
+            continue
         outcome = _judge_at(point, policy, facts, ruling, depth)
         if isinstance(outcome, Wants):
             return outcome
@@ -68,6 +70,13 @@ def judge(
 
 
 _POINTS = tuple(Point)
+
+
+def _is_over(point: Point, facts: Facts, ruling: Ruling) -> bool:
+    """Whether nothing is left to judge at the point at which the ruling stands."""
+    if ruling.stage < _MESSAGE_UNTIL[point]:
+        return False
+    return not _RECIPIENT_UNTIL[point] or ruling.settled == len(facts.recipients)
 
 
 def _judge_at(point: Point, policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling | Wants:
@@ -118,14 +127,15 @@ def _follow(
     stage = verdict.stage
     while stage < last:
         outcome = RECIPIENT_STAGES[stage].judge(policy, facts, ruling, verdict, depth)
-        if isinstance(outcome, Questions):
+        if isinstance(outcome, Verdict):
+            stage += 1
+            verdict = outcome
+            if verdict.disposition is not None:
+                break
+        elif isinstance(outcome, Questions):
             return _at(verdict, stage), outcome.asked
-        stage += 1
-        if isinstance(outcome, Either):
-            return _try_all(verdict, outcome, stage, last, policy, facts, ruling, depth)
-        verdict = outcome
-        if verdict.disposition is not None:
-            break
+        else:
+            return _try_all(verdict, outcome, stage + 1, last, policy, facts, ruling, depth)
     return _at(verdict, stage)
 
 

@@ -9,7 +9,7 @@ from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.ruling import Effects, Hit, Ruling, Step, Verdict
-from lockgate.policy.rules import Case
+from lockgate.policy.rules import Applied, Case, Course
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _NAME = "regulate"
 _MANY_WORLDS = 8
 """So many different ends are followed while something is unknown; more of them put the recipient off."""
+
+
+_WORTH_REMEMBERING = 16
+"""So many rules for one domain are worth remembering what they do."""
 
 
 class _World(NamedTuple):
@@ -30,29 +34,66 @@ class _World(NamedTuple):
 
 def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Either:
     """Apply the rules in order of priority; each sees what the earlier ones did."""
-    recipient = verdict.identity or verdict.target
     mine = policy.organisations.get(verdict.standing.organisation)
-    rules = mine.rules.could_match(recipient.domain) if mine is not None else ()
-    if not rules:
+    if mine is None or not mine.rules.all:
         return verdict
-    case = Case(facts, verdict.standing)
+    recipient = verdict.identity or verdict.target
+    key = (recipient.domain, verdict.effects, depth)
+    course = mine.rules.courses.get(key)
+    if course is None:
+        rules = mine.rules.could_match(recipient.domain)
+        case = Case(facts, verdict.standing)
+        course = _course(rules, verdict.effects, recipient, case, depth)
+        if course is None:
+            return _in_doubt(rules, verdict, recipient, case, depth)
+        if len(rules) >= _WORTH_REMEMBERING and all(rule.by_domain for rule in rules):
+            mine.rules.remember(key, course)
+    effects, applied = course
+    text = recipient.text
+    return _after(verdict, effects, tuple([Step(_NAME, *one, text) for one in applied]))
+
+
+def _course(
+    rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case, depth: Depth
+) -> Course | None:
+    """How it goes as long as every rule says clearly whether it applies; None once one does not."""
+    applied: list[Applied] = []
+    for rule in rules:
+        hit, because = rule.when[0](case, recipient) if rule.simple else _applies(rule, case, recipient)
+        if hit is Hit.YES:
+            before = effects
+            effects = _carried_out(rule, before)
+            applied.append(Applied(rule.subject, hit, because, _effect(rule, before, effects)))
+            if rule.stop:
+                break
+        elif hit is Hit.UNKNOWN:
+            return None
+        elif depth is Depth.FULL:
+            applied.append(Applied(rule.subject, hit, because, ""))
+    return effects, tuple(applied)
+
+
+def _in_doubt(
+    rules: tuple[CompiledRule, ...], verdict: Verdict, recipient: Address, case: Case, depth: Depth
+) -> Verdict | Either:
+    """Where it is unknown whether a rule applies, both ends are followed."""
     worlds = [_World(verdict.effects)]
     doubt = ""
     for rule in rules:
-        if not rule.enabled or all(world.stopped for world in worlds):
-            continue
+        if all(world.stopped for world in worlds):
+            break
         hit, because = _applies(rule, case, recipient)
         if hit is Hit.NO:
             if depth is Depth.FULL:
-                step = _step(rule, hit, because, "", recipient)
+                step = Step(_NAME, rule.subject, hit, because, "", recipient.text)
                 worlds = [w if w.stopped else _World(w.effects, (*w.steps, step)) for w in worlds]
             continue
         if hit is Hit.UNKNOWN:
             doubt = doubt or f"rule {rule.name}: {because}"
         worlds = _go_on(worlds, rule, hit, because, recipient)
         if len(worlds) > _MANY_WORLDS:
-            return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, f"rule {rule.name}", because, Hit.UNKNOWN)
-    verdicts = tuple(_after(verdict, world) for world in worlds)
+            return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, rule.subject, because, Hit.UNKNOWN)
+    verdicts = tuple(_after(verdict, world.effects, world.steps) for world in worlds)
     return verdicts[0] if len(verdicts) == 1 else Either(verdicts, doubt)
 
 
@@ -86,10 +127,7 @@ def _go_on(
             after.setdefault((world.effects, True), world)
             continue
         effects = _carried_out(rule, world.effects)
-        effect = f"goes by connector {effects.connector}" if effects.connector != world.effects.connector else ""
-        if rule.stop:
-            effect = f"{effect}, no further rules" if effect else "no further rules"
-        step = _step(rule, hit, because, effect, recipient)
+        step = Step(_NAME, rule.subject, hit, because, _effect(rule, world.effects, effects), recipient.text)
         after.setdefault((effects, rule.stop), _World(effects, (*world.steps, step), rule.stop))
         if hit is Hit.UNKNOWN:
             after.setdefault((world.effects, False), _World(world.effects, (*world.steps, step)))
@@ -97,24 +135,30 @@ def _go_on(
 
 
 def _carried_out(rule: CompiledRule, effects: Effects) -> Effects:
-    before = effects.connector
+    after = effects
     for action in rule.then:
-        effects = action(effects)
-    return effects if effects.connector == before else Effects(effects.connector, rule.name)
+        after = action(after)
+    return effects if after.connector == effects.connector else Effects(after.connector, rule.name)
 
 
-def _step(rule: CompiledRule, hit: Hit, because: str, effect: str, recipient: Address) -> Step:
-    return Step(_NAME, f"rule {rule.name}", hit, because, effect, recipient.text)
+def _effect(rule: CompiledRule, before: Effects, after: Effects) -> str:
+    """What the rule changed, in words."""
+    moved = f"goes by connector {after.connector}" if after.connector != before.connector else ""
+    if rule.stop:
+        return f"{moved}, no further rules" if moved else "no further rules"
+    return moved
 
 
-def _after(verdict: Verdict, world: _World) -> Verdict:
+def _after(verdict: Verdict, effects: Effects, steps: tuple[Step, ...]) -> Verdict:
+    if not steps:
+        return verdict
     return Verdict(
         verdict.recipient,
         verdict.target,
         verdict.standing,
-        world.effects,
+        effects,
         None,
-        verdict.steps + world.steps,
+        verdict.steps + steps,
         verdict.stage,
         verdict.identity,
     )

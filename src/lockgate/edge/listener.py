@@ -93,11 +93,14 @@ class Door:
         self._stood_in: dict[int, asyncio.Server] = {}
         self._empty = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._name = _fixed_name(self._sockets)
         self._refreshed = self.wheel.now
 
     async def open(self) -> None:
         """Begin to accept. Raises OSError."""
-        loop = asyncio.get_running_loop()
+        # Kept, because asking asyncio for it costs a system call each time.
+        self._loop = loop = asyncio.get_running_loop()
         for bound in self._sockets:
             bound.settimeout(0)
             server = await loop.create_server(lambda: Talk(self), sock=bound, backlog=self.settings.backlog)
@@ -185,12 +188,14 @@ class Door:
 
     def listener_of(self, transport: asyncio.BaseTransport) -> str:
         """Address and port at which the connection reached us."""
+        if self._name:
+            return self._name
         name = transport.get_extra_info("sockname")
         return f"{name[0]}:{name[1]}" if name else ""
 
     def undertake(self, work: Coroutine[object, object, None]) -> None:
         """Run this to its end, and know of it until then."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop or asyncio.get_running_loop()
         task = loop.create_task(work)
         loop.call_soon(self.between)  # after its first step, which judges the message
         self._tasks.add(task)
@@ -214,3 +219,11 @@ class Door:
             await asyncio.wait_for(self._empty.wait(), patience)
         except TimeoutError:
             return
+
+
+def _fixed_name(sockets: Sequence[socket.socket]) -> str:
+    """Address and port of the only socket; "" if there are several, or the connection decides about the address."""
+    if len(sockets) != 1:
+        return ""
+    address, port = sockets[0].getsockname()[:2]
+    return "" if address in ("", "0.0.0.0", "::") else f"{address}:{port}"

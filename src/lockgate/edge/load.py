@@ -26,12 +26,13 @@ _SLICE_CELLS = _TOTAL + 1024
 _CELL_SIZE = 4
 _V6_NETWORK = 8
 _V4_SIZE = 4
+_REMEMBERED = 4096
 
 
 class LoadTable:
     """The table as one worker sees it. IPv4 peers count per address, IPv6 peers per /64."""
 
-    __slots__ = ("_bases", "_cells", "_key", "_map", "_own")
+    __slots__ = ("_bases", "_cells", "_key", "_map", "_own", "_remembered")
 
     def __init__(self, file: Path, slot: int, slots: int) -> None:
         """Open the table, make it if it is missing or of another size, and begin with an empty slice.
@@ -45,6 +46,7 @@ class LoadTable:
         self._cells = memoryview(self._map)[_HEADER:].cast("I")
         self._bases = tuple(number * _SLICE_CELLS for number in range(slots))
         self._own = self._bases[slot]
+        self._remembered: dict[bytes, tuple[int, int]] = {}
         self.clear(slot)
 
     def opened(self, packed: bytes) -> Load:
@@ -88,11 +90,18 @@ class LoadTable:
 
     def _places(self, packed: bytes) -> tuple[int, int]:
         network = packed if len(packed) == _V4_SIZE else packed[:_V6_NETWORK]
+        places = self._remembered.get(network)
+        if places is not None:
+            return places
         digest = hashlib.blake2b(network, digest_size=8, key=self._key).digest()
-        return (
+        places = (
             int.from_bytes(digest[:4], "little") % _CELLS,
             _CELLS + int.from_bytes(digest[4:], "little") % _CELLS,
         )
+        if len(self._remembered) >= _REMEMBERED:
+            self._remembered.clear()
+        self._remembered[network] = places
+        return places
 
 
 def _open(file: Path, slots: int) -> mmap.mmap:

@@ -77,7 +77,7 @@ class Delivery:
             free = lane.runners - lane.busy
             if len(lane.queue) > free and lane.runners < self._concurrency(lane, task):
                 lane.runners += 1
-                runner = asyncio.ensure_future(self._run(lane))
+                runner = asyncio.get_running_loop().create_task(self._run(lane))
                 self._runners.add(runner)
                 runner.add_done_callback(self._runners.discard)
 

@@ -63,7 +63,8 @@ def parse_address(text: str, *, utf8: bool = False) -> Address:
     plain = _PLAIN.fullmatch(text)
     if plain is not None and len(text) <= _LONGEST:
         local, domain = plain[1], plain[2].lower()
-        if len(local) <= 64 and all(len(label) <= 63 for label in domain.split(".")) and "xn--" not in domain:
+        fits = len(domain) <= 63 or all(len(label) <= 63 for label in domain.split("."))
+        if fits and len(local) <= 64 and "xn--" not in domain:
             return Address(local, domain)
     if len(text) > _LONGEST:
         raise AddressError("the address is longer than 254 characters")

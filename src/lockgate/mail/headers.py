@@ -19,6 +19,8 @@ FIELD_LIMIT = 1000
 HOP_FIELD = "X-Lockgate-Hop"
 """Our own pass mark: installation name, semicolon, network message id."""
 
+_BLANKS = b" \t"
+_READ = frozenset(("received", "message-id", "subject", "x-lockgate-hop"))
 _KEPT = 64 * 1024
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _WORD = re.compile(r"=\?([A-Za-z0-9._:+-]{1,40})(?:\*[A-Za-z0-9-]{1,20})?\?([bBqQ])\?([!->@-~]{0,8000})\?=")
@@ -57,12 +59,12 @@ def read_headers(head: bytes) -> Headers:
     malformed = b"\0" in block
     fields: list[tuple[bytes, bytes]] = []
     for line in block.split(b"\r\n"):
-        if line[:1] in (b" ", b"\t") and fields:
+        if line and line[0] in _BLANKS and fields:
             name, value = fields[-1]
             fields[-1] = (name, value + b"\r\n" + line)
             continue
         name, colon, value = line.partition(b":")
-        if not colon or not name or name[-1:] in b" \t" or name[:1] in b" \t":
+        if not colon or not name or name[-1] in _BLANKS or name[0] in _BLANKS:
             malformed = malformed or bool(line)
             name = name.strip() if colon else b""
             if not name:
@@ -111,9 +113,13 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
     mark = f"{installation};".casefold()
     for raw_name, raw_value in headers.fields:
         name = raw_name.decode("ascii", "replace")
-        value = unfold(raw_value)
+        value = raw_value.decode("utf-8", "replace").strip(" \t")
+        if "\n" in value or "\r" in value:
+            value = unfold(raw_value)
         lower = name.lower()
-        if lower == "received":
+        if lower not in _READ:
+            pass
+        elif lower == "received":
             hops += 1
         elif lower == "message-id" and not message_id:
             message_id = value[:998]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 _SAFE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # no I, L, O, U: read aloud over the telephone
+_PAIRS = tuple(second + first for first in _SAFE for second in _SAFE)
 
 
 def network_id(entropy: bytes, now: float) -> str:
@@ -18,4 +19,4 @@ def network_id(entropy: bytes, now: float) -> str:
 def connection_id(entropy: bytes) -> str:
     """Twelve letters and digits out of 8 random octets, for connections and refusals."""
     value = int.from_bytes(entropy[:8], "big")
-    return "".join(_SAFE[value >> shift & 31] for shift in range(0, 60, 5))
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(0, 60, 10)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from functools import lru_cache
 
 from lockgate.mail.connection import Connection
@@ -11,6 +12,7 @@ from lockgate.mail.headers import HOP_FIELD
 from lockgate.mail.recipient import RecipientId
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -58,5 +60,4 @@ def received_prefix(
 
 def _atom(text: str) -> str:
     """Peer-supplied text without blanks, comments or anything that could end a token or a line."""
-    safe = "".join(c if (c.isalnum() and c.isascii()) or c in ".-_:[]" else "?" for c in text[:255])
-    return safe or "unknown"
+    return _UNSAFE.sub("?", text[:255]) or "unknown"

@@ -11,7 +11,7 @@ from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
 from lockgate.policy.documents import Documents, Invalid, Problem, Written, read
-from lockgate.policy.kinds import BoundByDomain
+from lockgate.policy.kinds import BoundByDomain, ByDomainAlone
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
@@ -221,6 +221,7 @@ def _rule(rule: MailFlowRule, priority: int, catalog: Catalog) -> CompiledRule:
         stop=rule.stop_rule_processing,
         domains=min(bounds, key=len, default=None),
         defer_on_unknown=rule.rule_error_action == "defer",
+        by_domain=all(isinstance(value, ByDomainAlone) for value in (*conditions, *exceptions)),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, RootModel
 
@@ -70,6 +70,13 @@ class BoundByDomain(Protocol):
 
     def recipient_domains(self) -> tuple[str, ...]:
         """The domains (with all below them) outside of which it never hits."""
+
+
+@runtime_checkable
+class ByDomainAlone(Protocol):
+    """A condition whose answer follows from the recipient's domain and nothing else, so that it may be remembered."""
+
+    by_domain_alone: ClassVar[Literal[True]]
 
 
 @runtime_checkable

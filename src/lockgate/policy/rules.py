@@ -53,7 +53,8 @@ class CompiledRule:
     """One rule, ready to run: all of `when` must hit and none of `unless`.
 
     `domains` are the only recipient domains (with all below them) for which it can match; None is no bound.
-    `defer_on_unknown` is rule_error_action = defer.
+    `defer_on_unknown` is rule_error_action = defer. `subject` names the rule in explanations; `simple` tells that it
+    has one condition and no exception, `by_domain` that whether it applies follows from the recipient's domain alone.
     """
 
     name: str
@@ -65,13 +66,41 @@ class CompiledRule:
     stop: bool = False
     domains: tuple[str, ...] | None = None
     defer_on_unknown: bool = False
+    by_domain: bool = False
+    subject: str = field(init=False, repr=False, compare=False)
+    simple: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "subject", f"rule {self.name}")
+        object.__setattr__(self, "simple", len(self.when) == 1 and not self.unless)
+
+
+class Applied(NamedTuple):
+    """A rule that was looked at: all of its step in the explanation but the recipient."""
+
+    subject: str
+    hit: Hit
+    because: str
+    effect: str
+
+
+Course = tuple[Effects, tuple[Applied, ...]]
+"""What became of the effects in the course of the rules, and the rules that are told of."""
+
+_REMEMBERED = 16
+"""Courses kept for one organisation; when there are more, it is begun anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRules:
-    """The rules of one organisation in priority order, found by recipient domain."""
+    """The rules of one organisation in priority order, found by recipient domain.
+
+    `courses` remembers how long chains of rules go of which each follows from the recipient's domain alone. It is a
+    memory of pure results, so forgetting it changes nothing.
+    """
 
     all: tuple[CompiledRule, ...] = ()
+    courses: dict[tuple[object, ...], Course] = field(init=False, repr=False, compare=False, default_factory=dict)
     _anywhere: tuple[CompiledRule, ...] = field(init=False, repr=False, compare=False)
     _by_domain: DomainMap[tuple[CompiledRule, ...]] = field(init=False, repr=False, compare=False)
 
@@ -96,6 +125,12 @@ class CompiledRules:
             return groups[0]
         merged = {id(rule): rule for group in (self._anywhere, *groups) for rule in group}
         return tuple(sorted(merged.values(), key=_place))
+
+    def remember(self, key: tuple[object, ...], course: Course) -> None:
+        """Keep a course; the memory stays small whatever domains are written to."""
+        if len(self.courses) >= _REMEMBERED:
+            self.courses.clear()
+        self.courses[key] = course
 
 
 def _place(rule: CompiledRule) -> int:

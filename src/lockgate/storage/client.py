@@ -28,6 +28,7 @@ from lockgate.storage.frames import (
     What,
     frame,
 )  # fmt: skip
+from lockgate.storage.outbox import Outbox
 from lockgate.storage.packing import pack_accept, pack_result, pack_task
 from lockgate.storage.refusals import Full, Tally
 from lockgate.storage.segments import Body, SegmentFolder, SegmentWriter, read_body
@@ -49,7 +50,8 @@ class SpoolSettings(msgspec.Struct, frozen=True):
     """One worker's part of the queue; times in seconds, sizes in octets.
 
     `patience` is how long an accept waits for the keeper before the sender is told to try again; `memory` bounds the
-    bodies of own tasks that stay in memory; below `low_space` free octets no body is begun.
+    bodies of own tasks that stay in memory; below `low_space` free octets no body is begun. While many sessions
+    are served, a message waits `gather_delay` for others, or until `gather_most` go to the keeper together.
     """
 
     state: Path
@@ -59,6 +61,8 @@ class SpoolSettings(msgspec.Struct, frozen=True):
     low_space: int = 256 * 1024 * 1024
     segment_size: int = 64 * 1024 * 1024
     finish_delay: float = 0.005
+    gather_delay: float = 0.004
+    gather_most: int = 16
 
 
 class _Held(msgspec.Struct, gc=False):
@@ -77,6 +81,7 @@ class _Wire(asyncio.Protocol):
         self._spool = spool
         self._reader = FrameReader()
         self.transport: asyncio.Transport | None = None
+        self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The keeper is there."""
@@ -89,6 +94,7 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The keeper is gone."""
+        self.lost = True
         self._spool.parted(self)
 
 
@@ -102,9 +108,8 @@ class KeeperSpool:
         self._take: Callable[[Sequence[Assigned]], None] = lambda tasks: None
         self._wire: _Wire | None = None
         self._welcomed = asyncio.Event()
-        self._out: list[bytes] = []
-        self._flushing: asyncio.Handle | None = None
-        self._late_flush: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._out: Outbox
         self._request = 0
         self._waiting: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
         self._unsure: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
@@ -130,6 +135,10 @@ class KeeperSpool:
         self._log = CompletionLog(self._settings.state / "queue" / "completions", self._incarnation)
         self._writer = SegmentWriter(self._folder, self._incarnation, self._seal, size=self._settings.segment_size)
         self._welcomed = asyncio.Event()
+        settings = self._settings
+        # Kept, because asking asyncio for it costs a system call each time, and a message would ask six times.
+        self._loop = asyncio.get_running_loop()
+        self._out = Outbox(self._loop, self._write, delay=settings.gather_delay, most=settings.gather_most)
         self._runner = asyncio.ensure_future(self._stay_connected())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.patience):
@@ -147,17 +156,17 @@ class KeeperSpool:
     async def close(self) -> None:
         """Say everything that is left to say, then hang up. What was not applied stays in the completion log."""
         self._closing = True
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         end = loop.time() + 5.0
         while (self._unapplied or self._waiting) and self._connected and loop.time() < end:
-            self._flush()
+            self._out.flush()
             await asyncio.sleep(0.005)
         if self._runner is not None:
             self._runner.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._runner
         self._writer.close()
-        self._flush()
+        self._out.flush()
         if self._wire is not None and self._wire.transport is not None:
             self._wire.transport.close()
         await asyncio.sleep(0)
@@ -165,7 +174,7 @@ class KeeperSpool:
 
     async def _stay_connected(self) -> None:
         path = str(self._settings.state / "run" / "keeper.sock")
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         pause = 0.01
         while True:
             if self._wire is None:
@@ -176,6 +185,9 @@ class KeeperSpool:
                     pause = min(pause * 1.5, 0.2)
                     self._look_at_deadlines()
                     continue
+                if wire.lost:  # it went before we could greet it, so nobody else will tell us
+                    await asyncio.sleep(pause)
+                    continue
                 pause = 0.01
                 self._greet(wire)
             await asyncio.sleep(0.05)
@@ -183,7 +195,7 @@ class KeeperSpool:
             self._look_at_deadlines()
 
     def _look_at_deadlines(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1].done()):
             answer = self._deadlines.popleft()[1]
             if not answer.done():
@@ -194,7 +206,6 @@ class KeeperSpool:
         self._wire = wire
         self._welcomed.clear()
         hello = Hello(self._incarnation, self._settings.slot, tuple(self._held), tuple(self._withdrawn))
-        self._out.clear()
         if wire.transport is None:
             return
         out = [frame(frames.HELLO, _ENCODE(hello))]
@@ -210,6 +221,8 @@ class KeeperSpool:
         if self._wire is not wire:
             return
         self._wire = None
+        # What was gathered and not sent is unsure like the rest: the next keeper is asked, and has not found it.
+        self._out.forget()
         for request, (answer, payload, message) in self._waiting.items():
             # An accept is never sent twice: the keeper may have it already. Other questions are simply asked again.
             self._unsure[request] = (answer, b"" if message else payload, message)
@@ -217,25 +230,14 @@ class KeeperSpool:
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
-    def _send(self, data: bytes, *, at_once: bool = True) -> None:
-        """Queue a frame; everything of one turn of the loop goes out in one write."""
-        if self._wire is None:
-            return
-        self._out.append(data)
-        if at_once:
-            if self._flushing is None:
-                self._flushing = asyncio.get_running_loop().call_soon(self._flush)
-        elif self._flushing is None and self._late_flush is None:
-            self._late_flush = asyncio.get_running_loop().call_later(self._settings.finish_delay, self._flush)
+    def _send(self, data: bytes, *, within: float = 0.0) -> None:
+        """Have a frame leave within so many seconds; without a keeper it is dropped."""
+        if self._wire is not None:
+            self._out.put(data, within=within)
 
-    def _flush(self) -> None:
-        self._flushing = None
-        if self._late_flush is not None:
-            self._late_flush.cancel()
-            self._late_flush = None
-        if self._out and self._wire is not None and self._wire.transport is not None:
-            self._wire.transport.write(b"".join(self._out))
-        self._out.clear()
+    def _write(self, data: bytes) -> None:
+        if self._wire is not None and self._wire.transport is not None:
+            self._wire.transport.write(data)
 
     async def _ask(self, kind: str, *words: str) -> Any:
         """A question that may be asked twice. Raises Unavailable after `patience`."""
@@ -244,16 +246,19 @@ class KeeperSpool:
         return await self._answer_to(self._request, payload, "")
 
     async def _answer_to(self, request: int, payload: bytes, message: str) -> Any:
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         if self._connected:
             self._waiting[request] = (answer, payload, message)
-            self._send(payload)
+            if message:
+                self._out.put_accept(payload, len(self._waiting))
+            else:
+                self._send(payload)
         elif message:
             raise Unavailable("the keeper of the queue is away")
         else:
             self._unsure[request] = (answer, payload, message)
         # One timer looks after all deadlines: one per request would cost more than the request.
-        self._deadlines.append((asyncio.get_running_loop().time() + self._settings.patience, answer))
+        self._deadlines.append((self._loop.time() + self._settings.patience, answer))
         try:
             return await answer
         finally:
@@ -345,7 +350,7 @@ class KeeperSpool:
         self._journal.alarm("a task cannot be read", task=task, because=str(trouble))
         record = _ENCODE(Done(task, (), due=self._clock.now() + 86400.0))
         sequence = self._note(record)
-        self._send(frame(frames.FINISH, sequence.to_bytes(8, "little") + record), at_once=False)
+        self._send(frame(frames.FINISH, sequence.to_bytes(8, "little") + record), within=self._settings.finish_delay)
 
     # -- the seam --------------------------------------------------------------------------------------------------
 
@@ -428,7 +433,7 @@ class KeeperSpool:
             held.over = sequence
             self._over[sequence] = done.task
             self._memory -= held.size
-        self._send(frame(frames.FINISH, sequence.to_bytes(8, "little") + record), at_once=False)
+        self._send(frame(frames.FINISH, sequence.to_bytes(8, "little") + record), within=self._settings.finish_delay)
 
     def _note(self, record: bytes) -> int:
         try:
@@ -461,11 +466,11 @@ class KeeperSpool:
         """Note a refusal (seams.Spool): bounded, never synced, never blocks, never raises."""
         with contextlib.suppress(Exception):
             if self._tally.full(row):
-                self._send(frame(frames.REFUSE, _ENCODE(Full(row))), at_once=False)
+                self._send(frame(frames.REFUSE, _ENCODE(Full(row))), within=self._settings.finish_delay)
 
     def _tell_refusals(self) -> None:
         for counted in self._tally.take():
-            self._send(frame(frames.REFUSE, _ENCODE(counted)), at_once=False)
+            self._send(frame(frames.REFUSE, _ENCODE(counted)), within=self._settings.finish_delay)
 
     def _seal(self, name: str) -> None:
         self._send(frame(frames.SEAL, name.encode()))

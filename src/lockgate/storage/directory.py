@@ -18,6 +18,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -33,6 +34,11 @@ FORMAT = 1
 _RECORD = struct.Struct("<IIBBBHI")
 """Octets of the key and of the texts, kind, characters of primary local part, of its domain, of the external local
 part, octets of the attributes. The texts are these four in a row; what follows the third is the external domain."""
+
+_UNPACK = _RECORD.unpack_from
+_HEAD = _RECORD.size
+_WORTH_SEARCHING = 4
+"""A bucket with fewer words is looked through from its beginning."""
 
 _KINDS = tuple(RecipientKind)
 _LOOK = 1.0
@@ -68,26 +74,20 @@ def _key(organisation: str, address: str) -> bytes:
     return f"{organisation}\0{address}".encode()
 
 
-def _quick(salt: bytes) -> Callable[[bytes], int]:
-    """A quick 32-bit hash: four times cheaper than the strong one, but collisions can be made on purpose."""
-    start = int.from_bytes(salt[:4], "little")
-    crc = zlib.crc32
-    return lambda key: crc(key, start)
-
-
-def _strong(salt: bytes) -> Callable[[bytes], int]:
+def _strong(key: bytes, salt: bytes) -> int:
     """A keyed hash for a table into which somebody has put collisions on purpose."""
-    salted = hashlib.blake2b(digest_size=4, key=salt)
-
-    def hashed(key: bytes) -> int:
-        mine = salted.copy()
-        mine.update(key)
-        return int.from_bytes(mine.digest(), "little")
-
-    return hashed
+    return int.from_bytes(hashlib.blake2b(key, digest_size=4, key=salt).digest(), "little")
 
 
-_HASHES = (_quick, _strong)
+def _hash_of(which: int, salt: bytes) -> tuple[Callable[[bytes, Any], int], int | bytes]:
+    """The hash of this number, and what it is salted with.
+
+    The first is a quick 32-bit hash: four times cheaper than the strong one, but collisions can be made on purpose.
+    """
+    return (zlib.crc32, int.from_bytes(salt[:4], "little")) if which == 0 else (_strong, salt)
+
+
+_HASHES = 2
 LONGEST = 32
 """More recipients than this with one hash, and the table uses the strong hash."""
 
@@ -120,9 +120,9 @@ def _write_records(rows: Iterable[RecipientRow], records: bytearray) -> list[tup
 
 def _words(places: list[tuple[bytes, int]], salt: bytes) -> tuple[int, array[int]]:
     """Which hash, and the sorted index words."""
-    for which, kind in enumerate(_HASHES):
-        hashed = kind(salt)
-        words = array("Q", sorted(hashed(key) << 32 | place for key, place in places))
+    for which in range(_HASHES):
+        hashed, start = _hash_of(which, salt)
+        words = array("Q", sorted(hashed(key, start) << 32 | place for key, place in places))
         crowded = any(words[n] >> 32 == words[n + LONGEST] >> 32 for n in range(len(words) - LONGEST))
         if not crowded:
             return which, words
@@ -182,7 +182,7 @@ def _revision(path: Path) -> int:
 class _Table:
     """One mapped table. Raises OSError, ValueError when it cannot be one."""
 
-    __slots__ = ("_at_records", "_bits", "_hash", "_map", "_starts", "_words", "revision")
+    __slots__ = ("_at_records", "_bits", "_hash", "_map", "_salt", "_starts", "_words", "revision")
 
     def __init__(self, file: int) -> None:
         size = os.fstat(file).st_size
@@ -196,7 +196,7 @@ class _Table:
         end_of_starts = _HEADER.size + 4 * ((1 << min(bits, 24)) + 1)
         if not (
             1 <= bits <= 24
-            and which < len(_HASHES)
+            and which < _HASHES
             and end_of_starts <= at_words
             and at_words + 8 * count == at_records <= size
         ):
@@ -206,15 +206,16 @@ class _Table:
         self._starts = view[_HEADER.size : end_of_starts].cast("I")
         self._words = view[at_words:at_records].cast("Q")
         self._at_records = at_records
-        self._hash = _HASHES[which](salt)
+        self._hash, self._salt = _hash_of(which, salt)
 
     def find(self, organisation: str, key: bytes) -> Who | None:
         """The recipient with exactly this key. Raises on a damaged table."""
-        hashed = self._hash(key)
+        hashed = self._hash(key, self._salt)
         bucket = hashed >> self._bits
-        low, high = self._starts[bucket], self._starts[bucket + 1]
-        words = self._words
-        at = low if high - low < 4 else bisect_left(words, hashed << 32, low, high)
+        starts, words = self._starts, self._words
+        at, high = starts[bucket], starts[bucket + 1]
+        if high - at >= _WORTH_SEARCHING:
+            at = bisect_left(words, hashed << 32, at, high)
         while at < high:
             word = words[at]
             at += 1
@@ -224,18 +225,19 @@ class _Table:
                 continue
             view = self._map
             start = self._at_records + (word & 0xFFFFFFFF) * _UNIT
-            length, texts, kind, local, domain, there, attributes = _RECORD.unpack_from(view, start)
-            start += _RECORD.size
+            length, texts, kind, local, domain, there, attributes = _UNPACK(view, start)
+            start += _HEAD
             end = start + length
             if view[start:end] == key:
                 start = end + texts
                 text = view[end:start].decode()
-                domain += local
                 external = None
                 if there != _NO_EXTERNAL:
-                    external = Address(text[domain : domain + there], text[domain + there :])
+                    rest = text[local + domain :]
+                    external = Address(rest[:there], rest[there:])
                 known = _ATTRIBUTES(view[start : start + attributes]) if attributes else {}
-                return Who(organisation, _KINDS[kind], Address(text[:local], text[local:domain]), external, known)
+                address = Address(text[:local], text[local : local + domain])
+                return Who(organisation, _KINDS[kind], address, external, known)
         return None
 
 
@@ -244,7 +246,7 @@ class DirectoryTable:
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
-        self._clock = clock
+        self._now = clock.monotonic
         self._table: _Table | None = None
         self._why = "no recipient table has been loaded yet"
         self._sign: tuple[int, int, int] | None = None
@@ -252,7 +254,7 @@ class DirectoryTable:
 
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
         """Whose is this address (`Address.key` form)? Unknown if the table cannot be read; never raises."""
-        now = self._clock.monotonic()
+        now = self._now()
         if now - self._looked >= _LOOK or now < self._looked:
             self._looked = now
             self._look()
@@ -260,7 +262,7 @@ class DirectoryTable:
         if table is None:
             return Unknown(self._why)
         try:
-            return Known(table.find(organisation, _key(organisation, address)), table.revision)
+            return Known(table.find(organisation, f"{organisation}\0{address}".encode()), table.revision)
         except UnicodeEncodeError:
             return Known(None, table.revision)  # what cannot be written as UTF-8 is nobody's address
         except Exception as trouble:

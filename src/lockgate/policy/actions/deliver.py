@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 from pydantic import Field, RootModel
 
 from lockgate.mail.ruling import Effects
@@ -26,6 +25,6 @@ class RouteMessageOutboundConnector(RootModel[ObjectName], frozen=True):
         connector = self.root
 
         def change(effects: Effects) -> Effects:
-            return msgspec.structs.replace(effects, connector=connector)
+            return effects if effects.connector == connector else Effects(connector, effects.rule)
 
         return change

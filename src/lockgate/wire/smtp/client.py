@@ -211,6 +211,9 @@ class Phase(enum.Enum):
     FINAL = "final"
     DONE = "done"
 
+    # There is one object for each; that of Enum hashes the name, in Python, several times a message.
+    __hash__ = object.__hash__
+
 
 class Trouble(enum.Enum):
     """Why no transaction can begin on this connection."""

@@ -58,7 +58,7 @@ def journal_of(config: OperatorFile, role: str) -> LineJournal:
 
 def policies_of(config: OperatorFile) -> Policies:
     """The published revisions of this installation."""
-    return Policies(config.state_directory / "policy", config.hostname)
+    return Policies(config.state_directory / "policy", config.hostname, config.policy_directory)
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -241,7 +241,7 @@ class Worker:
         """Take up new policy for as long as the worker lives."""
         while True:
             await asyncio.sleep(self.policy.pause)
-            if self.policy.look():
+            if await self.policy.look():
                 self._trust()
                 self._journal.note("policy taken up", revision=self.policy().revision)
 

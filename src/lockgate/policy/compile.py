@@ -209,7 +209,7 @@ def _peers(allow: Iterable[str], block: Iterable[str]) -> PeerLists:
     )
 
 
-def _in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[MailFlowRule]]]:
+def rules_in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[MailFlowRule]]]:
     """Rules with the priority they have: the given one, or after all given ones in the order of writing."""
     given = [rule.value.priority for rule in rules if rule.value.priority is not None]
     last = max(given, default=-1)
@@ -224,7 +224,7 @@ def _in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[Mai
 
 
 def _rules(rules: list[Written[MailFlowRule]], catalog: Catalog) -> CompiledRules:
-    return CompiledRules(tuple(_rule(rule.value, priority, catalog) for priority, rule in _in_order(rules)))
+    return CompiledRules(tuple(_rule(rule.value, priority, catalog) for priority, rule in rules_in_order(rules)))
 
 
 def _rule(rule: MailFlowRule, priority: int, catalog: Catalog) -> CompiledRule:
@@ -256,7 +256,7 @@ def _digest(documents: Documents) -> str:
     for rule in documents.rules:
         rules.setdefault(rule.value.organisation, []).append(rule)
     for group in rules.values():  # only their sequence counts, not the numbers
-        for place, (_, rule) in enumerate(_in_order(group)):
+        for place, (_, rule) in enumerate(rules_in_order(group)):
             lines.append(_line(rule, f"{place} {rule.value.model_dump_json(exclude={'priority'})}"))
     if documents.operator is not None:
         lines.append(_line(documents.operator, documents.operator.value.model_dump_json()))

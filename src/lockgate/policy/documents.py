@@ -124,6 +124,12 @@ TABLES = (
 """The arrays of tables that documents are made of; besides there is the one table [operator]."""
 
 
+def is_document_name(name: str) -> bool:
+    """Whether this names a TOML file below a folder, and nothing else: relative, without dots that lead elsewhere."""
+    parts = name.split("/")
+    return len(name) <= 255 and name.isprintable() and name.endswith(".toml") and not {"", ".", ".."} & set(parts)
+
+
 _MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {
         "organisation": Organisation,

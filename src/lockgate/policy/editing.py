@@ -59,24 +59,41 @@ def changed(files: Mapping[str, str], place: Place, edit: Edit) -> dict[str, str
     return _edited(files, place, written, meant)
 
 
-def removed(files: Mapping[str, str], place: Place) -> dict[str, str]:
-    """The texts without one object, and without the comment that stands directly above it. Raises CannotEdit."""
-    text = files[place.file]
-    piece = _piece(text, place)
+def removed(files: Mapping[str, str], places: Iterable[Place]) -> dict[str, str]:
+    """The texts without these objects, and without the comments that stand directly above them. Raises CannotEdit."""
+    result = dict(files)
+    by_file: dict[str, list[Place]] = {}
+    for place in places:
+        by_file.setdefault(place.file, []).append(place)
+    for file, mine in by_file.items():
+        mine.sort(reverse=True)  # the last first, so that the numbers of the others stay true
+        result[file] = _without(files[file], mine)
+    return result
+
+
+def _without(text: str, places: list[Place]) -> str:
     data = tomllib.loads(text)
+    for place in places:
+        _take_out(data, place)
+    known = _pieces(text)
+    pieces = [_piece(text, place, known) for place in places]
+    after = text
+    for start, end in sorted((piece for piece in pieces if piece is not None), reverse=True):
+        begin = _with_comment(after, start)
+        above, below = after[:begin].rstrip("\n"), after[end:].lstrip("\n")
+        after = above + ("\n\n" if above and below else "\n" if above else "") + below
+    if None not in pieces and _same(after, data):
+        return after
+    document = _whole(text, places[0])
+    for place in places:
+        _take_out(document, place)
+    return _checked(tomlkit.dumps(document), data, places[0])
+
+
+def _take_out(data: Any, place: Place) -> None:
     del data[place.table][place.number]
     if not data[place.table]:
         del data[place.table]
-    if piece is not None:
-        start, end = _with_comment(text, piece[0]), piece[1]
-        after = text[:start].rstrip("\n") + ("\n\n" if text[:start].strip() else "") + text[end:].lstrip("\n")
-        if _same(after, data):
-            return {**files, place.file: after}
-    document = _whole(text, place)
-    del document[place.table][place.number]
-    if not document[place.table]:
-        del document[place.table]
-    return {**files, place.file: _checked(tomlkit.dumps(document), data, place)}
 
 
 def added(files: Mapping[str, str], file: str, table: str, values: Mapping[str, Any]) -> dict[str, str]:
@@ -163,8 +180,9 @@ def _pieces(text: str) -> dict[tuple[str, int], _Piece]:
     return pieces
 
 
-def _piece(text: str, place: Place) -> tuple[int, int] | None:
-    found = _pieces(text).get((place.table, place.number))
+def _piece(text: str, place: Place, pieces: Mapping[tuple[str, int], _Piece]) -> tuple[int, int] | None:
+    """From the object's header to its last line."""
+    found = pieces.get((place.table, place.number))
     if found is None:
         return None
     # What stands directly above the next object is that object's comment.
@@ -192,7 +210,7 @@ def _edited(
     text = files[place.file]
     data = tomllib.loads(text)
     mean(data)
-    piece = _piece(text, place)
+    piece = _piece(text, place, _pieces(text))
     if piece is not None:
         start, end = piece
         try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main as command_line
@@ -33,14 +33,20 @@ def _check_config(config: Path) -> Sequence[Problem]:
 
 
 def _read_documents(folder: Path) -> dict[str, str]:
-    from lockgate.app.policies import read_documents
+    from lockgate.app.folder import read_documents
 
     return read_documents(folder)
 
 
+def _settings(config: Path) -> Sequence[Mapping[str, Any]]:
+    from lockgate.app.origins import settings
+
+    return settings(config)
+
+
 def main() -> None:
     """Run one command and exit with its code."""
-    command_line(Switchboard(_serve, _places, _check_config, _read_documents))
+    command_line(Switchboard(_serve, _places, _check_config, _read_documents, _settings))
 
 
 if __name__ == "__main__":

@@ -159,6 +159,12 @@ class Resolver(Protocol):
         Raises DnsNone, DnsTemporary.
         """
 
+    async def txt(self, name: str) -> tuple[str, ...]:
+        """TXT records, the strings of each joined (RFC 7208 3.3); () if the name has none.
+
+        Raises DnsNone, DnsTemporary.
+        """
+
 
 class Journal(Protocol):
     """Where happenings are told: one line each. Never blocks, never raises. Kept by app/journal.py."""

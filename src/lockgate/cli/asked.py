@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
 
@@ -34,13 +34,15 @@ class Switchboard(NamedTuple):
 
     `serve` runs the service until it is stopped and returns its exit code; `places` and `check_config` read the
     operator's file (raising Invalid or OSError; the latter returns what the file names and is not there).
-    `read_documents` gives the policy documents of a folder by name (raising Invalid).
+    `read_documents` gives the policy documents of a folder by name (raising Invalid), `settings` every value of the
+    operator's file with where it comes from (raising Invalid or OSError).
     """
 
     serve: Callable[[Path], int]
     places: Callable[[Path], Places]
     check_config: Callable[[Path], Sequence[Problem]]
     read_documents: Callable[[Path], dict[str, str]]
+    settings: Callable[[Path], Sequence[Mapping[str, Any]]] | None = None
 
 
 class Given(NamedTuple):
@@ -87,6 +89,15 @@ def problems(found: Sequence[Problem]) -> None:
     """Mistakes as compilers print them, `file:line: path: message`, for editors to jump to."""
     for problem in found:
         show.complain(problem_line(problem.file, problem.line, problem.path, problem.message))
+
+
+def mistakes(found: Sequence[Problem], *, as_json: bool) -> None:
+    """The same, or as JSON."""
+    if as_json:
+        rows = [{"file": one.file, "line": one.line, "path": one.path, "message": one.message} for one in found]
+        show.as_json({"problems": rows})
+    else:
+        problems(found)
 
 
 def problem_line(file: object, line: object, path: object, message: object) -> str:

@@ -8,9 +8,10 @@ from lockgate.seams import DnsNone, DnsTemporary, MxHost
 
 
 class ZoneResolver:
-    """Implements seams.Resolver. `exchangers` maps a domain to (preference, name) pairs, `hosts` a name to addresses.
+    """Implements seams.Resolver.
 
-    A name in neither does not exist; a name in `silent` has no usable answer. `asked` lists the questions in order.
+    `exchangers` maps a domain to (preference, name) pairs, `hosts` a name to addresses, `texts` a name to TXT records.
+    A name in none of them does not exist; a name in `silent` has no usable answer. `asked` lists the questions.
     """
 
     def __init__(
@@ -18,9 +19,11 @@ class ZoneResolver:
         exchangers: Mapping[str, Iterable[tuple[int, str]]] | None = None,
         hosts: Mapping[str, Iterable[str]] | None = None,
         silent: Iterable[str] = (),
+        texts: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         self.exchangers = {name: tuple(pairs) for name, pairs in (exchangers or {}).items()}
         self.hosts = {name: tuple(addresses) for name, addresses in (hosts or {}).items()}
+        self.texts = {name: tuple(records) for name, records in (texts or {}).items()}
         self.silent = set(silent)
         self.asked: list[tuple[str, str]] = []
 
@@ -38,9 +41,14 @@ class ZoneResolver:
             return found
         return tuple([address for address in found if (":" in address) == (family == "ipv6")])
 
+    async def txt(self, name: str) -> tuple[str, ...]:
+        """TXT records."""
+        self._know(name, "TXT")
+        return self.texts.get(name, ())
+
     def _know(self, name: str, kind: str) -> None:
         self.asked.append((name, kind))
         if name in self.silent:
             raise DnsTemporary(f"{name} was not answered")
-        if name not in self.exchangers and name not in self.hosts:
+        if not any(name in known for known in (self.exchangers, self.hosts, self.texts)):
             raise DnsNone(name)

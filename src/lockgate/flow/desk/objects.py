@@ -130,9 +130,12 @@ class ObjectDesk(msgspec.Struct, frozen=True):
         if table == "organisation" and len(names) == 1:
             files = filled(files, [one for one in TABLES if one != "organisation"], "organisation", names[0])
         file = home_of(ground, table, organisation)
+        row = {"table": table, "file": file, **values}
+        if "proof" in values:
+            row["txt_record"] = record_of(request.name, str(values["proof"]))
         return Change(
             added(files, file, table, values), f"{table} add {request.name}".strip(),
-            identity(table, organisation, request.name), {"table": table, "name": request.name, **values},
+            identity(table, organisation, request.name), row,
         )  # fmt: skip
 
     def _free(self, ground: Ground, table: str, organisation: str, name: str) -> None:
@@ -213,6 +216,7 @@ def assigned(table: str, before: Mapping[str, Any], assignments: Sequence[Assign
     model = model_of(table, standard())
     texts: dict[str, list[str]] = {}
     values: dict[str, Any] = {}
+    missed = ""
     for one in assignments:
         kind = kind_of(model, one.key)
         if one.how == "=":
@@ -225,10 +229,12 @@ def assigned(table: str, before: Mapping[str, Any], assignments: Sequence[Assign
         less = without(now, one.text)
         if one.how == "+":
             values[one.key] = now if len(less) < len(now) else [*now, one.text]
-        elif len(less) == len(now):
-            raise Nothing(f"{one.key} does not hold '{one.text[:80]}'")
-        else:
+        elif len(less) < len(now):
             values[one.key] = less
+        else:
+            missed = f"{one.key} does not hold '{one.text[:80]}'"
+    if missed and not values:
+        raise Nothing(missed)
     return values
 
 
@@ -270,8 +276,16 @@ def organisation_of(written: Written[Any]) -> str:
 
 
 def row_of(written: Written[Any]) -> dict[str, Any]:
-    """An object as every face shows it: table, file, and all its properties."""
-    return {"table": written.table, "file": written.file, **plain(written.value, all_of_it=True)}
+    """An object as every face shows it: table, file, and all its properties; a domain also with its TXT record."""
+    row = {"table": written.table, "file": written.file, **plain(written.value, all_of_it=True)}
+    if written.table == "accepted_domain" and written.value.proof:
+        row["txt_record"] = record_of(written.value.domain_name, written.value.proof)
+    return row
+
+
+def record_of(domain: str, proof: str) -> str:
+    """The line that the domain's owner puts into its zone."""
+    return f'{domain}. 3600 IN TXT "{proof}"'
 
 
 def place_of(written: Written[Any]) -> Place:

@@ -22,6 +22,7 @@ import dns.rdatatype
 import dns.rdtypes.ANY.CNAME
 import dns.rdtypes.ANY.MX
 import dns.rdtypes.ANY.SOA
+import dns.rdtypes.txtbase
 import msgspec
 
 from lockgate.seams import Clock, DnsNone, DnsTemporary, MxHost
@@ -101,6 +102,14 @@ class DnsResolver:
             if isinstance(one, BaseException) and not isinstance(one, DnsTemporary):
                 raise one
         return _together(name, [one for one in found if isinstance(one, _Known | DnsTemporary)])
+
+    async def txt(self, name: str) -> tuple[str, ...]:
+        """TXT records, the strings of each joined; () if the name has none. Raises DnsNone, DnsTemporary."""
+        name = name.lower()
+        known = self._recall((name, "TXT")) or await self._find(name, "TXT")
+        if not known.exists:
+            raise DnsNone(name)
+        return known.records  # type: ignore[return-value]
 
     # --- memory ----------------------------------------------------------------------------------------------------
 
@@ -267,6 +276,9 @@ def _records(rrset: dns.rrset.RRset) -> tuple[str, ...] | tuple[MxHost, ...]:
             if isinstance(record, dns.rdtypes.ANY.MX.MX)
         ]
         return tuple(sorted(hosts, key=lambda host: host.preference))
+    if rrset.rdtype == dns.rdatatype.TXT:
+        texts = [record for record in list(rrset)[:_RECORDS] if isinstance(record, dns.rdtypes.txtbase.TXTBase)]
+        return tuple([b"".join(record.strings).decode("utf-8", "replace") for record in texts])
     return tuple([record.to_text() for record in list(rrset)[:_RECORDS]])
 
 

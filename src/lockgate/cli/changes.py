@@ -66,4 +66,5 @@ def warnings(rows: Sequence[Mapping[str, Any]]) -> None:
         if row["new"]:
             show.say(f"warning: {problem_line(row['file'], row['line'], row['path'], row['message'])}")
     if old := sum(1 for row in rows if not row["new"]):
-        show.say(f"{old} earlier warnings stay (`lockgate check` lists them).")
+        many = "1 earlier warning stays" if old == 1 else f"{old} earlier warnings stay"
+        show.say(f"{many} (`lockgate check` lists what is in the folder).")

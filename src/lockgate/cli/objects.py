@@ -27,7 +27,7 @@ Properties = Annotated[
 ]
 Name = Annotated[str, typer.Argument(help="Name of the object.", show_default=False)]
 
-_ASSIGNMENT = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)(\+=|-=|=)(.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"([A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)*)(\+=|-=|=)(.*)", re.DOTALL)
 
 
 def assignments(texts: Sequence[str] | None) -> tuple[Assignment, ...]:

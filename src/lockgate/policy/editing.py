@@ -79,7 +79,7 @@ def _without(text: str, places: list[Place]) -> str:
     pieces = [_piece(text, place, known) for place in places]
     after = text
     for start, end in sorted((piece for piece in pieces if piece is not None), reverse=True):
-        begin = _with_comment(after, start)
+        begin = _with_comment(after, start) or start  # what a file begins with is about the whole file
         above, below = after[:begin].rstrip("\n"), after[end:].lstrip("\n")
         after = above + ("\n\n" if above and below else "\n" if above else "") + below
     if None not in pieces and _same(after, data):

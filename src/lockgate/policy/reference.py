@@ -32,7 +32,7 @@ written here, only where they are kept: `file:/path` or `env:NAME`. Times are se
 
 _ABOUT = {
     "remote_domain": (
-        "What acts on it comes with later stages: automatic replies, formatted mail, TNEF, reports that shall not leave."
+        "What acts on it comes with later stages: automatic replies, formatted mail, TNEF, suppressed reports."
     ),
     "operator": "One table for the whole installation. Only who may change everything may change it.",
 }

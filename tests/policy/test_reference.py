@@ -83,7 +83,7 @@ def test_entries_go_by_what_they_mean() -> None:
     [
         ("a.toml", True), ("x/y.toml", True), ("../a.toml", False), ("/a.toml", False), ("a.txt", False),
         ("a//b.toml", False), (".", False), ("a/./b.toml", False), ("a\n.toml", False),
-    ],  # fmt: skip
+    ],
 )
 def test_names_of_documents(name: str, sound: bool) -> None:
     assert is_document_name(name) is sound

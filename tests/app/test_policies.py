@@ -170,6 +170,16 @@ def test_a_lost_pointer_never_overwrites_history(place: Place) -> None:
     assert place.policies.at(2).files == {"a.toml": document("two")}
 
 
+def test_large_revisions_are_packed_and_read_like_others(place: Place) -> None:
+    place.put(a="two", b="x" * 200_000)
+    place.put(a="three")
+    (packed,) = place.state.glob("*.zst")
+    assert packed.stat().st_size < 10_000
+    assert len(place.policies.at(2).files["b.toml"]) == 200_003
+    assert [one.number for one in place.policies.known(9)] == [3, 2, 1]
+    assert place.put(a="four")[0] == 4
+
+
 def test_two_processes_never_publish_one_number(place: Place, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from lockgate.app.policies import Policies, Overtaken\n"

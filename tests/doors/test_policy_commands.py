@@ -324,7 +324,13 @@ async def test_rules_and_remote_domains_come_from_the_same_commands(here, folder
     assert (await as_json(here, "rule", "show", "City"))["recipient_domain_is"] == ["a.test", "b.test", "c.test"]
     assert (await here.run("rule", "remove", "City"))[0] == 0
     assert (await here.run("remote-domain", "add", "*.far.test", "allowed_oof_type=none", "line_wrap_size=76"))[0] == 0
-    (row,) = await as_json(here, "remote-domain", "list")
+    row, everybody = await as_json(here, "remote-domain", "list")
+    assert (everybody["domain_name"], everybody["file"]) == ("*", "built in")
+    assert (await as_json(here, "remote-domain", "show", "*"))["auto_reply_enabled"]
+    assert (await as_json(here, "remote-domain", "set", "*", "auto_reply_enabled=no"))["published"]
+    assert not (await as_json(here, "remote-domain", "show", "*"))["auto_reply_enabled"]
+    assert (await here.run("remote-domain", "remove", "*"))[0] == 0
+    assert (await here.run("remote-domain", "remove", "*"))[0] == 1, "the built-in one cannot be removed"
     assert (row["domain_name"], row["line_wrap_size"], row["ndr_enabled"]) == ("*.far.test", 76, True)
     code, _, err = await here.run("remote-domain", "set", "*.far.test", "allowed_oof_type=internal_legacy")
     assert code == 1 and "is_internal" in err

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+import zstandard
 
 from lockgate.app.folder import digest_of, may_write, read_documents, write_documents
 from lockgate.policy.compile import compile_policy
@@ -21,6 +22,8 @@ from lockgate.seams import NoPolicy, Overtaken, Revision, RevisionNote
 _LOOK_AGAIN = 0.2
 _SHORT_TURN = 0.0005
 _HELD = "folder.held"
+_PACKED_FROM = 64 * 1024
+_LARGEST = 512 * 1024 * 1024
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -32,6 +35,15 @@ class Held(msgspec.Struct, frozen=True):
 
 def _name_of(number: int) -> str:
     return f"{number:08d}.json"
+
+
+def _octets(path: Path) -> bytes:
+    """A revision's file, packed or not."""
+    packed = path.with_name(f"{path.name}.zst")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return zstandard.decompress(packed.read_bytes(), max_output_size=_LARGEST)
 
 
 class Policies:
@@ -62,17 +74,21 @@ class Policies:
     def known(self, most: int) -> list[RevisionNote]:
         """The last revisions, the newest first; one that cannot be read is left out."""
         found: list[RevisionNote] = []
-        for path in sorted(self._folder.glob("[0-9]*.json"), reverse=True)[: max(0, most)]:
-            with contextlib.suppress(OSError, msgspec.MsgspecError):
-                found.append(msgspec.json.decode(path.read_bytes(), type=RevisionNote))
+        for number in sorted(self._numbers(), reverse=True)[: max(0, most)]:
+            with contextlib.suppress(OSError, msgspec.MsgspecError, zstandard.ZstdError):
+                found.append(msgspec.json.decode(_octets(self._folder / _name_of(number)), type=RevisionNote))
         return found
+
+    def _numbers(self) -> Iterator[int]:
+        names = (path.name.partition(".")[0] for path in self._folder.glob("[0-9]*.json*"))
+        return (int(name) for name in names if name.isdigit())
 
     def _read(self, path: Path, absent: str) -> Revision:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Revision)
+            return msgspec.json.decode(_octets(path), type=Revision)
         except FileNotFoundError:
             raise NoPolicy(absent) from None
-        except (OSError, msgspec.MsgspecError) as trouble:
+        except (OSError, msgspec.MsgspecError, zstandard.ZstdError) as trouble:
             raise NoPolicy(f"the published policy {path} cannot be read: {trouble}") from None
 
     def compile(self, revision: Revision, *, advise: bool = True) -> Policy:
@@ -87,7 +103,7 @@ class Policies:
 
     def _last(self) -> int:
         """The highest number there is; a lost current.json must not make us write over history."""
-        return max((int(path.stem) for path in self._folder.glob("[0-9]*.json") if path.stem.isdigit()), default=0)
+        return max(self._numbers(), default=0)
 
     # --- the operator's folder
 
@@ -222,13 +238,16 @@ class Policies:
 
     def _write(self, revision: Revision) -> None:
         data = msgspec.json.encode(revision)
-        for name in (_name_of(revision.number), self._current.name):
-            fresh = self._folder / f".{name}.new"
+        kept, name = data, _name_of(revision.number)
+        if len(data) > _PACKED_FROM:  # every revision is kept, and large ones differ in a line or two
+            kept, name = zstandard.compress(data, 3), f"{name}.zst"
+        for place, octets in ((name, kept), (self._current.name, data)):
+            fresh = self._folder / f".{place}.new"
             with fresh.open("wb") as file:
-                file.write(data)
+                file.write(octets)
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.replace(self._folder / name)
+            fresh.replace(self._folder / place)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)

@@ -21,6 +21,8 @@ from lockgate.app.recipients import RecipientLists
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
 from lockgate.policy.documents import Invalid, Problem
 
+_AT_START = "the policy folder as it was at start"
+_ON_SIGHUP = "the policy folder was read again"
 _START_PATIENCE = 30.0
 _KEEPER_PATIENCE = 15.0
 
@@ -95,7 +97,7 @@ class Supervisor:
     def _publish(self) -> None:
         """Put the documents in force. Broken ones do not stop a service that has a revision to work with."""
         try:
-            self._policies.publish(self._config.policy_directory, by="start", at=self._clock.now())
+            self._policies.publish(self._config.policy_directory, by="start", at=self._clock.now(), reason=_AT_START)
         except Invalid as trouble:
             try:
                 revision = self._policies.in_force()
@@ -170,7 +172,8 @@ class Supervisor:
 
     def _publish_again(self) -> None:
         try:
-            revision, _ = self._policies.publish(self._config.policy_directory, by="SIGHUP", at=self._clock.now())
+            folder, now = self._config.policy_directory, self._clock.now()
+            revision, _ = self._policies.publish(folder, by="SIGHUP", at=now, reason=_ON_SIGHUP)
             self._say("policy", f"revision {revision.number} is in force")
         except (Invalid, OSError) as trouble:
             self._say("policy not taken up", str(trouble))

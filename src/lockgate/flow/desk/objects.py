@@ -17,6 +17,7 @@ from lockgate.policy.catalog import standard
 from lockgate.policy.differences import by_identity, name_of, plain
 from lockgate.policy.documents import TABLES, Written, model_of, name_key, nearest
 from lockgate.policy.editing import NEW_FILE, CannotEdit, Edit, Place, added, changed, filled, removed
+from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.values import Kind, kind_of, value_of, without
 
 RIGHT_FOR = MappingProxyType(
@@ -35,6 +36,9 @@ RIGHT_FOR = MappingProxyType(
 
 PROOFS = frozenset({"proof", "proven_at", "vouched_by_operator", "organisation"})
 """Properties of a domain that say whose it is: only who may change everything writes them by hand."""
+
+EVERYBODY = "*"
+"""The name of the remote domain that holds where no other does; it is there without being written."""
 
 FIXED = frozenset({"domain_name"})
 """What cannot be renamed: a proof holds for one name."""
@@ -59,7 +63,7 @@ class ObjectDesk(msgspec.Struct, frozen=True):
         ground = await self.revising.ground()
         rows = [
             row_of(written)
-            for written in by_identity(ground.understood.documents).values()
+            for written in [*by_identity(ground.understood.documents).values(), *_built_in(ground)]
             if written.table in request.tables and request.organisation in ("", organisation_of(written))
         ]
         return Answer(result=rows)
@@ -67,8 +71,12 @@ class ObjectDesk(msgspec.Struct, frozen=True):
     async def show(self, request: ObjectShow, caller: Caller) -> Answer:
         """One object, and where it is written."""
         ground = await self.revising.ground()
-        written = found(ground, request.tables, request.name, request.organisation)
-        return Answer(result=row_of(written))
+        if request.name == EVERYBODY and request.tables == ("remote_domain",):
+            organisation = the_organisation(request.organisation, organisations_of(ground))
+            for written in _built_in(ground):
+                if organisation_of(written) == organisation:
+                    return Answer(result=row_of(written))
+        return Answer(result=row_of(found(ground, request.tables, request.name, request.organisation)))
 
     async def write(self, request: ObjectWrite, caller: Caller) -> Answer:
         """Add, set, put or remove one object."""
@@ -77,7 +85,8 @@ class ObjectDesk(msgspec.Struct, frozen=True):
                 raise Misuse(f"there is no table '{table[:40]}'; there are {', '.join(RIGHT_FOR)}")
         actions: Mapping[str, Callable[[Ground, ObjectWrite, Caller], Awaitable[Change]]] = {
             "add": self._add,
-            "set": self._set,
+            # The remote domain for everybody need not be written to be there, and is written when it is changed.
+            "set": self._put if (request.tables, request.name) == (("remote_domain",), EVERYBODY) else self._set,
             "put": self._put,
             "remove": self._remove,
         }
@@ -305,6 +314,16 @@ def home_of(ground: Ground, table: str, organisation: str) -> str:
     if alike:
         return max(alike, key=lambda file: (alike[file], file == owner))
     return owner or next(iter(sorted(ground.files)), NEW_FILE)
+
+
+def _built_in(ground: Ground) -> list[Written[Any]]:
+    """The remote domains for everybody of the organisations that have not written theirs."""
+    there = {one.value.organisation for one in ground.understood.documents.remote if one.value.domain_name == EVERYBODY}
+    return [
+        Written(RemoteDomain(domain_name=EVERYBODY, name="Default", organisation=name), "remote_domain", "built in", 0)
+        for name in organisations_of(ground)
+        if name not in there
+    ]
 
 
 def _belongings(ground: Ground, organisation: str) -> list[Written[Any]]:

@@ -12,7 +12,7 @@ import pytest
 
 from lockgate.app import policies as module
 from lockgate.app.folder import read_documents, write_documents
-from lockgate.app.policies import Policies
+from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.policy.documents import Invalid
 
 HOST = "mx.lockgate.test"
@@ -203,3 +203,18 @@ def test_two_processes_never_publish_one_number(place: Place, tmp_path: Path) ->
     for who in "xy":
         mine = [place.policies.at(one.number).files["a.toml"] for one in reversed(known) if one.by == who]
         assert mine == [f"# {who} {n}" for n in range(40)]
+
+
+async def test_a_worker_takes_up_what_is_published_and_complains_of_what_it_cannot_read(place: Place) -> None:
+    complaints: list[str] = []
+    policy = PolicyInForce(place.policies, complaints.append)
+    assert not await policy.look() and policy().revision == 1
+    place.put(a="two")
+    assert await policy.look() and policy().revision == 2 and list(policy().organisations) == ["two"]
+    current = place.state / "current.json"
+    kept = current.read_bytes()
+    current.write_bytes(b"{")
+    assert [await policy.look() for _ in range(3)] == [False] * 3
+    assert len(complaints) == 1 and "cannot be read" in complaints[0] and policy().revision == 2
+    current.write_bytes(kept.replace(b'"number":2', b'"number":3'))
+    assert await policy.look() and policy().revision == 3, "it is looked at again when the disk is well"

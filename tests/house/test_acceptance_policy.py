@@ -166,6 +166,24 @@ def test_a_domain_is_proven_by_its_txt_record(world: World) -> None:
     within_a_second(lambda: answer_to(service, OUTSIDE, "fay@fabrikam.test")[0] == 550, "its mail is not taken")
 
 
+def test_limits_act_on_new_connections_within_a_second(world: World) -> None:
+    service = world.service
+    with service.client() as open_before:
+        open_before.ehlo()
+        service.told("rollback", "1")
+        service.write_policy(POLICY + "[operator.limits]\nmessage_size = 65536\nrecipients_per_message = 100\n")
+        service.told("apply")
+
+        def advertised() -> str:
+            with service.client() as client:
+                client.ehlo()
+                return client.esmtp_features["size"]
+
+        within_a_second(lambda: advertised() == "65536", "SIZE is the new one")
+        code, text = open_before.letter(OUTSIDE, BEN, content="x" * 70_000)
+        assert code == 552, f"{text}: the new limit holds for the next message of an open connection too"
+
+
 def test_a_restart_undoes_nothing_and_overlooks_nothing(world: World) -> None:
     service = world.service
     service.told("ip-list", "block", "192.0.2.66", "--operator")

@@ -275,6 +275,7 @@ class PolicyInForce:
         self._stamp = policies.stamp()  # before reading: a change in between is then taken up by the next look
         self._policy = self._compiled()
         self._complain = complain
+        self._told = ""
 
     def __call__(self) -> Policy:
         return self._policy
@@ -287,13 +288,19 @@ class PolicyInForce:
         stamp = self._policies.stamp()
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
         try:
             with short_turns():
                 self._policy = await asyncio.to_thread(self._compiled)
-        except (NoPolicy, Invalid) as trouble:
+        except NoPolicy as trouble:  # the disk may answer next time, so we look again, but complain once
+            if str(trouble) != self._told:
+                self._told = str(trouble)
+                self._complain(self._told)
+            return False
+        except Invalid as trouble:
+            self._stamp = stamp
             self._complain(str(trouble))
             return False
+        self._stamp, self._told = stamp, ""
         return True
 
     @property

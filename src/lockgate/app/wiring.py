@@ -222,13 +222,17 @@ class Worker:
         self._trust()
         await self.spool.open()
         reception = self.reception()
-        for listener, one in zip(self._config.listener, sockets, strict=True):
-            settings = door_settings(self._config, self.policy(), listener.implicit_tls, listener.proxies)
+        for settings, one in zip(self._door_settings(), sockets, strict=True):
             door = Door(
                 (one,), settings, reception.visit, self._certificates, self._load, self._journal, self._clock
             )
             await door.open()
             self._doors.append(door)
+
+    def _door_settings(self) -> list[DoorSettings]:
+        """How each listener behaves under the policy of now."""
+        config, policy = self._config, self.policy()
+        return [door_settings(config, policy, one.implicit_tls, one.proxies) for one in config.listener]
 
     def _trust(self) -> None:
         """The CA stores that chains are tried under: the operator's bundle, and those that connectors name."""
@@ -241,9 +245,14 @@ class Worker:
         """Take up new policy for as long as the worker lives."""
         while True:
             await asyncio.sleep(self.policy.pause)
-            if await self.policy.look():
-                self._trust()
-                self._journal.note("policy taken up", revision=self.policy().revision)
+            try:
+                if await self.policy.look():
+                    self._trust()
+                    for door, settings in zip(self._doors, self._door_settings(), strict=True):
+                        door.behave(settings)
+                    self._journal.note("policy taken up", revision=self.policy().revision)
+            except Exception as trouble:  # whatever is wrong with one revision, the next one must be taken up
+                self._journal.alarm("policy not taken up", because=trouble)
 
     async def close(self) -> None:
         """Doors first, then what is under way, then the goodbyes."""
@@ -294,6 +303,7 @@ def door_settings(config: OperatorFile, policy: Policy, implicit_tls: bool, prox
         implicit_tls=implicit_tls,
         proxies=tuple(proxies),
         max_errors=policy.limits.errors_per_connection,
+        max_recipients=policy.limits.recipients_per_message,
         proxy_timeout=deadlines.handshake,
         handshake_timeout=deadlines.handshake,
         command_timeout=deadlines.command,

@@ -160,9 +160,15 @@ class Resolver(Protocol):
         """
 
     async def txt(self, name: str) -> tuple[str, ...]:
-        """TXT records, the strings of each joined (RFC 7208 3.3); () if the name has none.
+        """TXT records, the strings of each joined (RFC 7208 3.3), octets as Latin-1; () if there are none.
 
         Raises DnsNone, DnsTemporary.
+        """
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """The names an address leads to (PTR), without trailing dot; () if there are none.
+
+        Raises DnsNone, DnsTemporary, ValueError if it is no address.
         """
 
 

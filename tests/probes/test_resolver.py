@@ -48,7 +48,7 @@ async def test_answers() -> None:
         assert await ask.mx("a.test") == (MxHost(10, "first.test"), MxHost(20, "second.test"))
         assert await ask.mx("null.test") == (MxHost(0, ""),)
         assert await ask.mx("nomx.test") == ()
-        assert await ask.txt("nomx.test") == ("x", "in two pieces")
+        assert set(await ask.txt("nomx.test")) == {"x", "in two pieces"}
         assert await ask.txt("a.test") == ()
         assert await ask.addresses("nomx.test") == ()
         assert set(await ask.addresses("first.test")) == {"2001:db8::1", "192.0.2.1", "192.0.2.2"}

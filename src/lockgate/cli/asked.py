@@ -12,6 +12,7 @@ import typer
 from lockgate.cli import show
 from lockgate.cli.client import NotReachable, ask
 from lockgate.flow.asking import Answer, Kind, Request
+from lockgate.flow.checkup import Found
 from lockgate.policy.documents import Invalid, Problem
 
 PLACES = ("lockgate.toml", "/etc/lockgate/lockgate.toml")
@@ -34,15 +35,20 @@ class Switchboard(NamedTuple):
 
     `serve` runs the service until it is stopped and returns its exit code; `places` and `check_config` read the
     operator's file (raising Invalid or OSError; the latter returns what the file names and is not there).
-    `read_documents` gives the policy documents of a folder by name (raising Invalid), `settings` every value of the
-    operator's file with where it comes from (raising Invalid or OSError).
+    `read_documents` gives the policy documents of a folder by name (raising Invalid). `begin` writes a new installation
+    into a folder and returns its first revision (raising Invalid or OSError). `preflight` and `doctor` look an
+    installation over and never raise. `settings` gives every value of the operator's file with where it comes from
+    (raising Invalid or OSError).
     """
 
     serve: Callable[[Path], int]
     places: Callable[[Path], Places]
     check_config: Callable[[Path], Sequence[Problem]]
     read_documents: Callable[[Path], dict[str, str]]
-    settings: Callable[[Path], Sequence[Mapping[str, Any]]] | None = None
+    begin: Callable[[Path, Mapping[str, str], str], int]
+    preflight: Callable[[Path], Sequence[Found]]
+    doctor: Callable[[Path], Sequence[Found]]
+    settings: Callable[[Path], Sequence[Mapping[str, Any]]]
 
 
 class Given(NamedTuple):

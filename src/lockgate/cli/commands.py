@@ -9,8 +9,22 @@ from typing import Annotated
 import typer
 
 import lockgate
-from lockgate.cli import asked, connectors, domains, ip_list, nouns, policy, queue, recipients, settings, show, trace
+from lockgate.cli import (
+    asked,
+    checkup,
+    connectors,
+    domains,
+    ip_list,
+    nouns,
+    policy,
+    queue,
+    recipients,
+    settings,
+    show,
+    trace,
+)
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
+from lockgate.cli.init import init
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
 
@@ -31,6 +45,9 @@ commands.add_typer(nouns.RULES, name="rule")
 for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, policy.rollback, policy.export):
     commands.command()(_command)
 commands.command()(settings.reference)
+commands.command()(init)
+commands.command()(checkup.preflight)
+commands.command()(checkup.doctor)
 
 
 def main(board: Switchboard, arguments: list[str] | None = None) -> None:

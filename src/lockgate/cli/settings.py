@@ -56,7 +56,7 @@ def config_show(
     options = given(context)
     path = asked.config_path(options)
     try:
-        rows = list(options.board.settings(path)) if options.board.settings is not None else []
+        rows = list(options.board.settings(path))
     except Invalid as trouble:
         asked.mistakes(trouble.problems, as_json=as_json)
         raise typer.Exit(show.FINDING) from None

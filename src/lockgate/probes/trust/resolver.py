@@ -22,7 +22,7 @@ import dns.rdatatype
 import dns.rdtypes.ANY.CNAME
 import dns.rdtypes.ANY.MX
 import dns.rdtypes.ANY.SOA
-import dns.rdtypes.txtbase
+import dns.rdtypes.ANY.TXT
 import msgspec
 
 from lockgate.seams import Clock, DnsNone, DnsTemporary, MxHost
@@ -104,12 +104,18 @@ class DnsResolver:
         return _together(name, [one for one in found if isinstance(one, _Known | DnsTemporary)])
 
     async def txt(self, name: str) -> tuple[str, ...]:
-        """TXT records, the strings of each joined; () if the name has none. Raises DnsNone, DnsTemporary."""
-        name = name.lower()
-        known = self._recall((name, "TXT")) or await self._find(name, "TXT")
+        """TXT records, the strings of each joined. Raises DnsNone, DnsTemporary."""
+        return await self._texts(name.lower(), "TXT")
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """The names an address leads to (PTR). Raises DnsNone, DnsTemporary, ValueError."""
+        return await self._texts(ipaddress.ip_address(address).reverse_pointer, "PTR")
+
+    async def _texts(self, name: str, kind: str) -> tuple[str, ...]:
+        known = await self._find(name, kind)
         if not known.exists:
             raise DnsNone(name)
-        return known.records  # type: ignore[return-value]
+        return tuple([str(record) for record in known.records])
 
     # --- memory ----------------------------------------------------------------------------------------------------
 
@@ -277,8 +283,10 @@ def _records(rrset: dns.rrset.RRset) -> tuple[str, ...] | tuple[MxHost, ...]:
         ]
         return tuple(sorted(hosts, key=lambda host: host.preference))
     if rrset.rdtype == dns.rdatatype.TXT:
-        texts = [record for record in list(rrset)[:_RECORDS] if isinstance(record, dns.rdtypes.txtbase.TXTBase)]
-        return tuple([b"".join(record.strings).decode("utf-8", "replace") for record in texts])
+        texts = [record for record in list(rrset)[:_RECORDS] if isinstance(record, dns.rdtypes.ANY.TXT.TXT)]
+        return tuple([b"".join(record.strings).decode("latin-1") for record in texts])
+    if rrset.rdtype == dns.rdatatype.PTR:
+        return tuple([record.to_text().lower().rstrip(".") for record in list(rrset)[:_RECORDS]])
     return tuple([record.to_text() for record in list(rrset)[:_RECORDS]])
 
 

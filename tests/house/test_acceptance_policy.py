@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import smtplib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from peers.acting import waited
 from peers.listening import arrived, recipients
 from peers.names import Names
 from peers.service import Service, running
@@ -45,8 +45,6 @@ BEN, CARL, OUTSIDE = "ben@contoso.com", "carl@contoso.com", "alice@outside.examp
 RECIPIENTS = (
     f"address,kind,external_address\nfay@fabrikam.test,mail_user,\n{CARL},mail_contact,carl@far.test\n{BEN},mail_user,\n"
 )
-LIVE = 1.0
-"""Seconds until a change has to act (DESIGN 1)."""
 
 
 @dataclass
@@ -72,14 +70,6 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def text_of(service: Service, name: str = "0.toml") -> str:
     return (service.folder / "policy" / name).read_text("utf-8")
-
-
-def within_a_second(seen: object, what: str) -> None:
-    """Ask until it is so; it has to be so within the time in which changes act."""
-    began = time.monotonic()
-    while not seen():  # type: ignore[operator]
-        assert time.monotonic() - began < LIVE, f"not within a second: {what}"
-        time.sleep(0.02)
 
 
 def answer_to(service: Service, sender: str, recipient: str, peer: str = "192.0.2.10") -> tuple[int, str]:
@@ -127,7 +117,7 @@ def test_a_policy_is_planned_applied_and_undone(world: World) -> None:
     assert service.status()["policy_revision"] == 1
     told = service.told("apply", "--reason", "headquarters has moved", "--expect", "1")
     assert told["revision"] == 2
-    within_a_second(lambda: service.trace(id=service.send(OUTSIDE, BEN))[0]["revision"] == 2, "revision 2 acts")
+    waited(lambda: service.trace(id=service.send(OUTSIDE, BEN))[0]["revision"] == 2, "revision 2 acts")
     service.until(lambda: world.hq.mails, "it left by the connector")
     code, _, err = service.command("apply", "--expect", "1")
     assert code == 1 and "Revision 2 is in force" in err
@@ -140,9 +130,9 @@ def test_a_policy_is_planned_applied_and_undone(world: World) -> None:
         except smtplib.SMTPConnectError:
             return True
 
-    within_a_second(refused, "the block acts")
+    waited(refused, "the block acts")
     service.told("rollback", "2", "--reason", "that was our own gateway")
-    within_a_second(lambda: not refused(), "the rollback acts")
+    waited(lambda: not refused(), "the rollback acts")
     rows = service.told("revisions")
     assert [(row["revision"], row["reason"]) for row in rows[:2]] == [
         (4, "that was our own gateway"), (3, "operator add operator"),
@@ -161,12 +151,12 @@ def test_a_domain_is_proven_by_its_txt_record(world: World) -> None:
     assert code == 1 and record in err
     world.names.texts["fabrikam.test"] = ["v=spf1 -all", record.split('"')[1]]
     assert service.told("domain", "verify", "fabrikam.test")["object"]["proven_at"]
-    within_a_second(lambda: answer_to(service, OUTSIDE, "fay@fabrikam.test")[0] == 250, "its mail is taken")
+    waited(lambda: answer_to(service, OUTSIDE, "fay@fabrikam.test")[0] == 250, "its mail is taken")
     service.told("domain", "remove", "fabrikam.test")
-    within_a_second(lambda: answer_to(service, OUTSIDE, "fay@fabrikam.test")[0] == 550, "its mail is not taken")
+    waited(lambda: answer_to(service, OUTSIDE, "fay@fabrikam.test")[0] == 550, "its mail is not taken")
 
 
-def test_limits_act_on_new_connections_within_a_second(world: World) -> None:
+def test_limits_act_on_new_connections_waited(world: World) -> None:
     service = world.service
     with service.client() as open_before:
         open_before.ehlo()
@@ -179,7 +169,7 @@ def test_limits_act_on_new_connections_within_a_second(world: World) -> None:
                 client.ehlo()
                 return client.esmtp_features["size"]
 
-        within_a_second(lambda: advertised() == "65536", "SIZE is the new one")
+        waited(lambda: advertised() == "65536", "SIZE is the new one")
         code, text = open_before.letter(OUTSIDE, BEN, content="x" * 70_000)
         assert code == 552, f"{text}: the new limit holds for the next message of an open connection too"
 

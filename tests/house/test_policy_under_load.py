@@ -5,19 +5,17 @@ from __future__ import annotations
 import smtplib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lockgate.flow.asking import Apply
+from peers.acting import allowed, waited
 from peers.load import POLICY, NextHop, Senders
 from peers.service import Service, running
 
 BLOCK = '\n[operator]\nip_block_list = ["192.0.2.10"]\n'
-LIVE = 1.0
-"""Seconds until a change has to act (DESIGN 1)."""
-
 MANY = 10_000
 SOON = 2.0
 """Seconds in which so many objects have to be applied where nothing else runs (issue 3)."""
@@ -64,17 +62,8 @@ def refused(service: Service) -> bool:
         return True
 
 
-def waited(seen: Callable[[], bool], patience: float) -> float:
-    """Seconds until it is so."""
-    began = time.monotonic()
-    while not seen():
-        assert time.monotonic() - began < patience
-        time.sleep(0.01)
-    return time.monotonic() - began
-
-
 class Probe:
-    """One message after another over one connection; `longest` is the longest that one took."""
+    """One message after another over one connection, and how long each took."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -100,9 +89,6 @@ class Probe:
                 if code != 250:
                     self.trouble = f"{code} {text}"
 
-    def percentile(self, share: float) -> float:
-        return sorted(self.took)[int(len(self.took) * share)]
-
 
 def test_apply_and_rollback_act_within_a_second_under_load(tmp_path: Path, hop: NextHop) -> None:
     policy = POLICY.format(port=hop.port)
@@ -112,9 +98,9 @@ def test_apply_and_rollback_act_within_a_second_under_load(tmp_path: Path, hop: 
             for round_ in range(3):
                 service.write_policy(policy + BLOCK + f"# {round_}\n")
                 number = service.told("apply", "--reason", "block")["revision"]
-                assert waited(lambda: all(refused(service) for _ in range(4)), 5.0) < LIVE
+                waited(lambda: all(refused(service) for _ in range(4)), "the block acts in every worker")
                 service.told("rollback", str(number - 1), "--reason", "undo")
-                assert waited(lambda: not any(refused(service) for _ in range(4)), 5.0) < LIVE
+                waited(lambda: not any(refused(service) for _ in range(4)), "the rollback acts in every worker")
             told = senders.stop()
         assert told["refused"] == 0 and told["broken"] == 0, told
         assert not probe.trouble
@@ -132,15 +118,15 @@ def test_ten_thousand_objects_are_applied_while_mail_goes_on(tmp_path: Path, hop
             began = time.monotonic()
             result = service.done(Apply(large, "everything at once"))
             applied = time.monotonic() - began
-            acting = applied + waited(lambda: refused(service), 30.0)
+            acting = applied + waited(lambda: refused(service), "all of it acts", 2 * SOON)
             during = sorted(probe.took[before:])
             told = senders.stop()
         assert len(result["differences"]) == MANY + 1, "all of them, and the operator's table"
         print(f"applied in {applied:.2f} s, acting after {acting:.2f} s; the slowest message took {during[-1]:.3f} s")
         assert told["refused"] == 0 and told["broken"] == 0 and not probe.trouble
-        assert applied < 4 * SOON and acting < 5 * SOON, (applied, acting)
-        assert during[-1] < 1.0, "mail goes on while the policy is compiled"
+        assert applied < allowed(2 * SOON), applied
+        assert during[-1] < allowed(0.5), "mail goes on while the policy is compiled"
         began = time.monotonic()
         assert service.told("ip-list", "remove", "192.0.2.10", "--operator")["published"]
         print(f"one entry of ten thousand objects changed in {time.monotonic() - began:.2f} s")
-        assert waited(lambda: not refused(service), 10.0) < 5.0
+        waited(lambda: not refused(service), "one change among ten thousand objects acts", 2.0)

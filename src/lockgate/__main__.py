@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main as command_line
@@ -34,9 +34,15 @@ def _check_config(config: Path) -> Sequence[Problem]:
 
 
 def _read_documents(folder: Path) -> dict[str, str]:
-    from lockgate.app.policies import read_documents
+    from lockgate.app.folder import read_documents
 
     return read_documents(folder)
+
+
+def _settings(config: Path) -> Sequence[Mapping[str, Any]]:
+    from lockgate.app.origins import settings
+
+    return settings(config)
 
 
 def _begin(folder: Path, files: Mapping[str, str], hostname: str) -> int:
@@ -59,7 +65,9 @@ def _doctor(config: Path) -> Sequence[Found]:
 
 def main() -> None:
     """Run one command and exit with its code."""
-    command_line(Switchboard(_serve, _places, _check_config, _read_documents, _begin, _preflight, _doctor))
+    command_line(
+        Switchboard(_serve, _places, _check_config, _read_documents, _begin, _preflight, _doctor, _settings)
+    )
 
 
 if __name__ == "__main__":

@@ -11,19 +11,26 @@ from typing import Any
 
 from lockgate.app.config import check_files, read_config
 from lockgate.app.control import ControlServer
+from lockgate.app.folder import read_documents
+from lockgate.app.origins import settings
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
+from lockgate.flow.desk.domains import DomainDesk
 from lockgate.flow.desk.front import Desk
+from lockgate.flow.desk.objects import ObjectDesk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
+from lockgate.flow.revising import Revising
 from lockgate.mail.findings import Known, Unknown, Who
-from lockgate.policy.documents import Invalid, Problem
+from lockgate.testing.dns import ZoneResolver
 from lockgate.testing.journal import ListAudit, ListJournal
 from lockgate.testing.keeping import ListedKeeping
+from lockgate.testing.revisions import MemoryRevisions
+from policies import CONTOSO
 
 EVIL = "\x1b[2J\x1b]0;owned\x07[bold red]x[/] \u202evil\r\nFORGED"
 
@@ -79,13 +86,17 @@ class Here:
         self.audit = ListAudit()
         self.stored: list[tuple[str, Sequence[Any]]] = []
         self.names: tuple[str, ...] = ("contoso",)
-        self.problems: tuple[Problem, ...] = ()
-        self.reloads = 0
+        self.revisions = MemoryRevisions({"contoso.toml": CONTOSO})
+        self.resolver = ZoneResolver()
         self.served: list[Path] = []
+        revising = Revising(self.revisions, self.audit, FixedClock(), "mx.lockgate.test")
+        objects = ObjectDesk(revising, lambda: "lockgate-proof=1234")
         sections: tuple[Section, ...] = (
             QueueDesk(self.keeping, self.audit),
             TraceDesk(self.keeping, FixedClock()),
-            PolicyDesk(self.audit, self._check, self._reload),
+            PolicyDesk(revising),
+            objects,
+            DomainDesk(objects, self.resolver, FixedClock()),
             RecipientDesk(self.directory, self.audit, self._store, lambda: self.names),
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
         )
@@ -93,16 +104,6 @@ class Here:
 
     async def _status(self):
         return {"version": "0.1.0", "listeners": ["127.0.0.1:2525"], "policy_revision": 3}
-
-    async def _check(self):
-        if self.problems:
-            raise Invalid(self.problems)
-        return {"revision": 4, "digest": "abc"}
-
-    async def _reload(self):
-        told = await self._check()
-        self.reloads += 1
-        return told
 
     async def _store(self, organisation, entries):
         self.stored.append((organisation, entries))
@@ -120,8 +121,8 @@ class Here:
     def _run(self, arguments: list[str]) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
         board = Switchboard(
-            self._serve, places, lambda path: check_files(read_config(path), path), lambda folder: {},
-            lambda folder, files, hostname: 0, lambda path: (), lambda path: (),
+            self._serve, places, lambda path: check_files(read_config(path), path), read_documents,
+            lambda folder, files, hostname: 0, lambda path: (), lambda path: (), settings,
         )  # fmt: skip
         code: object = 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -15,7 +15,6 @@ import pytest
 from doors.desk_here import EVIL, desk_here
 from lockgate.mail.address import parse_address
 from lockgate.mail.findings import RecipientKind, Who
-from lockgate.policy.documents import Problem
 
 
 @pytest.fixture
@@ -115,17 +114,18 @@ async def test_status_and_alarms(here):
 
 
 async def test_reload_is_all_or_nothing(here):
-    here.problems = (Problem("rules.toml", 14, "mail_flow_rule[1].when", "no condition is called 'x'"),)
+    here.revisions.texts["rules.toml"] = "\n[[mail_flow_rule]]\nname = 'x'\nwhen = 1\n"
     for flag in ([], ["--what-if"]):
         code, _, err = await here.run("reload", *flag)
-        assert code == 1 and "rules.toml:14: mail_flow_rule[1].when: no condition is called 'x'" in err
+        assert code == 1 and "rules.toml:4: mail_flow_rule[0].when: there is no 'when' here" in err
     code, out, _ = await here.run("reload", "--json")
-    assert code == 1 and json.loads(out)["problems"][0]["line"] == 14
-    here.problems = ()
+    assert code == 1 and json.loads(out)["problems"][0]["line"] == 4
+    here.revisions.texts["rules.toml"] = "[operator]\nip_block_list = ['192.0.2.66']\n"
     await here.run("reload", "--what-if")
-    assert (here.reloads, here.audit.rows) == (0, [])
+    assert (len(here.revisions.kept), here.audit.rows) == (1, [])
     code, out, _ = await here.run("reload")
-    assert (code, here.reloads, len(here.audit.rows)) == (0, 1, 1)
+    assert (code, len(here.revisions.kept)) == (0, 2)
+    assert [row["did"] for row in here.audit.rows] == ["reload", "operator added"]
 
 
 async def test_recipient_import_and_find(here, tmp_path):

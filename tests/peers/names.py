@@ -13,11 +13,20 @@ import dns.rrset
 
 
 class Names:
-    """Answers over UDP. `exchangers` maps a domain to host names (best first), `hosts` a name to IPv4 addresses."""
+    """Answers over UDP.
 
-    def __init__(self, exchangers: Mapping[str, list[str]], hosts: Mapping[str, list[str]]) -> None:
+    `exchangers` maps a domain to host names (best first), `hosts` a name to IPv4 addresses, `texts` to TXT records.
+    """
+
+    def __init__(
+        self,
+        exchangers: Mapping[str, list[str]],
+        hosts: Mapping[str, list[str]],
+        texts: Mapping[str, list[str]] | None = None,
+    ) -> None:
         self.exchangers = dict(exchangers)
         self.hosts = dict(hosts)
+        self.texts = dict(texts or {})
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(0.2)
@@ -52,12 +61,13 @@ class Names:
         answer.flags |= dns.flags.RA
         question = query.question[0]
         name, kind = question.name.to_text().rstrip(".").lower(), question.rdtype.name
-        if name not in self.exchangers and name not in self.hosts:
+        if not any(name in known for known in (self.exchangers, self.hosts, self.texts)):
             answer.set_rcode(dns.rcode.NXDOMAIN)
             return answer
         records = {
             "MX": [f"{10 * n} {host}." for n, host in enumerate(self.exchangers.get(name, []), 1)],
             "A": self.hosts.get(name, []),
+            "TXT": [f'"{text}"' for text in self.texts.get(name, [])],
         }.get(kind, [])
         if records:
             answer.answer.append(dns.rrset.from_text(question.name, 60, "IN", kind, *records))

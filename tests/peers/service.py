@@ -136,6 +136,20 @@ class Service:
                 text += "\n".join((self.folder / name).read_text("utf-8", "replace").splitlines()[-lines:]) + "\n"
         return text
 
+    def command(self, *words: str) -> tuple[int, str, str]:
+        """One command at the terminal: exit code, standard output, standard error."""
+        done = subprocess.run(
+            [sys.executable, "-m", "lockgate", "--config", str(self.config), *words],
+            env={**os.environ, "PYTHONPATH": str(SOURCE)}, capture_output=True, timeout=60, check=False, text=True,
+        )  # fmt: skip
+        return done.returncode, done.stdout, done.stderr
+
+    def told(self, *words: str) -> Any:
+        """The same, which has to succeed; what it prints as JSON."""
+        code, out, err = self.command(*words, "--json")
+        assert code == 0, f"{words}: {code} {out} {err}\n{self.said()}"
+        return json.loads(out)
+
     # --- the desk
 
     def answer(self, request: Request) -> Answer:

@@ -29,7 +29,7 @@ ZONE = {
     ("first.test", "A"): ["192.0.2.1", "192.0.2.2"],
     ("first.test", "AAAA"): ["2001:db8::1"],
     ("second.test", "A"): ["192.0.2.3"],
-    ("nomx.test", "TXT"): ['"x"'],
+    ("nomx.test", "TXT"): ['"x"', '"in two " "pieces"'],
     ("alias.test", "CNAME"): ["first.test."],
     ("to-nowhere.test", "CNAME"): ["nowhere.test."],
     ("loop.test", "CNAME"): ["pool.test."],
@@ -48,6 +48,8 @@ async def test_answers() -> None:
         assert await ask.mx("a.test") == (MxHost(10, "first.test"), MxHost(20, "second.test"))
         assert await ask.mx("null.test") == (MxHost(0, ""),)
         assert await ask.mx("nomx.test") == ()
+        assert set(await ask.txt("nomx.test")) == {"x", "in two pieces"}
+        assert await ask.txt("a.test") == ()
         assert await ask.addresses("nomx.test") == ()
         assert set(await ask.addresses("first.test")) == {"2001:db8::1", "192.0.2.1", "192.0.2.2"}
         assert (await ask.addresses("first.test"))[0] == "2001:db8::1"
@@ -58,6 +60,8 @@ async def test_answers() -> None:
         for name in ("nowhere.test", "to-nowhere.test", "bad..name"):
             with pytest.raises(DnsNone):
                 await ask.mx(name)
+            with pytest.raises(DnsNone):
+                await ask.txt(name)
             with pytest.raises(DnsNone):
                 await ask.addresses(name)
         with pytest.raises(DnsTemporary):

@@ -21,6 +21,7 @@ KEEPERS = {
     "Spool": ("lockgate.storage.client:KeeperSpool", "lockgate.testing.memory:MemorySpool"),
     "Directory": ("lockgate.storage.directory:DirectoryTable", "lockgate.testing.memory:MemoryDirectory"),
     "Courier": ("lockgate.couriers.smtp:SmtpCourier", "lockgate.testing.courier:RecordingCourier"),
+    "Revisions": ("lockgate.app.policies:Policies", "lockgate.testing.revisions:MemoryRevisions"),
     "Resolver": ("lockgate.probes.trust.resolver:DnsResolver", "lockgate.testing.dns:ZoneResolver"),
 }
 """Who keeps a seam really, and who in tests."""

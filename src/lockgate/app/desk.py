@@ -11,18 +11,17 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
 from lockgate.app.journal import LineJournal, recent_alarms
+from lockgate.app.policy_desk import policy_sections
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.watch import Watch, ends_of
 from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
 from lockgate.flow.desk.front import Desk
-from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
 from lockgate.flow.recipients import Entry
-from lockgate.policy.policy import Policy
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
 
@@ -71,23 +70,6 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
     keeping = KeeperKeeping(config.state_directory)
     lists = RecipientLists(config.recipients_directory)
 
-    def described(policy: Policy) -> dict[str, Any]:
-        return {
-            "revision": policy.revision,
-            "digest": policy.digest,
-            "organisations": len(policy.organisations),
-            "warnings": [f"{one.file}:{one.line}: {one.message}" for one in policy.warnings],
-        }
-
-    async def check() -> Mapping[str, Any]:
-        return described(await asyncio.to_thread(policies.check, config.policy_directory))
-
-    async def reload() -> Mapping[str, Any]:
-        _, policy = await asyncio.to_thread(
-            policies.publish, config.policy_directory, by="reload", at=clock.now()
-        )
-        return described(policy)
-
     async def status() -> Mapping[str, Any]:
         waiting: object
         try:
@@ -106,13 +88,13 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
         return await asyncio.to_thread(lists.replace, organisation, entries)
 
     def organisations() -> tuple[str, ...]:
-        return tuple(policies.compile(policies.in_force()).organisations)
+        return tuple(policies.compile(policies.in_force(), advise=False).organisations)
 
     audit = JournalAudit(journal)
     sections: tuple[Section, ...] = (
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
-        PolicyDesk(audit, check, reload),
+        *policy_sections(config, policies, audit, clock),
         RecipientDesk(DirectoryTable(lists.table, clock), audit, store, organisations),
         ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),
     )

@@ -2,67 +2,66 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import fcntl
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+import zstandard
 
+from lockgate.app.folder import digest_of, may_write, read_documents, write_documents
 from lockgate.policy.compile import compile_policy
-from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.documents import Invalid
 from lockgate.policy.policy import Policy
+from lockgate.seams import NoPolicy, Overtaken, Revision, RevisionNote
 
-_LOOK_AGAIN = 0.5
-_LARGEST = 64 * 1024 * 1024
-
-
-class Revision(msgspec.Struct, frozen=True):
-    """One published set of documents: the texts as they were written, never the compiled form (house c.7)."""
-
-    number: int
-    at: float
-    by: str
-    files: dict[str, str]
+_LOOK_AGAIN = 0.2
+_SHORT_TURN = 0.0005
+_HELD = "folder.held"
+_PACKED_FROM = 64 * 1024
+_LARGEST = 512 * 1024 * 1024
 
 
-class NoPolicy(Exception):
-    """There is no revision in force; the message says where one was looked for."""
+class Held(msgspec.Struct, frozen=True):
+    """What we last read from or wrote to the operator's folder: with which revision, and the digest of its texts."""
 
-
-def read_documents(folder: Path) -> dict[str, str]:
-    """Every `*.toml` below `folder` as {relative path: text}. Raises Invalid for what cannot be read."""
-    files: dict[str, str] = {}
-    problems: list[Problem] = []
-    if not folder.is_dir():
-        raise Invalid((Problem(str(folder), 0, "", "there is no such folder; policy_directory must name one"),))
-    for path in sorted(folder.rglob("*.toml")):
-        name = path.relative_to(folder).as_posix()
-        try:
-            if path.stat().st_size > _LARGEST:
-                raise ValueError("the file is larger than 64 MiB")
-            files[name] = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as trouble:
-            problems.append(Problem(name, 0, "", f"this file cannot be read: {trouble}"))
-    if problems:
-        raise Invalid(tuple(problems))
-    return files
+    revision: int = 0
+    texts: str = ""
 
 
 def _name_of(number: int) -> str:
     return f"{number:08d}.json"
 
 
-class Policies:
-    """The published revisions of one installation, kept below `folder`; `current.json` is the one in force."""
+def _octets(path: Path) -> bytes:
+    """A revision's file, packed or not."""
+    packed = path.with_name(f"{path.name}.zst")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return zstandard.decompress(packed.read_bytes(), max_output_size=_LARGEST)
 
-    def __init__(self, folder: Path, hostname: str) -> None:
+
+class Policies:
+    """Implements seams.Revisions: published revisions, kept below `folder`; `current.json` is the one in force.
+
+    `documents` is the operator's policy folder, where there is one.
+    """
+
+    def __init__(self, folder: Path, hostname: str, documents: Path | None = None) -> None:
         self._folder = folder
         self._hostname = hostname
+        self._documents = documents
 
     @property
     def _current(self) -> Path:
         return self._folder / "current.json"
+
+    # --- reading
 
     def in_force(self) -> Revision:
         """The revision in force. Raises NoPolicy."""
@@ -70,53 +69,185 @@ class Policies:
 
     def at(self, number: int) -> Revision:
         """An earlier revision, by its number. Raises NoPolicy."""
-        return self._read(self._folder / _name_of(number), f"revision {number} is not kept here any more")
+        return self._read(self._folder / _name_of(number), f"there is no revision {number}")
+
+    def known(self, most: int) -> list[RevisionNote]:
+        """The last revisions, the newest first; one that cannot be read is left out."""
+        found: list[RevisionNote] = []
+        for number in sorted(self._numbers(), reverse=True)[: max(0, most)]:
+            with contextlib.suppress(OSError, msgspec.MsgspecError, zstandard.ZstdError):
+                found.append(msgspec.json.decode(_octets(self._folder / _name_of(number)), type=RevisionNote))
+        return found
+
+    def _numbers(self) -> Iterator[int]:
+        names = (path.name.partition(".")[0] for path in self._folder.glob("[0-9]*.json*"))
+        return (int(name) for name in names if name.isdigit())
 
     def _read(self, path: Path, absent: str) -> Revision:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Revision)
+            return msgspec.json.decode(_octets(path), type=Revision)
         except FileNotFoundError:
             raise NoPolicy(absent) from None
-        except (OSError, msgspec.MsgspecError) as trouble:
+        except (OSError, msgspec.MsgspecError, zstandard.ZstdError) as trouble:
             raise NoPolicy(f"the published policy {path} cannot be read: {trouble}") from None
 
-    def compile(self, revision: Revision) -> Policy:
-        """The compiled policy of a revision. Raises Invalid."""
-        return compile_policy(revision.files, hostname=self._hostname, revision=revision.number)
+    def compile(self, revision: Revision, *, advise: bool = True) -> Policy:
+        """The compiled policy of a revision; without `advise` in half the time and without warnings. Raises Invalid."""
+        return compile_policy(
+            revision.files, hostname=self._hostname, revision=revision.number, advise=advise
+        )
 
     def check(self, documents: Path) -> Policy:
         """The policy that the documents would make, with the number it would get. Raises Invalid; changes nothing."""
-        number = 1
+        return compile_policy(read_documents(documents), hostname=self._hostname, revision=self._last() + 1)
+
+    def _last(self) -> int:
+        """The highest number there is; a lost current.json must not make us write over history."""
+        return max(self._numbers(), default=0)
+
+    # --- the operator's folder
+
+    def folder(self) -> dict[str, str]:
+        """The texts in the operator's folder; none where there is no folder. Raises Invalid."""
+        return read_documents(self._documents) if self._documents is not None else {}
+
+    def folder_edited(self) -> bool:
+        """Whether somebody edited the folder. See Revisions."""
         with contextlib.suppress(NoPolicy):
-            number = self.in_force().number + 1
-        return compile_policy(read_documents(documents), hostname=self._hostname, revision=number)
+            return self._is_edited(self.in_force(), self.folder())
+        return True
 
-    def publish(self, documents: Path, *, by: str, at: float) -> tuple[Revision, Policy]:
-        """Check the documents and put them in force, durable before this returns. Raises Invalid; then nothing changes.
+    def _is_edited(self, revision: Revision, texts: Mapping[str, str]) -> bool:
+        """Whether these texts of the folder are somebody's work of which the revision in force knows nothing."""
+        if texts == revision.files:
+            return False
+        held = self._held()
+        if revision.mirrored and held.revision < revision.number and self._half_written(revision, texts):
+            return False
+        return held.texts != digest_of(texts)
 
-        Documents that say nothing new keep the revision in force.
+    def _half_written(self, revision: Revision, texts: Mapping[str, str]) -> bool:
+        """Whether writing the folder was cut short: every file is as this revision or the one before has it."""
+        try:
+            before = self.at(revision.before).files
+        except NoPolicy:
+            return False
+        names = {*texts, *revision.files, *before}
+        return all(texts.get(name) in (revision.files.get(name), before.get(name)) for name in names)
+
+    def _held(self) -> Held:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            return msgspec.json.decode((self._folder / _HELD).read_bytes(), type=Held)
+        return Held()
+
+    def _hold(self, number: int, texts: Mapping[str, str]) -> None:
+        fresh = self._folder / f".{_HELD}.new"
+        fresh.write_bytes(msgspec.json.encode(Held(number, digest_of(texts))))
+        fresh.replace(self._folder / _HELD)
+
+    # --- publishing
+
+    def publish(self, documents: Path, *, by: str, at: float, reason: str = "") -> tuple[Revision, Policy]:
+        """Put the documents of the operator's folder in force, durable before this returns.
+
+        Raises Invalid; then nothing changes. Documents that say nothing new, and those that nobody has edited since
+        something else was published (which they must not undo), leave the revision in force as it is.
         """
         files = read_documents(documents)
-        before: Revision | None = None
-        with contextlib.suppress(NoPolicy):
-            before = self.in_force()
-        if before is not None and before.files == files:
-            return before, self.compile(before)
-        revision = Revision((before.number if before else 0) + 1, at, by, files)
-        policy = self.compile(revision)
-        self._write(revision)
+        with self._alone():
+            before: Revision | None = None
+            with contextlib.suppress(NoPolicy):
+                before = self.in_force()
+            if before is not None and not self._is_edited(before, files):
+                if before.mirrored and before.files != files:
+                    self._mirror(before, documents, files)
+                return before, self.compile(before)
+            number = self._last() + 1
+            policy = compile_policy(files, hostname=self._hostname, revision=number)
+            there = before.number if before is not None else 0
+            revision = Revision(number, at, by, files, reason, policy.digest, mirrored=True, before=there)
+            self._write(revision)
+            self._hold(number, files)
         return revision, policy
 
-    def _write(self, revision: Revision) -> None:
+    def put(
+        self, files: Mapping[str, str], *, after: int, by: str, reason: str, at: float, digest: str, discard: bool
+    ) -> tuple[Revision, str]:
+        """Put sound texts in force in the place of revision `after`, and write the folder. See Revisions."""
+        with self._alone():
+            before = self.in_force() if after or self._current.exists() else None
+            there = before.number if before else 0
+            if there != after:
+                raise Overtaken(f"revision {there} is in force now, not {after}; look at it and try again")
+            texts = self._texts()
+            if before is not None and texts is not None and texts != files and self._is_edited(before, texts):
+                self._set_aside(before, texts, discard=discard)
+            folder = self._documents if texts is not None else None
+            mirrored = folder is not None and may_write(folder)
+            revision = Revision(self._last() + 1, at, by, dict(files), reason, digest, mirrored, there)
+            self._write(revision)
+            if folder is None or texts is None:
+                return revision, ""
+            if mirrored:
+                return revision, self._mirror(revision, folder, texts)
+            self._hold(revision.number, texts)
+            said = f"{folder} is not ours to write and was left as it is; `lockgate export` writes what is in force"
+            return revision, "" if texts == files else said
+
+    def _mirror(self, revision: Revision, folder: Path, texts: Mapping[str, str]) -> str:
+        """Write the folder; the sentence if that cannot be done."""
+        try:
+            write_documents(folder, texts, revision.files)
+        except OSError as trouble:
+            return f"{folder} could not be written ({trouble}); it is tried again at the next start or reload"
+        self._hold(revision.number, revision.files)
+        return ""
+
+    def _texts(self) -> dict[str, str] | None:
+        """What the folder holds; None where there is no folder."""
+        if self._documents is None or not self._documents.is_dir():
+            return None
+        try:
+            return read_documents(self._documents)
+        except Invalid as trouble:
+            raise Overtaken(f"the policy folder cannot be read, so it cannot be kept in step: {trouble}") from None
+
+    def _set_aside(self, before: Revision, texts: Mapping[str, str], *, discard: bool) -> None:
+        """The folder holds edits that nobody has put in force: they are never overwritten unasked."""
+        names = sorted(name for name in {*texts, *before.files} if texts.get(name) != before.files.get(name))
+        if not discard:
+            raise Overtaken(
+                f"{self._documents} was edited and not put in force yet ({', '.join(names[:5])}); nothing was changed. "
+                f"See `lockgate plan`, then `lockgate apply` it first, or say --discard-edits (they are kept in "
+                f"{self._folder / 'discarded'})"
+            )
+        aside = self._folder / "discarded" / f"before-{before.number + 1:08d}"
+        for name in names:
+            if name in texts:
+                path = aside / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(texts[name], "utf-8")
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One publication at a time, whichever process it comes from."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _write(self, revision: Revision) -> None:
         data = msgspec.json.encode(revision)
-        for name in (_name_of(revision.number), self._current.name):
-            fresh = self._folder / f".{name}.new"
+        kept, name = data, _name_of(revision.number)
+        if len(data) > _PACKED_FROM:  # every revision is kept, and large ones differ in a line or two
+            kept, name = zstandard.compress(data, 3), f"{name}.zst"
+        for place, octets in ((name, kept), (self._current.name, data)):
+            fresh = self._folder / f".{place}.new"
             with fresh.open("wb") as file:
-                file.write(data)
+                file.write(octets)
                 file.flush()
                 os.fsync(file.fileno())
-            fresh.replace(self._folder / name)
+            fresh.replace(self._folder / place)
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
@@ -142,26 +273,62 @@ class PolicyInForce:
     def __init__(self, policies: Policies, complain: Callable[[str], None]) -> None:
         self._policies = policies
         self._stamp = policies.stamp()  # before reading: a change in between is then taken up by the next look
-        self._policy = policies.compile(policies.in_force())
+        self._policy = self._compiled()
         self._complain = complain
+        self._told = ""
 
     def __call__(self) -> Policy:
         return self._policy
 
-    def look(self) -> bool:
-        """Take up a newer revision, if there is one; whether there was."""
+    def _compiled(self) -> Policy:
+        return self._policies.compile(self._policies.in_force(), advise=False)
+
+    async def look(self) -> bool:
+        """Take up a newer revision, if there is one; whether there was. Mail goes on while it is compiled."""
         stamp = self._policies.stamp()
         if stamp == self._stamp:
             return False
-        self._stamp = stamp
         try:
-            self._policy = self._policies.compile(self._policies.in_force())
-        except (NoPolicy, Invalid) as trouble:
+            with short_turns():
+                self._policy = await asyncio.to_thread(self._compiled)
+        except NoPolicy as trouble:  # the disk may answer next time, so we look again, but complain once
+            if str(trouble) != self._told:
+                self._told = str(trouble)
+                self._complain(self._told)
+            return False
+        except Invalid as trouble:
+            self._stamp = stamp
             self._complain(str(trouble))
             return False
+        self._stamp, self._told = stamp, ""
         return True
 
     @property
     def pause(self) -> float:
         """Seconds between two looks; changes are live within one second (DESIGN 1)."""
         return _LOOK_AGAIN
+
+
+@contextlib.contextmanager
+def short_turns() -> Iterator[None]:
+    """Let the event loop have its turn soon while a thread computes.
+
+    The thread gives the interpreter away after half a millisecond instead of five, which would be added to every
+    reply of the seconds that a large policy takes to compile.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SHORT_TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+__all__ = [
+    "NoPolicy",
+    "Policies",
+    "PolicyInForce",
+    "Revision",
+    "read_documents",
+    "short_turns",
+]

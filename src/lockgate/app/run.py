@@ -22,6 +22,8 @@ from lockgate.app.recipients import RecipientLists
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
 from lockgate.policy.documents import Invalid, Problem
 
+_AT_START = "the policy folder as it was at start"
+_ON_SIGHUP = "the policy folder was read again"
 _START_PATIENCE = 30.0
 _KEEPER_PATIENCE = 15.0
 
@@ -68,7 +70,7 @@ class Supervisor:
         self._stopping = False
         self._reload = False
         self._family = Family(self._tell)
-        self._policies = Policies(config.state_directory / "policy", config.hostname)
+        self._policies = Policies(config.state_directory / "policy", config.hostname, config.policy_directory)
         self._load_table = config.run_directory / "load.table"
 
     def run(self) -> int:
@@ -96,7 +98,7 @@ class Supervisor:
     def _publish(self) -> None:
         """Put the documents in force. Broken ones do not stop a service that has a revision to work with."""
         try:
-            self._put_in_force("start")
+            self._put_in_force("start", _AT_START)
         except Invalid as trouble:
             try:
                 revision = self._policies.in_force()
@@ -106,10 +108,10 @@ class Supervisor:
                 self._say("policy document wrong", _spelled(problem))
             self._say("policy", f"revision {revision.number} stays in force until the documents are put right")
 
-    def _put_in_force(self, by: str) -> int:
+    def _put_in_force(self, by: str, reason: str) -> int:
         """The number of the revision in force; a new one is audited. Raises Invalid, OSError."""
         at = self._clock.now()
-        revision, policy = self._policies.publish(self._config.policy_directory, by=by, at=at)
+        revision, policy = self._policies.publish(self._config.policy_directory, by=by, at=at, reason=reason)
         if revision.at == at:
             journal = self._journal()
             JournalAudit(journal).wrote(by, "reload", revision=revision.number, digest=policy.digest)
@@ -183,7 +185,7 @@ class Supervisor:
 
     def _publish_again(self) -> None:
         try:
-            number = self._put_in_force("SIGHUP")
+            number = self._put_in_force("SIGHUP", _ON_SIGHUP)
             self._say("policy", f"revision {number} is in force")
         except (Invalid, OSError) as trouble:
             self._say("policy not taken up", str(trouble))

@@ -61,7 +61,7 @@ def journal_of(config: OperatorFile, role: str) -> LineJournal:
 
 def policies_of(config: OperatorFile) -> Policies:
     """The published revisions of this installation."""
-    return Policies(config.state_directory / "policy", config.hostname)
+    return Policies(config.state_directory / "policy", config.hostname, config.policy_directory)
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -228,8 +228,7 @@ class Worker:
         await self.spool.open()
         reception = self.reception()
         self._sockets = tuple(sockets)
-        for listener, by_slot in zip(self._config.listener, sockets, strict=True):
-            settings = door_settings(self._config, self.policy(), listener.implicit_tls, listener.proxies)
+        for settings, by_slot in zip(self._door_settings(), sockets, strict=True):
             own = (by_slot[self._slot],)
             door = Door(
                 own, settings, reception.visit, self._certificates, self._load, self._journal, self._clock,
@@ -238,6 +237,11 @@ class Worker:
             await door.open()
             self._doors.append(door)
         self._load.serve()
+
+    def _door_settings(self) -> list[DoorSettings]:
+        """How each listener behaves under the policy of now."""
+        config, policy = self._config, self.policy()
+        return [door_settings(config, policy, one.implicit_tls, one.proxies) for one in config.listener]
 
     def _trust(self) -> None:
         """The CA stores that chains are tried under: the operator's bundle, and those that connectors name."""
@@ -250,9 +254,14 @@ class Worker:
         """Take up new policy for as long as the worker lives."""
         while True:
             await asyncio.sleep(self.policy.pause)
-            if self.policy.look():
-                self._trust()
-                self._journal.note("policy taken up", revision=self.policy().revision)
+            try:
+                if await self.policy.look():
+                    self._trust()
+                    for door, settings in zip(self._doors, self._door_settings(), strict=True):
+                        door.behave(settings)
+                    self._journal.note("policy taken up", revision=self.policy().revision)
+            except Exception as trouble:  # whatever is wrong with one revision, the next one must be taken up
+                self._journal.alarm("policy not taken up", because=trouble)
 
     async def stand_in(self) -> None:
         """Accept for workers that are down: nobody waits before a door behind which there is nobody."""
@@ -315,6 +324,7 @@ def door_settings(config: OperatorFile, policy: Policy, implicit_tls: bool, prox
         implicit_tls=implicit_tls,
         proxies=tuple(proxies),
         max_errors=policy.limits.errors_per_connection,
+        max_recipients=policy.limits.recipients_per_message,
         proxy_timeout=deadlines.handshake,
         handshake_timeout=deadlines.handshake,
         command_timeout=deadlines.command,

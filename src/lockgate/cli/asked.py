@@ -37,7 +37,8 @@ class Switchboard(NamedTuple):
     operator's file (raising Invalid or OSError; the latter returns what the file names and is not there).
     `read_documents` gives the policy documents of a folder by name (raising Invalid). `begin` writes a new installation
     into a folder and returns its first revision (raising Invalid or OSError). `preflight` and `doctor` look an
-    installation over and never raise.
+    installation over and never raise. `settings` gives every value of the operator's file with where it comes from
+    (raising Invalid or OSError).
     """
 
     serve: Callable[[Path], int]
@@ -47,6 +48,7 @@ class Switchboard(NamedTuple):
     begin: Callable[[Path, Mapping[str, str], str], int]
     preflight: Callable[[Path], Sequence[Found]]
     doctor: Callable[[Path], Sequence[Found]]
+    settings: Callable[[Path], Sequence[Mapping[str, Any]]]
 
 
 class Given(NamedTuple):
@@ -93,6 +95,15 @@ def problems(found: Sequence[Problem]) -> None:
     """Mistakes as compilers print them, `file:line: path: message`, for editors to jump to."""
     for problem in found:
         show.complain(problem_line(problem.file, problem.line, problem.path, problem.message))
+
+
+def mistakes(found: Sequence[Problem], *, as_json: bool) -> None:
+    """The same, or as JSON."""
+    if as_json:
+        rows = [{"file": one.file, "line": one.line, "path": one.path, "message": one.message} for one in found]
+        show.as_json({"problems": rows})
+    else:
+        problems(found)
 
 
 def problem_line(file: object, line: object, path: object, message: object) -> str:

@@ -9,7 +9,20 @@ from typing import Annotated
 import typer
 
 import lockgate
-from lockgate.cli import asked, checkup, queue, recipients, show, trace
+from lockgate.cli import (
+    asked,
+    checkup,
+    connectors,
+    domains,
+    ip_list,
+    nouns,
+    policy,
+    queue,
+    recipients,
+    settings,
+    show,
+    trace,
+)
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
 from lockgate.cli.init import init
 from lockgate.cli.show import Column
@@ -19,11 +32,19 @@ commands = typer.Typer(
     no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Lockgate: receives, judges, routes and explains every message.",
 )  # fmt: skip
-config_commands = typer.Typer(no_args_is_help=True, help="The operator's file, lockgate.toml.")
 commands.add_typer(queue.commands, name="queue")
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
-commands.add_typer(config_commands, name="config")
+commands.add_typer(settings.commands, name="config")
+commands.add_typer(connectors.commands, name="connector")
+commands.add_typer(domains.commands, name="domain")
+commands.add_typer(ip_list.commands, name="ip-list")
+commands.add_typer(nouns.ORGANISATIONS, name="organisation")
+commands.add_typer(nouns.REMOTE_DOMAINS, name="remote-domain")
+commands.add_typer(nouns.RULES, name="rule")
+for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, policy.rollback, policy.export):
+    commands.command()(_command)
+commands.command()(settings.reference)
 commands.command()(init)
 commands.command()(checkup.preflight)
 commands.command()(checkup.doctor)
@@ -72,7 +93,6 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check the policy documents; prints every mistake as file:line: path: message. The service is not needed."""
-    from lockgate.flow.desk.section import problem_row
     from lockgate.policy.compile import compile_policy
     from lockgate.policy.documents import Invalid
 
@@ -86,40 +106,16 @@ def check(
     try:
         policy = compile_policy(options.board.read_documents(folder), hostname=hostname, revision=0)
     except Invalid as trouble:
-        if as_json:
-            show.as_json({"problems": [problem_row(problem) for problem in trouble.problems]})
-        else:
-            asked.problems(trouble.problems)
+        asked.mistakes(trouble.problems, as_json=as_json)
         raise typer.Exit(show.FINDING) from None
     if as_json:
-        show.as_json({"problems": [], "digest": policy.digest, "organisations": sorted(policy.organisations)})
+        warnings = [one._asdict() for one in policy.warnings]
+        organisations = sorted(policy.organisations)
+        show.as_json({"problems": [], "warnings": warnings, "digest": policy.digest, "organisations": organisations})
     else:
+        for one in policy.warnings:
+            show.say(f"warning: {asked.problem_line(*one)}")
         show.say(f"The documents in {folder} are sound (digest {policy.digest[:16]}).")
-
-
-@config_commands.command("check")
-def config_check(context: typer.Context, as_json: AsJson = False) -> None:
-    """Check the operator's file and that what it names is there; prints every mistake with file and line."""
-    from lockgate.flow.desk.section import problem_row
-    from lockgate.policy.documents import Invalid
-
-    options = given(context)
-    path = asked.config_path(options)
-    try:
-        found = tuple(options.board.check_config(path))
-    except Invalid as trouble:
-        found = trouble.problems
-    except (OSError, UnicodeDecodeError) as trouble:
-        show.complain(f"{path} cannot be read: {trouble}")
-        raise typer.Exit(show.MISUSE) from None
-    if as_json:
-        show.as_json({"problems": [problem_row(problem) for problem in found]})
-    elif found:
-        asked.problems(found)
-    else:
-        show.say(f"{path} is sound.")
-    if found:
-        raise typer.Exit(show.FINDING)
 
 
 @commands.command()

@@ -36,7 +36,7 @@ def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
     domain = verdict.target.domain
     steps: list[Step] = []
     too_small = ""
-    for connector, because in _ranked(policy, mine, verdict, domain):
+    for connector, because in ranked(policy, mine, domain, central=not verdict.standing.inbound_connector):
         if size <= connector.size_limit or not connector.size_limit:
             return _leave(mine, verdict, connector, because, steps, secure=secure)
         too_small = connector.name
@@ -54,11 +54,13 @@ def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
     return decided(verdict, Deliver(way, verdict.target), *steps)
 
 
-def _ranked(policy: Policy, mine: OrganisationPolicy, verdict: Verdict, domain: str) -> Iterator[_Match]:
-    """The connectors that are for this copy, best first, each with the reason."""
+def ranked(policy: Policy, mine: OrganisationPolicy, domain: str, *, central: bool) -> Iterator[_Match]:
+    """The connectors that are for mail to this domain, best first, each with the reason.
+
+    `central` is False for what an own server sends out by us: it must not be sent back to it (specification 2.6).
+    """
     outbound = mine.outbound
-    if outbound.central and not verdict.standing.inbound_connector:
-        # What an own server sends out by us must not be sent back to it (specification 2.6).
+    if outbound.central and central:
         yield from ((c, "all messages go by on-premises") for c in outbound.central)
     yield from ((c, f"it is for {domain}") for c in outbound.exact.get(domain, ()))
     for group in outbound.wildcard.every(domain):

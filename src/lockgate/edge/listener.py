@@ -63,7 +63,6 @@ class Door:
             raise ValueError("a listener with implicit TLS needs a certificate")
         if settings.bare_newlines not in ("refuse", "normalise"):
             raise ValueError("bare_newlines is 'refuse' or 'normalise'")
-        self.settings = settings
         self.welcome = welcome
         self.certificates = certificates
         self.journal = journal
@@ -72,17 +71,7 @@ class Door:
         self.between = between
         self.draining = False
         self.wheel = Wheel(clock.monotonic(), tick=settings.tick, horizon=settings.horizon)
-        self.manners = manners(
-            settings.hostname,
-            size_limit=settings.size_limit,
-            starttls=certificates.context is not None and not settings.implicit_tls,
-            normalise=settings.bare_newlines == "normalise",
-            line_limit=settings.text_line_limit,
-            max_errors=settings.max_errors,
-            max_refusals=settings.max_refusals,
-            max_idle_commands=settings.max_idle_commands,
-            max_recipients=settings.max_recipients,
-        )
+        self.behave(settings)
         self.greeting = replies.greeting(settings.hostname).wire()
         self._sockets = tuple(sockets)
         self._load = load
@@ -96,6 +85,21 @@ class Door:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._name = _fixed_name(self._sockets)
         self._refreshed = self.wheel.now
+
+    def behave(self, settings: DoorSettings) -> None:
+        """From now on new connections are treated so; who is here already keeps the limits it was told."""
+        self.settings = settings
+        self.manners = manners(
+            settings.hostname,
+            size_limit=settings.size_limit,
+            starttls=self.certificates.context is not None and not settings.implicit_tls,
+            normalise=settings.bare_newlines == "normalise",
+            line_limit=settings.text_line_limit,
+            max_errors=settings.max_errors,
+            max_refusals=settings.max_refusals,
+            max_idle_commands=settings.max_idle_commands,
+            max_recipients=settings.max_recipients,
+        )
 
     async def open(self) -> None:
         """Begin to accept. Raises OSError."""

@@ -1,4 +1,4 @@
-"""How one listener behaves; cannot change while it is open. Times in seconds, sizes in octets."""
+"""How one listener behaves. Times in seconds, sizes in octets."""
 
 from __future__ import annotations
 

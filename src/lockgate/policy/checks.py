@@ -14,6 +14,7 @@ from lockgate.policy.networks import has_host_bits, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
+from lockgate.policy.objects.remote_domains import OofType, RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.spelling import smart_host_parts
 
@@ -23,11 +24,15 @@ Key = str | tuple[str, int]
 
 @dataclass(slots=True)
 class Report:
-    """Collects what the checks find: `problems` forbid the policy, `warnings` only advise."""
+    """Collects what the checks find: `problems` forbid the policy, `warnings` only advise.
+
+    Without `advise` nothing is advised.
+    """
 
     places: Places
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    advise: bool = True
 
     def wrong(self, written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
         """A mistake, unless it rests on a key that is wrong in itself."""
@@ -35,7 +40,8 @@ class Report:
 
     def doubtful(self, written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
         """An advice."""
-        self._note(self.warnings, written, keys, message)
+        if self.advise:
+            self._note(self.warnings, written, keys, message)
 
     def _note(self, notes: list[Problem], written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
         plain = [key if isinstance(key, str) else key[0] for key in keys]
@@ -60,6 +66,8 @@ def check_objects(documents: Documents, hostname: str, report: Report) -> None:
         _smart_hosts(outbound, hostname, report)
     for connection_filter in documents.filters:
         _lists(connection_filter, report)
+    for remote in documents.remote:
+        _remote(remote, report)
     for rule in documents.rules:
         _rule(rule, report)
     if documents.operator is not None:
@@ -241,6 +249,18 @@ def _host_bits(written: Written[Any], key: str, entries: tuple[str, ...], report
         if has_host_bits(entry):
             message = f"{entry} has bits set behind its prefix; it is read as {parse_networks(entry)[0].text}"
             report.doubtful(written, ((key, index),), message)
+
+
+def _remote(written: Written[RemoteDomain], report: Report) -> None:
+    """Specification 1.5: internal_legacy makes the domain internal, and only an internal one may have it."""
+    remote = written.value
+    if remote.allowed_oof_type is OofType.INTERNAL_LEGACY and not remote.is_internal:
+        message = "internal_legacy is for internal domains; it needs is_internal = true (or take external_legacy)"
+        report.wrong(written, ("allowed_oof_type", "is_internal"), message)
+    if remote.domain_name == "*" and (remote.trusted_mail_inbound_enabled or remote.is_internal):
+        key = "is_internal" if remote.is_internal else "trusted_mail_inbound_enabled"
+        message = "this holds for everybody in the world; write it for single domains"
+        report.doubtful(written, (key, "domain_name"), message)
 
 
 def _rule(written: Written[MailFlowRule], report: Report) -> None:

@@ -14,6 +14,9 @@ RULES = 300
 DOMAINS = 900
 """Accepted domains of an organisation (specification 1.22)."""
 
+REMOTE_DOMAINS = 200
+"""Remote domains of an organisation (specification 1.5)."""
+
 LIST_ENTRIES = 1273
 """Entries of an IP allow or block list (specification 1.8)."""
 
@@ -40,6 +43,7 @@ def check_compatibility(documents: Documents, report: Report) -> None:
                     report.wrong(lists, (key,), f"in compatibility the list holds at most {LIST_ENTRIES} entries")
     _counted(documents.rules, asked, RULES, "mail flow rules", report)
     _counted(documents.domains, asked, DOMAINS, "accepted domains", report)
+    _counted(documents.remote, asked, REMOTE_DOMAINS, "remote domains", report)
 
 
 def _entries(written: Written[Any], key: str, report: Report, *, ranges: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.checks import Report, check_objects
@@ -17,6 +17,7 @@ from lockgate.policy.objects.connectors import InboundConnector, OutboundConnect
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Operator
+from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, PartnerIndex, PeerLists, Policy
 from lockgate.policy.rules import CompiledRule, CompiledRules
@@ -24,21 +25,39 @@ from lockgate.policy.ties import certificate_proves_alone, check_ties, patterns_
 from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
 
 
-def compile_policy(files: Mapping[str, str], *, hostname: str, revision: int, catalog: Catalog | None = None) -> Policy:
+class Understood(NamedTuple):
+    """What documents come to: the compiled policy, and the objects with the places where they are written."""
+
+    policy: Policy
+    documents: Documents
+
+
+def compile_policy(
+    files: Mapping[str, str], *, hostname: str, revision: int, catalog: Catalog | None = None, advise: bool = True
+) -> Policy:
     """The policy of these documents ({file name: TOML text}). Raises Invalid with every mistake that was found.
 
     `hostname` is the name of this server (A-label), `revision` the number under which the policy is kept.
-    `catalog` are the conditions and actions there are; without it, those that Lockgate brings.
+    `catalog` are the conditions and actions there are; without it, those that Lockgate brings. Without `advise` the
+    policy has no warnings, whose places take as long to find as everything else.
     """
+    return understand(files, hostname=hostname, revision=revision, catalog=catalog, advise=advise).policy
+
+
+def understand(
+    files: Mapping[str, str], *, hostname: str, revision: int, catalog: Catalog | None = None, advise: bool = True
+) -> Understood:
+    """The same, with the objects the policy was made of."""
     catalog = catalog or standard()
     documents, problems, places = read(files, catalog)
-    report = Report(places, problems)
+    report = Report(places, problems, advise=advise)
     check_objects(documents, hostname, report)
     check_ties(documents, catalog, report)
     check_compatibility(documents, report)
     if report.problems:
         raise Invalid(tuple(sorted(set(report.problems))))
-    return _build(documents, catalog, hostname, revision, tuple(sorted(set(report.warnings))))
+    warnings = tuple(sorted(set(report.warnings)))
+    return Understood(_build(documents, catalog, hostname, revision, warnings), documents)
 
 
 def _build(
@@ -89,6 +108,7 @@ class _Grouped:
         self.peers = {
             w.value.organisation: _peers(w.value.ip_allow_list, w.value.ip_block_list) for w in documents.filters
         }
+        self.remote: dict[str, list[RemoteDomain]] = _by_organisation(documents.remote)
         self.rules: dict[str, list[Written[MailFlowRule]]] = {}
         for written in documents.rules:
             self.rules.setdefault(written.value.organisation, []).append(written)
@@ -113,6 +133,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         rules=_rules(mine.rules.get(name, []), catalog),
         inbound=MappingProxyType({connector.name: connector for connector in inbound}),
         accepted=domains,
+        remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
     )
 
@@ -188,7 +209,7 @@ def _peers(allow: Iterable[str], block: Iterable[str]) -> PeerLists:
     )
 
 
-def _in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[MailFlowRule]]]:
+def rules_in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[MailFlowRule]]]:
     """Rules with the priority they have: the given one, or after all given ones in the order of writing."""
     given = [rule.value.priority for rule in rules if rule.value.priority is not None]
     last = max(given, default=-1)
@@ -203,7 +224,7 @@ def _in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[Mai
 
 
 def _rules(rules: list[Written[MailFlowRule]], catalog: Catalog) -> CompiledRules:
-    return CompiledRules(tuple(_rule(rule.value, priority, catalog) for priority, rule in _in_order(rules)))
+    return CompiledRules(tuple(_rule(rule.value, priority, catalog) for priority, rule in rules_in_order(rules)))
 
 
 def _rule(rule: MailFlowRule, priority: int, catalog: Catalog) -> CompiledRule:
@@ -236,7 +257,7 @@ def _digest(documents: Documents) -> str:
     for rule in documents.rules:
         rules.setdefault(rule.value.organisation, []).append(rule)
     for group in rules.values():  # only their sequence counts, not the numbers
-        for place, (_, rule) in enumerate(_in_order(group)):
+        for place, (_, rule) in enumerate(rules_in_order(group)):
             lines.append(_line(rule, f"{place} {rule.value.model_dump_json(exclude={'priority'})}"))
     if documents.operator is not None:
         lines.append(_line(documents.operator, documents.operator.value.model_dump_json()))

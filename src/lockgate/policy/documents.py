@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,7 @@ from lockgate.policy.objects.connectors import InboundConnector, OutboundConnect
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
+from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 
 
@@ -72,6 +74,7 @@ class Documents:
     inbound: list[Written[InboundConnector]] = field(default_factory=list)
     outbound: list[Written[OutboundConnector]] = field(default_factory=list)
     filters: list[Written[ConnectionFilter]] = field(default_factory=list)
+    remote: list[Written[RemoteDomain]] = field(default_factory=list)
     rules: list[Written[MailFlowRule]] = field(default_factory=list)
     operator: Written[Operator] | None = None
     unread: set[tuple[str, str]] = field(default_factory=set)
@@ -84,6 +87,7 @@ class Documents:
         yield from self.inbound
         yield from self.outbound
         yield from self.filters
+        yield from self.remote
         yield from self.rules
 
 
@@ -114,9 +118,39 @@ TABLES = (
     "inbound_connector",
     "outbound_connector",
     "connection_filter",
+    "remote_domain",
     "mail_flow_rule",
 )
 """The arrays of tables that documents are made of; besides there is the one table [operator]."""
+
+
+def is_document_name(name: str) -> bool:
+    """Whether this names a TOML file below a folder, and nothing else: relative, without dots that lead elsewhere."""
+    parts = name.split("/")
+    return len(name) <= 255 and name.isprintable() and name.endswith(".toml") and not {"", ".", ".."} & set(parts)
+
+
+_MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
+    {
+        "organisation": Organisation,
+        "accepted_domain": AcceptedDomain,
+        "inbound_connector": InboundConnector,
+        "outbound_connector": OutboundConnector,
+        "connection_filter": ConnectionFilter,
+        "remote_domain": RemoteDomain,
+        "operator": Operator,
+    }
+)
+
+
+def model_of(table: str, catalog: Catalog) -> type[BaseModel]:
+    """What the objects of a table are; those of rules are as the catalog has them. KeyError for no table of ours."""
+    return catalog.rule if table == "mail_flow_rule" else _MODELS[table]
+
+
+def name_key(table: str) -> str:
+    """The property by which an object of the table is called; names differ within an organisation."""
+    return "domain_name" if table in {"accepted_domain", "remote_domain"} else "name"
 
 
 def read(files: Mapping[str, str], catalog: Catalog) -> tuple[Documents, list[Problem], Places]:
@@ -185,7 +219,7 @@ class _Reader:
         """Validate one table and keep the object."""
         if table not in {"organisation", "operator"} and "organisation" not in raw and self.only:
             raw = {**raw, "organisation": self.only}
-        model = self._model(table)
+        model = model_of(table, self.catalog)
         prefix: Path = (table,) if table == "operator" else (table, index)
         suspect: frozenset[str] = frozenset()
         try:
@@ -210,23 +244,6 @@ class _Reader:
             )
         return _message(error, model)
 
-    def _model(self, table: str) -> type[BaseModel]:
-        match table:
-            case "organisation":
-                return Organisation
-            case "accepted_domain":
-                return AcceptedDomain
-            case "inbound_connector":
-                return InboundConnector
-            case "outbound_connector":
-                return OutboundConnector
-            case "connection_filter":
-                return ConnectionFilter
-            case "operator":
-                return Operator
-            case _:
-                return self.catalog.rule
-
     def _keep(self, written: Written[Any]) -> None:
         documents = self.documents
         match written.value:
@@ -240,6 +257,8 @@ class _Reader:
                 documents.outbound.append(written)
             case ConnectionFilter():
                 documents.filters.append(written)
+            case RemoteDomain():
+                documents.remote.append(written)
             case MailFlowRule():
                 documents.rules.append(written)
             case Operator() if documents.operator is None:

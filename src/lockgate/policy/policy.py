@@ -14,6 +14,7 @@ from lockgate.policy.objects.connectors import InboundConnector, OutboundConnect
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Limits
+from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.rules import CompiledRules
 from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
 
@@ -62,7 +63,8 @@ class PeerLists:
 class OrganisationPolicy:
     """All that one organisation wants, compiled. `inbound` holds every inbound connector by name, disabled ones too.
 
-    `accepted` are its accepted domains, proven or not; `postmaster` is the address that generated mail comes from.
+    `accepted` are its accepted domains, proven or not; `postmaster` is the address that generated mail comes from;
+    `remote` finds the remote domain for a destination, None where the defaults hold.
     """
 
     organisation: Organisation
@@ -73,6 +75,7 @@ class OrganisationPolicy:
     inbound: Mapping[str, InboundConnector]
     accepted: tuple[AcceptedDomain, ...]
     postmaster: str
+    remote: DomainMap[RemoteDomain] = field(default_factory=DomainMap)
 
 
 @dataclass(frozen=True, slots=True)

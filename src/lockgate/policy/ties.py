@@ -10,7 +10,7 @@ from typing import Any
 
 from lockgate.policy.catalog import EXCEPTION, Catalog
 from lockgate.policy.checks import Report
-from lockgate.policy.documents import Documents, Written, nearest
+from lockgate.policy.documents import Documents, Written, name_key, nearest
 from lockgate.policy.kinds import Refers
 from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
@@ -75,7 +75,7 @@ def _twice(documents: Documents, report: Report) -> None:
     seen: dict[tuple[str, str, str], Written[Any]] = {}
     for written in documents.everything():
         value = written.value
-        key = "domain_name" if isinstance(value, AcceptedDomain) else "name"
+        key = name_key(written.table)
         name = getattr(value, key)
         place = (written.table, getattr(value, "organisation", ""), name.casefold())
         first = seen.setdefault(place, written)

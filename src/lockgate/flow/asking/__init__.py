@@ -14,18 +14,39 @@ from lockgate.flow.asking.ask import (
     read_answer,
     write_frame,
 )
-from lockgate.flow.asking.policies import Reload
+from lockgate.flow.asking.objects import Assignment, DomainVerify, ObjectList, ObjectShow, ObjectWrite
+from lockgate.flow.asking.policies import (
+    Apply,
+    Export,
+    Plan,
+    PolicyOrigins,
+    Reload,
+    RevisionDiff,
+    RevisionList,
+    Rollback,
+)
 from lockgate.flow.asking.queue import QueueEdit, QueueList
 from lockgate.flow.asking.recipients import RecipientFind, RecipientImport
 from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceShow
 
 Request = (
-    QueueEdit
+    Apply
+    | DomainVerify
+    | Export
+    | ObjectList
+    | ObjectShow
+    | ObjectWrite
+    | Plan
+    | PolicyOrigins
+    | QueueEdit
     | QueueList
     | RecipientFind
     | RecipientImport
     | Reload
+    | RevisionDiff
+    | RevisionList
+    | Rollback
     | StatusAsk
     | TraceFind
     | TraceShow
@@ -47,15 +68,27 @@ __all__ = [
     "LONGEST_FRAME",
     "PREFIX",
     "Answer",
+    "Apply",
     "Ask",
+    "Assignment",
+    "DomainVerify",
+    "Export",
     "Kind",
     "NotUnderstood",
+    "ObjectList",
+    "ObjectShow",
+    "ObjectWrite",
+    "Plan",
+    "PolicyOrigins",
     "QueueEdit",
     "QueueList",
     "RecipientFind",
     "RecipientImport",
     "Reload",
     "Request",
+    "RevisionDiff",
+    "RevisionList",
+    "Rollback",
     "StatusAsk",
     "TraceFind",
     "TraceShow",

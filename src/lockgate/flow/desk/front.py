@@ -8,7 +8,7 @@ from lockgate.flow.asking import Answer, Kind, Request
 from lockgate.flow.desk.rights import Caller
 from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, Section, problem_row
 from lockgate.policy.documents import Invalid
-from lockgate.seams import Audit, Journal, Unavailable
+from lockgate.seams import Audit, Journal, NoPolicy, Overtaken, Unavailable
 
 
 class Desk:
@@ -30,7 +30,7 @@ class Desk:
         except Forbidden as trouble:
             self._audit.wrote(caller.name, "was refused", asked=type(request).__name__, because=str(trouble))
             return Answer(Kind.FORBIDDEN, sentence=str(trouble))
-        except Nothing as trouble:
+        except (Nothing, Overtaken, NoPolicy) as trouble:
             return Answer(Kind.FINDING, sentence=str(trouble))
         except Invalid as trouble:
             found = [problem_row(problem) for problem in trouble.problems]

@@ -1,0 +1,24 @@
+"""What the desk needs to plan, publish and change policy."""
+
+from __future__ import annotations
+
+import secrets
+
+from lockgate.app.config import OperatorFile, resolvers
+from lockgate.app.policies import Policies
+from lockgate.flow.desk.domains import DomainDesk
+from lockgate.flow.desk.objects import ObjectDesk
+from lockgate.flow.desk.policies import PolicyDesk
+from lockgate.flow.desk.section import Section
+from lockgate.flow.revising import Revising
+from lockgate.probes.trust.resolver import DnsResolver
+from lockgate.seams import Audit, Clock
+
+
+def policy_sections(config: OperatorFile, policies: Policies, audit: Audit, clock: Clock) -> tuple[Section, ...]:
+    """The sections that see and change the policy."""
+    revising = Revising(policies, audit, clock, config.hostname)
+    objects = ObjectDesk(revising, lambda: f"lockgate-proof={secrets.token_hex(16)}")
+    # It remembers nothing: a record that was published a minute ago must be found.
+    resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout, size=0)
+    return PolicyDesk(revising), objects, DomainDesk(objects, resolver, clock)

@@ -1,0 +1,117 @@
+"""Accepted domains at the terminal: add one, prove it by its TXT record, change and remove it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lockgate.cli import changes, objects, show
+from lockgate.cli.asked import AsJson, WhatIf, answered
+from lockgate.cli.changes import Expect, Reason
+from lockgate.cli.objects import Organisation, Properties, Unset
+from lockgate.cli.show import Column
+from lockgate.flow.asking import Assignment, DomainVerify, ObjectWrite
+
+commands = typer.Typer(no_args_is_help=True, help="Accepted domains: for which domains mail is taken.")
+
+Domain = Annotated[str, typer.Argument(help="The domain.", show_default=False)]
+_TABLE = ("accepted_domain",)
+_COLUMNS = (
+    Column("domain_name", "DOMAIN"),
+    Column("organisation", "ORGANISATION"),
+    Column("domain_type", "TYPE"),
+    Column("receives", "PROOF"),
+    Column("default", "DEFAULT"),
+    Column("match_sub_domains", "SUBDOMAINS"),
+)
+
+
+@commands.command("list")
+def list_(context: typer.Context, organisation: Organisation = "", as_json: AsJson = False) -> None:
+    """List the accepted domains."""
+    objects.listed(context, _TABLE, organisation, _COLUMNS, as_json=as_json)
+
+
+@commands.command("show")
+def show_(context: typer.Context, domain: Domain, organisation: Organisation = "", as_json: AsJson = False) -> None:
+    """Show one domain with all its properties."""
+    objects.shown(context, _TABLE, domain, organisation, as_json=as_json)
+
+
+@commands.command("add")
+def add(
+    context: typer.Context,
+    domain: Domain,
+    properties: Properties = None,
+    vouch: Annotated[bool, typer.Option("--vouch", help="The operator answers for it, without a TXT record.")] = False,
+    organisation: Organisation = "",
+    reason: Reason = "",
+    expect: Expect = None,
+    what_if: WhatIf = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add a domain, and print the TXT record that proves it; until then it takes no mail."""
+    given = objects.assignments(properties)
+    if vouch:
+        given = (*given, Assignment("vouched_by_operator", "=", "true"))
+    request = ObjectWrite(
+        "add", _TABLE, domain, organisation, given, reason=reason, expect=expect, what_if=what_if
+    )
+    result = objects.wrote(context, request, as_json=as_json)
+    row = result["object"]
+    if not as_json and row.get("txt_record") and not row.get("vouched_by_operator"):
+        show.say("Publish this record, then say `lockgate domain verify`:")
+        show.say(row["txt_record"])
+
+
+@commands.command("verify")
+def verify(
+    context: typer.Context,
+    domain: Domain,
+    organisation: Organisation = "",
+    reason: Reason = "",
+    expect: Expect = None,
+    what_if: WhatIf = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look up the TXT record; if the proof is there, the domain takes mail from now on. Code 1: it is not there."""
+    result = answered(context, DomainVerify(domain, organisation, reason, expect, what_if), as_json=as_json)
+    if not as_json:
+        show.say(f"{domain} is proven.")
+        changes.told(result)
+
+
+@commands.command("set")
+def set_(
+    context: typer.Context,
+    domain: Domain,
+    properties: Properties = None,
+    unset: Unset = None,
+    organisation: Organisation = "",
+    reason: Reason = "",
+    expect: Expect = None,
+    what_if: WhatIf = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change properties of a domain."""
+    request = ObjectWrite(
+        "set", _TABLE, domain, organisation, objects.assignments(properties), objects.unset_keys(unset),
+        reason=reason, expect=expect, what_if=what_if,
+    )  # fmt: skip
+    objects.wrote(context, request, as_json=as_json)
+
+
+@commands.command("remove")
+def remove(
+    context: typer.Context,
+    domain: Domain,
+    organisation: Organisation = "",
+    reason: Reason = "",
+    expect: Expect = None,
+    what_if: WhatIf = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove a domain; mail for it is not taken any more."""
+    request = ObjectWrite("remove", _TABLE, domain, organisation)
+    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)

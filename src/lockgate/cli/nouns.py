@@ -1,0 +1,122 @@
+"""Commands for objects that need no words of their own: organisations, remote domains, mail flow rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from lockgate.cli import objects
+from lockgate.cli.asked import AsJson, WhatIf
+from lockgate.cli.changes import Expect, Reason
+from lockgate.cli.objects import Name, Organisation, Properties, Unset
+from lockgate.cli.show import Column
+from lockgate.flow.asking import ObjectWrite
+
+WithObjects = Annotated[bool, typer.Option("--with-objects", help="With everything that belongs to it.")]
+
+
+def noun(table: str, what: str, help_: str, columns: Sequence[Column]) -> typer.Typer:
+    """The commands list, show, add, set and remove for the objects of one table; `what` is what people call one."""
+    commands = typer.Typer(no_args_is_help=True, help=help_)
+    tables = (table,)
+
+    def list_(context: typer.Context, organisation: Organisation = "", as_json: AsJson = False) -> None:
+        objects.listed(context, tables, organisation, columns, as_json=as_json)
+
+    def show_(context: typer.Context, name: Name, organisation: Organisation = "", as_json: AsJson = False) -> None:
+        objects.shown(context, tables, name, organisation, as_json=as_json)
+
+    commands.command("list", help=f"List every {what}.")(list_)
+    commands.command("show", help=f"Show one {what} with all its properties.")(show_)
+    _writes(commands, tables, what)
+    return commands
+
+
+def _writes(commands: typer.Typer, tables: tuple[str, ...], what: str) -> None:
+    def add(
+        context: typer.Context,
+        name: Name,
+        properties: Properties = None,
+        organisation: Organisation = "",
+        reason: Reason = "",
+        expect: Expect = None,
+        what_if: WhatIf = False,
+        as_json: AsJson = False,
+    ) -> None:
+        request = ObjectWrite("add", tables, name, organisation, objects.assignments(properties))
+        objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+
+    def set_(
+        context: typer.Context,
+        name: Name,
+        properties: Properties = None,
+        unset: Unset = None,
+        organisation: Organisation = "",
+        reason: Reason = "",
+        expect: Expect = None,
+        what_if: WhatIf = False,
+        as_json: AsJson = False,
+    ) -> None:
+        given, gone = objects.assignments(properties), objects.unset_keys(unset)
+        request = ObjectWrite("set", tables, name, organisation, given, gone)
+        objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+
+    def remove(
+        context: typer.Context,
+        name: Name,
+        organisation: Organisation = "",
+        with_objects: WithObjects = False,
+        reason: Reason = "",
+        expect: Expect = None,
+        what_if: WhatIf = False,
+        as_json: AsJson = False,
+    ) -> None:
+        request = ObjectWrite("remove", tables, name, organisation, with_objects=with_objects)
+        objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+
+    commands.command("add", help=f"Add one {what}; its properties as property=value.")(add)
+    commands.command("set", help=f"Change properties of one {what}.")(set_)
+    commands.command("remove", help=f"Remove one {what}.")(remove)
+
+
+ORGANISATIONS = noun(
+    "organisation",
+    "organisation",
+    "Organisations: whose mail flow this is.",
+    (
+        Column("name", "NAME"),
+        Column("display_name", "SHOWN AS"),
+        Column("edition", "EDITION"),
+        Column("compatibility", "COMPATIBILITY"),
+        Column("message_expiration", "MESSAGE LIFE (S)", right=True),
+    ),
+)
+
+REMOTE_DOMAINS = noun(
+    "remote_domain",
+    "remote domain",
+    "Remote domains: what automatic and formatted mail may look like for a destination.",
+    (
+        Column("domain_name", "DOMAIN"),
+        Column("organisation", "ORGANISATION"),
+        Column("allowed_oof_type", "OUT OF OFFICE"),
+        Column("auto_forward_enabled", "FORWARDS"),
+        Column("auto_reply_enabled", "REPLIES"),
+        Column("ndr_enabled", "REPORTS"),
+    ),
+)
+
+RULES = noun(
+    "mail_flow_rule",
+    "mail flow rule",
+    "Mail flow rules: when, unless, then.",
+    (
+        Column("priority", "PRIORITY", right=True),
+        Column("organisation", "ORGANISATION"),
+        Column("name", "NAME"),
+        Column("state", "STATE"),
+        Column("comments", "COMMENTS"),
+    ),
+)

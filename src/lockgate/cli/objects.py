@@ -1,0 +1,96 @@
+"""What the commands for single objects share: properties as people write them, and listing, showing, writing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from lockgate.cli import changes, show
+from lockgate.cli.asked import answered
+from lockgate.cli.show import Column
+from lockgate.flow.asking import Assignment, ObjectList, ObjectShow, ObjectWrite
+
+Organisation = Annotated[
+    str, typer.Option("--organisation", help="Which organisation; not needed when there is only one.")
+]
+Unset = Annotated[list[str] | None, typer.Option("--unset", help="Property that shall have its default; repeatable.")]
+Properties = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="property=value; repeated for lists (or property+=value, property-=value for one entry).",
+        show_default=False,
+    ),
+]
+Name = Annotated[str, typer.Argument(help="Name of the object.", show_default=False)]
+
+_ASSIGNMENT = re.compile(r"([A-Za-z][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)*)(\+=|-=|=)(.*)", re.DOTALL)
+
+
+def assignments(texts: Sequence[str] | None) -> tuple[Assignment, ...]:
+    """property=value, property+=value and property-=value, each as data; ends the command for anything else."""
+    found: list[Assignment] = []
+    for text in texts or ():
+        match = _ASSIGNMENT.fullmatch(text)
+        if match is None:
+            show.complain(f"'{text}' is not property=value.")
+            raise typer.Exit(show.MISUSE)
+        how = match[2] if match[2] == "=" else match[2][0]
+        found.append(Assignment(match[1].replace("-", "_"), how, match[3]))
+    return tuple(found)
+
+
+def unset_keys(texts: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of properties as the documents have them."""
+    return tuple(text.replace("-", "_") for text in texts or ())
+
+
+def listed(
+    context: typer.Context, tables: tuple[str, ...], organisation: str, columns: Sequence[Column], *, as_json: bool
+) -> None:
+    """All objects of the tables, one a line."""
+    rows = answered(context, ObjectList(tables, organisation), as_json=as_json)
+    if not as_json:
+        show.table([_flat(row) for row in rows], columns, nothing="none")
+
+
+def shown(
+    context: typer.Context, tables: tuple[str, ...], name: str, organisation: str, *, as_json: bool
+) -> None:
+    """One object, all its properties."""
+    row = answered(context, ObjectShow(tables, name, organisation), as_json=as_json)
+    if not as_json:
+        show.facts(row)
+
+
+def wrote(context: typer.Context, request: ObjectWrite, *, as_json: bool) -> Any:
+    """Change one object and tell what that did."""
+    result = answered(context, request, as_json=as_json)
+    if not as_json:
+        changes.told(result)
+    return result
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """What a cell needs that is not a property."""
+    direction = {"inbound_connector": "inbound", "outbound_connector": "outbound"}.get(row["table"], "")
+    domains = row.get("sender_domains") if direction == "inbound" else row.get("recipient_domains")
+    hosts = row.get("sender_ip_addresses") if direction == "inbound" else row.get("smart_hosts")
+    certificate = row.get("tls_sender_certificate_name") or row.get("tls_domain")
+    receives = "proven" if row.get("proven_at") else "vouched for" if row.get("vouched_by_operator") else "not proven"
+    return {
+        **row,
+        "direction": direction,
+        "domains": domains,
+        "hosts": hosts or certificate or ("MX" if row.get("use_mx_record") else ""),
+        "receives": receives,
+        "state": "enabled" if row.get("enabled") else "disabled",
+    }
+
+
+def because(request: ObjectWrite, reason: str, expect: int | None, *, what_if: bool) -> ObjectWrite:
+    """The request with what every write has: why, after which revision, and whether really."""
+    return msgspec.structs.replace(request, reason=reason, expect=expect, what_if=what_if)

@@ -1,0 +1,87 @@
+"""Remote domains: what our automatic and formatted mail may look like for a destination (specification 1.5)."""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from lockgate.policy.spelling import Comment, DomainPattern, ObjectName
+
+
+class OofType(enum.StrEnum):
+    """Which out-of-office text leaves; the legacy ones are for mail programs that know only one text."""
+
+    EXTERNAL = "external"
+    EXTERNAL_LEGACY = "external_legacy"
+    INTERNAL_LEGACY = "internal_legacy"
+    NONE = "none"
+
+
+class RemoteDomain(BaseModel, frozen=True, extra="forbid"):
+    """A destination outside, and what may leave to it. `*` is the one that holds where no other does.
+
+    It need not be written: without it the defaults hold. A more specific domain wins.
+    """
+
+    domain_name: DomainPattern = Field(
+        description="The destination; *.x covers x and all below it, * is the default for everybody",
+        examples=["*.fabrikam.example"],
+    )
+    name: ObjectName | None = Field(None, description="Name shown to people, if not the domain", examples=["Fabrikam"])
+    organisation: ObjectName = Field(
+        description="Whose setting it is; may be left out when there is one organisation", examples=["contoso"]
+    )
+    allowed_oof_type: OofType = Field(
+        OofType.EXTERNAL, description="Which out-of-office text leaves", examples=["internal_legacy"]
+    )
+    auto_forward_enabled: bool = Field(
+        default=True, description="Forwarding that people set up themselves may leave", examples=[False]
+    )
+    auto_reply_enabled: bool = Field(default=True, description="Automatic replies may leave", examples=[False])
+    delivery_report_enabled: bool = Field(default=True, description="Delivery receipts may leave", examples=[False])
+    ndr_enabled: bool = Field(default=True, description="Reports of failure may leave", examples=[False])
+    meeting_forward_notification_enabled: bool = Field(
+        default=False, description="Notices that a meeting was forwarded may leave", examples=[True]
+    )
+    tnef_enabled: bool | None = Field(
+        None, description="Send in TNEF; unset follows what each recipient wants", examples=[False]
+    )
+    content_type: Literal["mime_html_text", "mime_text", "mime_html"] = Field(
+        "mime_html_text", description="Which texts formatted mail is made of", examples=["mime_text"]
+    )
+    character_set: str = Field("", max_length=64, description="Character set of MIME text", examples=["utf-8"])
+    non_mime_character_set: str = Field(
+        "", max_length=64, description="Character set of mail without MIME", examples=["iso-8859-1"]
+    )
+    byte_encoder_type_for_7bit_charsets: str = Field(
+        "", max_length=64, description="Carried through on import and export", examples=["use_qp"]
+    )
+    line_wrap_size: int | None = Field(
+        None, ge=0, le=132, description="Characters of a line; unset is no bound", examples=[76]
+    )
+    preferred_internet_code_page_for_shift_jis: str = Field(
+        "", max_length=64, description="Carried through on import and export", examples=["50220"]
+    )
+    required_charset_coverage: int | None = Field(
+        None, ge=0, le=100, description="Carried through on import and export", examples=[100]
+    )
+    display_sender_name: bool = Field(default=True, description="Show the sender's display name", examples=[False])
+    use_simple_display_name: bool = Field(
+        default=False, description="Show the simple display name instead", examples=[True]
+    )
+    trusted_mail_inbound_enabled: bool = Field(
+        default=False, description="Mail from there skips content and recipient filters", examples=[True]
+    )
+    trusted_mail_outbound_enabled: bool = Field(
+        default=False, description="Mail to there is marked as trusted", examples=[True]
+    )
+    is_internal: bool = Field(default=False, description="The domain belongs to us in a hybrid", examples=[True])
+    target_delivery_domain: bool = Field(
+        default=False, description="Target addresses of a hybrid are made of this domain", examples=[True]
+    )
+    is_coexistence_domain: bool = Field(
+        default=False, description="The domain by which the two sides of a hybrid address each other", examples=[True]
+    )
+    comment: Comment = Field("", description="Note for people", examples=["asked for plain text"])

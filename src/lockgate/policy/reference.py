@@ -1,0 +1,160 @@
+"""The manual of policy documents, made of the models, so that it says what the program does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from lockgate.policy.catalog import EXCEPTION, Catalog, standard
+from lockgate.policy.documents import TABLES, model_of
+from lockgate.policy.objects.peers import Limits
+from lockgate.policy.objects.remote_domains import RemoteDomain
+from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.values import Kind, kind_of
+
+HEAD = """\
+# Policy documents
+
+This page is printed by `lockgate reference`; a test compares the two.
+
+A policy is a folder of TOML files; how they are divided into files does not matter. Every object is a table of an
+array, `[[table]]`; what the operator lays down for everybody is the one table `[operator]`. Unknown keys are mistakes,
+told with file, line and path. Where there is one organisation, `organisation` may be left out. Secrets are never
+written here, only where they are kept: `file:/path` or `env:NAME`. Times are seconds or `"90s"`, `"15m"`, `"24h"`,
+`"2d"`; sizes are octets or `"64KB"`, `"25MB"`. How documents are checked, planned, applied and undone stands in
+[operations](operations.md).
+"""
+
+_ABOUT = {
+    "remote_domain": (
+        "What acts on it comes with later stages: automatic replies, formatted mail, TNEF, suppressed reports."
+    ),
+    "operator": "One table for the whole installation. Only who may change everything may change it.",
+}
+
+LATER = MappingProxyType(
+    {
+        "organisation": frozenset(
+            {
+                "edition", "max_recipient_envelope_limit", "smtp_client_authentication_disabled",
+                "allow_legacy_tls_clients", "reply_all_storm_protection_enabled",
+                "reply_all_storm_detection_minimum_recipients", "reply_all_storm_detection_minimum_replies",
+                "reply_all_storm_block_duration", "rfc2231_encoding_enabled", "inbound_ipv6",
+            }
+        ),
+        "accepted_domain": frozenset({"coexistence"}),
+        "inbound_connector": frozenset(
+            {
+                "cloud_services_mail_enabled", "treat_messages_as_internal", "trusted_organizations",
+                "ef_skip_last_ip", "ef_skip_ips", "ef_users",
+            }
+        ),
+        "outbound_connector": frozenset(
+            {
+                "cloud_services_mail_enabled", "sender_rewriting_enabled", "smtp_dane_mode", "mta_sts_mode",
+                "test_mode", "is_validated", "last_validation_timestamp", "validation_recipients",
+            }
+        ),
+        "connection_filter": frozenset({"enable_safe_list"}),
+        "remote_domain": frozenset(RemoteDomain.model_fields) - {"domain_name", "name", "organisation", "comment"},
+    }
+)  # fmt: skip
+"""What is validated, kept and shown, but that no stage looks at yet; a test holds this against the stages."""
+
+_NOT_YET = " *(kept; nothing acts on it yet)*"
+
+
+def page(catalog: Catalog | None = None) -> str:
+    """The whole page as Markdown."""
+    catalog = catalog or standard()
+    parts = [HEAD]
+    for table in TABLES:
+        model = MailFlowRule if table == "mail_flow_rule" else model_of(table, catalog)
+        parts.append("\n".join(_section(f"[[{table}]]", table, model)))
+    parts.append("\n".join(_kinds(catalog)))
+    parts.append("\n".join(_section("[operator]", "operator", model_of("operator", catalog))))
+    parts.append("\n".join(["### [operator.limits]", "", _summary(Limits), "", *_rows(Limits)]))
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _section(head: str, table: str, model: type[BaseModel]) -> Iterator[str]:
+    yield f"## {head}"
+    yield ""
+    yield _summary(model)
+    if table in _ABOUT:
+        yield ""
+        yield _ABOUT[table]
+    yield ""
+    yield from _rows(model, LATER.get(table, frozenset()))
+
+
+def _summary(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").split())
+
+
+def _rows(model: type[BaseModel], later: frozenset[str] = frozenset()) -> Iterator[str]:
+    yield "| property | kind | default | meaning | example |"
+    yield "|---|---|---|---|---|"
+    for key, info in model.model_fields.items():
+        meaning = (info.description or "") + (_NOT_YET if key in later else "")
+        default = "the only one there is" if key == "organisation" else _default(info)
+        cells = (f"`{key}`", _kind(model, key), default, meaning, _example(info))
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _kind(model: type[BaseModel], key: str) -> str:
+    words = {
+        Kind.TEXT: "text",
+        Kind.NUMBER: "number",
+        Kind.SWITCH: "true or false",
+        Kind.LIST: "list of texts",
+        Kind.TABLE: "table",
+        Kind.MOMENT: "date and time",
+    }
+    found = model.model_json_schema()
+    schema = found["properties"][key]
+    choices = [schema, *schema.get("anyOf", ()), *schema.get("allOf", ())]
+    for choice in choices:
+        known = found.get("$defs", {}).get(str(choice.get("$ref", "")).rpartition("/")[2], choice)
+        if values := known.get("enum") or ([known["const"]] if "const" in known else []):
+            return "one of " + ", ".join(_text(value) for value in values)
+    return words[kind_of(model, key)]
+
+
+def _default(info: FieldInfo) -> str:
+    if info.is_required():
+        return "must be given"
+    value: Any = info.default
+    if value is None or isinstance(value, BaseModel):
+        return ""
+    return _text(list(value) if isinstance(value, tuple) else value)
+
+
+def _example(info: FieldInfo) -> str:
+    return _text((info.examples or [""])[0])
+
+
+def _text(value: Any) -> str:
+    """A value as TOML would have it; short ones only."""
+    table = isinstance(value, dict)
+    text = "{" + ", ".join(f"{k} = {v}" for k, v in value.items()) + "}" if table else json.dumps(value)
+    return f"`{text}`" if len(text) <= 80 else f"`{text[:76]}...`"
+
+
+def _kinds(catalog: Catalog) -> Iterator[str]:
+    yield "### Conditions and actions of rules"
+    yield ""
+    yield (
+        f"Every condition is an exception too, with `{EXCEPTION}` before its name. A rule acts when all its conditions "
+        "hit and none of its exceptions does; without conditions on every message."
+    )
+    yield ""
+    yield "| property | is | meaning | example |"
+    yield "|---|---|---|---|"
+    for kind in (*catalog.conditions.values(), *catalog.actions.values()):
+        yield f"| `{kind.name}` | {kind.role.value} | {kind.summary}. {kind.help} | {_text(kind.example)} |"

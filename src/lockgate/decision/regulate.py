@@ -117,6 +117,7 @@ def _after(verdict: Verdict, world: _World) -> Verdict:
         verdict.steps + world.steps,
         verdict.stage,
         verdict.identity,
+        verdict.mailbox,
     )
 
 

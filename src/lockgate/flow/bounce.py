@@ -145,7 +145,7 @@ class Bounce(msgspec.Struct, frozen=True):
 
 def _wants(recipient: RecipientId, kind: str) -> bool:
     """RFC 3461 4.1: what NOTIFY asks for; without it failures and delays are told, success is not."""
-    if kind == "relayed":
+    if kind in ("relayed", "delivered"):
         return "SUCCESS" in recipient.notify
     return not recipient.notify or {"failed": "FAILURE", "delayed": "DELAY"}[kind] in recipient.notify
 

@@ -28,11 +28,12 @@ _LINE_LIMIT = 998  # RFC 5322 2.1.1
 _WIDTH = 76
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _MESSAGE_ID = re.compile(r"<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@\[\]-]{3,250}>")
-_CLASSES = {"failed": "5", "delayed": "4", "relayed": "2"}
+_CLASSES = {"failed": "5", "delayed": "4", "relayed": "2", "delivered": "2"}
 _SUBJECTS = {
     "failed": "Your message was not delivered",
     "delayed": "Your message is delayed",
     "relayed": "Your message was passed on",
+    "delivered": "Your message was delivered",
 }
 
 
@@ -50,7 +51,7 @@ class ReportedRecipient(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a report is made of. `kind` is "failed", "delayed" or "relayed"; times are seconds since the epoch.
+    """What a report is made of. `kind` is "failed", "delayed", "relayed" or "delivered"; times are in epoch seconds.
 
     `id` is the report's own id, `message_id` the network id of the message it is about. `until` is when delivery is
     given up. `ret` and `envid` are the DSN parameters of MAIL as they came. `original` is the stored message, b"" if
@@ -138,6 +139,7 @@ _WHAT = {
     "failed": "could not be delivered to:",
     "delayed": "has not been delivered yet to:",
     "relayed": "was passed on to another system that sends no reports of its own, for:",
+    "delivered": "was delivered to the mailbox of:",
 }
 
 
@@ -152,6 +154,8 @@ def _story(report: Report, reply: Reply, host: str) -> list[str]:
     """What happened, who must act and how; then the words of the server."""
     if report.kind == "relayed":
         return _wrap("Nobody has to do anything. You will hear from us no more about this recipient.")
+    if report.kind == "delivered":
+        return _wrap("Nobody has to do anything. That it was delivered does not mean that it was read.")
     said: Advice = advice(reply.enhanced)
     lines = _wrap(f"What happened: {said.cause}") + _wrap(f"Who can fix it: {said.who}")
     if report.kind == "delayed":

@@ -18,17 +18,26 @@ from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Operator
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.objects.stores import MailboxStore
 from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, PartnerIndex, PeerLists, Policy
 from lockgate.policy.rules import CompiledRule, CompiledRules
 from lockgate.policy.ties import certificate_proves_alone, check_ties, patterns_of
 from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
 
 
-def compile_policy(files: Mapping[str, str], *, hostname: str, revision: int, catalog: Catalog | None = None) -> Policy:
+def compile_policy(
+    files: Mapping[str, str],
+    *,
+    hostname: str,
+    revision: int,
+    catalog: Catalog | None = None,
+    keeps_mailboxes: bool = False,
+) -> Policy:
     """The policy of these documents ({file name: TOML text}). Raises Invalid with every mistake that was found.
 
     `hostname` is the name of this server (A-label), `revision` the number under which the policy is kept.
-    `catalog` are the conditions and actions there are; without it, those that Lockgate brings.
+    `catalog` are the conditions and actions there are; without it, those that Lockgate brings. `keeps_mailboxes` tells
+    that the operator's file says where hosted mailboxes lie.
     """
     catalog = catalog or standard()
     documents, problems, places = read(files, catalog)
@@ -38,11 +47,18 @@ def compile_policy(files: Mapping[str, str], *, hostname: str, revision: int, ca
     check_compatibility(documents, report)
     if report.problems:
         raise Invalid(tuple(sorted(set(report.problems))))
-    return _build(documents, catalog, hostname, revision, tuple(sorted(set(report.warnings))))
+    warnings = tuple(sorted(set(report.warnings)))
+    return _build(documents, catalog, hostname, revision, warnings, keeps_mailboxes=keeps_mailboxes)
 
 
 def _build(
-    documents: Documents, catalog: Catalog, hostname: str, revision: int, warnings: tuple[Problem, ...]
+    documents: Documents,
+    catalog: Catalog,
+    hostname: str,
+    revision: int,
+    warnings: tuple[Problem, ...],
+    *,
+    keeps_mailboxes: bool,
 ) -> Policy:
     operator = documents.operator.value if documents.operator is not None else Operator()
     accepted = [written.value for written in documents.domains]
@@ -67,6 +83,7 @@ def _build(
         organisations=MappingProxyType(organisations),
         alone=frozenset(_alone(own, domains)),
         warnings=warnings,
+        keeps_mailboxes=keeps_mailboxes,
     )
 
 
@@ -89,6 +106,7 @@ class _Grouped:
         self.peers = {
             w.value.organisation: _peers(w.value.ip_allow_list, w.value.ip_block_list) for w in documents.filters
         }
+        self.stores: dict[str, list[MailboxStore]] = _by_organisation(documents.stores)
         self.rules: dict[str, list[Written[MailFlowRule]]] = {}
         for written in documents.rules:
             self.rules.setdefault(written.value.organisation, []).append(written)
@@ -113,6 +131,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         rules=_rules(mine.rules.get(name, []), catalog),
         inbound=MappingProxyType({connector.name: connector for connector in inbound}),
         accepted=domains,
+        store=next(iter(sorted(mine.stores.get(name, ()), key=lambda store: (not store.enabled, store.name))), None),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
     )
 

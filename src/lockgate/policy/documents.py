@@ -19,6 +19,7 @@ from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.objects.stores import MailboxStore
 
 
 class Problem(NamedTuple):
@@ -73,6 +74,7 @@ class Documents:
     outbound: list[Written[OutboundConnector]] = field(default_factory=list)
     filters: list[Written[ConnectionFilter]] = field(default_factory=list)
     rules: list[Written[MailFlowRule]] = field(default_factory=list)
+    stores: list[Written[MailboxStore]] = field(default_factory=list)
     operator: Written[Operator] | None = None
     unread: set[tuple[str, str]] = field(default_factory=set)
     """(table, name) of objects too broken to be read; whoever refers to them is not blamed."""
@@ -85,6 +87,7 @@ class Documents:
         yield from self.outbound
         yield from self.filters
         yield from self.rules
+        yield from self.stores
 
 
 class Places:
@@ -115,6 +118,7 @@ TABLES = (
     "outbound_connector",
     "connection_filter",
     "mail_flow_rule",
+    "mailbox_store",
 )
 """The arrays of tables that documents are made of; besides there is the one table [operator]."""
 
@@ -222,6 +226,8 @@ class _Reader:
                 return OutboundConnector
             case "connection_filter":
                 return ConnectionFilter
+            case "mailbox_store":
+                return MailboxStore
             case "operator":
                 return Operator
             case _:
@@ -242,6 +248,8 @@ class _Reader:
                 documents.filters.append(written)
             case MailFlowRule():
                 documents.rules.append(written)
+            case MailboxStore():
+                documents.stores.append(written)
             case Operator() if documents.operator is None:
                 documents.operator = written
             case _:

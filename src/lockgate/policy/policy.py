@@ -14,6 +14,7 @@ from lockgate.policy.objects.connectors import InboundConnector, OutboundConnect
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Limits
+from lockgate.policy.objects.stores import MailboxStore
 from lockgate.policy.rules import CompiledRules
 from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
 
@@ -63,6 +64,8 @@ class OrganisationPolicy:
     """All that one organisation wants, compiled. `inbound` holds every inbound connector by name, disabled ones too.
 
     `accepted` are its accepted domains, proven or not; `postmaster` is the address that generated mail comes from.
+    `store` is where its mailboxes lie: the enabled one, else a disabled one (mail waits), else None (as the operator
+    has it).
     """
 
     organisation: Organisation
@@ -73,6 +76,7 @@ class OrganisationPolicy:
     inbound: Mapping[str, InboundConnector]
     accepted: tuple[AcceptedDomain, ...]
     postmaster: str
+    store: MailboxStore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,8 @@ class Policy:
     match_sub_domains); only proven or vouched domains are in it. `own_by_certificate` finds the enabled on-premises
     inbound connectors by a name of the certificate, `own_by_address` by peer address (of all networks that hold it).
     `alone` are the (organisation, name) of those whose certificate attributes mail by itself (specification 2.3
-    rule 8). `hostname` is our own name; `warnings` is what the linter advises.
+    rule 8). `hostname` is our own name; `warnings` is what the linter advises. `keeps_mailboxes` tells that the
+    operator's file says where hosted mailboxes lie.
     """
 
     digest: str
@@ -97,6 +102,7 @@ class Policy:
     organisations: Mapping[str, OrganisationPolicy] = field(default_factory=dict)
     alone: frozenset[tuple[str, str]] = frozenset()
     warnings: tuple[Problem, ...] = ()
+    keeps_mailboxes: bool = False
 
     def accepted(self, domain: str) -> AcceptedDomain | None:
         """The accepted domain that covers this recipient domain (A-label), or None."""

@@ -56,9 +56,10 @@ def _name_of(number: int) -> str:
 class Policies:
     """The published revisions of one installation, kept below `folder`; `current.json` is the one in force."""
 
-    def __init__(self, folder: Path, hostname: str) -> None:
+    def __init__(self, folder: Path, hostname: str, *, keeps_mailboxes: bool = False) -> None:
         self._folder = folder
         self._hostname = hostname
+        self._keeps_mailboxes = keeps_mailboxes
 
     @property
     def _current(self) -> Path:
@@ -82,14 +83,19 @@ class Policies:
 
     def compile(self, revision: Revision) -> Policy:
         """The compiled policy of a revision. Raises Invalid."""
-        return compile_policy(revision.files, hostname=self._hostname, revision=revision.number)
+        return self._compiled(revision.files, revision.number)
+
+    def _compiled(self, files: dict[str, str], number: int) -> Policy:
+        return compile_policy(
+            files, hostname=self._hostname, revision=number, keeps_mailboxes=self._keeps_mailboxes
+        )
 
     def check(self, documents: Path) -> Policy:
         """The policy that the documents would make, with the number it would get. Raises Invalid; changes nothing."""
         number = 1
         with contextlib.suppress(NoPolicy):
             number = self.in_force().number + 1
-        return compile_policy(read_documents(documents), hostname=self._hostname, revision=number)
+        return self._compiled(read_documents(documents), number)
 
     def publish(self, documents: Path, *, by: str, at: float) -> tuple[Revision, Policy]:
         """Check the documents and put them in force, durable before this returns. Raises Invalid; then nothing changes.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lockgate.couriers.final import without_return_path
 from lockgate.couriers.mailbox_folders import Folders, folders_of
 from lockgate.couriers.maildir import Letter, deliver
 from lockgate.mail import replies
@@ -35,7 +36,6 @@ _EVERYWHERE = frozenset({errno.ENOSPC, errno.EROFS, errno.EIO, errno.ENODEV, err
 """What is wrong with the file system and not with one mailbox."""
 
 _UUID7 = re.compile(r"([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
-_RETURN_PATH = re.compile(rb"(?im)^return-path[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 
 _Waiting = tuple[Letter, "asyncio.Future[bool]"]
 
@@ -204,11 +204,7 @@ def stored_form(content: bytes) -> bytes:
 
     Maildir is read by programs of this machine, which take LF for the end of a line; IMAP servers put CRLF back.
     """
-    end = content.find(b"\r\n\r\n")
-    head, body = (content, b"") if end < 0 else (content[: end + 2], content[end + 2 :])
-    if b"return-path" in head.lower():
-        head = _RETURN_PATH.sub(b"", head)
-    return (head + body).replace(b"\r\n", b"\n")
+    return without_return_path(content).replace(b"\r\n", b"\n")
 
 
 def _id(id_: str) -> str:

@@ -13,6 +13,7 @@ import msgspec
 
 from lockgate.couriers.convert import Prepared, prepare
 from lockgate.couriers.dial import Dialler
+from lockgate.couriers.final import without_return_path
 from lockgate.couriers.hosts import Target
 from lockgate.couriers.lane import Lane
 from lockgate.couriers.link import Link
@@ -88,7 +89,10 @@ class SmtpCourier:
         if cargo.envelope.require_tls:
             hop = _stricter(hop)
         lane = self._lane(hop)
-        errand = _Errand(cargo, taken, store=hop.kind is HopKind.LMTP)
+        store = hop.kind is HopKind.LMTP
+        if store:
+            cargo = msgspec.structs.replace(cargo, content=without_return_path(cargo.content))
+        errand = _Errand(cargo, taken, store=store)
         while errand.pending:
             if hop.rate:
                 await lane.pace()

@@ -156,5 +156,6 @@ def _reported(task: Assigned, outcome: Outcome) -> ReportedRecipient:
         address=recipient.id.root.original.text,
         reply=outcome.reply,
         orcpt=recipient.id.orcpt,
-        remote_host=outcome.host,
+        # A name without an address is no server that spoke, and the store behind a mailbox is nobody's business.
+        remote_host=outcome.host if "[" in outcome.host and not outcome.final else "",
     )

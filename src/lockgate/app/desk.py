@@ -11,6 +11,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
 from lockgate.app.journal import LineJournal, recent_alarms
+from lockgate.app.mailboxes import mailbox_desk
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.watch import Watch, ends_of
 from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
@@ -109,11 +110,13 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
         return tuple(policies.compile(policies.in_force()).organisations)
 
     audit = JournalAudit(journal)
+    people = DirectoryTable(lists.table, clock)
     sections: tuple[Section, ...] = (
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
         PolicyDesk(audit, check, reload),
-        RecipientDesk(DirectoryTable(lists.table, clock), audit, store, organisations),
+        RecipientDesk(people, audit, store, organisations),
+        mailbox_desk(config.mailboxes.directory, people, organisations),
         ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),
     )
     return Desk(sections, audit, journal)

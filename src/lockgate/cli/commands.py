@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import lockgate
-from lockgate.cli import asked, queue, recipients, show, trace
+from lockgate.cli import asked, mailboxes, queue, recipients, show, trace
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
@@ -22,6 +22,7 @@ config_commands = typer.Typer(no_args_is_help=True, help="The operator's file, l
 commands.add_typer(queue.commands, name="queue")
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
+commands.add_typer(mailboxes.commands, name="mailbox")
 commands.add_typer(config_commands, name="config")
 
 

@@ -14,6 +14,7 @@ from lockgate.flow.asking.ask import (
     read_answer,
     write_frame,
 )
+from lockgate.flow.asking.mailboxes import MailboxList, MailboxShow
 from lockgate.flow.asking.policies import Reload
 from lockgate.flow.asking.queue import QueueEdit, QueueList
 from lockgate.flow.asking.recipients import RecipientFind, RecipientImport
@@ -21,7 +22,9 @@ from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceShow
 
 Request = (
-    QueueEdit
+    MailboxList
+    | MailboxShow
+    | QueueEdit
     | QueueList
     | RecipientFind
     | RecipientImport
@@ -49,6 +52,8 @@ __all__ = [
     "Answer",
     "Ask",
     "Kind",
+    "MailboxList",
+    "MailboxShow",
     "NotUnderstood",
     "QueueEdit",
     "QueueList",

@@ -11,6 +11,7 @@ from typing import Any
 
 from lockgate.app.config import check_files, read_config
 from lockgate.app.control import ControlServer
+from lockgate.app.mailboxes import mailbox_desk
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
 from lockgate.flow.desk.front import Desk
@@ -87,6 +88,7 @@ class Here:
             TraceDesk(self.keeping, FixedClock()),
             PolicyDesk(self.audit, self._check, self._reload),
             RecipientDesk(self.directory, self.audit, self._store, lambda: self.names),
+            mailbox_desk(folder / "mail", self.directory, lambda: self.names),
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
         )
         self.desk = Desk(sections, self.audit, self.journal)

@@ -35,6 +35,7 @@ def census(root: Path, organisation: str = "", limit: int = 1000) -> list[Box]:
 
     Blocks. Raises OSError if the directory cannot be read; what vanishes meanwhile is left out.
     """
+    os.scandir(root).close()  # a directory that is not there is told, not shown as empty
     found = (look(root, folders) for folders in _all(root, organisation))
     return list(itertools.islice((box for box in found if box is not None), limit))
 

@@ -34,7 +34,7 @@ def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
     secure = facts.envelope is not None and facts.envelope.require_tls
     if verdict.effects.connector:
         return _by_rule(mine, verdict, size, secure=secure)
-    if verdict.mailbox and not _goes_round(mine, verdict):
+    if verdict.mailbox and not _goes_round(mine, ruling, verdict):
         stored = _stored(policy, mine, verdict)
         if stored is not None:
             return stored
@@ -75,10 +75,14 @@ def _ranked(policy: Policy, mine: OrganisationPolicy, verdict: Verdict, domain: 
     yield from ((c, "it is for all domains") for c in outbound.everything)
 
 
-def _goes_round(mine: OrganisationPolicy, verdict: Verdict) -> bool:
-    """Whether inbound mail goes by on-premises first, which returns what is for mailboxes here (specification 2.6)."""
-    inbound = verdict.standing.direction is Direction.INCOMING and not verdict.standing.inbound_connector
-    return inbound and bool(mine.outbound.central)
+def _goes_round(mine: OrganisationPolicy, ruling: Ruling, verdict: Verdict) -> bool:
+    """Whether inbound mail goes by on-premises first, which returns what is for mailboxes here (specification 2.6).
+
+    Own servers are known here by their address alone: what they return still bears the sender it had outside.
+    """
+    if not mine.outbound.central or verdict.standing.direction is not Direction.INCOMING:
+        return False
+    return not any(candidate.organisation == mine.organisation.name for candidate in ruling.candidates)
 
 
 def _stored(policy: Policy, mine: OrganisationPolicy, verdict: Verdict) -> Verdict | None:

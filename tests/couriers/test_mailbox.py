@@ -67,6 +67,12 @@ async def test_each_recipient_has_its_copy_and_its_outcome(tmp_path: Path) -> No
             assert text.startswith(head) and b"\r" not in text
 
 
+async def test_a_report_comes_from_nobody(tmp_path: Path) -> None:
+    async with office(tmp_path) as here:
+        await here.carry(letter("ana", sender=""))
+        assert here.mail("ana")[0].startswith(b"Return-Path: <>\nDelivered-To: ana@here.test\n")
+
+
 async def test_a_second_attempt_is_a_success_and_no_second_copy(tmp_path: Path) -> None:
     async with office(tmp_path) as here:
         await here.carry(letter("ana"))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import select
+import shutil
+import subprocess
+import time
 from email import message_from_bytes
 from pathlib import Path
 
@@ -11,8 +17,9 @@ import pytest
 from peers.dovecot import Dovecot
 from peers.listening import arrived, recipients, sender
 from peers.names import Names
-from peers.service import HOSTNAME, running
+from peers.service import HOSTNAME, Service, running
 from peers.smtp_peer import SmtpPeer
+from proof.injected import Injected
 
 ORGANISATION = """
 [[organisation]]
@@ -153,3 +160,92 @@ def test_a_message_is_split_between_here_and_on_premises(tmp_path: Path, dovecot
             for user in ("ana@contoso.com", "david@contoso.com"):
                 assert f"Delivered-To: {user}\r\n".encode() in only(dovecot.messages(user))
             assert len(headquarters.mails) == 1
+
+
+def test_swaks_in_and_imap_out_of_a_large_message(tmp_path: Path, dovecot: Dovecot) -> None:
+    swaks = shutil.which("swaks")
+    if swaks is None:
+        pytest.skip("swaks is not installed (Debian: apt-get install swaks)")
+    letter = tmp_path / "letter.eml"
+    lines = b"".join(b"%06d %s\r\n" % (number, b".".join([b"x" * 30, b"y" * 30])) for number in range(40_000))
+    content = b"From: alice@outside.example\r\nSubject: large\r\n\r\n" + lines
+    letter.write_bytes(content)
+    with running(
+        tmp_path / "service", ORGANISATION, recipients=PEOPLE, mailboxes={"directory": str(dovecot.mail)}
+    ) as service:
+        done = subprocess.run(
+            [swaks, "--server", f"127.0.0.1:{service.port}", "--from", OUTSIDE, "--to", "ANA@contoso.com",
+             "--data", f"@{letter}", "--suppress-data"],
+            capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout.decode()
+        service.until(lambda: files(dovecot, "ana@contoso.com"), "the message")
+        stored = only(dovecot.messages("ana@contoso.com"))
+        assert stored.partition(b"Subject: large\r\n\r\n")[2].startswith(lines)
+        assert stored[len(stored.partition(b"Subject: large\r\n\r\n")[0]) :].rstrip() == content[29:].rstrip()
+
+
+def test_mutt_reads_it(tmp_path: Path) -> None:
+    mutt = shutil.which("mutt")
+    if mutt is None:
+        pytest.skip("mutt is not installed (Debian: apt-get install mutt)")
+    boxes, out = tmp_path / "mail", tmp_path / "out"
+    boxes.mkdir()
+    with running(tmp_path / "service", ORGANISATION, recipients=PEOPLE, mailboxes={"directory": str(boxes)}) as service:
+        for subject in ("one", "two"):
+            service.settled(service.send(OUTSIDE, "ana@contoso.com", content=subject))
+        typed(
+            mutt, "-n", "-F", "/dev/null", "-f", str(boxes / "contoso/contoso.com/ana"),
+            "-e", "set mbox_type=mbox confirmappend=no confirmcreate=no quit=yes move=no delete=no",
+            "-e", f"push '1<enter><copy-message>{out}1<enter>2<enter><copy-message>{out}2<enter><quit>'",
+        )  # fmt: skip
+        text = "".join(Path(f"{out}{number}").read_text() for number in (1, 2))
+        subjects = sorted(line for line in text.splitlines() if line.startswith("Subject:"))
+        assert subjects == ["Subject: one", "Subject: two"]
+        assert text.count("This is the body.") == 2
+
+
+def typed(*words: str) -> None:
+    """Run a program that wants a terminal, and look away from what it draws there."""
+    screen, terminal = os.openpty()
+    environment = {**os.environ, "TERM": "vt100", "HOME": "/nonexistent"}
+    program = subprocess.Popen(
+        words, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True
+    )
+    os.close(terminal)
+    drawn, deadline = b"", time.monotonic() + 20
+    while program.poll() is None and time.monotonic() < deadline:
+        if select.select([screen], [], [], 0.1)[0]:
+            with contextlib.suppress(OSError):  # the other end is closed
+                drawn += os.read(screen, 4096)
+    os.close(screen)
+    if program.poll() is None:
+        program.kill()
+        program.wait()
+        raise AssertionError(f"{words[0]} does not end: {drawn[-2000:]!r}")
+
+
+def test_a_full_disk_makes_mail_wait_and_loses_nothing(tmp_path: Path) -> None:
+    """The workers' syncs are those of mailboxes; the kernel says to each of them that there is no room."""
+    boxes = tmp_path / "mail"
+    boxes.mkdir()
+    with running(tmp_path / "service", ORGANISATION, recipients=PEOPLE, mailboxes={"directory": str(boxes)}) as service:
+        service.settled(service.send(OUTSIDE, "ana@contoso.com"))
+        with Injected(worker_of(service), "fdatasync", "error=ENOSPC", "1+"):
+            messages = [service.send(OUTSIDE, "ana@contoso.com") for _ in range(3)]
+            service.until(lambda: "4.3.1 There is no room for mailboxes" in str(service.queue()), "the lane waits")
+            assert "ALARM " in service.said() and "mailboxes cannot be written" in service.said()
+        for message in messages:
+            service.settled(message)
+        assert len(list(boxes.glob("contoso/contoso.com/ana/new/*"))) == 4
+
+
+def worker_of(service: Service) -> int:
+    """The pid of its only worker."""
+    assert service.process is not None
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            text = stat.read_text()
+            if "(lg:worker-0)" in text and text.rpartition(")")[2].split()[1] == str(service.process.pid):
+                return int(stat.parent.name)
+    raise AssertionError("there is no worker")

@@ -195,6 +195,13 @@ async def test_whoever_stops_waiting_loses_nothing(tmp_path: Path) -> None:
         assert len(here.mail("ana")) == 1
 
 
+async def test_nobody_is_left_waiting_when_the_threads_are_gone(tmp_path: Path) -> None:
+    async with office(tmp_path) as here:
+        here.courier._threads.shutdown(wait=True)
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await asyncio.wait_for(here.carry(letter("ana")), 5)
+
+
 @pytest.mark.parametrize(
     ("content", "stored"),
     [

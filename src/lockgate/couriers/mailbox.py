@@ -150,6 +150,8 @@ class MailboxCourier:
     async def _work(self, folders: Folders) -> None:
         loop = asyncio.get_running_loop()
         waiting = self._waiting[folders]
+        batch: list[_Waiting] = []
+        trouble: Exception = RuntimeError("the delivery to the mailbox was cut off")
         try:
             while waiting:
                 batch = waiting[:TOGETHER]
@@ -158,10 +160,12 @@ class MailboxCourier:
                 write = functools.partial(self._write, folders, letters)
                 for (_, future), result in zip(batch, await loop.run_in_executor(self._threads, write), strict=True):
                     _answer(future, result)
+        except Exception as unforeseen:
+            trouble = unforeseen
         finally:
             del self._waiting[folders]
-            for _, future in waiting:
-                future.cancel()
+            for _, future in (*batch, *waiting):  # nobody is left waiting, whatever has happened
+                _answer(future, trouble)
 
     def _write(self, folders: Folders, letters: Sequence[Letter]) -> list[bool | Exception]:
         """In a thread: all together, and one by one if that fails, so that each failure is only its own."""

@@ -12,6 +12,7 @@ from typing import Any
 from lockgate.app.config import check_files, read_config
 from lockgate.app.control import ControlServer
 from lockgate.app.folder import read_documents
+from lockgate.app.mailboxes import mailbox_desk
 from lockgate.app.origins import settings
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
@@ -98,6 +99,7 @@ class Here:
             objects,
             DomainDesk(objects, self.resolver, FixedClock()),
             RecipientDesk(self.directory, self.audit, self._store, lambda: self.names),
+            mailbox_desk(folder / "mail", self.directory, lambda: self.names),
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
         )
         self.desk = Desk(sections, self.audit, self.journal)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lockgate.app.config import read_config
 from lockgate.app.first import AlreadyThere, begin, self_signed
 from lockgate.flow.first_steps import Answers, Knowing, Mailboxes, Mistake, MxNow, checked, dns_lines, documents
 from lockgate.policy.compile import compile_policy
@@ -49,6 +50,14 @@ def test_every_set_of_answers_makes_a_sound_policy(where, knowing):
     assert {c.name for c in mine.inbound.values()} == {"Our servers", "Certificate *.contoso.test"}
     hosts = [c.smart_hosts for c in mine.outbound.named.values()]
     assert hosts == ([] if where is Mailboxes.HERE else [("mail.contoso.test:2525",)])
+
+
+@pytest.mark.parametrize("where", list(Mailboxes))
+def test_mailboxes_that_are_here_have_a_folder(where, tmp_path):
+    begin(tmp_path / "x", documents(checked(answers(mailboxes=where))), "mx1.contoso.test")
+    config = read_config(tmp_path / "x" / "lockgate.toml")
+    assert config.mailboxes.kept is (where is not Mailboxes.THERE)
+    assert (tmp_path / "x" / "state" / "mail").is_dir() is config.mailboxes.kept
 
 
 def test_nobody_may_send_outwards_unless_named():

@@ -6,7 +6,9 @@ import asyncio
 import email
 import email.policy
 
-from flow.house import CONTOSO, House
+import pytest
+
+from flow.house import CONTOSO, OURS, House
 from lockgate.mail import replies
 from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.outcome import Fate, Outcome
@@ -29,6 +31,7 @@ class Script:
         self.gate: asyncio.Event | None = None
         self.carried: list[tuple[NextHop, Cargo]] = []
         self.dsn = False
+        self.final = False
 
     async def carry(self, hop: NextHop, cargo: Cargo, taken: Taken) -> tuple[Outcome, ...]:
         self.carried.append((hop, cargo))
@@ -40,7 +43,7 @@ class Script:
         for number, recipient in enumerate(cargo.recipients):
             reply = self.answers.get(recipient.address.partition("@")[0], replies.OK)
             fate = Fate.DELIVERED if reply.accepts else Fate.DEFERRED if reply.temporary else Fate.FAILED
-            outcomes.append(Outcome(number, fate, reply, "hq.test[192.0.2.9]:25", "TLSv1.3", self.dsn))
+            outcomes.append(Outcome(number, fate, reply, "hq.test[192.0.2.9]:25", "TLSv1.3", self.dsn, self.final))
         if delivered := [outcome for outcome in outcomes if outcome.fate is Fate.DELIVERED]:
             taken(delivered)
         return tuple(outcomes)
@@ -100,14 +103,28 @@ async def test_nobody_is_told_who_did_not_want_it_and_null_senders_never() -> No
     assert "null sender" in trace.events[-1].detail
 
 
-async def test_success_is_reported_when_asked_for_and_the_next_hop_cannot() -> None:
-    wanted = RecipientId(address("amy@contoso.com"), notify=("SUCCESS",))
-    house = await sent(Script(), wanted)
-    (report,) = reports(house)
-    assert report.get_payload()[1].get_payload()[1]["Action"] == "relayed"
+ASKS = RecipientId(address("amy@contoso.com"), notify=("SUCCESS",))
+OWN = {"sender": "x@contoso.com", "peer": OURS}
+
+
+@pytest.mark.parametrize(("final", "action"), [(False, "relayed"), (True, "delivered")])
+async def test_success_is_reported_when_asked_for_and_the_next_hop_cannot(final: bool, action: str) -> None:
     script = Script()
+    script.final = final
+    house = await sent(script, ASKS, **OWN)
+    (report,) = reports(house)
+    fields = report.get_payload()[1].get_payload()[1]
+    assert (fields["Action"], fields["Status"]) == (action, "2.0.0")
     script.dsn = True
-    assert not reports(await sent(script, wanted))
+    assert not reports(await sent(script, ASKS, **OWN)), "the next hop offers DSN, so the report is its own"
+    assert not reports(await sent(Script(), "amy@contoso.com", **OWN)), "nobody asked"
+
+
+async def test_success_is_not_reported_to_a_sender_that_may_be_forged() -> None:
+    house = await sent(Script(), ASKS)
+    assert not reports(house)
+    (trace,) = house.spool.traces.values()
+    assert trace.events[-1].detail == "success not reported, because the sender is not proven"
 
 
 async def test_while_a_report_cannot_be_kept_nothing_is_failed() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lockgate.flow.hops import Pool, plan
-from lockgate.mail.hop import Login, NextHop
+from lockgate.flow.hops import Keeps, Pool, plan
+from lockgate.mail.hop import HopKind, Login, NextHop, TlsDemand
 from lockgate.mail.ruling import Route, TlsLevel, Via
 from lockgate.testing.builders import policy_of, spki_of
 
@@ -94,3 +94,49 @@ def test_a_secret_that_cannot_be_read_waits_and_is_not_shown() -> None:
         raise FileNotFoundError(2, "No such file", "/etc/secret")
 
     assert str(plan(policy_of(FULL), HQ, POOLS, missing)).startswith("The login secret of the outbound connector hq")
+
+
+STORE = """
+[[mailbox_store]]
+name = "Dovecot"
+kind = "lmtp"
+servers = ["store.contoso.com:24", "unix:/run/lmtp"]
+tls_settings = "opportunistic"
+concurrency = 7
+"""
+BOX = Route(Via.MAILBOX, "contoso", store="Dovecot")
+
+
+def kept(text: str, keeps: Keeps, route: Route = BOX) -> NextHop | str:
+    return plan(policy_of(text), route, POOLS, secret, keeps)
+
+
+def test_the_store_of_now_takes_what_waits_for_a_mailbox() -> None:
+    listed = Keeps(directory=True, sockets=frozenset({"unix:/run/lmtp"}))
+    found = kept(BASE + STORE, listed)
+    assert isinstance(found, NextHop)
+    assert (found.kind, found.store, found.concurrency, found.trusted) == (HopKind.LMTP, "Dovecot", 7, False)
+    assert found.smart_hosts == ("store.contoso.com:24", "unix:/run/lmtp") and found.lane == "contoso/mailbox:Dovecot"
+    gone = kept(BASE, listed)
+    assert isinstance(gone, NextHop)
+    assert (gone.kind, gone.store, gone.organisation) == (HopKind.MAILDIR, "mailboxes", "contoso")
+    moved = kept(BASE + STORE, listed, Route(Via.MAILBOX, "contoso"))
+    assert isinstance(moved, NextHop) and moved.store == "Dovecot"
+
+
+def test_the_operators_store_goes_before_the_operators_directory() -> None:
+    demand = TlsDemand(TlsLevel.ENCRYPTION_ONLY)
+    found = kept(BASE, Keeps(directory=True, servers=("127.0.0.1:24",), tls=demand))
+    assert isinstance(found, NextHop)
+    assert (found.kind, found.smart_hosts, found.trusted, found.tls) == (HopKind.LMTP, ("127.0.0.1:24",), True, demand)
+    maildir = '[[mailbox_store]]\nname = "Here"\nkind = "maildir"\n'
+    found = kept(BASE + maildir, Keeps(directory=True, servers=("127.0.0.1:24",)))
+    assert isinstance(found, NextHop) and (found.kind, found.store) == (HopKind.MAILDIR, "Here")
+    assert "has no [mailboxes] directory" in str(kept(BASE + maildir, Keeps(servers=("127.0.0.1:24",))))
+
+
+def test_a_mailbox_that_cannot_be_reached_waits_with_a_sentence() -> None:
+    off = BASE + STORE + "enabled = false\n"
+    assert kept(off, Keeps(directory=True)) == "The mailbox store Dovecot is switched off."
+    assert "which [mailboxes] sockets does not list" in str(kept(BASE + STORE, Keeps(directory=True)))
+    assert "Nobody says any more where mailboxes lie" in str(kept(BASE, Keeps()))

@@ -40,6 +40,10 @@ priority = 0
 recipient_domain_is = ["a.contoso.com"]
 except_if_recipient_domain_is = ["b.a.contoso.com"]
 route_message_outbound_connector = "NOLA"
+[[mailbox_store]]
+name = "Dovecot"
+kind = "lmtp"
+servers = ["store.contoso.com:24", "unix:/run/dovecot/lmtp", "[2001:db8::7]:24"]
 [operator]
 ip_block_list = ["192.0.2.66"]
 limits = { connections = 500 }

@@ -144,6 +144,8 @@ def _words(disposition: Disposition | None, original: str) -> str:
     match disposition:
         case Deliver(route, target):
             way = f"mx {route.domain}" if route.via is Via.MX else f"connector {route.connector}"
+            if route.via is Via.MAILBOX:
+                way = f"mailbox store {route.store}".rstrip()
             aside = "" if target.key == original else f" to {target}"
             level = "" if route.tls == "opportunistic" else f" with {route.tls}"
             return f"{'waits for' if route.waits else 'delivered by'} {way}{level}{aside}"

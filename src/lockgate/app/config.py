@@ -13,8 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from lockgate.app.units import Duration, Size
 from lockgate.mail.address import AddressError, parse_domain
+from lockgate.mail.ruling import TlsLevel
 from lockgate.policy.documents import Invalid, Problem
 from lockgate.policy.locate import line_of, locate
+from lockgate.policy.spelling import StoreAddress
 
 DEFAULT_NAME = "lockgate.toml"
 """Where the operator's file is looked for when none is named."""
@@ -142,6 +144,31 @@ class Outgoing(Section):
     )
 
 
+class Mailboxes(Section):
+    """Where hosted mailboxes lie, unless an organisation has a mailbox store of its own. Nothing set: none are here."""
+
+    directory: Path | None = Field(
+        None, strict=False, description="Maildirs are made below this folder, which must be there"
+    )
+    servers: tuple[StoreAddress, ...] = Field(
+        (), strict=False, description="A store that takes LMTP: name:port, address:port or unix:/path"
+    )
+    tls_settings: TlsLevel = Field(
+        TlsLevel.OPPORTUNISTIC, strict=False, description="What TLS with these servers must be like"
+    )
+    tls_domain: str = Field("", description="Name checked with domain_validation; empty: the server's")
+    ca_file: Path | None = Field(None, strict=False, description="Authorities for these servers; unset: public ones")
+    sockets: tuple[StoreAddress, ...] = Field(
+        (), strict=False, description="unix:/path of sockets that mailbox stores of organisations may name"
+    )
+    concurrency: int = Field(20, ge=1, le=1000, description="Most deliveries at once of one worker")
+
+    @property
+    def kept(self) -> bool:
+        """Whether hosted mailboxes lie anywhere."""
+        return self.directory is not None or bool(self.servers)
+
+
 class Pool(Section):
     """A set of source addresses and a name for outgoing mail; connectors may name one of their own."""
 
@@ -200,6 +227,7 @@ class OperatorFile(Section):
     dns: Dns = Dns()
     delivery: Delivery = Delivery()
     outgoing: Outgoing = Outgoing()
+    mailboxes: Mailboxes = Mailboxes()
     deadlines: Deadlines = Deadlines()
     alerts: Alerts = Alerts()
     control: Control = Control()
@@ -298,11 +326,18 @@ def check_files(config: OperatorFile, path: Path) -> tuple[Problem, ...]:
         wanted.append((("certificate", number, "key"), certificate.key))
     if config.delivery.ca_bundle is not None:
         wanted.append((("delivery", "ca_bundle"), config.delivery.ca_bundle))
+    if config.mailboxes.ca_file is not None:
+        wanted.append((("mailboxes", "ca_file"), config.mailboxes.ca_file))
     problems = [
         Problem(str(path), line_of(locate(text), where), written(where), f"{file} cannot be read")
         for where, file in wanted
         if not (file.is_file() and os.access(file, os.R_OK))
     ]
+    boxes = config.mailboxes.directory
+    if boxes is not None and not (boxes.is_dir() and os.access(boxes, os.W_OK | os.X_OK)):
+        message = f"{boxes} is not a folder that we may write to; is its file system mounted? (mkdir -m 700 {boxes})"
+        place = ("mailboxes", "directory")
+        problems.append(Problem(str(path), line_of(locate(text), place), written(place), message))
     if not config.policy_directory.is_dir():
         where = ("policy_directory",)
         message = f"{config.policy_directory} is not a folder"
@@ -361,6 +396,9 @@ def _from_folder(config: OperatorFile, folder: Path) -> OperatorFile:
     )
     if (bundle := config.delivery.ca_bundle) is not None:
         copy = copy.model_copy(update={"delivery": config.delivery.model_copy(update={"ca_bundle": folder / bundle})})
+    boxes = {key: folder / place for key in ("directory", "ca_file") if (place := getattr(config.mailboxes, key))}
+    if boxes:
+        copy = copy.model_copy(update={"mailboxes": config.mailboxes.model_copy(update=boxes)})
     if (socket := config.control.socket) is not None:
         copy = copy.model_copy(update={"control": config.control.model_copy(update={"socket": folder / socket})})
     if config.log.destination not in ("stderr", "stdout"):

@@ -11,6 +11,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
 from lockgate.app.journal import LineJournal, recent_alarms
+from lockgate.app.mailboxes import mailbox_desk
 from lockgate.app.policy_desk import policy_sections
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.watch import Watch, ends_of
@@ -91,11 +92,13 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
         return tuple(policies.compile(policies.in_force(), advise=False).organisations)
 
     audit = JournalAudit(journal)
+    people = DirectoryTable(lists.table, clock)
     sections: tuple[Section, ...] = (
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
         *policy_sections(config, policies, audit, clock),
-        RecipientDesk(DirectoryTable(lists.table, clock), audit, store, organisations),
+        RecipientDesk(people, audit, store, organisations),
+        mailbox_desk(config.mailboxes.directory, people, organisations),
         ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),
     )
     return Desk(sections, audit, journal)

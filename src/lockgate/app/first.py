@@ -48,7 +48,10 @@ def begin(folder: Path, files: Mapping[str, str], hostname: str) -> int:
     _write(folder / "tls" / f"{hostname}.pem", certificate)
     _write(folder / "tls" / f"{hostname}.key", key, mode=0o600)
     config.state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    policies = Policies(config.state_directory / "policy", hostname)
+    if config.mailboxes.directory is not None:
+        config.mailboxes.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = config.state_directory / "policy"
+    policies = Policies(folder, hostname, keeps_mailboxes=config.mailboxes.kept)
     revision, _ = policies.publish(config.policy_directory, by="init", at=SystemClock().now())
     return revision.number
 

@@ -46,16 +46,21 @@ def _octets(path: Path) -> bytes:
         return zstandard.decompress(packed.read_bytes(), max_output_size=_LARGEST)
 
 
+
 class Policies:
     """Implements seams.Revisions: published revisions, kept below `folder`; `current.json` is the one in force.
 
-    `documents` is the operator's policy folder, where there is one.
+    `documents` is the operator's policy folder, where there is one; `keeps_mailboxes` tells that the operator's file
+    says where hosted mailboxes lie.
     """
 
-    def __init__(self, folder: Path, hostname: str, documents: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, hostname: str, documents: Path | None = None, *, keeps_mailboxes: bool = False
+    ) -> None:
         self._folder = folder
         self._hostname = hostname
         self._documents = documents
+        self._keeps_mailboxes = keeps_mailboxes
 
     @property
     def _current(self) -> Path:
@@ -93,13 +98,20 @@ class Policies:
 
     def compile(self, revision: Revision, *, advise: bool = True) -> Policy:
         """The compiled policy of a revision; without `advise` in half the time and without warnings. Raises Invalid."""
+        return self._compiled(revision.files, revision.number, advise=advise)
+
+    def _compiled(self, files: Mapping[str, str], number: int, *, advise: bool = True) -> Policy:
         return compile_policy(
-            revision.files, hostname=self._hostname, revision=revision.number, advise=advise
+            files,
+            hostname=self._hostname,
+            revision=number,
+            advise=advise,
+            keeps_mailboxes=self._keeps_mailboxes,
         )
 
     def check(self, documents: Path) -> Policy:
         """The policy that the documents would make, with the number it would get. Raises Invalid; changes nothing."""
-        return compile_policy(read_documents(documents), hostname=self._hostname, revision=self._last() + 1)
+        return self._compiled(read_documents(documents), self._last() + 1)
 
     def _last(self) -> int:
         """The highest number there is; a lost current.json must not make us write over history."""
@@ -163,7 +175,7 @@ class Policies:
                     self._mirror(before, documents, files)
                 return before, self.compile(before)
             number = self._last() + 1
-            policy = compile_policy(files, hostname=self._hostname, revision=number)
+            policy = self._compiled(files, number)
             there = before.number if before is not None else 0
             revision = Revision(number, at, by, files, reason, policy.digest, mirrored=True, before=there)
             self._write(revision)

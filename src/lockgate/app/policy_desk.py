@@ -17,7 +17,7 @@ from lockgate.seams import Audit, Clock
 
 def policy_sections(config: OperatorFile, policies: Policies, audit: Audit, clock: Clock) -> tuple[Section, ...]:
     """The sections that see and change the policy."""
-    revising = Revising(policies, audit, clock, config.hostname)
+    revising = Revising(policies, audit, clock, config.hostname, keeps_mailboxes=config.mailboxes.kept)
     objects = ObjectDesk(revising, lambda: f"lockgate-proof={secrets.token_hex(16)}")
     # It remembers nothing: a record that was published a minute ago must be found.
     resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout, size=0)

@@ -70,7 +70,12 @@ class Supervisor:
         self._stopping = False
         self._reload = False
         self._family = Family(self._tell)
-        self._policies = Policies(config.state_directory / "policy", config.hostname, config.policy_directory)
+        self._policies = Policies(
+            config.state_directory / "policy",
+            config.hostname,
+            config.policy_directory,
+            keeps_mailboxes=config.mailboxes.kept,
+        )
         self._load_table = config.run_directory / "load.table"
 
     def run(self) -> int:

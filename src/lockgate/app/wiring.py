@@ -20,8 +20,10 @@ from lockgate.app.config import OperatorFile, resolvers
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.recipients import RecipientLists
+from lockgate.couriers.mailbox import MailboxCourier
 from lockgate.couriers.settings import CourierSettings, Patience
 from lockgate.couriers.smtp import SmtpCourier
+from lockgate.couriers.sorting import Sorting
 from lockgate.decision.judge import judge
 from lockgate.edge.certificates import PUBLIC, CertificateFiles, Certificates
 from lockgate.edge.listener import Door
@@ -30,11 +32,12 @@ from lockgate.edge.settings import DoorSettings
 from lockgate.flow.bounce import Bounce
 from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
-from lockgate.flow.hops import Pool, plan
+from lockgate.flow.hops import Keeps, Pool, plan
 from lockgate.flow.intake import Reception
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
 from lockgate.flow.settle import Ask, Judge, local_answers
+from lockgate.mail.hop import TlsDemand
 from lockgate.mail.identity import network_id
 from lockgate.mail.record import Recorder
 from lockgate.policy.policy import Policy
@@ -61,7 +64,8 @@ def journal_of(config: OperatorFile, role: str) -> LineJournal:
 
 def policies_of(config: OperatorFile) -> Policies:
     """The published revisions of this installation."""
-    return Policies(config.state_directory / "policy", config.hostname, config.policy_directory)
+    folder = config.state_directory / "policy"
+    return Policies(folder, config.hostname, config.policy_directory, keeps_mailboxes=config.mailboxes.kept)
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -150,12 +154,7 @@ class Worker:
         self._recorder = Recorder()
         self.spool = KeeperSpool(SpoolSettings(config.state_directory, slot), clock, journal)
         self._ask = local_answers(DirectoryTable(RecipientLists(config.recipients_directory).table, clock))
-        self._courier = SmtpCourier(
-            DnsResolver(resolvers(config), clock, timeout=config.dns.timeout),
-            courier_settings(config, listening),
-            clock,
-            journal,
-        )
+        self._courier, self._network = courier_of(config, listening, clock, journal)
         self._load = LoadTable(load, slot, config.worker_count)
         self._certificates = certificates_of(config, journal)
         self._judge = judge_with
@@ -167,7 +166,7 @@ class Worker:
     def _delivery(self, ask: Ask) -> Delivery:
         config, clock, journal = self._config, self._clock, self._journal
         schedule = Schedule(config.retry_steps, config.delivery.message_life, config.delivery.delay_notice)
-        pools = pools_of(config)
+        pools, keeps = pools_of(config), keeps_of(config)
         bounce = Bounce(
             spool=self.spool,
             ask=ask,
@@ -185,7 +184,7 @@ class Worker:
                 spool=self.spool,
                 courier=self._courier,
                 policy=self.policy,
-                plan=lambda policy, route: plan(policy, route, pools, read_secret),
+                plan=lambda policy, route: plan(policy, route, pools, read_secret, keeps),
                 bounce=bounce,
                 reconsider=reconsider,
                 schedule=schedule,
@@ -232,7 +231,7 @@ class Worker:
             own = (by_slot[self._slot],)
             door = Door(
                 own, settings, reception.visit, self._certificates, self._load, self._journal, self._clock,
-                between=self._courier.look,
+                between=self._network.look,
             )  # fmt: skip
             await door.open()
             self._doors.append(door)
@@ -357,6 +356,30 @@ def courier_settings(config: OperatorFile, listening: Sequence[str]) -> CourierS
             final=delivery.data_timeout,
             idle=delivery.idle_connection,
         ),
+    )
+
+
+def courier_of(
+    config: OperatorFile, listening: Sequence[str], clock: SystemClock, journal: LineJournal
+) -> tuple[Sorting, SmtpCourier]:
+    """Who carries: to other servers, and into the mailboxes of this machine where there are any; and the former."""
+    resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
+    network = SmtpCourier(resolver, courier_settings(config, listening), clock, journal)
+    directory = config.mailboxes.directory
+    mailboxes = MailboxCourier(directory, config.hostname, clock, journal) if directory else None
+    return Sorting(network, mailboxes), network
+
+
+def keeps_of(config: OperatorFile) -> Keeps:
+    """Where the operator keeps mailboxes."""
+    boxes = config.mailboxes
+    own = [one for one in boxes.servers if one.startswith("unix:")]
+    return Keeps(
+        directory=boxes.directory is not None,
+        servers=boxes.servers,
+        sockets=frozenset([*boxes.sockets, *own]),
+        tls=TlsDemand(boxes.tls_settings, boxes.tls_domain, str(boxes.ca_file or "")),
+        concurrency=boxes.concurrency,
     )
 
 

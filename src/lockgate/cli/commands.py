@@ -15,6 +15,7 @@ from lockgate.cli import (
     connectors,
     domains,
     ip_list,
+    mailboxes,
     nouns,
     policy,
     queue,
@@ -45,6 +46,7 @@ commands.add_typer(nouns.RULES, name="rule")
 for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, policy.rollback, policy.export):
     commands.command()(_command)
 commands.command()(settings.reference)
+commands.add_typer(mailboxes.commands, name="mailbox")
 commands.command()(init)
 commands.command()(checkup.preflight)
 commands.command()(checkup.doctor)

@@ -14,7 +14,7 @@ from lockgate.couriers.reach import Reach
 from lockgate.couriers.settings import CourierSettings
 from lockgate.couriers.tls import Assurance, SessionKey, TlsUnusable
 from lockgate.mail import replies
-from lockgate.mail.hop import NextHop
+from lockgate.mail.hop import HopKind, NextHop
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import TlsLevel
 from lockgate.seams import Clock, Resolver, Unreachable
@@ -115,7 +115,7 @@ class Dialler:
             ) from None
         # Settings are tried before dialling, so that their trouble never looks like the server's.
         try:
-            opening = Opening(hop.helo, use, login)
+            opening = Opening(hop.helo, use, login, lmtp=hop.kind is HopKind.LMTP)
             assurance.ready(hop.tls)
         except (ValueError, TlsUnusable) as trouble:
             raise _NoSession(replies.waits(str(trouble)), 4) from None
@@ -124,18 +124,23 @@ class Dialler:
             loop, target, opening, patience, self._settings.least_rate,
             lambda: assurance.pipe(hop.tls, key), objection, gone, self._finals,
         )  # fmt: skip
-        source = hop.source_v6 if ":" in target.address else hop.source_v4
         try:
-            await asyncio.wait_for(
-                loop.create_connection(
-                    lambda: link, target.address, target.port, local_addr=(source, 0) if source else None
-                ),
-                patience.connect,
-            )
+            await asyncio.wait_for(_connected(loop, link, hop), patience.connect)
         except (OSError, TimeoutError) as trouble:
             why = "no answer in time" if isinstance(trouble, TimeoutError) else trouble.strerror or str(trouble)
             raise _NoSession(replies.unreachable(f"No connection to {target}: {why}"), 1) from None
         return link
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, link: Link, hop: NextHop) -> None:
+    target = link.target
+    if target.is_socket:
+        await loop.create_unix_connection(lambda: link, target.address)
+        return
+    source = hop.source_v6 if ":" in target.address else hop.source_v4
+    await loop.create_connection(
+        lambda: link, target.address, target.port, local_addr=(source, 0) if source else None
+    )
 
 
 def _reason(link: Link, use: TlsUse) -> _NoSession:

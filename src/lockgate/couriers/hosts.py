@@ -18,14 +18,27 @@ MOST_EXCHANGERS = 20
 """Mail exchangers of one domain that are looked at; more are published only to make us work."""
 
 
+_SOCKET = "unix:"
+
+
 class Target(msgspec.Struct, frozen=True):
-    """One address to dial. `name` is the server's name as configured or published, used for SNI and to speak of it."""
+    """One address to dial. `name` is the server's name as configured or published, used for SNI and to speak of it.
+
+    An address that begins with / is a Unix socket, `port` is 0 then, and `name` the name of the store behind it.
+    """
 
     name: str
     address: str
     port: int
 
+    @property
+    def is_socket(self) -> bool:
+        """Whether this is a Unix socket of this machine."""
+        return self.address.startswith("/")
+
     def __str__(self) -> str:
+        if self.is_socket:
+            return f"{self.name}[{self.address}]"
         return f"{self.name}[{self.address}]:{self.port}"
 
 
@@ -52,9 +65,14 @@ async def _smart_hosts(hop: NextHop, search: Search) -> tuple[Target, ...]:
     """Several smart hosts share the load: each connection begins with another one and goes on to the rest."""
     hosts = list(hop.smart_hosts)
     search.chance.shuffle(hosts)
+    # Sockets are on this machine, so they are tried first; that they are permitted was seen when the hop was planned.
+    sockets = [Target(hop.store, host.removeprefix(_SOCKET), 0) for host in hosts if host.startswith(_SOCKET)]
+    hosts = [host for host in hosts if not host.startswith(_SOCKET)]
     answers = await asyncio.gather(*[_smart_host(host, hop.family, search) for host in hosts])
     found = [target for some, _ in answers for target in some]
     troubles = tuple([why for _, why in answers if why is not None])
+    if sockets or (hop.trusted and found):
+        return (*sockets, *[one for one in found if hop.trusted or not search.reach.refuses(one.address, one.port)])
     return _permitted(found, search.reach, troubles)
 
 

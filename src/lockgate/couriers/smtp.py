@@ -1,4 +1,7 @@
-"""Carries messages to next hops over kept, pipelined SMTP connections; one outcome per recipient, always."""
+"""Carries messages over kept, pipelined SMTP or LMTP connections; one outcome per recipient, always.
+
+What is different in LMTP stands in lmtp.py.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,15 @@ import msgspec
 
 from lockgate.couriers.convert import Prepared, prepare
 from lockgate.couriers.dial import Dialler
+from lockgate.couriers.final import without_return_path
 from lockgate.couriers.finals import Finals
 from lockgate.couriers.hosts import Target
 from lockgate.couriers.lane import Lane
 from lockgate.couriers.link import Link
+from lockgate.couriers.lmtp import heard
 from lockgate.couriers.settings import CourierSettings
 from lockgate.mail import replies
-from lockgate.mail.hop import Cargo, NextHop
+from lockgate.mail.hop import Cargo, HopKind, NextHop
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import TlsLevel
@@ -29,13 +34,18 @@ def _nobody_waits(outcomes: Sequence[Outcome]) -> None:
 
 
 class _Errand:
-    """One `carry` under way: what has been decided, who is still to be asked for, which servers failed it."""
+    """One `carry` under way: what has been decided, who is still to be asked for, which servers failed it.
 
-    __slots__ = ("avoid", "cargo", "last", "outcomes", "pending", "taken")
+    `store` tells that the server keeps the mailboxes itself, so that what it takes is delivered for good.
+    """
 
-    def __init__(self, cargo: Cargo, taken: Taken) -> None:
+    __slots__ = ("_taken", "_told", "avoid", "cargo", "last", "outcomes", "pending", "store")
+
+    def __init__(self, cargo: Cargo, taken: Taken, *, store: bool) -> None:
         self.cargo = cargo
-        self.taken = taken
+        self.store = store
+        self._taken = taken
+        self._told: set[int] = set()
         self.outcomes: dict[int, Outcome] = {}
         self.pending = list(range(len(cargo.recipients)))
         self.avoid: set[Target] = set()
@@ -44,8 +54,17 @@ class _Errand:
     def decide(self, numbers: Sequence[int], fate: Fate, reply: Reply, link: Link | None = None) -> None:
         """The same for several recipients."""
         host, tls, dsn = (link.host, link.tls, link.opening.offered.dsn) if link is not None else ("", "", False)
+        final = self.store and not dsn
         for number in numbers:
-            self.outcomes[number] = Outcome(number, fate, reply, host, tls, dsn)
+            self.outcomes[number] = Outcome(number, fate, reply, host, tls, dsn, final)
+
+    def tell(self, numbers: Sequence[int]) -> None:
+        """Have it put on record that these, as far as they are delivered, are delivered; once for each."""
+        found = [self.outcomes[number] for number in numbers if number in self.outcomes and number not in self._told]
+        delivered = [outcome for outcome in found if outcome.fate is Fate.DELIVERED]
+        if delivered:
+            self._told.update([outcome.recipient for outcome in delivered])
+            self._taken(delivered)
 
 
 class SmtpCourier:
@@ -77,7 +96,10 @@ class SmtpCourier:
             hop = _stricter(hop)
         self.look()
         lane = self._lane(hop)
-        errand = _Errand(cargo, taken)
+        store = hop.kind is HopKind.LMTP
+        if store:
+            cargo = msgspec.structs.replace(cargo, content=without_return_path(cargo.content))
+        errand = _Errand(cargo, taken, store=store)
         while errand.pending:
             if hop.rate:
                 await lane.pace()
@@ -198,7 +220,8 @@ class SmtpCourier:
         except ValueError as trouble:
             errand.decide(numbers, Fate.FAILED, replies.bad_sender(str(trouble)), link)
             return None, []
-        return Transaction(mail, commands, prepared.content, offered, reset=link.unclean), numbers
+        each = functools.partial(heard, link, errand, numbers) if errand.store else None
+        return Transaction(mail, commands, prepared.content, offered, reset=link.unclean, each=each), numbers
 
     def _interrupted(
         self, link: Link, transaction: Transaction, errand: _Errand, numbers: list[int], *, fresh: bool
@@ -210,9 +233,7 @@ class SmtpCourier:
         """
         if transaction.exposed:
             for number, answer in zip(numbers, transaction.verdicts(), strict=True):
-                if answer is None:
-                    errand.decide([number], Fate.DEFERRED, replies.CONNECTION_LOST, link)
-                else:
+                if answer is None or not answer.good:  # a good one is an LMTP store's, noted when it was read
                     _settle(errand, number, answer, link)
             return
         again: list[int] = []
@@ -253,22 +274,21 @@ def _over(link: Link, transaction: Transaction, errand: _Errand, numbers: list[i
     if transaction.closing and not transaction.exposed:
         return
     _note(link, transaction, errand, numbers)
-    delivered = [errand.outcomes[n] for n in numbers if n in errand.outcomes]
-    delivered = [outcome for outcome in delivered if outcome.fate is Fate.DELIVERED]
-    if delivered:
-        errand.taken(delivered)
+    errand.tell(numbers)
 
 
 def _note(link: Link, transaction: Transaction, errand: _Errand, numbers: list[int]) -> None:
     """Outcomes of a transaction that was spoken to its end."""
-    taken = transaction.final is not None and transaction.final.good
+    verdicts = transaction.verdicts()
+    taken = any(answer is not None and answer.good for answer in verdicts)
     more: list[int] = []
-    reply: Reply | None = None
-    for number, answer in zip(numbers, transaction.verdicts(), strict=True):
-        if answer is not None and answer is transaction.final and taken:
-            reply = reply or answer.reply()
-            errand.decide([number], Fate.DELIVERED, reply, link)
-        elif answer is not None and answer.code == TOO_MANY and taken:
+    last: tuple[Answer, Reply] | None = None
+    for place, (number, answer) in enumerate(zip(numbers, verdicts, strict=True)):
+        if answer is not None and answer.good:
+            if last is None or last[0] is not answer:
+                last = (answer, answer.reply())
+            errand.decide([number], Fate.DELIVERED, last[1], link)
+        elif answer is not None and answer.code == TOO_MANY and taken and transaction.given[place] is answer:
             # RFC 5321 4.5.3.1.10: so many were enough for one transaction; the others follow in the next.
             more.append(number)
         else:

@@ -180,6 +180,7 @@ def _with(old: Verdict, steps: tuple[Step, ...], disposition: object, stage: int
         steps,
         stage,
         old.identity,
+        old.mailbox,
     )
 
 

@@ -161,6 +161,7 @@ def _after(verdict: Verdict, effects: Effects, steps: tuple[Step, ...]) -> Verdi
         verdict.steps + steps,
         verdict.stage,
         verdict.identity,
+        verdict.mailbox,
     )
 
 

@@ -35,12 +35,14 @@ def resolve(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
     if not isinstance(known, Known) or known.who is None:
         return verdict if address is original else _resolved(verdict, address, address, depth)
     identity = known.who.primary
-    target = _follow(policy, facts, known.who)
-    match target:
+    end = _follow(policy, facts, known.who)
+    match end:
         case Questions():
-            return target
+            return end
+        case Who():
+            return _resolved(verdict, identity, end.primary, depth, mailbox=end.kind is RecipientKind.MAILBOX)
         case Address():
-            return _resolved(verdict, identity, target, depth)
+            return _resolved(verdict, identity, end, depth)
         case Unknown(why):
             return refuse(_NAME, verdict, replies.DIRECTORY_UNAVAILABLE, "target address", why, Hit.UNKNOWN)
         case None:
@@ -48,8 +50,8 @@ def resolve(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
             return refuse(_NAME, verdict, replies.RECIPIENT_LOOP, "target address", because)
 
 
-def _follow(policy: Policy, facts: Facts, who: Who) -> Address | Questions | Unknown | None:
-    """The last address of the chain of external addresses; None if it does not end.
+def _follow(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions | Unknown | None:
+    """Where the chain of external addresses ends: at a recipient here, or at an address outside; None: nowhere.
 
     An external address equal to the own one, or none at all, means that the mailbox lives on the other side: the
     copy is routed by its own address (amendments).
@@ -58,9 +60,9 @@ def _follow(policy: Policy, facts: Facts, who: Who) -> Address | Questions | Unk
     for _ in range(_LONGEST_CHAIN):
         external = who.external
         if who.kind not in (RecipientKind.MAIL_USER, RecipientKind.MAIL_CONTACT) or external is None:
-            return who.primary
+            return who
         if external.key == who.primary.key:
-            return who.primary
+            return who
         home = policy.accepted(external.domain)
         if home is None or home.organisation != who.organisation:
             return external
@@ -79,14 +81,16 @@ def _follow(policy: Policy, facts: Facts, who: Who) -> Address | Questions | Unk
     return None
 
 
-def _resolved(verdict: Verdict, identity: Address, target: Address, depth: Depth) -> Verdict:
+def _resolved(
+    verdict: Verdict, identity: Address, target: Address, depth: Depth, *, mailbox: bool = False
+) -> Verdict:
     steps = verdict.steps
     if depth is Depth.FULL or target.key != verdict.recipient.original.key:
         because = f"the primary address is {identity}"
         effect = f"goes to {target}"
         steps = (*steps, Step(_NAME, "directory", Hit.YES, because, effect, verdict.recipient.original.text))
     return Verdict(
-        verdict.recipient, target, verdict.standing, verdict.effects, None, steps, verdict.stage, identity
+        verdict.recipient, target, verdict.standing, verdict.effects, None, steps, verdict.stage, identity, mailbox
     )
 
 

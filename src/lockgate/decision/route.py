@@ -1,7 +1,8 @@
 """By which door does this copy leave, and which TLS is demanded there?
 
 Specification 2.4 with ruling C-1: rule, central connector, exact domain, longest wildcard, all accepted domains,
-`*`, MX.
+`*`, MX. A mailbox of the directory goes to the organisation's store, unless a rule or centralised transport (2.6: all
+inbound mail by on-premises) says otherwise; where there is no store it is routed like everybody else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.ruling import Deliver, Hit, Route, Ruling, Step, TlsLevel, Verdict, Via
+from lockgate.mail.ruling import Deliver, Direction, Hit, Route, Ruling, Step, TlsLevel, Verdict, Via
 
 if TYPE_CHECKING:
     from lockgate.policy.objects.connectors import OutboundConnector
@@ -33,6 +34,10 @@ def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
     secure = facts.envelope is not None and facts.envelope.require_tls
     if verdict.effects.connector:
         return _by_rule(mine, verdict, size, secure=secure)
+    if verdict.mailbox and not _goes_round(mine, ruling, verdict):
+        stored = _stored(policy, mine, verdict)
+        if stored is not None:
+            return stored
     domain = verdict.target.domain
     steps: list[Step] = []
     too_small = ""
@@ -70,6 +75,30 @@ def ranked(policy: Policy, mine: OrganisationPolicy, domain: str, *, central: bo
         if home is not None and home.organisation == mine.organisation.name:
             yield from ((c, f"it is for all accepted domains, and {domain} is one") for c in outbound.all_accepted)
     yield from ((c, "it is for all domains") for c in outbound.everything)
+
+
+def _goes_round(mine: OrganisationPolicy, ruling: Ruling, verdict: Verdict) -> bool:
+    """Whether inbound mail goes by on-premises first, which returns what is for mailboxes here (specification 2.6).
+
+    Own servers are known here by their address alone: what they return still bears the sender it had outside.
+    """
+    if not mine.outbound.central or verdict.standing.direction is not Direction.INCOMING:
+        return False
+    return not any(candidate.organisation == mine.organisation.name for candidate in ruling.candidates)
+
+
+def _stored(policy: Policy, mine: OrganisationPolicy, verdict: Verdict) -> Verdict | None:
+    """To the organisation's mailbox store, or where the operator keeps mailboxes; None if nobody keeps any here."""
+    name = mine.organisation.name
+    because = f"{verdict.target} is a mailbox"
+    if mine.store is not None:
+        way = Route(Via.MAILBOX, name, store=mine.store.name)
+        step = _step(verdict, f"mailbox store {mine.store.name}", Hit.YES, because, "delivered there")
+        return decided(verdict, Deliver(way, verdict.target), step)
+    if not policy.keeps_mailboxes:
+        return None
+    step = _step(verdict, "mailbox store", Hit.YES, because, "delivered where the operator keeps mailboxes")
+    return decided(verdict, Deliver(Route(Via.MAILBOX, name), verdict.target), step)
 
 
 def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, *, secure: bool) -> Verdict:

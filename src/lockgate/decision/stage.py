@@ -87,6 +87,7 @@ def decided(verdict: Verdict, disposition: Disposition, *steps: Step) -> Verdict
         verdict.steps + steps,
         verdict.stage,
         verdict.identity,
+        verdict.mailbox,
     )
 
 
@@ -101,6 +102,7 @@ def told(verdict: Verdict, *steps: Step, standing: Standing | None = None) -> Ve
         verdict.steps + steps,
         verdict.stage,
         verdict.identity,
+        verdict.mailbox,
     )
 
 

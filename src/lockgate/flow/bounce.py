@@ -145,7 +145,7 @@ class Bounce(msgspec.Struct, frozen=True):
 
 def _wants(recipient: RecipientId, kind: str) -> bool:
     """RFC 3461 4.1: what NOTIFY asks for; without it failures and delays are told, success is not."""
-    if kind == "relayed":
+    if kind in ("relayed", "delivered"):
         return "SUCCESS" in recipient.notify
     return not recipient.notify or {"failed": "FAILURE", "delayed": "DELAY"}[kind] in recipient.notify
 
@@ -156,5 +156,6 @@ def _reported(task: Assigned, outcome: Outcome) -> ReportedRecipient:
         address=recipient.id.root.original.text,
         reply=outcome.reply,
         orcpt=recipient.id.orcpt,
-        remote_host=outcome.host,
+        # A name without an address is no server that spoke, and the store behind a mailbox is nobody's business.
+        remote_host=outcome.host if "[" in outcome.host and not outcome.final else "",
     )

@@ -88,7 +88,8 @@ class Commit(msgspec.Struct, frozen=True):
             )
             if lane:
                 group = groups.setdefault((lane, held), (route, due, []))
-                group[2].append(TaskRecipient(verdict.recipient, verdict.target, number))
+                proven = may_be_told(ruling, verdict)
+                group[2].append(TaskRecipient(verdict.recipient, verdict.target, number, proven))
         tasks = [
             NewTask(lane, route, tuple(recipients), due, held)
             for (lane, held), (route, due, recipients) in groups.items()

@@ -178,7 +178,7 @@ class Delivery:
     def _taken(self, task: Assigned, noted: set[int], outcomes: Sequence[Outcome]) -> None:
         """What the next hop has taken is on record before anything else can go wrong."""
         now = self._with.clock.now()
-        results = [_result(o, Status.DELIVERED, _event(now, Happening.SEND, o)) for o in outcomes]
+        results = [_result(o, Status.DELIVERED, _arrival(task, now, o)) for o in outcomes]
         noted.update(outcome.recipient for outcome in outcomes)
         keep = len(noted) < len(task.recipients)
         self._with.spool.finish(Finished(task.task, tuple(results), keep=keep))
@@ -192,12 +192,12 @@ class Delivery:
         now = with_.clock.now()
         expired = task.expired or now >= task.expires
         failed: list[Outcome] = []
-        relayed: list[Outcome] = []
+        succeeded: list[Outcome] = []
         deferred: list[Outcome] = []
         for outcome in outcomes:
             if outcome.fate is Fate.DELIVERED:
-                if not outcome.dsn and "SUCCESS" in task.recipients[outcome.recipient].id.notify:
-                    relayed.append(outcome)
+                if _success_is_told(task, outcome):
+                    succeeded.append(outcome)
             elif outcome.fate is Fate.FAILED:
                 failed.append(outcome)
             elif expired:
@@ -205,8 +205,9 @@ class Delivery:
             else:
                 deferred.append(outcome)
         self._tell_log(task, outcomes, now)
-        if relayed:
-            await self._report(task, "relayed", relayed, now)
+        for kind, final in (("relayed", False), ("delivered", True)):
+            if some := [outcome for outcome in succeeded if outcome.final is final]:
+                await self._report(task, kind, some, now)
         if failed and not await self._fail(task, failed, now, more=bool(deferred)):
             return
         if deferred:
@@ -302,6 +303,20 @@ class Delivery:
                 tls=outcome.tls,
                 reply=str(outcome.reply),
             )
+
+
+def _success_is_told(task: Assigned, outcome: Outcome) -> bool:
+    """Whether we owe a report of success: asked for, not the next hop's to give, and to a sender that is proven."""
+    recipient = task.recipients[outcome.recipient]
+    return recipient.proven and not outcome.dsn and "SUCCESS" in recipient.id.notify
+
+
+def _arrival(task: Assigned, now: float, outcome: Outcome) -> Event:
+    """What the trace says of a delivery; also why a report of success that was asked for is not sent."""
+    recipient = task.recipients[outcome.recipient]
+    untold = "SUCCESS" in recipient.id.notify and not outcome.dsn and not recipient.proven
+    detail = "success not reported, because the sender is not proven" if untold else ""
+    return _event(now, Happening.DELIVER if outcome.final else Happening.SEND, outcome, detail)
 
 
 def _everyone(task: Assigned, fate: Fate, reply: Reply, host: str = "", tls: str = "") -> tuple[Outcome, ...]:

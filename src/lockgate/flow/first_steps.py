@@ -194,6 +194,12 @@ key = "tls/{answers.hostname}.key"
 [log]
 destination = "stderr"
 """
+    if answers.mailboxes is not Mailboxes.THERE:
+        text += """
+# Recipients of the kind "mailbox" have their Maildirs below this folder (docs/mailboxes.md); it must be there.
+[mailboxes]
+directory = "state/mail"
+"""
     host = _PORT.sub("", answers.next_hop).strip("[]")
     if _is_loopback(host):
         text += f"""

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from lockgate.mail.hop import Login, NextHop, TlsDemand
+from lockgate.mail.hop import HopKind, Login, NextHop, TlsDemand
 from lockgate.mail.ruling import Route, TlsLevel, Via
 from lockgate.policy.objects.connectors import OutboundConnector
+from lockgate.policy.objects.stores import MailboxStore, StoreKind
 from lockgate.policy.policy import Policy
 
 _LEVELS = tuple(TlsLevel)
@@ -23,11 +24,35 @@ class Pool(msgspec.Struct, frozen=True):
     helo: str
 
 
+class Keeps(msgspec.Struct, frozen=True):
+    """Where the operator keeps mailboxes: Maildirs (`directory`), or a store reached by LMTP at `servers`.
+
+    With both, `directory` is only for organisations that ask for it. `sockets` are the Unix sockets that an
+    organisation's store may name; `tls` is the demand for `servers`.
+    """
+
+    directory: bool = False
+    servers: tuple[str, ...] = ()
+    sockets: frozenset[str] = frozenset()
+    tls: TlsDemand = TlsDemand()
+    concurrency: int = 20
+
+
+NOWHERE = Keeps()
+"""The operator keeps no mailboxes."""
+
+
 def plan(
-    policy: Policy, route: Route, pools: Mapping[str, Pool], read_secret: Callable[[str], str]
+    policy: Policy,
+    route: Route,
+    pools: Mapping[str, Pool],
+    read_secret: Callable[[str], str],
+    keeps: Keeps = NOWHERE,
 ) -> NextHop | str:
     """The next hop, or a sentence why nothing may be dialled now. `read_secret` raises OSError or KeyError."""
     pool = next(iter(pools.values()))
+    if route.via is Via.MAILBOX:
+        return _store(policy, route, pool, keeps)
     if route.via is Via.MX:
         return NextHop(
             route.lane,
@@ -50,6 +75,50 @@ def plan(
     except (OSError, KeyError, ValueError) as trouble:
         return f"The login secret of the outbound connector {route.connector} cannot be read: {trouble}"
     return _hop(connector, route, pool, login)
+
+
+def _store(policy: Policy, route: Route, pool: Pool, keeps: Keeps) -> NextHop | str:
+    """Into mailboxes: the organisation's store of now, or where the operator keeps them.
+
+    Waiting mail follows its mailbox, so the store that was in use when it was judged does not matter any more.
+    """
+    mine = policy.organisations.get(route.organisation)
+    store = mine.store if mine is not None else None
+    if store is None:
+        if keeps.servers:
+            return _lmtp(route, pool, "mailboxes", keeps.servers, keeps.tls, keeps.concurrency, trusted=True)
+        if keeps.directory:
+            return _maildir(route, pool, "mailboxes", keeps.concurrency)
+        return "Nobody says any more where mailboxes lie: no mailbox store, and no [mailboxes] in the operator's file."
+    if not store.enabled:
+        return f"The mailbox store {store.name} is switched off."
+    if store.kind is StoreKind.MAILDIR:
+        if keeps.directory:
+            return _maildir(route, pool, store.name, store.concurrency)
+        return f"The mailbox store {store.name} is a Maildir, and the operator's file has no [mailboxes] directory."
+    if closed := [one for one in store.servers if one.startswith("unix:") and one not in keeps.sockets]:
+        return f"The mailbox store {store.name} names {closed[0]}, which [mailboxes] sockets does not list."
+    return _lmtp(route, pool, store.name, store.servers, _demand(store), store.concurrency, trusted=False)
+
+
+def _maildir(route: Route, pool: Pool, name: str, concurrency: int) -> NextHop:
+    return NextHop(
+        route.lane, TlsDemand(), pool.helo, concurrency=concurrency, kind=HopKind.MAILDIR,
+        store=name, organisation=route.organisation,
+    )  # fmt: skip
+
+
+def _lmtp(
+    route: Route, pool: Pool, name: str, servers: tuple[str, ...], tls: TlsDemand, concurrency: int, *, trusted: bool
+) -> NextHop:
+    return NextHop(
+        route.lane, tls, pool.helo, smart_hosts=servers, source_v4=pool.source_v4, source_v6=pool.source_v6,
+        concurrency=concurrency, kind=HopKind.LMTP, store=name, organisation=route.organisation, trusted=trusted,
+    )  # fmt: skip
+
+
+def _demand(store: MailboxStore) -> TlsDemand:
+    return TlsDemand(store.tls_settings, store.tls_domain or "", store.ca_file or "", store.pinned_keys)
 
 
 def _hop(connector: OutboundConnector, route: Route, pool: Pool, login: Login | None) -> NextHop:

@@ -275,6 +275,23 @@ def _remote(difference: Difference, both: Both) -> Iterator[str]:
     yield "it is kept and shown; nothing acts on it yet"
 
 
+def _store(difference: Difference, both: Both) -> Iterator[str]:
+    """Where mail for the organisation's mailboxes goes now."""
+    old, new = (_place(policy, difference.organisation) for policy in both)
+    if old != new:
+        yield f"mail for the mailboxes of {difference.organisation} will go {new} (before: {old})"
+
+
+def _place(policy: Policy, organisation: str) -> str:
+    mine = policy.organisations.get(organisation)
+    store = mine.store if mine is not None else None
+    if store is None:
+        return "where the operator's file says"
+    if not store.enabled:
+        return f"nowhere: it waits until the store {store.name} is switched on"
+    return f"to the store {store.name} ({_few(store.servers) if store.servers else store.kind.value})"
+
+
 _TELLERS: MappingProxyType[str, Callable[[Difference, Both], Iterator[str]]] = MappingProxyType(
     {
         "organisation": _organisation,
@@ -283,6 +300,7 @@ _TELLERS: MappingProxyType[str, Callable[[Difference, Both], Iterator[str]]] = M
         "outbound_connector": _outbound,
         "connection_filter": _filter,
         "remote_domain": _remote,
+        "mailbox_store": _store,
         "mail_flow_rule": _rule,
         "operator": _operator,
     }

@@ -105,7 +105,8 @@ class _Sorting:
     def _place(self, number: int, recipient: TaskRecipient, disposition: Disposition | None, *, told: bool) -> None:
         match disposition:
             case Deliver(route, target):
-                self._move(number, TaskRecipient(recipient.id, target, recipient.trace), route.lane, route)
+                moved = TaskRecipient(recipient.id, target, recipient.trace, recipient.proven)
+                self._move(number, moved, route.lane, route)
             case Hold(why):
                 self._hold(number, recipient, why)
             case Drop(why):

@@ -53,11 +53,14 @@ class Wish(NamedTuple):
 class Revising:
     """The only way to a new revision while the service runs; every face and every command comes through here."""
 
-    def __init__(self, revisions: Revisions, audit: Audit, clock: Clock, hostname: str) -> None:
+    def __init__(
+        self, revisions: Revisions, audit: Audit, clock: Clock, hostname: str, *, keeps_mailboxes: bool = False
+    ) -> None:
         self.revisions = revisions
         self._audit = audit
         self._clock = clock
         self._hostname = hostname
+        self._keeps_mailboxes = keeps_mailboxes
         self._alone = asyncio.Lock()
         self._last: Ground | None = None
 
@@ -77,7 +80,9 @@ class Revising:
         return Ground(revision.number, revision.files, self._understand(revision.files, revision.number))
 
     def _understand(self, files: Mapping[str, str], number: int) -> Understood:
-        return understand(files, hostname=self._hostname, revision=number)
+        return understand(
+            files, hostname=self._hostname, revision=number, keeps_mailboxes=self._keeps_mailboxes
+        )
 
     async def understood(self, number: int | None) -> Ground:
         """An earlier revision (None: the one in force). Raises NoPolicy, Invalid."""

@@ -27,6 +27,7 @@ class Happening(enum.StrEnum):
 
     RECEIVE = "Receive"
     SEND = "Send"
+    DELIVER = "Deliver"
     DEFER = "Defer"
     FAIL = "Fail"
     HOLD = "Hold"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 from lockgate.mail.envelope import Envelope
@@ -31,9 +33,20 @@ class Login(msgspec.Struct, frozen=True):
     secret: str
 
 
+class HopKind(enum.StrEnum):
+    """How a next hop takes mail: SMTP onward, LMTP into a store (RFC 2033), or the Maildirs of this machine."""
+
+    SMTP = "smtp"
+    LMTP = "lmtp"
+    MAILDIR = "maildir"
+
+
 class NextHop(msgspec.Struct, frozen=True):
     """One lane's next hop. Either `smart_hosts` ("name", "name:port", "address", "[v6]:port") or `mx_domain`.
 
+    For LMTP `smart_hosts` are the servers of the store, "unix:/path" too; with `trusted` the operator's own file names
+    them, so that they may be on this machine. `store` is what the store is called in trace and log, `organisation`
+    whose Maildirs are meant.
     `source_v4`, `source_v6`, `helo` and `family` ("any", "ipv4", "ipv6") come from the connector or pool;
     `concurrency` is the number of connections of one worker, `rate` messages a minute (0: no bound).
     `size_limit` in octets, 0: none but the server's own.
@@ -51,6 +64,10 @@ class NextHop(msgspec.Struct, frozen=True):
     rate: int = 0
     login: Login | None = None
     size_limit: int = 0
+    kind: HopKind = HopKind.SMTP
+    store: str = ""
+    organisation: str = ""
+    trusted: bool = False
 
 
 class CargoRecipient(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ class Outcome(msgspec.Struct, frozen=True):
     `reply` is the next hop's reply, or one of ours that says what went wrong. `host` is "name[address]:port" of
     the server that answered ("" when none was reached), `tls` its protocol and cipher ("" for plain text).
     `dsn` tells that the next hop offers DSN, so that success is reported by it and not by us (RFC 3461 5.2.2).
+    `final` tells that the recipient's mailbox has it: nobody carries it any further (RFC 3464 2.3.3 "delivered").
     """
 
     recipient: int
@@ -31,3 +32,4 @@ class Outcome(msgspec.Struct, frozen=True):
     host: str = ""
     tls: str = ""
     dsn: bool = False
+    final: bool = False

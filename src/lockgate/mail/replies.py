@@ -162,6 +162,22 @@ LOGIN_IMPOSSIBLE = Reply(454, "4.7.0", "The next hop offers no login that these 
 SECRET_MISSING = Reply(454, "4.7.0", "The secret for the login at the next hop cannot be read")
 
 
+MAILBOX_HAS_IT = Reply(250, "2.0.0", "Delivered to the mailbox")
+MAILBOX_HAD_IT = Reply(250, "2.0.0", "Delivered to the mailbox, by an earlier attempt")
+MAILBOX_FULL = Reply(452, "4.2.2", "The mailbox has no room at this moment")
+MAILBOXES_FULL = Reply(452, "4.3.1", "There is no room for mailboxes at this moment")
+
+
+def mailbox_unwritable(why: str) -> Reply:
+    """A mailbox that cannot be written now; an administrator can mend it, so the mail waits (RFC 3463: X.2.0)."""
+    return Reply(451, "4.2.0", clean(f"The mailbox cannot be written: {why}"))
+
+
+def mailboxes_unwritable(why: str) -> Reply:
+    """None of the mailboxes can be written now (RFC 3463: X.3.0)."""
+    return Reply(451, "4.3.0", clean(f"Mailboxes cannot be written: {why}"))
+
+
 def unreachable(why: str) -> Reply:
     """No connection to any server of the next hop (specification 1.20: 4.4.316)."""
     return Reply(451, "4.4.316", clean(why))

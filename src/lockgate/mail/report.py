@@ -26,20 +26,20 @@ HEADERS_LIMIT = 32 * 1024
 
 _LINE_LIMIT = 998  # RFC 5322 2.1.1
 _WIDTH = 76
-_XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _MESSAGE_ID = re.compile(r"<[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@\[\]-]{3,250}>")
-_CLASSES = {"failed": "5", "delayed": "4", "relayed": "2"}
+_CLASSES = {"failed": "5", "delayed": "4", "relayed": "2", "delivered": "2"}
 _SUBJECTS = {
     "failed": "Your message was not delivered",
     "delayed": "Your message is delayed",
     "relayed": "Your message was passed on",
+    "delivered": "Your message was delivered",
 }
 
 
 class ReportedRecipient(msgspec.Struct, frozen=True):
     """One recipient in a report. `address` is what the sender wrote, so that a target address stays private.
 
-    `orcpt` is the ORCPT parameter as it came (xtext, RFC 3461 4.2), `reply` the last word about this recipient,
+    `orcpt` is "type;address", the xtext of RFC 3461 4.2 undone already, `reply` the last word about this recipient,
     `remote_host` "name[address]:port" of the server that said it, "" if it was said by us.
     """
 
@@ -50,10 +50,10 @@ class ReportedRecipient(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a report is made of. `kind` is "failed", "delayed" or "relayed"; times are seconds since the epoch.
+    """What a report is made of. `kind` is "failed", "delayed", "relayed" or "delivered"; times are in epoch seconds.
 
     `id` is the report's own id, `message_id` the network id of the message it is about. `until` is when delivery is
-    given up. `ret` and `envid` are the DSN parameters of MAIL as they came. `original` is the stored message, b"" if
+    given up. `ret` and `envid` are the DSN parameters of MAIL, xtext undone. `original` is the stored message, b"" if
     it cannot be read any more.
     """
 
@@ -138,6 +138,7 @@ _WHAT = {
     "failed": "could not be delivered to:",
     "delayed": "has not been delivered yet to:",
     "relayed": "was passed on to another system that sends no reports of its own, for:",
+    "delivered": "was delivered to the mailbox of:",
 }
 
 
@@ -152,6 +153,8 @@ def _story(report: Report, reply: Reply, host: str) -> list[str]:
     """What happened, who must act and how; then the words of the server."""
     if report.kind == "relayed":
         return _wrap("Nobody has to do anything. You will hear from us no more about this recipient.")
+    if report.kind == "delivered":
+        return _wrap("Nobody has to do anything. That it was delivered does not mean that it was read.")
     said: Advice = advice(reply.enhanced)
     lines = _wrap(f"What happened: {said.cause}") + _wrap(f"Who can fix it: {said.who}")
     if report.kind == "delayed":
@@ -175,7 +178,7 @@ def _wrap(text: str) -> list[str]:
 def _status_part(report: Report) -> bytes:
     message = [f"Reporting-MTA: dns; {_ascii(report.reporting_host)}"]
     if report.envid:
-        message.append(f"Original-Envelope-Id: {_ascii(_decode_xtext(report.envid))}")
+        message.append(f"Original-Envelope-Id: {_ascii(report.envid)}")
     message.append(f"Arrival-Date: {mail_date(report.arrival)}")
     blocks = [message, *[_fields_of(report, recipient) for recipient in report.recipients]]
     text = "\r\n\r\n".join("\r\n".join(_fold(line) for line in block) for block in blocks)
@@ -189,8 +192,8 @@ def _fields_of(report: Report, recipient: ReportedRecipient) -> list[str]:
     fields = []
     if recipient.orcpt:
         kind, semicolon, address = recipient.orcpt.partition(";")
-        address = _decode_xtext(address) if semicolon else recipient.address
-        kind = kind if semicolon and kind.lower() != "utf-8" else "rfc822"
+        if not semicolon or kind.lower() == "utf-8":
+            kind, address = "rfc822", _undone(address) if semicolon else recipient.address
         fields.append(f"Original-Recipient: {_typed(address, kind)}")
     fields.append(f"Final-Recipient: {_typed(recipient.address, 'rfc822')}")
     fields += [f"Action: {report.kind}", f"Status: {status}"]
@@ -216,10 +219,9 @@ def _typed(address: str, kind: str) -> str:
 _QCHAR = frozenset(chr(c) for c in range(0x21, 0x7F)) - frozenset("+=\\")
 
 
-def _decode_xtext(text: str) -> str:
-    """RFC 3461 4: `+XX` stands for one octet. (What RFC 6533 writes as \\x{...} is put back as well.)"""
-    plain = _XTEXT.sub(lambda match: chr(int(match[1], 16)), text)
-    return _UNITEXT.sub(_unitext, plain)
+def _undone(text: str) -> str:
+    """An internationalised address as it is: RFC 6533 3 writes \\x{...} for what xtext cannot hold."""
+    return _UNITEXT.sub(_unitext, text)
 
 
 _UNITEXT = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")

@@ -57,6 +57,7 @@ class Via(enum.StrEnum):
 
     CONNECTOR = "connector"
     MX = "mx"
+    MAILBOX = "mailbox"
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -64,7 +65,8 @@ class Route(msgspec.Struct, frozen=True):
 
     `domain` is the recipient domain whose MX is asked (also for a connector that uses MX), "" when smart hosts
     decide. `tls` is the least level demanded. `waits` is not empty when nothing may be dialled now (a disabled
-    or deleted connector that a rule names): the mail waits, never another way.
+    or deleted connector that a rule names): the mail waits, never another way. `store` names the organisation's
+    mailbox store (Via.MAILBOX), "" where the operator's file says where hosted mailboxes lie.
     """
 
     via: Via
@@ -73,10 +75,13 @@ class Route(msgspec.Struct, frozen=True):
     domain: str = ""
     tls: TlsLevel = TlsLevel.OPPORTUNISTIC
     waits: str = ""
+    store: str = ""
 
     @property
     def lane(self) -> str:
-        """The name of the next hop's queue, unique per organisation, connector, domain and TLS demand."""
+        """The name of the next hop's queue, unique per organisation, connector or store, domain and TLS demand."""
+        if self.via is Via.MAILBOX:
+            return f"{self.organisation}/mailbox:{self.store}" if self.store else f"{self.organisation}/mailboxes"
         tail = f"{self.connector}/{self.domain}" if self.connector else f"mx:{self.domain}"
         demand = "" if self.tls == TlsLevel.OPPORTUNISTIC else f"#{self.tls}"
         return f"{self.organisation}/{tail.rstrip('/')}{demand}"
@@ -160,7 +165,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """What is decided for one recipient so far; `disposition` is None while undecided.
 
     `identity` is the recipient's primary address, which rules and people see (None: as it was given); `target` is the
-    address it will be carried to; `stage` counts the recipient stages already judged.
+    address it will be carried to; `stage` counts the recipient stages already judged. `mailbox` tells that the target
+    is a mailbox of the directory, and not an address somewhere else.
     """
 
     recipient: RecipientId
@@ -171,6 +177,7 @@ class Verdict(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...] = ()
     stage: int = 0
     identity: Address | None = None
+    mailbox: bool = False
 
 
 class Ruling(msgspec.Struct, frozen=True):

@@ -13,11 +13,15 @@ from lockgate.mail.ruling import Route
 
 
 class TaskRecipient(msgspec.Struct, frozen=True):
-    """One recipient of a task: who, the address to carry it to, and the number of its trace row."""
+    """One recipient of a task: who, the address to carry it to, and the number of its trace row.
+
+    `proven` tells that the sender is known to be who it says, so that it may be told of success (specification 2.1 P7).
+    """
 
     id: RecipientId
     target: Address
     trace: int
+    proven: bool = False
 
 
 class NewTask(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Operator
 from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.objects.stores import MailboxStore
 from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, PartnerIndex, PeerLists, Policy
 from lockgate.policy.rules import CompiledRule, CompiledRules
 from lockgate.policy.ties import certificate_proves_alone, check_ties, patterns_of
@@ -33,19 +34,39 @@ class Understood(NamedTuple):
 
 
 def compile_policy(
-    files: Mapping[str, str], *, hostname: str, revision: int, catalog: Catalog | None = None, advise: bool = True
+    files: Mapping[str, str],
+    *,
+    hostname: str,
+    revision: int,
+    catalog: Catalog | None = None,
+    advise: bool = True,
+    keeps_mailboxes: bool = False,
 ) -> Policy:
     """The policy of these documents ({file name: TOML text}). Raises Invalid with every mistake that was found.
 
     `hostname` is the name of this server (A-label), `revision` the number under which the policy is kept.
     `catalog` are the conditions and actions there are; without it, those that Lockgate brings. Without `advise` the
-    policy has no warnings, whose places take as long to find as everything else.
+    policy has no warnings, whose places take as long to find as everything else. `keeps_mailboxes` tells that the
+    operator's file says where hosted mailboxes lie.
     """
-    return understand(files, hostname=hostname, revision=revision, catalog=catalog, advise=advise).policy
+    return understand(
+        files,
+        hostname=hostname,
+        revision=revision,
+        catalog=catalog,
+        advise=advise,
+        keeps_mailboxes=keeps_mailboxes,
+    ).policy
 
 
 def understand(
-    files: Mapping[str, str], *, hostname: str, revision: int, catalog: Catalog | None = None, advise: bool = True
+    files: Mapping[str, str],
+    *,
+    hostname: str,
+    revision: int,
+    catalog: Catalog | None = None,
+    advise: bool = True,
+    keeps_mailboxes: bool = False,
 ) -> Understood:
     """The same, with the objects the policy was made of."""
     catalog = catalog or standard()
@@ -57,11 +78,18 @@ def understand(
     if report.problems:
         raise Invalid(tuple(sorted(set(report.problems))))
     warnings = tuple(sorted(set(report.warnings)))
-    return Understood(_build(documents, catalog, hostname, revision, warnings), documents)
+    policy = _build(documents, catalog, hostname, revision, warnings, keeps_mailboxes=keeps_mailboxes)
+    return Understood(policy, documents)
 
 
 def _build(
-    documents: Documents, catalog: Catalog, hostname: str, revision: int, warnings: tuple[Problem, ...]
+    documents: Documents,
+    catalog: Catalog,
+    hostname: str,
+    revision: int,
+    warnings: tuple[Problem, ...],
+    *,
+    keeps_mailboxes: bool,
 ) -> Policy:
     operator = documents.operator.value if documents.operator is not None else Operator()
     accepted = [written.value for written in documents.domains]
@@ -86,6 +114,7 @@ def _build(
         organisations=MappingProxyType(organisations),
         alone=frozenset(_alone(own, domains)),
         warnings=warnings,
+        keeps_mailboxes=keeps_mailboxes,
     )
 
 
@@ -109,6 +138,7 @@ class _Grouped:
             w.value.organisation: _peers(w.value.ip_allow_list, w.value.ip_block_list) for w in documents.filters
         }
         self.remote: dict[str, list[RemoteDomain]] = _by_organisation(documents.remote)
+        self.stores: dict[str, list[MailboxStore]] = _by_organisation(documents.stores)
         self.rules: dict[str, list[Written[MailFlowRule]]] = {}
         for written in documents.rules:
             self.rules.setdefault(written.value.organisation, []).append(written)
@@ -134,6 +164,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         inbound=MappingProxyType({connector.name: connector for connector in inbound}),
         accepted=domains,
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
+        store=next(iter(sorted(mine.stores.get(name, ()), key=lambda store: (not store.enabled, store.name))), None),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
     )
 

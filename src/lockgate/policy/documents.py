@@ -21,6 +21,7 @@ from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
 from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.objects.stores import MailboxStore
 
 
 class Problem(NamedTuple):
@@ -76,6 +77,7 @@ class Documents:
     filters: list[Written[ConnectionFilter]] = field(default_factory=list)
     remote: list[Written[RemoteDomain]] = field(default_factory=list)
     rules: list[Written[MailFlowRule]] = field(default_factory=list)
+    stores: list[Written[MailboxStore]] = field(default_factory=list)
     operator: Written[Operator] | None = None
     unread: set[tuple[str, str]] = field(default_factory=set)
     """(table, name) of objects too broken to be read; whoever refers to them is not blamed."""
@@ -89,6 +91,7 @@ class Documents:
         yield from self.filters
         yield from self.remote
         yield from self.rules
+        yield from self.stores
 
 
 class Places:
@@ -120,6 +123,7 @@ TABLES = (
     "connection_filter",
     "remote_domain",
     "mail_flow_rule",
+    "mailbox_store",
 )
 """The arrays of tables that documents are made of; besides there is the one table [operator]."""
 
@@ -138,6 +142,7 @@ _MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "outbound_connector": OutboundConnector,
         "connection_filter": ConnectionFilter,
         "remote_domain": RemoteDomain,
+        "mailbox_store": MailboxStore,
         "operator": Operator,
     }
 )
@@ -261,6 +266,8 @@ class _Reader:
                 documents.remote.append(written)
             case MailFlowRule():
                 documents.rules.append(written)
+            case MailboxStore():
+                documents.stores.append(written)
             case Operator() if documents.operator is None:
                 documents.operator = written
             case _:

@@ -15,6 +15,7 @@ from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Limits
 from lockgate.policy.objects.remote_domains import RemoteDomain
+from lockgate.policy.objects.stores import MailboxStore
 from lockgate.policy.rules import CompiledRules
 from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
 
@@ -64,7 +65,8 @@ class OrganisationPolicy:
     """All that one organisation wants, compiled. `inbound` holds every inbound connector by name, disabled ones too.
 
     `accepted` are its accepted domains, proven or not; `postmaster` is the address that generated mail comes from;
-    `remote` finds the remote domain for a destination, None where the defaults hold.
+    `remote` finds the remote domain for a destination, None where the defaults hold. `store` is where its mailboxes
+    lie: the enabled one, else a disabled one (mail waits), else None (as the operator has it).
     """
 
     organisation: Organisation
@@ -76,6 +78,7 @@ class OrganisationPolicy:
     accepted: tuple[AcceptedDomain, ...]
     postmaster: str
     remote: DomainMap[RemoteDomain] = field(default_factory=DomainMap)
+    store: MailboxStore | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ class Policy:
     match_sub_domains); only proven or vouched domains are in it. `own_by_certificate` finds the enabled on-premises
     inbound connectors by a name of the certificate, `own_by_address` by peer address (of all networks that hold it).
     `alone` are the (organisation, name) of those whose certificate attributes mail by itself (specification 2.3
-    rule 8). `hostname` is our own name; `warnings` is what the linter advises.
+    rule 8). `hostname` is our own name; `warnings` is what the linter advises. `keeps_mailboxes` tells that the
+    operator's file says where hosted mailboxes lie.
     """
 
     digest: str
@@ -100,6 +104,7 @@ class Policy:
     organisations: Mapping[str, OrganisationPolicy] = field(default_factory=dict)
     alone: frozenset[tuple[str, str]] = frozenset()
     warnings: tuple[Problem, ...] = ()
+    keeps_mailboxes: bool = False
 
     def accepted(self, domain: str) -> AcceptedDomain | None:
         """The accepted domain that covers this recipient domain (A-label), or None."""

@@ -20,8 +20,11 @@ def _name(text: str) -> str:
     if not text.isprintable():
         raise ValueError("a name must not hold control characters")
     # Names become parts of queue names ("organisation/connector/domain#tls"), which must stay unambiguous.
-    if "/" in text or "#" in text or text.startswith("mx:") or text.casefold() in {"hold", "pending"}:
-        raise ValueError("a name must not hold / or #, begin with mx:, nor be 'hold' or 'pending'")
+    reserved = text.startswith(("mx:", "mailbox:")) or text.casefold() in {"hold", "pending", "mailboxes"}
+    if "/" in text or "#" in text or reserved:
+        raise ValueError(
+            "a name must not hold / or #, begin with mx: or mailbox:, nor be 'hold', 'pending' or 'mailboxes'"
+        )
     return text
 
 
@@ -120,6 +123,19 @@ def _smart_host(text: str) -> str:
     return f"{bracketed}:{port}" if port else bracketed
 
 
+def _store_address(text: str) -> str:
+    """Where an LMTP server listens; unlike SMTP, LMTP has no port of its own (RFC 2033 5), so one must be given."""
+    plain = text.strip()
+    if plain.startswith("unix:"):
+        path = plain.removeprefix("unix:")
+        if not path.startswith("/") or not path.isprintable() or "/../" in f"{path}/" or len(path.encode()) > 107:
+            raise ValueError(f"'{text[:120]}' must name a socket by its whole path, like unix:/run/dovecot/lmtp")
+        return plain
+    if not smart_host_parts(plain)[1]:
+        raise ValueError(f"'{text[:80]}' needs its port, like store.contoso.com:24, or write unix:/path/of/the/socket")
+    return _smart_host(plain)
+
+
 def _pin(text: str) -> str:
     plain = text.strip().lower().replace(":", "")
     if not re.fullmatch(r"[0-9a-f]{64}", plain):
@@ -186,6 +202,9 @@ IPv6Text = Annotated[str, _ip(16, "IPv6")]
 
 SmartHost = Annotated[str, AfterValidator(_smart_host)]
 """A name, an address, name:port, address:port or [IPv6]:port."""
+
+StoreAddress = Annotated[str, AfterValidator(_store_address)]
+"""name:port, address:port, [IPv6]:port or unix:/path."""
 
 Pin = Annotated[str, AfterValidator(_pin)]
 """SHA-256 of a public key (SPKI), 64 hexadecimal digits in lower case."""

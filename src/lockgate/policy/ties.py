@@ -16,6 +16,7 @@ from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.stores import check_stores
 from lockgate.policy.tries import DomainMap, NetworkMap
 
 
@@ -35,6 +36,7 @@ def check_ties(documents: Documents, catalog: Catalog, report: Report) -> None:
     _shared_certificates(own, report)
     _rules(documents, catalog, report)
     _relay_needs_connector(documents, report)
+    check_stores(documents, report)
 
 
 def accepted_by_organisation(domains: Iterable[Written[AcceptedDomain]]) -> dict[str, DomainMap[AcceptedDomain]]:

@@ -14,6 +14,7 @@ from lockgate.flow.asking.ask import (
     read_answer,
     write_frame,
 )
+from lockgate.flow.asking.mailboxes import MailboxList, MailboxShow
 from lockgate.flow.asking.objects import Assignment, DomainVerify, ObjectList, ObjectShow, ObjectWrite
 from lockgate.flow.asking.policies import (
     Apply,
@@ -39,6 +40,8 @@ Request = (
     | ObjectWrite
     | Plan
     | PolicyOrigins
+    | MailboxList
+    | MailboxShow
     | QueueEdit
     | QueueList
     | RecipientFind
@@ -74,6 +77,8 @@ __all__ = [
     "DomainVerify",
     "Export",
     "Kind",
+    "MailboxList",
+    "MailboxShow",
     "NotUnderstood",
     "ObjectList",
     "ObjectShow",

@@ -1,10 +1,13 @@
-"""The client's side of an SMTP conversation: replies in, commands out, no socket (RFC 5321, 2920, 3030, 3207)."""
+"""The client's side of an SMTP or LMTP conversation: replies in, commands out, no socket.
+
+RFC 5321, 2920, 3030, 3207; RFC 2033 for LMTP.
+"""
 
 from __future__ import annotations
 
 import base64
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -230,16 +233,18 @@ class Opening:
     """One connection from the greeting to readiness. Nothing beyond EHLO and STARTTLS is said in clear if TLS is due.
 
     `answer` takes each reply and gives what to write. At Phase.HANDSHAKE the caller makes TLS and then calls
-    `secured`. `trouble` is set when it ends badly; `last` is the answer that ended it.
+    `secured`. `trouble` is set when it ends badly; `last` is the answer that ended it. `lmtp`: the server is a store.
     """
 
     __slots__ = ("_hello", "_helo", "_login", "_steps", "_tls", "last", "offered", "phase", "secure", "trouble")
 
-    def __init__(self, helo: str, tls: TlsUse, login: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self, helo: str, tls: TlsUse, login: tuple[str, str] | None = None, *, lmtp: bool = False
+    ) -> None:
         if not helo.isprintable() or not helo.isascii() or " " in helo:
             raise ValueError("the HELO name cannot be written in a command")
         self._helo = helo
-        self._hello = "EHLO"
+        self._hello = "LHLO" if lmtp else "EHLO"
         self._tls = tls
         self._login = login
         self._steps: list[bytes] = []
@@ -286,7 +291,7 @@ class Opening:
                 self._hello = "HELO"
                 return self._say_hello()
             return self._end(Trouble.REFUSED)
-        self.offered = read_capabilities(answer.lines) if self._hello == "EHLO" else Capabilities()
+        self.offered = Capabilities() if self._hello == "HELO" else read_capabilities(answer.lines)
         if not self.secure:
             if self.offered.starttls and self._tls is not TlsUse.NEVER:
                 self.phase = Phase.STARTTLS
@@ -340,15 +345,25 @@ class Transaction:
     `begin` and `answer` give what to write; `exposed` is True from the moment content is handed out: if the
     connection breaks afterwards, nobody knows whether the server has taken the message. `accepted` tells, when
     `phase` is DONE, for each recipient the answer that decided, in `verdicts()`.
+
+    With `each` the server is an LMTP store: after the content it gives one answer for each recipient it has taken, in
+    their order (RFC 2033 4.2), and `each` is told place and answer in the instant in which it is read.
     """
 
     __slots__ = (
-        "_awaiting", "_chunking", "_content", "_mail", "_pipelining", "_rcpts", "_reset",
+        "_awaiting", "_chunking", "_content", "_each", "_finals", "_mail", "_pipelining", "_rcpts", "_reset", "_taken",
         "closing", "data", "exposed", "final", "given", "mail", "phase", "unclean",
     )  # fmt: skip
 
     def __init__(
-        self, mail: bytes, rcpts: Sequence[bytes], content: bytes, offered: Capabilities, *, reset: bool = False
+        self,
+        mail: bytes,
+        rcpts: Sequence[bytes],
+        content: bytes,
+        offered: Capabilities,
+        *,
+        reset: bool = False,
+        each: Callable[[int, Answer], None] | None = None,
     ) -> None:
         self._mail = mail
         self._rcpts = rcpts
@@ -357,6 +372,9 @@ class Transaction:
         self._pipelining = offered.pipelining
         self._reset = reset
         self._awaiting = 0
+        self._each = each
+        self._taken: list[int] = []
+        self._finals: dict[int, Answer] = {}
         self.phase = Phase.MAIL
         self.mail: Answer | None = None
         self.given: list[Answer] = []
@@ -389,9 +407,7 @@ class Transaction:
             case Phase.DATA:
                 return self._data_answered(answer)
             case Phase.FINAL:
-                self.final = answer
-                self.phase = Phase.DONE
-                return b""
+                return self._content_answered(answer)
             case _:
                 raise BadServer("the server spoke out of turn")
 
@@ -399,8 +415,10 @@ class Transaction:
         """The deciding answer for each recipient in order; None: taken by the server until the connection broke."""
         if self.mail is None or not self.mail.good:
             return [self.mail] * len(self._rcpts)
-        whole = self.data if self.data is not None else self.final
-        given = [whole if answer.good else answer for answer in self.given]
+        whole = self.data if self.data is not None or self._each is not None else self.final
+        given = [
+            self._finals.get(place, whole) if answer.good else answer for place, answer in enumerate(self.given)
+        ]
         rest = self.given[-1] if self.closing and self.given and not self.given[-1].good else None
         return given + [rest] * (len(self._rcpts) - len(given))
 
@@ -437,8 +455,24 @@ class Transaction:
     def _any(self) -> bool:
         return self.mail is not None and self.mail.good and any(answer.good for answer in self.given)
 
+    def _content_answered(self, answer: Answer) -> bytes:
+        self.final = answer
+        if self._each is not None and self._taken:
+            place = self._taken[len(self._finals)]
+            if self.closing:
+                # The store leaves: it speaks for all it has not answered yet, and has taken none of them.
+                self._finals.update((one, answer) for one in self._taken if one not in self._finals)
+            else:
+                self._finals[place] = answer
+                self._each(place, answer)
+                if len(self._finals) < len(self._taken):
+                    return b""
+        self.phase = Phase.DONE
+        return b""
+
     def _hand_out(self, octets: bytes) -> bytes:
         self.exposed = True
+        self._taken = [place for place, answer in enumerate(self.given) if answer.good]
         self.phase = Phase.FINAL
         return octets
 

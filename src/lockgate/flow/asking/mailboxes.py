@@ -1,0 +1,19 @@
+"""What can be asked about the hosted mailboxes of this machine."""
+
+from __future__ import annotations
+
+from lockgate.flow.asking.ask import Ask
+
+
+class MailboxList(Ask, frozen=True, tag="mailbox_list"):
+    """The mailboxes that mail was delivered to; of all organisations if none is named."""
+
+    organisation: str = ""
+    limit: int = 1000
+
+
+class MailboxShow(Ask, frozen=True, tag="mailbox_show"):
+    """What lies in one mailbox."""
+
+    address: str
+    organisation: str = ""

@@ -33,17 +33,24 @@ def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dep
     recipient = verdict.identity or verdict.target
     mine = policy.organisations.get(verdict.standing.organisation)
     rules = mine.rules.could_match(recipient.domain) if mine is not None else ()
+    full = depth is Depth.FULL and mine is not None
+    possible = frozenset(map(id, rules)) if full else None
+    if full and mine is not None:
+        rules = mine.rules.all  # those that cannot match as well, with the reason
     if not rules:
         return verdict
     case = Case(facts, verdict.standing)
     worlds = [_World(verdict.effects)]
     doubt = ""
     for rule in rules:
-        if not rule.enabled or all(world.stopped for world in worlds):
+        over = possible is not None and id(rule) not in possible
+        if over or not rule.enabled or all(world.stopped for world in worlds):
+            if full:
+                worlds = [_passed_over(world, rule, case, recipient) for world in worlds]
             continue
         hit, because = _applies(rule, case, recipient)
         if hit is Hit.NO:
-            if depth is Depth.FULL:
+            if full:
                 step = _step(rule, hit, because, "", recipient)
                 worlds = [w if w.stopped else _World(w.effects, (*w.steps, step)) for w in worlds]
             continue
@@ -56,15 +63,26 @@ def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dep
     return verdicts[0] if len(verdicts) == 1 else Either(verdicts, doubt)
 
 
+def _passed_over(world: _World, rule: CompiledRule, case: Case, recipient: Address) -> _World:
+    """The world with the reason why a rule was not applied in it; for explanations."""
+    if not rule.enabled:
+        because = "it is disabled"
+    elif world.stopped:
+        because = "it is not looked at any more, because an earlier rule ended the rules"
+    else:
+        because = _applies(rule, case, recipient)[1]
+    return _World(world.effects, (*world.steps, _step(rule, Hit.NO, because, "", recipient)), world.stopped)
+
+
 def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, str]:
     """All conditions and no exception (Kleene's three values): the first clear answer decides."""
     unknown = ""
-    told = "it has no condition"
+    told = ""
     for condition in rule.when:
         seen = condition(case, recipient)
         if seen.hit is Hit.NO:
             return Hit.NO, seen.because
-        told = seen.because
+        told = f"{told}, and {seen.because}" if told else seen.because
         if seen.hit is Hit.UNKNOWN:
             unknown = unknown or seen.because
     for exception in rule.unless:
@@ -73,7 +91,7 @@ def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, s
             return Hit.NO, f"exception: {seen.because}"
         if seen.hit is Hit.UNKNOWN:
             unknown = unknown or f"exception: {seen.because}"
-    return (Hit.UNKNOWN, unknown) if unknown else (Hit.YES, told)
+    return (Hit.UNKNOWN, unknown) if unknown else (Hit.YES, told or "it has no condition")
 
 
 def _go_on(

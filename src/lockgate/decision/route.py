@@ -6,9 +6,10 @@ Specification 2.4 with ruling C-1: rule, central connector, exact domain, longes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from lockgate.decision.outbound import lost
 from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
@@ -31,20 +32,30 @@ def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
         return decided(verdict, Deliver(way, verdict.target), _step(verdict, "MX", Hit.YES, "nobody's connector", ""))
     size = facts.message.size if facts.message is not None else 0
     secure = facts.envelope is not None and facts.envelope.require_tls
-    if verdict.effects.connector:
-        return _by_rule(mine, verdict, size, secure=secure)
     domain = verdict.target.domain
+    full = depth is Depth.FULL
+    if verdict.effects.connector:
+        if full:
+            because = f"rule {verdict.effects.rule} names {verdict.effects.connector}"
+            verdict = _others(verdict, lost(mine, domain, (), verdict.effects.connector, because))
+        return _by_rule(mine, verdict, size, secure=secure)
     steps: list[Step] = []
     too_small = ""
     for connector, because in _ranked(policy, mine, verdict, domain):
         if size <= connector.size_limit or not connector.size_limit:
+            if full:
+                ranked = _ranked(policy, mine, verdict, domain)
+                verdict = _others(told(verdict, *steps), lost(mine, domain, ranked, connector.name, because))
+                steps = []
             return _leave(mine, verdict, connector, because, steps, secure=secure)
         too_small = connector.name
-        if depth is Depth.FULL:
+        if full:
             said = f"{because}, but it takes {connector.size_limit} octets at most"
             steps.append(_step(verdict, f"connector {connector.name}", Hit.NO, said, ""))
         if connector.route_all_messages_via_on_premises:
             break  # what has to go this way may not go another
+    if full and not too_small:
+        verdict = _others(verdict, lost(mine, domain, (), "", ""))
     if too_small:
         because = f"the message has {size} octets, more than any connector for {domain} takes"
         return refuse(_NAME, told(verdict, *steps), replies.MESSAGE_TOO_LARGE, f"connector {too_small}", because)
@@ -68,6 +79,11 @@ def _ranked(policy: Policy, mine: OrganisationPolicy, verdict: Verdict, domain: 
         if home is not None and home.organisation == mine.organisation.name:
             yield from ((c, f"it is for all accepted domains, and {domain} is one") for c in outbound.all_accepted)
     yield from ((c, "it is for all domains") for c in outbound.everything)
+
+
+def _others(verdict: Verdict, losers: Iterable[tuple[str, str]]) -> Verdict:
+    """The verdict with a step for every connector that is not the one."""
+    return told(verdict, *(_step(verdict, f"connector {name}", Hit.NO, because, "") for name, because in losers))
 
 
 def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, *, secure: bool) -> Verdict:

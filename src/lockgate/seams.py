@@ -83,8 +83,11 @@ class Spool(Protocol):
     async def story(self, message: str, organisation: str) -> bytes | None:
         """The recorded facts and ruling of a waiting message, for judging again."""
 
-    def refused(self, row: Refusal) -> None:
-        """Note a refusal: bounded, never synced, never blocks, never raises."""
+    def refused(self, row: Refusal, story: Callable[[], bytes] | None = None) -> None:
+        """Note a refusal: bounded, never synced, never blocks, never raises.
+
+        `story` gives the recorded facts and ruling; it is asked only where the row is kept in full.
+        """
 
 
 class Directory(Protocol):

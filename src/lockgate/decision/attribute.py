@@ -125,8 +125,19 @@ def attribute(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, de
         null = envelope is None or envelope.sender is None
         losers = lost(policy, facts, ruling, organisation, candidate, "" if null else sender_domain)
         whom = verdict.recipient.original.text
+        if accepted is None and (holder := _unproven(policy, domain)):
+            because = f"{holder} lists {domain}, but it is not proven by its TXT record and nobody vouches for it"
+            verdict = told(verdict, Step(_NAME, "recipient's domain", Hit.NO, because, "receives nothing", whom))
         return told(verdict, *(_loser(name, because, whom) for name, because in losers), step, standing=standing)
     return told(verdict, step, standing=standing)
+
+
+def _unproven(policy: Policy, domain: str) -> str:
+    """The organisation that lists the domain without having proven it, or ""."""
+    for name, mine in policy.organisations.items():
+        if any(one.domain_name == domain for one in mine.accepted):
+            return name
+    return ""
 
 
 def _loser(connector: str, because: str, whom: str) -> Step:

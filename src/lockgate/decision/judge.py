@@ -92,11 +92,11 @@ def _judge_recipients(
 ) -> tuple[tuple[Verdict, ...], dict[Question, None]]:
     """All verdicts, those from `settled` on judged further, and what has to be asked for them."""
     before = ruling.recipients
-    recipients = facts.recipients
+    recipients, first = facts.recipients, facts.before
     asked: dict[Question, None] = {}
     after: list[Verdict] = []
     for number in range(settled, len(recipients)):
-        verdict = before[number] if number < len(before) else reach.begin(policy, recipients[number], number)
+        verdict = before[number] if number < len(before) else reach.begin(policy, recipients[number], first + number)
         if verdict.disposition is None and verdict.stage < last:
             outcome = _follow(verdict, last, policy, facts, ruling, depth)
             if isinstance(outcome, Verdict):

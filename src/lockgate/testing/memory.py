@@ -190,9 +190,9 @@ class MemorySpool:
         new = self.messages.get(message)
         return dict(new.stories).get(organisation) if new else None
 
-    def refused(self, row: Refusal) -> None:
+    def refused(self, row: Refusal, story: Callable[[], bytes] | None = None) -> None:
         """Note a refusal."""
-        self.refusals.append(row)
+        self.refusals.append(row if story is None else msgspec.structs.replace(row, story=story()))
 
     # -- for the test ----------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import lockgate
-from lockgate.cli import asked, queue, recipients, show, trace
+from lockgate.cli import asked, explain, queue, recipients, show, trace
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
@@ -23,6 +23,9 @@ commands.add_typer(queue.commands, name="queue")
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
 commands.add_typer(config_commands, name="config")
+commands.command("explain")(explain.explain)
+commands.command("what-if")(explain.what_if)
+commands.command("replay")(explain.replay)
 
 
 def main(board: Switchboard, arguments: list[str] | None = None) -> None:

@@ -68,6 +68,11 @@ def leaf_names(pem: bytes) -> tuple[str, ...]:
     return certificate_facts(x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)).names
 
 
+def read_chain(pem: str) -> tuple[bytes, ...]:
+    """The certificates of PEM text as DER, in order. Raises ValueError if there is none."""
+    return tuple(one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(pem.encode()))
+
+
 def chain_may_lead_to(chain: Sequence[bytes], store: CaStore) -> bool:
     """Whether a certificate of the chain (DER) names one of the store as its issuer: quick, and no proof."""
     try:

@@ -14,6 +14,7 @@ from lockgate.flow.asking.ask import (
     read_answer,
     write_frame,
 )
+from lockgate.flow.asking.explain import Explain, Replay, WhatIf
 from lockgate.flow.asking.policies import Reload
 from lockgate.flow.asking.queue import QueueEdit, QueueList
 from lockgate.flow.asking.recipients import RecipientFind, RecipientImport
@@ -21,14 +22,17 @@ from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceShow
 
 Request = (
-    QueueEdit
+    Explain
+    | QueueEdit
     | QueueList
     | RecipientFind
     | RecipientImport
     | Reload
+    | Replay
     | StatusAsk
     | TraceFind
     | TraceShow
+    | WhatIf
 )
 """Every verb; a face that can send these can do everything."""
 
@@ -48,6 +52,7 @@ __all__ = [
     "PREFIX",
     "Answer",
     "Ask",
+    "Explain",
     "Kind",
     "NotUnderstood",
     "QueueEdit",
@@ -55,10 +60,12 @@ __all__ = [
     "RecipientFind",
     "RecipientImport",
     "Reload",
+    "Replay",
     "Request",
     "StatusAsk",
     "TraceFind",
     "TraceShow",
+    "WhatIf",
     "read_answer",
     "read_request",
     "write_frame",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import lockgate
-from lockgate.cli import asked, explain, queue, recipients, show, trace
+from lockgate.cli import asked, explain, queue, recipients, show, stories, trace
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
@@ -26,6 +26,7 @@ commands.add_typer(config_commands, name="config")
 commands.command("explain")(explain.explain)
 commands.command("what-if")(explain.what_if)
 commands.command("replay")(explain.replay)
+commands.command("stories")(stories.stories)
 
 
 def main(board: Switchboard, arguments: list[str] | None = None) -> None:

@@ -45,7 +45,7 @@ def what_if(
     login: Annotated[str, typer.Option(help="It is logged in as this user.")] = "",
     tls: Annotated[str, typer.Option(help="1.3, 1.2 or none; default: none, or 1.3 with --cert.")] = "",
     cert: Annotated[str, typer.Option(help="Its certificate: a host name, or a PEM file.")] = "",
-    untrusted: Annotated[bool, typer.Option("--untrusted", help="No CA vouches for the certificate.")] = False,
+    untrusted: Annotated[bool, typer.Option("--untrusted", help="The certificate is self-signed.")] = False,
     require_tls: Annotated[bool, typer.Option("--require-tls", help="MAIL FROM says REQUIRETLS.")] = False,
     size: Annotated[int, typer.Option(min=0, help="Octets of the message.")] = 0,
     at: Annotated[str, typer.Option(help="When: 2h ago, 2026-11-24T08:00:00Z; default: now.")] = "",
@@ -66,9 +66,9 @@ def what_if(
     head, length = _read(message) if message is not None else (b"", 0)
     request = WhatIf(
         sender=sender, recipients=tuple(to or ()), ip=ip, helo=helo, login=login, tls=tls,
-        certificate=_certificate(cert), untrusted=untrusted, require_tls=require_tls, size=size or length, head=head, at=at,
-        documents=_documents(context, policy), revision=revision, organisation=organisation,
-        suppose=tuple(suppose or ()), like=like,
+        certificate=_certificate(cert), untrusted=untrusted, require_tls=require_tls, size=size or length, head=head,
+        at=at, documents=_documents(context, policy), revision=revision,
+        organisation=organisation, suppose=tuple(suppose or ()), like=like,
     )  # fmt: skip
     explanation = answered(context, request, as_json=as_json)
     if not as_json:
@@ -96,11 +96,12 @@ def replay(
 
 
 def _replayed(told: Mapping[str, Any]) -> None:
-    judged = f"{told['messages']} messages with {told['recipients']} recipients were judged by {told['policy']}"
+    counts = f"{told['messages']} messages and refusals with {told['recipients']} recipients"
+    judged = f"{counts}, judged by {told['policy']}"
     if not told["changed"]:
         show.say(f"{judged}: nothing would change.")
     else:
-        show.say(f"{judged}: {told['changed']} would fare otherwise.")
+        show.say(f"{judged}: {told['changed']} recipients would fare otherwise.")
     for group in told["groups"]:
         print()
         show.say(f"{group['count']} x  was  {group['before']}")

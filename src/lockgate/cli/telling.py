@@ -46,6 +46,19 @@ def tell(explanation: Mapping[str, Any], *, short: bool = False) -> None:
         if number:
             print()
         _print(tuple(_part(part, explanation, short=short)))
+    if explanation.get("refused_besides"):
+        print()
+        _print(tuple(_besides(explanation)))
+
+
+def _besides(explanation: Mapping[str, Any]) -> Iterator[Line]:
+    refused = explanation["refused_besides"]
+    yield Line(0, (f"Refused on the same connection; `lockgate explain {explanation.get('connection')}` tells why",),
+               ("bold",))  # fmt: skip
+    for row in refused[:20]:
+        yield Line(2, (row["recipient"] or "everything", row["reply"]))
+    if len(refused) > 20:
+        yield Line(2, (f"and {len(refused) - 20} more",))
 
 
 def _part(part: Mapping[str, Any], explanation: Mapping[str, Any], *, short: bool) -> Iterator[Line]:
@@ -53,6 +66,7 @@ def _part(part: Mapping[str, Any], explanation: Mapping[str, Any], *, short: boo
     yield Line(0, (_title(part, explanation, facts),), ("bold",))
     if short:
         yield from _short(part)
+        yield from _differences(part.get("differs", ()), part.get("judged", {}))
         return
     yield from _facts(facts, part.get("judged", {}))
     if part.get("conversation"):
@@ -95,9 +109,9 @@ def _title(part: Mapping[str, Any], explanation: Mapping[str, Any], facts: Mappi
 
 
 def _facts(facts: Mapping[str, Any], judged: Mapping[str, Any]) -> Iterator[Line]:
+    if "peer" in facts:
+        facts = {"tls_in": "none, plain text", **facts}
     rows = [(called, show.moment(name, facts[name])) for name, called in _FACTS.items() if name in facts]
-    if "listener" in facts and "tls_in" not in facts and facts["listener"] != "own report":
-        rows.insert(3, ("TLS", "none, plain text"))
     directory = judged.get("directory_revisions") or []
     by = judged.get("policy") or f"revision {judged.get('revision', '?')}"
     asked = f", directory revision {show.printable(directory)}" if directory else ""
@@ -148,7 +162,7 @@ def _recipient(row: Mapping[str, Any]) -> Iterator[Line]:
 
 
 def _headline(row: Mapping[str, Any]) -> Line:
-    status = f" [{row['status']}]" if row.get("status") else ""
+    status = f" [{row['status']}]" if row.get("status") not in (None, "", "Refused") else ""
     style = _FATE_STYLES.get(row.get("what", ""), "bold")
     return Line(0, (f"{row.get('recipient')}: {row.get('sentence')}{status}",), (style,))
 
@@ -156,7 +170,7 @@ def _headline(row: Mapping[str, Any]) -> Line:
 def _tls_seen(row: Mapping[str, Any]) -> str:
     attempts = [event for event in row.get("attempts", ()) if event.get("host") or event.get("kind") == "Send"]
     if not attempts:
-        return "nothing was dialled yet" if row.get("status") else "nothing is dialled"
+        return "no server has been reached yet" if row.get("status") else "nothing, for nothing is sent"
     return attempts[-1].get("tls") or "plain text"
 
 

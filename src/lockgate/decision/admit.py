@@ -39,8 +39,8 @@ def admit(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling:
         return refused_for_all(ruling, replies.TOO_MANY_CONNECTIONS, *seen, step)
     if depth is Depth.FULL:
         because = (
-            f"{load.in_all} connections are open, {limits.connections} may be; {load.from_peer} of them come from the"
-            f" network of {connection.peer}, {limits.connections_per_peer} may"
+            f"{load.in_all} of at most {limits.connections} connections were open, {load.from_peer} of at most"
+            f" {limits.connections_per_peer} from the network of {connection.peer}"
         )
         return noted(ruling, *seen, Step(_NAME, "connection limit", Hit.NO, because))
     return ruling

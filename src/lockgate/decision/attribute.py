@@ -177,8 +177,9 @@ def _sentence(verdict: Verdict, standing: Standing, candidate: Candidate | None,
     elif standing.direction is Direction.ORIGINATING:
         because = f"{where}, and the session is logged in"
     else:
-        because = f"{where}, and no own server of {whose} sent it"
-    effect = f"{standing.direction} mail of {whose}"
+        mine = f"no own server of {whose} sent it" if standing.organisation else "no own server sent it"
+        because = f"{where}, and {mine}"
+    effect = f"{standing.direction} mail of {whose}" if standing.organisation else "nobody's mail"
     return Step(_NAME, "organisation", Hit.YES, because, effect, verdict.recipient.original.text)
 
 

@@ -176,4 +176,10 @@ def revisions(facts: Facts) -> list[int]:
 
 def decisions(verdicts: Iterable[Verdict]) -> Mapping[str, str]:
     """By recipient what was decided, as one sentence that says all of it."""
-    return {verdict.recipient.original.text: fate(verdict.disposition)["sentence"] for verdict in verdicts}
+    return {
+        verdict.recipient.original.text: fate(verdict.disposition)["sentence"] if verdict.disposition else _GOES_ON
+        for verdict in verdicts
+    }
+
+
+_GOES_ON = "goes on (the message itself is not on record)"

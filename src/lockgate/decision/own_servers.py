@@ -59,7 +59,8 @@ def _missed(policy: Policy, connection: Connection, connector: InboundConnector)
     if connector.tls_sender_certificate_name:
         proof = prove(connector, connection.tls)
         if not proof.good:
-            return f"{proof.because} (it wants {connector.tls_sender_certificate_name})"
+            wanted = connector.tls_sender_certificate_name
+            return proof.because if wanted in proof.because else f"{proof.because} (it wants {wanted})"
         if connector.sender_ip_addresses and not at_address:
             return f"{proof.because}, but {connection.peer} is none of its addresses"
     return f"{connection.peer} is none of its addresses"

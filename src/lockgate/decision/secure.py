@@ -105,7 +105,8 @@ def _demands(facts: Facts, verdict: Verdict, choice: Choice) -> Iterator[Step]:
         is_one = "is one of them" if choice.at_address else "is none of them"
         yield _demand(connector.name, "one of its addresses", choice.at_address, f"{session.peer} {is_one}", whom)
     if connector.restrict_domains_to_certificate:
-        wanted = connector.tls_sender_certificate_name or "with a pinned key"
+        name = connector.tls_sender_certificate_name
+        wanted = f"for {name}" if name else "with a pinned key"
         because = choice.proof.because if choice.proof is not None else "the connector names none"
         yield _demand(connector.name, f"a certificate {wanted}", choice.certified, because, whom)
 

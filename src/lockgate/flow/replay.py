@@ -56,10 +56,17 @@ async def replayed(
 
 def _group(groups: dict[tuple[str, str], dict[str, Any]], message: str, change: Mapping[str, str]) -> None:
     before, now = (_without_target(change[name], change["recipient"]) for name in ("before", "now"))
-    group = groups.setdefault((before, now), {"before": before, "now": now, "count": 0, "examples": []})
+    fresh = {"before": before, "now": now, "count": 0, "examples": []}
+    group = groups.setdefault((_alike(before), _alike(now)), fresh)
     group["count"] += 1
     if len(group["examples"]) < _EXAMPLES:
         group["examples"].append({"id": message, "recipient": change["recipient"]})
+
+
+def _alike(sentence: str) -> str:
+    """What two replies have in common that differ in a name or an address only: their codes."""
+    kind, colon, reply = sentence.partition(": ")
+    return f"{kind} {' '.join(reply.split(' ', 2)[:2])}" if colon and kind in ("refused", "put off") else sentence
 
 
 def _without_target(sentence: str, recipient: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from lockgate.decision.explain import decided_by, decisions, known, revisions, step_rows, verdict_row
 from lockgate.flow.simulate import Course, converse, own_report, unasked
+from lockgate.mail import replies
+from lockgate.mail.facts import Point
 from lockgate.mail.record import JUDGE, Recorder, Story, UnreadableStory
 from lockgate.mail.ruling import Ruling
 from lockgate.policy.documents import Invalid
@@ -17,26 +19,37 @@ class PolicyGone(Exception):
     """The revision asked for is not kept here any more; the message says so."""
 
 
+_END_OF_DATA = Point.DATA.name.lower()
+
 At = Callable[[int], Awaitable[Policy]]
 """The compiled policy of a revision. Raises PolicyGone, or Invalid if today's code refuses its documents."""
 
 
 class Recorded(NamedTuple):
-    """One recorded story: whose, the octets, and the trace rows (with events) that belong to it."""
+    """One recorded story: whose, the octets, and the trace rows (with events) that belong to it.
+
+    `answered` is what the sender was told at the end of data: one reply for the recipients of all organisations, while
+    a story is about those of one.
+    """
 
     organisation: str
     data: bytes
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]] = ()
+    answered: str = ""
 
 
 def recorded_of(found: Mapping[str, Any], organisation: str = "") -> list[Recorded]:
     """The stories of a message as the keeper shows it, one an organisation; of refusals one for each of them."""
     refusals = found.get("refusals")
     if refusals is not None:
-        told = [Recorded(row["organisation"], row["story"], (row["row"],)) for row in refusals]
-    else:
         told = [
-            Recorded(name, data, [row for row in found.get("rows", ()) if row.get("organisation") == name])
+            Recorded(row["organisation"], row["story"], (row["row"],), row["row"]["reply"])
+            for row in reversed(refusals)
+        ]
+    else:
+        rows, answered = found.get("rows", ()), str(replies.queued(str(found.get("id", ""))))
+        told = [
+            Recorded(name, data, [row for row in rows if row.get("organisation") == name], answered)
             for name, data in (found.get("stories") or {}).items()
         ]
     return [one for one in told if not organisation or one.organisation == organisation]
@@ -59,7 +72,11 @@ class Retelling(NamedTuple):
             return _as_recorded(story, recorded, trouble_with_policy)
         course = retold(policy, story, recorded.organisation)
         if story.judge_version == JUDGE:
-            return {**part(policy, course, recorded.rows), "differs": differences(story.ruling, course)}
+            told = part(policy, course, recorded.rows)
+            for row in told["conversation"]:
+                if row["point"] == _END_OF_DATA and recorded.answered:
+                    row["reply"] = recorded.answered
+            return {**told, "differs": differences(story.ruling, course)}
         note = (
             f"these are the recorded steps: judge version {story.judge_version} decided, and today's is {JUDGE};"
             f" {_today(differences(story.ruling, course))}"
@@ -182,4 +199,3 @@ def _today(found: Sequence[Mapping[str, str]]) -> str:
     if not found:
         return "it would decide the same"
     return "it would decide otherwise: " + "; ".join(f"{one['recipient'] or 'all'} {one['now']}" for one in found)
-

@@ -74,7 +74,11 @@ def converse(policy: Policy, facts: Facts, ask: Ask, judge_with: Judge = IN_FULL
     if ruling.refusal is not None or until is Point.MAIL:
         return Course(now, ruling, tuple(said))
     turned_away: dict[RecipientId, Verdict] = {}
+    seen: set[str] = set()
     for recipient in facts.recipients:
+        if recipient.original.key in seen:  # named twice, taken once
+            said.append(Said(Point.RCPT, replies.RECIPIENT_OK, recipient))
+            continue
         more = msgspec.structs.replace(now, recipients=(*now.recipients, recipient))
         more, outcome = settle(judge_with, ask, policy, more, Point.RCPT, ruling)
         verdict = outcome.recipients[-1]
@@ -82,6 +86,7 @@ def converse(policy: Policy, facts: Facts, ask: Ask, judge_with: Judge = IN_FULL
         said.append(Said(Point.RCPT, no or replies.RECIPIENT_OK, recipient))
         if no is None:
             now, ruling = more, outcome
+            seen.add(recipient.original.key)
         else:
             turned_away[recipient] = verdict
             now = msgspec.structs.replace(now, findings=more.findings)
@@ -95,7 +100,7 @@ def converse(policy: Policy, facts: Facts, ask: Ask, judge_with: Judge = IN_FULL
 
 def _in_order(facts: Facts, ruling: Ruling, turned_away: dict[RecipientId, Verdict]) -> tuple[Verdict, ...]:
     found = {verdict.recipient: verdict for verdict in ruling.recipients} | turned_away
-    return tuple(found[recipient] for recipient in facts.recipients if recipient in found)
+    return tuple(found[recipient] for recipient in dict.fromkeys(facts.recipients) if recipient in found)
 
 
 def own_report(policy: Policy, facts: Facts, organisation: str) -> Course:

@@ -165,7 +165,7 @@ def _read(text: str, table: tuple[Supposition, ...]) -> tuple[int, Guess]:
             return place, kind.read(argument.strip(), value.strip())
     known = [kind.name for kind in table]
     raise Unsupposable(
-        f"nothing asks about '{name[:40]}'{nearest(name, known)}; what can be supposed is {', '.join(known)}"
+        f"nothing asks about '{name[:40]}'; what can be supposed is {', '.join(known)}{nearest(name, known)}"
     )
 
 

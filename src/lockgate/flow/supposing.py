@@ -66,7 +66,7 @@ def _connection(said: WhatIf, like: Facts | None, scene: Scene) -> Connection:
     if said.ip or base is None:
         peer, packed = _peer(said.ip)
         helo = base.helo if base is not None else "mail.example"
-        listener = base.listener if base is not None else "what-if"
+        listener = base.listener if base is not None else ""
         base = Connection(
             ID, peer, packed, 0, listener, helo=helo, extended=True, tls=base.tls if base is not None else None,
             login=base.login if base is not None else "",
@@ -105,7 +105,7 @@ def _tls(said: WhatIf, scene: Scene) -> Tls | None:
     else:
         leaf, trusted, trouble = _named(said.certificate, scene.policy, scene.now)
     if said.untrusted:
-        trusted, trouble = (), "it is supposed that nobody vouches for it"
+        trusted, trouble = (), "it is self-signed"
     return Tls(_TLS[word], "supposed", scene.policy.hostname, leaf, trusted, trouble)
 
 
@@ -135,12 +135,10 @@ def _envelope(said: WhatIf, like: Facts | None) -> Envelope | None:
 
 
 def _recipients(texts: Iterable[str]) -> tuple[RecipientId, ...]:
-    found: dict[str, RecipientId] = {}
-    for text in texts:
-        plain = text.strip().removeprefix("<").removesuffix(">")
-        one = Address(plain, "") if plain.casefold() == "postmaster" else _address(plain)
-        found.setdefault(one.key, RecipientId(one))
-    return tuple(found.values())
+    plain = [text.strip().removeprefix("<").removesuffix(">") for text in texts]
+    return tuple(
+        RecipientId(Address(text, "") if text.casefold() == "postmaster" else _address(text)) for text in plain
+    )
 
 
 def _address(text: str) -> Address:
@@ -153,10 +151,6 @@ def _address(text: str) -> Address:
 def _message(said: WhatIf, like: Facts | None, scene: Scene) -> Message | None:
     if said.head:
         return message_of(ID, said.head, said.size or len(said.head), scene.installation)
-    if like is not None:
-        return like.message if not said.size or like.message is None else _sized(like.message, said.size)
+    if like is not None and like.message is not None:
+        return msgspec.structs.replace(like.message, size=said.size) if said.size else like.message
     return message_of(ID, b"", said.size or _A_MESSAGE, scene.installation)
-
-
-def _sized(message: Message, size: int) -> Message:
-    return msgspec.structs.replace(message, size=size)

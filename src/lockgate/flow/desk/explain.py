@@ -57,14 +57,11 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         found, recorded = await self._recorded(request.id, request.organisation)
         retelling = Retelling(self.revisions.at, self.recorder)
         parts = [await retelling.tell(one) for one in recorded]
-        return Answer(
-            result={
-                "id": request.id,
-                "connection": found.get("connection", ""),
-                "kind": "refusals" if "refusals" in found else "message",
-                "parts": parts,
-            }
-        )
+        kind, connection = "refusals" if "refusals" in found else "message", str(found.get("connection") or "")
+        told = {"id": request.id, "connection": connection, "kind": kind, "parts": parts}
+        if kind == "message" and connection:
+            told["refused_besides"] = await self._refused_besides(connection, request.organisation)
+        return Answer(result=told)
 
     async def what_if(self, request: WhatIf, caller: Caller) -> Answer:
         """A supposed message judged by the policy in force, an earlier one or a draft."""
@@ -113,6 +110,16 @@ class ExplainDesk(msgspec.Struct, frozen=True):
             whose = f" of {organisation[:80]}" if organisation else ""
             raise Nothing(f"nothing{whose} is recorded about {message[:80]} that could be judged again")
         return found, recorded
+
+    async def _refused_besides(self, connection: str, organisation: str) -> list[dict[str, str]]:
+        """What was refused on the connection by which a message came: recipients that are no part of the message."""
+        found = await self.keeping.trace_show(connection)
+        rows = [one["row"] for one in (found or {}).get("refusals", ())]
+        return [
+            {"recipient": row["recipient_address"], "reply": row["reply"]}
+            for row in reversed(rows)
+            if not organisation or row["organisation"] == organisation
+        ]
 
     async def _policy(self, documents: Mapping[str, str] | None, revision: int) -> tuple[Policy, str]:
         """The policy to judge by, and what it is called."""

@@ -150,7 +150,7 @@ def test_a_delivered_message_is_told_to_its_end(world: World) -> None:
     replies = conversation(world, one)
     message = ids(replies)[-1]
     world.service.settled(message)
-    world.service.until(lambda: world.service.trace(id=ids(replies)[0]), "the refusal is written")
+    explained(world.service, ids(replies)[0])  # the refusal is written
     told = explained(world.service, message)
     (part,) = told["parts"]
     (row,) = part["recipients"]

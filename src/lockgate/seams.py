@@ -206,4 +206,8 @@ class Keeping(Protocol):
         """Rows as the amendments document them, newest first, refusals included."""
 
     async def trace_show(self, message: str) -> Mapping[str, Any] | None:
-        """One message: its rows, events and recorded stories."""
+        """One message: `id`, `connection`, `rows` with events, and `stories` ({organisation: recorded story}).
+
+        By the id of a connection what was refused on it: `refusals`, the newest first, each with organisation, story
+        and its own row.
+        """

@@ -25,12 +25,13 @@ Revision = Annotated[int, typer.Option(min=0, help="Judge by this revision of th
 def explain(
     context: typer.Context,
     message: Annotated[str, typer.Argument(metavar="ID", help="Id of the message; of refusals, of the connection.")],
+    recipient: Annotated[str, typer.Option(help="Only what became of this recipient.")] = "",
     organisation: Organisation = "",
     short: Short = False,
     as_json: AsJson = False,
 ) -> None:
     """Tell why a message went the way it went: every step, what won, why the others lost, and what followed."""
-    explanation = answered(context, Explain(message, organisation), as_json=as_json)
+    explanation = answered(context, Explain(message, organisation, recipient), as_json=as_json)
     if not as_json:
         telling.tell(explanation, short=short)
 

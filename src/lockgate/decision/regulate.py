@@ -20,6 +20,10 @@ _MANY_WORLDS = 8
 """So many different ends are followed while something is unknown; more of them put the recipient off."""
 
 
+_MOST_TOLD = 300
+"""So many rules that cannot match are told one by one (Exchange has no more); the others are counted."""
+
+
 class _World(NamedTuple):
     """One way in which the rules may have gone so far."""
 
@@ -35,8 +39,9 @@ def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dep
     rules = mine.rules.could_match(recipient.domain) if mine is not None else ()
     full = depth is Depth.FULL and mine is not None
     possible = frozenset(map(id, rules)) if full else None
-    if full and mine is not None:
-        rules = mine.rules.all  # those that cannot match as well, with the reason
+    untold = 0
+    if full and mine is not None:  # those that cannot match are told as well, with the reason
+        rules, untold = _told_too(mine.rules.all, possible or frozenset())
     if not rules:
         return verdict
     case = Case(facts, verdict.standing)
@@ -59,8 +64,22 @@ def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dep
         worlds = _go_on(worlds, rule, hit, because, recipient)
         if len(worlds) > _MANY_WORLDS:
             return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, f"rule {rule.name}", because, Hit.UNKNOWN)
+    if untold:
+        because = f"{untold} more are disabled or for other domains"
+        step = Step(_NAME, "other rules", Hit.NO, because, "", recipient.text)
+        worlds = [_World(world.effects, (*world.steps, step), world.stopped) for world in worlds]
     verdicts = tuple(_after(verdict, world) for world in worlds)
     return verdicts[0] if len(verdicts) == 1 else Either(verdicts, doubt)
+
+
+def _told_too(
+    rules: tuple[CompiledRule, ...], possible: frozenset[int]
+) -> tuple[tuple[CompiledRule, ...], int]:
+    """The rules of an explanation: those that could match, and as many of the others as people read; then how many are
+    left out."""
+    others = [id(rule) for rule in rules if id(rule) not in possible]
+    left = frozenset(others[_MOST_TOLD:])
+    return tuple(rule for rule in rules if id(rule) not in left), len(left)
 
 
 def _passed_over(world: _World, rule: CompiledRule, case: Case, recipient: Address) -> _World:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lockgate.decision.judge import judge
 from lockgate.flow.retelling import differences, recorded_of
 from lockgate.flow.settle import Ask
 from lockgate.flow.simulate import converse
@@ -45,7 +46,7 @@ async def replayed(
             if story.facts.connection.own_report:
                 told["own_reports"] += 1  # nobody judges them
                 continue
-            changed = differences(story.ruling, converse(policy, story.facts, ask))
+            changed = differences(story.ruling, converse(policy, story.facts, ask, judge))
             told["recipients"] += max(1, len(story.facts.recipients))
             told["changed"] += len(changed)
             for change in changed:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from lockgate.decision.explain import decided_by, decisions, known, revisions, step_rows, verdict_row
-from lockgate.flow.simulate import Course, converse, own_report, unasked
+from lockgate.decision.judge import judge
+from lockgate.flow.simulate import IN_FULL, Course, converse, own_report, unasked
 from lockgate.mail import replies
 from lockgate.mail.facts import Point
 from lockgate.mail.record import JUDGE, Recorder, Story, UnreadableStory
@@ -19,7 +22,12 @@ class PolicyGone(Exception):
     """The revision asked for is not kept here any more; the message says so."""
 
 
+MOST_IN_FULL = 50
+"""Of messages with more recipients every step is told only of one that is asked for."""
+
 _END_OF_DATA = Point.DATA.name.lower()
+
+_MANY = "there are very many recipients: only the steps that decided are told; name one recipient for all of them"
 
 At = Callable[[int], Awaitable[Policy]]
 """The compiled policy of a revision. Raises PolicyGone, or Invalid if today's code refuses its documents."""
@@ -56,10 +64,11 @@ def recorded_of(found: Mapping[str, Any], organisation: str = "") -> list[Record
 
 
 class Retelling(NamedTuple):
-    """Tells recorded stories with the policies of `at`."""
+    """Tells recorded stories with the policies of `at`; of one recipient only, where `recipient` (folded) is given."""
 
     at: At
     recorder: Recorder
+    recipient: str = ""
 
     async def tell(self, recorded: Recorded) -> dict[str, Any]:
         """One part of an explanation, as docs/explain.md describes it. Never raises for what is recorded."""
@@ -67,6 +76,8 @@ class Retelling(NamedTuple):
             story = self.recorder.read_story(recorded.data)
         except UnreadableStory as trouble:
             return {"judged": {"steps": "none", "note": str(trouble)}, "recipients": [], "outcome": recorded.rows}
+        if self.recipient:
+            story = about(story, self.recipient)
         policy, trouble_with_policy = await self._policy_of(story)
         if policy is None:
             return _as_recorded(story, recorded, trouble_with_policy)
@@ -76,6 +87,8 @@ class Retelling(NamedTuple):
             for row in told["conversation"]:
                 if row["point"] == _END_OF_DATA and recorded.answered:
                     row["reply"] = recorded.answered
+            if len(course.facts.recipients) > MOST_IN_FULL:
+                told["judged"]["note"] = _MANY
             return {**told, "differs": differences(story.ruling, course)}
         note = (
             f"these are the recorded steps: judge version {story.judge_version} decided, and today's is {JUDGE};"
@@ -99,10 +112,23 @@ class Retelling(NamedTuple):
 
 
 def retold(policy: Policy, story: Story, organisation: str) -> Course:
-    """The recorded facts judged again under this policy."""
+    """The recorded facts judged again under this policy; of very many recipients only the steps that decided."""
     if story.facts.connection.own_report:
         return own_report(policy, story.facts, organisation)
-    return converse(policy, story.facts, unasked)
+    judge_with = IN_FULL if len(story.facts.recipients) <= MOST_IN_FULL else judge
+    return converse(policy, story.facts, unasked, judge_with)
+
+
+def about(story: Story, recipient: str) -> Story:
+    """The story of one recipient alone; what is decided of one never depends on another (DESIGN 1.5)."""
+    facts, ruling = story.facts, story.ruling
+    return Story(
+        story.judge_version,
+        msgspec.structs.replace(facts, recipients=tuple(r for r in facts.recipients if r.original.key == recipient)),
+        msgspec.structs.replace(
+            ruling, recipients=tuple(v for v in ruling.recipients if v.recipient.original.key == recipient)
+        ),
+    )
 
 
 def part(policy: Policy, course: Course, rows: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:

@@ -6,10 +6,14 @@ from lockgate.flow.asking.ask import Ask
 
 
 class Explain(Ask, frozen=True, tag="explain"):
-    """Judge what is recorded of a message (or, by the id of a connection, of refusals) again, with every step."""
+    """Judge what is recorded of a message (or, by the id of a connection, of refusals) again, with every step.
+
+    Only what concerns `organisation` and `recipient`, where they are given.
+    """
 
     id: str
     organisation: str = ""
+    recipient: str = ""
 
 
 class WhatIf(Ask, frozen=True, tag="what_if"):

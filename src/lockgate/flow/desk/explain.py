@@ -55,8 +55,10 @@ class ExplainDesk(msgspec.Struct, frozen=True):
     async def explain(self, request: Explain, caller: Caller) -> Answer:
         """What is recorded, judged again with every step; a part for each organisation, or for each refusal."""
         found, recorded = await self._recorded(request.id, request.organisation)
-        retelling = Retelling(self.revisions.at, self.recorder)
+        retelling = Retelling(self.revisions.at, self.recorder, request.recipient.strip("<> ").casefold())
         parts = [await retelling.tell(one) for one in recorded]
+        if request.recipient and not any(one["recipients"] for one in parts):
+            raise Nothing(f"{request.recipient[:80]} is no recipient of {request.id[:80]}")
         kind, connection = "refusals" if "refusals" in found else "message", str(found.get("connection") or "")
         told = {"id": request.id, "connection": connection, "kind": kind, "parts": parts}
         if kind == "message" and connection:
@@ -161,5 +163,3 @@ def _only(told: dict[str, Any], organisation: str) -> dict[str, Any]:
         return told
     rows = [row for row in told["recipients"] if row["organisation"] == organisation]
     return {**told, "recipients": rows}
-
-

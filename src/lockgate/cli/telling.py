@@ -232,4 +232,4 @@ def _drawn(lines: Sequence[Line]) -> None:
             grid.add_column(width=width, overflow="fold")
         styles = [*line.styles, *[""] * len(line.parts)]
         grid.add_row(*(Text(show.printable(part), style) for part, style in zip(line.parts, styles, strict=False)))
-        console.print(Padding(grid, (0, 0, 0, line.indent)))
+        console.print(Padding(grid, (0, 0, 0, line.indent), expand=False))

@@ -25,6 +25,10 @@ from lockgate.policy.policy import Policy
 from lockgate.seams import Clock, Directory, Keeping
 
 
+_LOOKED_AT = 1000
+"""Trace rows in which messages with one Message-ID are looked for."""
+
+
 class Revisions(msgspec.Struct, frozen=True):
     """Compiled policies: the one in force, an earlier one (raises PolicyGone), and a draft (raises Invalid)."""
 
@@ -60,7 +64,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         if request.recipient and not any(one["recipients"] for one in parts):
             raise Nothing(f"{request.recipient[:80]} is no recipient of {request.id[:80]}")
         kind, connection = "refusals" if "refusals" in found else "message", str(found.get("connection") or "")
-        told = {"id": request.id, "connection": connection, "kind": kind, "parts": parts}
+        told = {"id": found.get("id", request.id), "connection": connection, "kind": kind, "parts": parts}
         if kind == "message" and connection:
             told["refused_besides"] = await self._refused_besides(connection, request.organisation)
         return Answer(result=told)
@@ -104,7 +108,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
     # --- what these share
 
     async def _recorded(self, message: str, organisation: str) -> tuple[Mapping[str, Any], list[Recorded]]:
-        found = await self.keeping.trace_show(message)
+        found = await self.keeping.trace_show(message) or await self._by_another_id(message)
         if found is None:
             raise Nothing(f"no message and no refusal has the id {message[:80]}")
         recorded = [one for one in recorded_of(found, organisation) if one.data]
@@ -112,6 +116,14 @@ class ExplainDesk(msgspec.Struct, frozen=True):
             whose = f" of {organisation[:80]}" if organisation else ""
             raise Nothing(f"nothing{whose} is recorded about {message[:80]} that could be judged again")
         return found, recorded
+
+    async def _by_another_id(self, message: str) -> Mapping[str, Any] | None:
+        """The one message of this Message-ID, or of this connection. Raises Nothing if there are several."""
+        rows = await self.keeping.trace_find({"id": message}, _LOOKED_AT)
+        ids = list(dict.fromkeys(str(row["id"]) for row in rows))
+        if len(ids) > 1:
+            raise Nothing(f"{len(ids)} messages have the id {message[:80]}; say which: {', '.join(ids[:5])}")
+        return await self.keeping.trace_show(ids[0]) if ids else None
 
     async def _refused_besides(self, connection: str, organisation: str) -> list[dict[str, str]]:
         """What was refused on the connection by which a message came: recipients that are no part of the message."""

@@ -120,7 +120,14 @@ def said(part: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def explained(service: Service, identity: str) -> dict[str, Any]:
-    service.until(lambda: service.answer(Explain(identity)).kind == Kind.OK, f"{identity} is findable", pause=0.1)
+    """What is told of a message or, once its rows are written, of the refusals of a connection."""
+    kind = "message" if "-" in identity else "refusals"
+
+    def findable() -> bool:
+        answer = service.answer(Explain(identity))
+        return bool(answer.kind == Kind.OK and answer.result["kind"] == kind)
+
+    service.until(findable, f"{identity} is findable", pause=0.1)
     return service.done(Explain(identity))
 
 

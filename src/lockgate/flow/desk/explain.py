@@ -24,7 +24,6 @@ from lockgate.mail.record import Recorder, Story, UnreadableStory
 from lockgate.policy.policy import Policy
 from lockgate.seams import Clock, Directory, Keeping
 
-
 _LOOKED_AT = 1000
 """Trace rows in which messages with one Message-ID are looked for."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 
-from lockgate.__main__ import _check_config, _places, _read_documents, _serve
-from lockgate.cli.asked import Switchboard
-from lockgate.cli.commands import main
+import pytest
+
+from lockgate import __main__
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -16,7 +16,9 @@ def run(*arguments: str) -> tuple[int, str, str]:
     code: object = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            main(Switchboard(_serve, _places, _check_config, _read_documents), list(arguments))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("sys.argv", ["lockgate", *arguments])
+                __main__.main()
         except SystemExit as ended:
             code = ended.code
     return int(code or 0), out.getvalue(), err.getvalue()  # type: ignore[call-overload]

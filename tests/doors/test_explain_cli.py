@@ -59,8 +59,8 @@ class Asked(Here):
 
 @pytest.fixture
 async def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Asked]:
-    def board(serve, places, check, documents) -> Switchboard:
-        return Switchboard(serve, places, check, read_documents)
+    def board(*given) -> Switchboard:
+        return Switchboard(*given)._replace(read_documents=read_documents)
 
     monkeypatch.setattr("doors.desk_here.Switchboard", board)
     house = House()
@@ -198,7 +198,7 @@ async def test_on_a_terminal_it_is_coloured_and_as_harmless(asked: Asked) -> Non
         master, slave = pty.openpty()
         script = (
             "import sys; from lockgate.cli.asked import Switchboard; from lockgate.cli.commands import main;"
-            "main(Switchboard(None, None, None, None), sys.argv[1:])"
+            "main(Switchboard(*[None] * len(Switchboard._fields)), sys.argv[1:])"
         )
         command = [sys.executable, "-c", script, "--control", str(asked.path), "explain", message]
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TERM": "xterm", "COLUMNS": "100"}

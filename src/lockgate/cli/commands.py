@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 import lockgate
-from lockgate.cli import asked, explain, queue, recipients, show, stories, trace
+from lockgate.cli import asked, checkup, explain, queue, recipients, show, stories, trace
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
+from lockgate.cli.init import init
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
 
@@ -27,6 +28,9 @@ commands.command("explain")(explain.explain)
 commands.command("what-if")(explain.what_if)
 commands.command("replay")(explain.replay)
 commands.command("stories")(stories.stories)
+commands.command()(init)
+commands.command()(checkup.preflight)
+commands.command()(checkup.doctor)
 
 
 def main(board: Switchboard, arguments: list[str] | None = None) -> None:

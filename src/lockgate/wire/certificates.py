@@ -73,6 +73,11 @@ def read_chain(pem: str) -> tuple[bytes, ...]:
     return tuple(one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(pem.encode()))
 
 
+def leaf_facts(pem: bytes) -> Certificate:
+    """The facts of the first certificate of a PEM chain. Raises ValueError if there is none."""
+    return certificate_facts(x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER))
+
+
 def chain_may_lead_to(chain: Sequence[bytes], store: CaStore) -> bool:
     """Whether a certificate of the chain (DER) names one of the store as its issuer: quick, and no proof."""
     try:

@@ -376,6 +376,21 @@ async def test_one_recipient_too_many_is_explained_from_its_own_row() -> None:
     assert explained["facts"]["recipients_before"] == 100
 
 
+async def test_of_very_many_recipients_every_step_is_told_of_the_one_that_is_asked_for() -> None:
+    house = House()
+    everybody = [f"u{n}@contoso.com" for n in range(60)]
+    house.ask = people(*(who_of("contoso", one) for one in everybody))
+    data = await story_of(house, *everybody)
+    checked = Checked(house, [house.policy])
+    whole = await checked.explained(Recorded("contoso", data))
+    assert len(whole["recipients"]) == 60 and "name one recipient" in whole["judged"]["note"]
+    assert len(whole["recipients"][7]["steps"]) < 3
+    one = await Retelling(checked.at, checked.recorder, "u7@contoso.com").tell(Recorded("contoso", data))
+    (row,) = one["recipients"]
+    assert row["sentence"] == whole["recipients"][7]["sentence"] and len(row["steps"]) > 8
+    assert one["differs"] == [] and not one["judged"]["note"]
+
+
 async def test_a_report_of_our_own_is_explained_as_one() -> None:
     from lockgate.mail.reply import Reply
     from lockgate.testing.courier import RecordingCourier

@@ -153,7 +153,8 @@ def _try_all(
         step = Step(name, "what is unknown", Hit.UNKNOWN, either.why, "makes no difference", whom)
         return _with(first, (*first.steps, step), first.disposition, first.stage)
     step = Step(name, "what is unknown", Hit.UNKNOWN, either.why, "put off, because it decides", whom)
-    return _with(before, (*before.steps, step), Defer(replies.NOT_FOUND_OUT), stage)
+    steps = either.verdicts[0].steps if depth is Depth.FULL else before.steps
+    return _with(before, (*steps, step), Defer(replies.NOT_FOUND_OUT), stage)
 
 
 def _at(verdict: Verdict, stage: int) -> Verdict:

@@ -157,6 +157,8 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         except UnreadableStory as trouble:
             raise Nothing(str(trouble)) from None
         first = stories[0]
+        if first.facts.connection.own_report:
+            raise Misuse(f"{request.like[:80]} is a report of our own, which nobody judges; name another message")
         recipients = tuple(dict.fromkeys(r for story in stories for r in story.facts.recipients))
         answers = {q: a for story in stories for q, a in story.facts.findings.items()}
         verdicts = tuple(v for story in stories for v in story.ruling.recipients)

@@ -93,6 +93,7 @@ def desk_of(
         _, policy = await asyncio.to_thread(
             policies.publish, config.policy_directory, by="reload", at=clock.now()
         )
+        compiled.keep(policy)
         return described(policy)
 
     async def status() -> Mapping[str, Any]:

@@ -57,6 +57,13 @@ class CompiledRevisions:
         """The policy that these documents would make; it gets no number. Raises Invalid."""
         return await asyncio.to_thread(compile_policy, files, hostname=self._hostname, revision=0)
 
+    def keep(self, policy: Policy) -> None:
+        """Take a published policy that somebody has compiled already."""
+        self._kept[policy.revision] = policy
+        self._kept.move_to_end(policy.revision)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+
     async def keep_warm(self, complain: Callable[[str], None]) -> None:
         """Compile each revision as it comes into force, so that the first to ask does not wait for it."""
         said = ""
@@ -74,10 +81,7 @@ class CompiledRevisions:
             return self._found(number)
         async with self._one:
             if number not in self._kept:
-                policy = await asyncio.to_thread(lambda: self._policies.compile(read()))
-                self._kept[number] = policy
-                while len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
+                self.keep(await asyncio.to_thread(lambda: self._policies.compile(read())))
             return self._found(number)
 
     def _found(self, number: int) -> Policy:

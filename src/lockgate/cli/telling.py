@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -156,9 +157,19 @@ def _recipient(row: Mapping[str, Any]) -> Iterator[Line]:
                    (1, 9))  # fmt: skip
     if row.get("attempts"):
         yield Line(2, ("What happened then",), ("bold",))
-    for event in row.get("attempts", ()):
-        parts = (str(event.get("kind", "")), _happening(event))
+    for event, times, last in _together(row.get("attempts", ())):
+        again = f" ({times} times, the last at {show.moment('at', last.get('at'))})" if times > 1 else ""
+        parts = (str(event.get("kind", "")), _happening(event) + again)
         yield Line(4, (str(show.moment("at", event.get("at"))), *parts), ("dim", "bold", ""), (20, 8))
+
+
+def _together(
+    events: Sequence[Mapping[str, Any]],
+) -> Iterator[tuple[Mapping[str, Any], int, Mapping[str, Any]]]:
+    """Events with how often they came in a row, and the last of them; equal but for their time is equal."""
+    for _, alike in itertools.groupby(events, lambda event: {**event, "at": 0}):
+        group = list(alike)
+        yield group[0], len(group), group[-1]
 
 
 def _headline(row: Mapping[str, Any]) -> Line:
@@ -168,10 +179,13 @@ def _headline(row: Mapping[str, Any]) -> Line:
 
 
 def _tls_seen(row: Mapping[str, Any]) -> str:
-    attempts = [event for event in row.get("attempts", ()) if event.get("host") or event.get("kind") == "Send"]
+    attempts = [event for event in row.get("attempts", ()) if event.get("kind") in ("Send", "Defer", "Fail")]
     if not attempts:
-        return "no server has been reached yet" if row.get("status") else "nothing, for nothing is sent"
-    return attempts[-1].get("tls") or "plain text"
+        return "nothing, for nothing was sent yet" if row.get("status") else "nothing, for nothing is sent"
+    last = attempts[-1]
+    if last.get("tls") or last.get("kind") == "Send":
+        return str(last.get("tls") or "plain text")
+    return "plain text" if last.get("host") else f"no session that will do ({last.get('reply', '')})"
 
 
 def _happening(event: Mapping[str, Any]) -> str:

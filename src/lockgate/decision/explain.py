@@ -121,7 +121,7 @@ def known(facts: Facts) -> dict[str, Any]:
         "at": facts.at,
         "peer": connection.peer,
         "helo": connection.helo,
-        "listener": connection.listener,
+        "listener": "" if connection.own_report else connection.listener,
         "proxied_by": connection.proxied_by,
         "login": connection.login,
         "tls_in": f"{connection.tls.version} {connection.tls.cipher}".strip() if connection.tls else "",

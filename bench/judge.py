@@ -25,6 +25,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.decision.answer import answer
 from lockgate.decision.judge import judge
 from lockgate.flow.commit import Commit
+from lockgate.flow.retelling import differences, part, retold
 from lockgate.flow.settle import Ask, settle
 from lockgate.mail.address import parse_address
 from lockgate.mail.connection import Connection
@@ -140,6 +141,11 @@ class Dialogue:
             raise RuntimeError(f"the measured message is refused: {answer(ruling)}")
         return facts, ruling
 
+    def refused(self) -> tuple[Facts, Ruling]:
+        """Facts and ruling of a refusal at RCPT."""
+        facts = Facts(1.0, self.connections[0], self.envelope, self.recipients[:1])
+        return settle(judge, self.ask, self.policy, facts, Point.RCPT)
+
 
 def judging() -> Iterator[tuple[str, float]]:
     """The judge with rules and connectors that grow."""
@@ -198,6 +204,27 @@ def choosing() -> Iterator[tuple[str, float]]:
         yield f"judge with {count} connectors", best(Dialogue(whole), 2000)
 
 
+def explaining() -> Iterator[tuple[str, float]]:
+    """Explanations: everything judged again with every step, as rows; and what a refusal's record costs."""
+    recorder = Recorder()
+    for count in (0, 2_500):
+        began = time.perf_counter()
+        whole = policy(rules(count, matching=False) + connectors(count) if count else "")
+        took = time.perf_counter() - began
+        facts, ruling = Dialogue(whole)(0)
+        data = recorder.write_story(facts, ruling)
+
+        def explain(_: int, whole: Policy = whole, data: bytes = data) -> object:
+            story = recorder.read_story(data)
+            course = retold(whole, story, "contoso")
+            return part(whole, course), differences(story.ruling, course)
+
+        yield f"explain a message, {count * 3} more objects", best(explain, 20)
+        yield "the same, compile, s", took
+    refused, no = Dialogue(policy(), domain="elsewhere.test").refused()
+    yield "record of a refusal", best(lambda _: recorder.write_story(refused, no), 3000)
+
+
 def listing() -> Iterator[tuple[str, float]]:
     """IP lists."""
     chance = random.Random(1)
@@ -246,8 +273,8 @@ def looking() -> Iterator[tuple[str, float]]:
 def main() -> None:
     """Print and keep."""
     figures: dict[str, float] = {}
-    for part in (judging, recording, choosing, listing, looking):
-        for name, figure in part():
+    for section in (judging, recording, explaining, choosing, listing, looking):
+        for name, figure in section():
             figures[name] = figure
             print(f"{name:55} {figure:10.2f}", flush=True)
     kept = Path(__file__).parent / "results"

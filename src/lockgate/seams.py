@@ -83,8 +83,11 @@ class Spool(Protocol):
     async def story(self, message: str, organisation: str) -> bytes | None:
         """The recorded facts and ruling of a waiting message, for judging again."""
 
-    def refused(self, row: Refusal) -> None:
-        """Note a refusal: bounded, never synced, never blocks, never raises."""
+    def refused(self, row: Refusal, story: Callable[[], bytes] | None = None) -> None:
+        """Note a refusal: bounded, never synced, never blocks, never raises.
+
+        `story` gives the recorded facts and ruling; it is asked only where the row is kept in full.
+        """
 
 
 class Directory(Protocol):
@@ -215,7 +218,11 @@ class Keeping(Protocol):
         """Rows as the amendments document them, newest first, refusals included."""
 
     async def trace_show(self, message: str) -> Mapping[str, Any] | None:
-        """One message: its rows, events and recorded stories."""
+        """One message: `id`, `connection`, `rows` with events, and `stories` ({organisation: recorded story}).
+
+        By the id of a connection what was refused on it: `refusals`, the newest first, each with organisation, story
+        and its own row.
+        """
 
 
 class Revision(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -231,6 +231,23 @@ async def test_refusals_are_found_beside_messages(stage):
     assert row["recipient_address"] == "nobody@contoso.com" and row["reply"] == "550 5.4.1 no"
 
 
+async def test_each_refusal_of_a_connection_is_shown_with_its_own_story(stage):
+    def refusal(recipient: str, at: float) -> Refusal:
+        return Refusal(at, "REFUSED2", "contoso", "RCPT", "198.51.100.7", "h", "spam@example.org", recipient,
+                       "550 5.4.1 no", f"directory: {recipient}")  # fmt: skip
+
+    stage.spool.refused(refusal("a@contoso.com", START + 1), lambda: b"story of a")
+    stage.spool.refused(refusal("b@contoso.com", START + 2), lambda: b"story of b")
+    await stage.settle()
+    await stage.advance(2)
+    found = await stage.keeping.trace_show("REFUSED2")
+    told = [(row["organisation"], row["row"]["recipient_address"], row["story"]) for row in found["refusals"]]
+    assert told == [("contoso", "b@contoso.com", b"story of b"), ("contoso", "a@contoso.com", b"story of a")]
+    new, _ = await stage.accept("bob")
+    shown = await stage.keeping.trace_show(new.id)
+    assert shown["id"] == new.id and "refusals" not in shown
+
+
 async def test_trace_search_by_every_key(stage):
     new, _ = await stage.accept("bob")
     await stage.accept("eve", sender=None)

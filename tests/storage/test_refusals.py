@@ -78,6 +78,10 @@ async def test_noting_a_refusal_never_raises_even_without_a_keeper(stage):
     await stage.settle()
     await stage.advance(2)
     assert len(await stage.keeping.trace_find({"status": "Refused"}, 500)) == 50
+    asked = []
+    for _ in range(60):
+        stage.spool.refused(refusal(peer="192.0.2.200"), lambda: asked.append(1) or b"story")
+    assert len(asked) == 50, "the facts are written down only for rows that are kept in full"
     await stage.stop_keeper(kill=True)
     stage.spool.refused(refusal(peer="192.0.2.1"))
     stage.spool.refused(None)

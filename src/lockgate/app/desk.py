@@ -10,12 +10,14 @@ from lockgate.app.audit import JournalAudit
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
+from lockgate.app.explaining import CompiledRevisions, presented
 from lockgate.app.journal import LineJournal, recent_alarms
 from lockgate.app.mailboxes import mailbox_desk
 from lockgate.app.policy_desk import policy_sections
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.watch import Watch, ends_of
 from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
+from lockgate.flow.desk.explain import ExplainDesk, Revisions
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
@@ -33,7 +35,8 @@ def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> No
     async def main() -> None:
         stop = stop_signal()
         journal = journal_of(config, "desk")
-        desk = desk_of(config, listening, journal)
+        compiled = CompiledRevisions(policies_of(config), config.hostname)
+        desk = desk_of(config, listening, journal, compiled)
         control = ControlServer(
             desk.answer,
             config.control_socket,
@@ -43,9 +46,11 @@ def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> No
         )
         await control.open()
         watch = asyncio.ensure_future(watch_of(config, journal).run())
+        warm = asyncio.ensure_future(compiled.keep_warm(lambda why: journal.alarm("no policy to explain", because=why)))
         ready()
         await stop.wait()
         watch.cancel()
+        warm.cancel()
         await control.close()
         journal.close()
 
@@ -64,7 +69,9 @@ def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
     )
 
 
-def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal) -> Desk:
+def desk_of(
+    config: OperatorFile, listening: Sequence[str], journal: LineJournal, compiled: CompiledRevisions
+) -> Desk:
     """Everything a face may ask of this installation."""
     clock = SystemClock()
     policies = policies_of(config)
@@ -92,13 +99,15 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
         return tuple(policies.compile(policies.in_force(), advise=False).organisations)
 
     audit = JournalAudit(journal)
-    people = DirectoryTable(lists.table, clock)
+    directory = DirectoryTable(lists.table, clock)
+    revisions = Revisions(compiled.in_force, compiled.at, compiled.draft)
     sections: tuple[Section, ...] = (
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
         *policy_sections(config, policies, audit, clock),
-        RecipientDesk(people, audit, store, organisations),
-        mailbox_desk(config.mailboxes.directory, people, organisations),
+        ExplainDesk(keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark),
+        RecipientDesk(directory, audit, store, organisations),
+        mailbox_desk(config.mailboxes.directory, directory, organisations),
         ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),
     )
     return Desk(sections, audit, journal)

@@ -14,6 +14,7 @@ from lockgate.cli import (
     checkup,
     connectors,
     domains,
+    explain,
     ip_list,
     mailboxes,
     nouns,
@@ -22,6 +23,7 @@ from lockgate.cli import (
     recipients,
     settings,
     show,
+    stories,
     trace,
 )
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
@@ -47,6 +49,10 @@ for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, polic
     commands.command()(_command)
 commands.command()(settings.reference)
 commands.add_typer(mailboxes.commands, name="mailbox")
+commands.command("explain")(explain.explain)
+commands.command("what-if")(explain.what_if)
+commands.command("replay")(explain.replay)
+commands.command("stories")(stories.stories)
 commands.command()(init)
 commands.command()(checkup.preflight)
 commands.command()(checkup.doctor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lockgate.decision.stage import Depth, MessageStage, refused_for_all
+from lockgate.decision.stage import Depth, MessageStage, noted, refused_for_all
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.ruling import Hit, Ruling, Step
@@ -25,44 +25,38 @@ def admit(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling:
     peers = policy.operator_peers
     blocked = peers.block.find(connection.packed)
     allowed = peers.allow.find(connection.packed) if blocked is not None or depth is Depth.FULL else None
+    seen = _lists(connection.peer, allowed, blocked) if depth is Depth.FULL else ()
     if blocked is not None and allowed is None:
         step = Step(_NAME, "the operator's block list", Hit.YES, f"it names {connection.peer} ({blocked})", "refused")
-        return refused_for_all(ruling, replies.blocked_by_operator(connection.peer), step)
+        return refused_for_all(ruling, replies.blocked_by_operator(connection.peer), *seen, step)
     load, limits = connection.load, policy.limits
     if load.in_all > limits.connections:
         step = Step(_NAME, "connection limit", Hit.YES, f"{load.in_all} connections are open", "put off")
-        return refused_for_all(ruling, replies.TOO_BUSY, step)
+        return refused_for_all(ruling, replies.TOO_BUSY, *seen, step)
     if load.from_peer > limits.connections_per_peer:
         because = f"{load.from_peer} connections are open from the network of {connection.peer}"
-        return refused_for_all(
-            ruling, replies.TOO_MANY_CONNECTIONS, Step(_NAME, "connection limit", Hit.YES, because, "put off")
-        )
+        step = Step(_NAME, "connection limit", Hit.YES, because, "put off")
+        return refused_for_all(ruling, replies.TOO_MANY_CONNECTIONS, *seen, step)
     if depth is Depth.FULL:
-        return _with_steps(ruling, _looked_at(connection.peer, allowed))
+        because = (
+            f"{load.in_all} of at most {limits.connections} connections were open, {load.from_peer} of at most"
+            f" {limits.connections_per_peer} from the network of {connection.peer}"
+        )
+        return noted(ruling, *seen, Step(_NAME, "connection limit", Hit.NO, because))
     return ruling
 
 
-def _looked_at(peer: str, allowed: str | None) -> tuple[Step, ...]:
-    if allowed is not None:
-        because = f"it names {peer} ({allowed}), which wins over a block"
-        lists = Step(_NAME, "the operator's allow list", Hit.YES, because)
-    else:
-        lists = Step(_NAME, "the operator's block list", Hit.NO, f"it does not name {peer}")
-    return (lists, Step(_NAME, "connection limit", Hit.NO, "there is room for this connection"))
-
-
-def _with_steps(ruling: Ruling, steps: tuple[Step, ...]) -> Ruling:
-    return Ruling(
-        ruling.point,
-        None,
-        ruling.candidates,
-        ruling.recipients,
-        ruling.steps + steps,
-        ruling.digest,
-        ruling.revision,
-        ruling.stage,
-        ruling.settled,
-    )
+def _lists(peer: str, allowed: str | None, blocked: str | None) -> tuple[Step, ...]:
+    """What the operator's lists say; the block that decides is told by the stage itself."""
+    if allowed is None:
+        because = f"it does not name {peer}"
+        allow = Step(_NAME, "the operator's allow list", Hit.NO, because)
+        return (allow, Step(_NAME, "the operator's block list", Hit.NO, because)) if blocked is None else (allow,)
+    because = f"it names {peer} ({allowed})"
+    if blocked is None:
+        return (Step(_NAME, "the operator's allow list", Hit.YES, because),)
+    because = f"{because}, which wins over the block list ({blocked})"
+    return (Step(_NAME, "the operator's allow list", Hit.YES, because, "may talk to us"),)
 
 
 STAGE = MessageStage(_NAME, Point.CONNECT, admit)

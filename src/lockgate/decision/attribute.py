@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lockgate.decision.certificate import names_of, prove
+from lockgate.decision.own_servers import lost
 from lockgate.decision.stage import Depth, MessageStage, RecipientStage, told
 from lockgate.mail.connection import Connection
 from lockgate.mail.facts import Facts, Point
@@ -119,7 +120,28 @@ def attribute(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, de
     )
     if depth is Depth.LIVE and not originating:
         return told(verdict, standing=standing)
-    return told(verdict, _sentence(verdict, standing, candidate, domain), standing=standing)
+    step = _sentence(verdict, standing, candidate, domain)
+    if depth is Depth.FULL:
+        null = envelope is None or envelope.sender is None
+        losers = lost(policy, facts, ruling, organisation, candidate, "" if null else sender_domain)
+        whom = verdict.recipient.original.text
+        if accepted is None and (holder := _unproven(policy, domain)):
+            because = f"{holder} lists {domain}, but it is not proven by its TXT record and nobody vouches for it"
+            verdict = told(verdict, Step(_NAME, "recipient's domain", Hit.NO, because, "receives nothing", whom))
+        return told(verdict, *(_loser(name, because, whom) for name, because in losers), step, standing=standing)
+    return told(verdict, step, standing=standing)
+
+
+def _unproven(policy: Policy, domain: str) -> str:
+    """The organisation that lists the domain without having proven it, or ""."""
+    for name, mine in policy.organisations.items():
+        if any(one.domain_name == domain for one in mine.accepted):
+            return name
+    return ""
+
+
+def _loser(connector: str, because: str, whom: str) -> Step:
+    return Step(_NAME, connector, Hit.NO, because, "", whom)
 
 
 def _entitled(ruling: Ruling, owner: str, sender_of: str, *, null: bool) -> Candidate | None:
@@ -155,8 +177,9 @@ def _sentence(verdict: Verdict, standing: Standing, candidate: Candidate | None,
     elif standing.direction is Direction.ORIGINATING:
         because = f"{where}, and the session is logged in"
     else:
-        because = f"{where}, and no own server sent it"
-    effect = f"{standing.direction} mail of {whose}"
+        mine = f"no own server of {whose} sent it" if standing.organisation else "no own server sent it"
+        because = f"{where}, and {mine}"
+    effect = f"{standing.direction} mail of {whose}" if standing.organisation else "nobody's mail"
     return Step(_NAME, "organisation", Hit.YES, because, effect, verdict.recipient.original.text)
 
 

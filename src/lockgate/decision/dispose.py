@@ -5,15 +5,18 @@ Specification 1.22 (limits; before the rules, 2.1 P5) and 2.5 (loops); later als
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lockgate.decision.stage import Depth, MessageStage, RecipientStage, refuse, refused_for_all, told
+from lockgate.decision.stage import Depth, MessageStage, RecipientStage, noted, refuse, refused_for_all, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
+from lockgate.mail.message import Message
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Hit, Ruling, Step, Verdict
 
 if TYPE_CHECKING:
+    from lockgate.policy.objects.peers import Limits
     from lockgate.policy.policy import Policy
 
 _NAME = "dispose"
@@ -38,9 +41,21 @@ def measure(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Rulin
         because = f"the message bears {message.hops} Received fields"
         trouble = "hop limit", because, replies.HOP_COUNT_EXCEEDED
     if trouble is None:
-        return ruling
+        return noted(ruling, *_measured(message, limits)) if depth is Depth.FULL else ruling
     subject, because, reply = trouble
     return refused_for_all(ruling, reply, Step(_NAME, subject, Hit.YES, because, "refused"))
+
+
+def _measured(message: Message, limits: Limits) -> Iterator[Step]:
+    yield Step(
+        _NAME, "size limit", Hit.NO, f"the message has {message.size} octets, {limits.message_size} are allowed"
+    )
+    yield Step(_NAME, "header limit", Hit.NO, f"the header has {len(message.fields)} fields and is within the limits")
+    because = (
+        f"the message has passed this installation {message.own_hops} times (fewer than {limits.own_hops} may be) and"
+        f" bears {message.hops} Received fields (fewer than {limits.received_hops})"
+    )
+    yield Step(_NAME, "hop limit", Hit.NO, because)
 
 
 def dispose(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
@@ -58,7 +73,10 @@ def dispose(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
         return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, "size limit of the organisation", because)
     if depth is Depth.FULL:
         whom = verdict.recipient.original.text
-        return told(verdict, Step(_NAME, "size limits", Hit.NO, f"the message has {size} octets", "", whom))
+        because = f"the message has {size} octets, {standing.organisation} sets no limit of its own"
+        if limit is not None:
+            because = f"the message has {size} octets, {standing.organisation} allows {limit}"
+        return told(verdict, Step(_NAME, "size limit of the organisation", Hit.NO, because, "", whom))
     return verdict
 
 

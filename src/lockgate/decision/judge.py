@@ -101,11 +101,11 @@ def _judge_recipients(
 ) -> tuple[tuple[Verdict, ...], dict[Question, None]]:
     """All verdicts, those from `settled` on judged further, and what has to be asked for them."""
     before = ruling.recipients
-    recipients = facts.recipients
+    recipients, first = facts.recipients, facts.before
     asked: dict[Question, None] = {}
     after: list[Verdict] = []
     for number in range(settled, len(recipients)):
-        verdict = before[number] if number < len(before) else reach.begin(policy, recipients[number], number)
+        verdict = before[number] if number < len(before) else reach.begin(policy, recipients[number], first + number)
         if verdict.disposition is None and verdict.stage < last:
             outcome = _follow(verdict, last, policy, facts, ruling, depth)
             if isinstance(outcome, Verdict):
@@ -163,7 +163,8 @@ def _try_all(
         step = Step(name, "what is unknown", Hit.UNKNOWN, either.why, "makes no difference", whom)
         return _with(first, (*first.steps, step), first.disposition, first.stage)
     step = Step(name, "what is unknown", Hit.UNKNOWN, either.why, "put off, because it decides", whom)
-    return _with(before, (*before.steps, step), Defer(replies.NOT_FOUND_OUT), stage)
+    steps = either.verdicts[0].steps if depth is Depth.FULL else before.steps
+    return _with(before, (*steps, step), Defer(replies.NOT_FOUND_OUT), stage)
 
 
 def _at(verdict: Verdict, stage: int) -> Verdict:

@@ -34,6 +34,9 @@ def begin(policy: Policy, recipient: RecipientId, number: int) -> Verdict:
 def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Questions:
     """Refuse what may not be relayed, what is blocked, and whom nobody knows."""
     standing = verdict.standing
+    if standing.organisation and facts.connection.login and depth is Depth.FULL:
+        because = "the session is logged in, so they are not asked"
+        verdict = told(verdict, Step(_NAME, "IP lists", Hit.NO, because, "", verdict.recipient.original.text))
     if standing.organisation and not facts.connection.login:
         verdict = _filter(policy, facts, verdict, depth)
         if verdict.disposition is not None:
@@ -55,6 +58,9 @@ def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
     if accepted.outbound_only and standing.direction is Direction.INCOMING:
         because = f"{accepted.domain_name} only sends by this server and receives elsewhere"
         return refuse(_NAME, verdict, replies.RELAY_DENIED, "recipient's domain", because)
+    if depth is Depth.FULL:
+        because = f"{accepted.domain_name} is an accepted domain ({accepted.domain_type}) and takes mail"
+        verdict = told(verdict, Step(_NAME, "recipient's domain", Hit.YES, because, "", recipient.text))
     question = WhoIs(standing.organisation, asked_for(verdict))
     known = facts.findings.get(question)
     if known is None:
@@ -85,7 +91,12 @@ def _filter(policy: Policy, facts: Facts, verdict: Verdict, depth: Depth) -> Ver
         )
         return refuse(_NAME, verdict, reply, "IP block list", f"it names {connection.peer} ({blocked})")
     if depth is Depth.FULL:
-        return told(verdict, Step(_NAME, "IP lists", Hit.NO, f"they do not name {connection.peer}", "", whom))
+        because = f"it does not name {connection.peer}"
+        return told(
+            verdict,
+            Step(_NAME, "IP allow list", Hit.NO, because, "", whom),
+            Step(_NAME, "IP block list", Hit.NO, because, "", whom),
+        )
     return verdict
 
 
@@ -136,7 +147,7 @@ def _known(verdict: Verdict, accepted: AcceptedDomain, known: Known | Unknown, d
         return refuse(_NAME, verdict, reply, "directory", f"it cannot be asked: {known.why}", Hit.UNKNOWN)
     if known.who is not None:
         if depth is Depth.FULL:
-            because = f"it knows {recipient} as {known.who.kind} {known.who.primary}"
+            because = f"it knows {recipient} as {known.who.kind} {known.who.primary} (revision {known.revision})"
             step = Step(_NAME, "directory", Hit.YES, because, "", recipient.text)
             return told(verdict, step, standing=_described(verdict.standing, known.who))
         return told(verdict, standing=_described(verdict.standing, known.who))

@@ -13,7 +13,7 @@ from lockgate.policy.rules import Applied, Case, Course
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
-    from lockgate.policy.rules import CompiledRule
+    from lockgate.policy.rules import CompiledRule, CompiledRules
 
 _NAME = "regulate"
 _MANY_WORLDS = 8
@@ -22,6 +22,8 @@ _MANY_WORLDS = 8
 
 _WORTH_REMEMBERING = 16
 """So many rules for one domain are worth remembering what they do."""
+_MOST_TOLD = 300
+"""So many rules that cannot match are told one by one (Exchange has no more); the others are counted."""
 
 
 class _World(NamedTuple):
@@ -38,14 +40,16 @@ def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dep
     if mine is None or not mine.rules.all:
         return verdict
     recipient = verdict.identity or verdict.target
-    key = (recipient.domain, verdict.effects, depth)
+    case = Case(facts, verdict.standing)
+    if depth is Depth.FULL:
+        return _explained(mine.rules, verdict, recipient, case)
+    key = (recipient.domain, verdict.effects)
     course = mine.rules.courses.get(key)
     if course is None:
         rules = mine.rules.could_match(recipient.domain)
-        case = Case(facts, verdict.standing)
-        course = _course(rules, verdict.effects, recipient, case, depth)
+        course = _course(rules, verdict.effects, recipient, case)
         if course is None:
-            return _in_doubt(rules, verdict, recipient, case, depth)
+            return _in_doubt(rules, verdict, recipient, case)
         if len(rules) >= _WORTH_REMEMBERING and all(rule.by_domain for rule in rules):
             mine.rules.remember(key, course)
     effects, applied = course
@@ -53,9 +57,7 @@ def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dep
     return _after(verdict, effects, tuple([Step(_NAME, *one, text) for one in applied]))
 
 
-def _course(
-    rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case, depth: Depth
-) -> Course | None:
+def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case) -> Course | None:
     """How it goes as long as every rule says clearly whether it applies; None once one does not."""
     applied: list[Applied] = []
     for rule in rules:
@@ -68,24 +70,40 @@ def _course(
                 break
         elif hit is Hit.UNKNOWN:
             return None
-        elif depth is Depth.FULL:
-            applied.append(Applied(rule.subject, hit, because, ""))
     return effects, tuple(applied)
 
 
+def _explained(rules: CompiledRules, verdict: Verdict, recipient: Address, case: Case) -> Verdict | Either:
+    """The same with a step for every rule: those that were not applied are told as well, with the reason."""
+    possible = frozenset(map(id, rules.could_match(recipient.domain)))
+    shown, untold = _told_too(rules.all, possible)
+    return _in_doubt(shown, verdict, recipient, case, possible, untold)
+
+
 def _in_doubt(
-    rules: tuple[CompiledRule, ...], verdict: Verdict, recipient: Address, case: Case, depth: Depth
+    rules: tuple[CompiledRule, ...],
+    verdict: Verdict,
+    recipient: Address,
+    case: Case,
+    possible: frozenset[int] | None = None,
+    untold: int = 0,
 ) -> Verdict | Either:
-    """Where it is unknown whether a rule applies, both ends are followed."""
+    """Where it is unknown whether a rule applies, both ends are followed.
+
+    For an explanation, `possible` are the rules that could match; `untold` counts those that are not shown.
+    """
     worlds = [_World(verdict.effects)]
     doubt = ""
     for rule in rules:
-        if all(world.stopped for world in worlds):
-            break
+        over = possible is not None and id(rule) not in possible
+        if over or all(world.stopped for world in worlds):
+            if possible is not None:
+                worlds = [_passed_over(world, rule, case, recipient) for world in worlds]
+            continue
         hit, because = _applies(rule, case, recipient)
         if hit is Hit.NO:
-            if depth is Depth.FULL:
-                step = Step(_NAME, rule.subject, hit, because, "", recipient.text)
+            if possible is not None:
+                step = _step(rule, hit, because, "", recipient)
                 worlds = [w if w.stopped else _World(w.effects, (*w.steps, step)) for w in worlds]
             continue
         if hit is Hit.UNKNOWN:
@@ -93,19 +111,44 @@ def _in_doubt(
         worlds = _go_on(worlds, rule, hit, because, recipient)
         if len(worlds) > _MANY_WORLDS:
             return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, rule.subject, because, Hit.UNKNOWN)
+    if untold:
+        because = f"{untold} more are disabled or for other domains"
+        step = Step(_NAME, "other rules", Hit.NO, because, "", recipient.text)
+        worlds = [_World(world.effects, (*world.steps, step), world.stopped) for world in worlds]
     verdicts = tuple(_after(verdict, world.effects, world.steps) for world in worlds)
     return verdicts[0] if len(verdicts) == 1 else Either(verdicts, doubt)
+
+
+def _told_too(
+    rules: tuple[CompiledRule, ...], possible: frozenset[int]
+) -> tuple[tuple[CompiledRule, ...], int]:
+    """The rules of an explanation: those that could match, and as many of the others as people read; then how many are
+    left out."""
+    others = [id(rule) for rule in rules if id(rule) not in possible]
+    left = frozenset(others[_MOST_TOLD:])
+    return tuple(rule for rule in rules if id(rule) not in left), len(left)
+
+
+def _passed_over(world: _World, rule: CompiledRule, case: Case, recipient: Address) -> _World:
+    """The world with the reason why a rule was not applied in it; for explanations."""
+    if not rule.enabled:
+        because = "it is disabled"
+    elif world.stopped:
+        because = "it is not looked at any more, because an earlier rule ended the rules"
+    else:
+        because = _applies(rule, case, recipient)[1]
+    return _World(world.effects, (*world.steps, _step(rule, Hit.NO, because, "", recipient)), world.stopped)
 
 
 def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, str]:
     """All conditions and no exception (Kleene's three values): the first clear answer decides."""
     unknown = ""
-    told = "it has no condition"
+    told = ""
     for condition in rule.when:
         seen = condition(case, recipient)
         if seen.hit is Hit.NO:
             return Hit.NO, seen.because
-        told = seen.because
+        told = f"{told}, and {seen.because}" if told else seen.because
         if seen.hit is Hit.UNKNOWN:
             unknown = unknown or seen.because
     for exception in rule.unless:
@@ -114,7 +157,7 @@ def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, s
             return Hit.NO, f"exception: {seen.because}"
         if seen.hit is Hit.UNKNOWN:
             unknown = unknown or f"exception: {seen.because}"
-    return (Hit.UNKNOWN, unknown) if unknown else (Hit.YES, told)
+    return (Hit.UNKNOWN, unknown) if unknown else (Hit.YES, told or "it has no condition")
 
 
 def _go_on(
@@ -127,7 +170,7 @@ def _go_on(
             after.setdefault((world.effects, True), world)
             continue
         effects = _carried_out(rule, world.effects)
-        step = Step(_NAME, rule.subject, hit, because, _effect(rule, world.effects, effects), recipient.text)
+        step = _step(rule, hit, because, _effect(rule, world.effects, effects), recipient)
         after.setdefault((effects, rule.stop), _World(effects, (*world.steps, step), rule.stop))
         if hit is Hit.UNKNOWN:
             after.setdefault((world.effects, False), _World(world.effects, (*world.steps, step)))
@@ -147,6 +190,10 @@ def _effect(rule: CompiledRule, before: Effects, after: Effects) -> str:
     if rule.stop:
         return f"{moved}, no further rules" if moved else "no further rules"
     return moved
+
+
+def _step(rule: CompiledRule, hit: Hit, because: str, effect: str, recipient: Address) -> Step:
+    return Step(_NAME, rule.subject, hit, because, effect, recipient.text)
 
 
 def _after(verdict: Verdict, effects: Effects, steps: tuple[Step, ...]) -> Verdict:

@@ -7,9 +7,10 @@ inbound mail by on-premises) says otherwise; where there is no store it is route
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from lockgate.decision.outbound import lost
 from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
@@ -32,24 +33,34 @@ def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
         return decided(verdict, Deliver(way, verdict.target), _step(verdict, "MX", Hit.YES, "nobody's connector", ""))
     size = facts.message.size if facts.message is not None else 0
     secure = facts.envelope is not None and facts.envelope.require_tls
-    if verdict.effects.connector:
-        return _by_rule(mine, verdict, size, secure=secure)
-    if verdict.mailbox and not _goes_round(mine, ruling, verdict):
-        stored = _stored(policy, mine, verdict)
-        if stored is not None:
-            return stored
     domain = verdict.target.domain
+    full = depth is Depth.FULL
+    if verdict.effects.connector:
+        if full:
+            because = f"rule {verdict.effects.rule} names {verdict.effects.connector}"
+            verdict = _others(verdict, lost(mine, domain, (), verdict.effects.connector, because))
+        return _by_rule(mine, verdict, size, secure=secure)
+    stored = _stored(policy, mine, ruling, verdict)
+    if stored is not None:
+        return stored
     steps: list[Step] = []
     too_small = ""
     for connector, because in ranked(policy, mine, domain, central=not verdict.standing.inbound_connector):
         if size <= connector.size_limit or not connector.size_limit:
+            if full:
+                central = not verdict.standing.inbound_connector
+                others = ranked(policy, mine, domain, central=central)
+                verdict = _others(told(verdict, *steps), lost(mine, domain, others, connector.name, because))
+                steps = []
             return _leave(mine, verdict, connector, because, steps, secure=secure)
         too_small = connector.name
-        if depth is Depth.FULL:
+        if full:
             said = f"{because}, but it takes {connector.size_limit} octets at most"
             steps.append(_step(verdict, f"connector {connector.name}", Hit.NO, said, ""))
         if connector.route_all_messages_via_on_premises:
             break  # what has to go this way may not go another
+    if full and not too_small:
+        verdict = _others(verdict, lost(mine, domain, (), "", ""))
     if too_small:
         because = f"the message has {size} octets, more than any connector for {domain} takes"
         return refuse(_NAME, told(verdict, *steps), replies.MESSAGE_TOO_LARGE, f"connector {too_small}", because)
@@ -87,8 +98,10 @@ def _goes_round(mine: OrganisationPolicy, ruling: Ruling, verdict: Verdict) -> b
     return not any(candidate.organisation == mine.organisation.name for candidate in ruling.candidates)
 
 
-def _stored(policy: Policy, mine: OrganisationPolicy, verdict: Verdict) -> Verdict | None:
+def _stored(policy: Policy, mine: OrganisationPolicy, ruling: Ruling, verdict: Verdict) -> Verdict | None:
     """To the organisation's mailbox store, or where the operator keeps mailboxes; None if nobody keeps any here."""
+    if not verdict.mailbox or _goes_round(mine, ruling, verdict):
+        return None
     name = mine.organisation.name
     because = f"{verdict.target} is a mailbox"
     if mine.store is not None:
@@ -99,6 +112,11 @@ def _stored(policy: Policy, mine: OrganisationPolicy, verdict: Verdict) -> Verdi
         return None
     step = _step(verdict, "mailbox store", Hit.YES, because, "delivered where the operator keeps mailboxes")
     return decided(verdict, Deliver(Route(Via.MAILBOX, name), verdict.target), step)
+
+
+def _others(verdict: Verdict, losers: Iterable[tuple[str, str]]) -> Verdict:
+    """The verdict with a step for every connector that is not the one."""
+    return told(verdict, *(_step(verdict, f"connector {name}", Hit.NO, because, "") for name, because in losers))
 
 
 def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, *, secure: bool) -> Verdict:

@@ -76,6 +76,21 @@ def refused_for_all(ruling: Ruling, reply: Reply, *steps: Step) -> Ruling:
     )
 
 
+def noted(ruling: Ruling, *steps: Step) -> Ruling:
+    """The ruling with more steps that concern everybody; nothing else changes."""
+    return Ruling(
+        ruling.point,
+        None,
+        ruling.candidates,
+        ruling.recipients,
+        ruling.steps + steps,
+        ruling.digest,
+        ruling.revision,
+        ruling.stage,
+        ruling.settled,
+    )
+
+
 def decided(verdict: Verdict, disposition: Disposition, *steps: Step) -> Verdict:
     """The verdict with its disposition; nothing after it is judged."""
     return Verdict(

@@ -20,6 +20,7 @@ def system_ruling(
     ask: Callable[[tuple[Question, ...]], dict[Question, Answer]],
     facts: Facts,
     organisation: str,
+    depth: Depth = Depth.LIVE,
 ) -> tuple[Facts, Ruling]:
     """Facts (with what was asked) and ruling of a message that the installation itself sends for an organisation.
 
@@ -34,12 +35,12 @@ def system_ruling(
         domain = accepted.domain_name if accepted is not None else ""
         first = Verdict(recipient, recipient.original, Standing(owner, Direction.ORIGINATING, accepted_domain=domain))
         ruling = Ruling(Point.DATA)
-        outcome = resolve.resolve(policy, facts, ruling, first, Depth.LIVE)
+        outcome = resolve.resolve(policy, facts, ruling, first, depth)
         while isinstance(outcome, Questions):
             facts = facts.learn(ask(outcome.asked))
-            outcome = resolve.resolve(policy, facts, ruling, first, Depth.LIVE)
+            outcome = resolve.resolve(policy, facts, ruling, first, depth)
         resolved = outcome if outcome.disposition is None else first
-        verdicts.append(route.route(policy, facts, ruling, resolved, Depth.LIVE))
+        verdicts.append(route.route(policy, facts, ruling, resolved, depth))
     return facts, Ruling(
         Point.DATA, recipients=tuple(verdicts), digest=policy.digest, revision=policy.revision, settled=len(verdicts)
     )

@@ -12,7 +12,7 @@ import msgspec
 from lockgate.decision.system import system_ruling
 from lockgate.flow.commit import assigned
 from lockgate.flow.settle import Ask
-from lockgate.mail.connection import Connection
+from lockgate.mail.connection import OWN_REPORT, Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
@@ -101,7 +101,7 @@ class Bounce(msgspec.Struct, frozen=True):
         recipient = RecipientId(sender)
         facts = Facts(
             at=now,
-            connection=Connection(report_id, "", b"", 0, "own report", helo=policy.hostname),
+            connection=Connection(report_id, "", b"", 0, OWN_REPORT, helo=policy.hostname),
             envelope=Envelope(None, utf8=task.envelope.utf8 and not sender.text.isascii()),
             recipients=(recipient,),
             message=message_of(report_id, body.head(), body.size, self.installation),

@@ -268,8 +268,8 @@ class Guest:
                 connector=(standing.inbound_connector or standing.partner_connector) if standing else "",
                 tls=f"{connection.tls.version} {connection.tls.cipher}" if connection.tls else "",
                 revision=ruling.revision,
-                story=self._hall.recorder.write_story(*_about(facts, ruling, verdict)),
-            )
+            ),
+            lambda: self._hall.recorder.write_story(*_about(facts, ruling, verdict)),
         )
         self._hall.journal.note(
             "refused",
@@ -300,8 +300,12 @@ def _about(facts: Facts, ruling: Ruling, verdict: Verdict | None) -> tuple[Facts
     answers = [(q, a) for q, a in facts.findings.items() if q.organisation == organisation]
     if len(answers) > _FEW:
         answers = [(q, a) for q, a in answers if q.address == address]
+    newest = len(facts.recipients) - 1  # the one refused at RCPT; whoever is refused later was within the limit
+    before = newest if facts.message is None and newest > 0 else 0
     return (
-        msgspec.structs.replace(facts, recipients=(verdict.recipient,), findings=Findings(dict(answers))),
+        msgspec.structs.replace(
+            facts, recipients=(verdict.recipient,), findings=Findings(dict(answers)), before=before
+        ),
         msgspec.structs.replace(ruling, recipients=(verdict,), settled=min(ruling.settled, 1)),
     )
 

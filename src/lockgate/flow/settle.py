@@ -49,5 +49,11 @@ def forget_unknown(facts: Facts) -> Facts:
         question: answer for question, answer in facts.findings.items() if not isinstance(answer, Unknown)
     }
     return Facts(
-        facts.at, facts.connection, facts.envelope, facts.recipients, facts.message, type(facts.findings)(known)
+        facts.at,
+        facts.connection,
+        facts.envelope,
+        facts.recipients,
+        facts.message,
+        type(facts.findings)(known),
+        facts.before,
     )

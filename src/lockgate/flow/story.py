@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from lockgate.mail.connection import Tls
+from lockgate.decision.explain import certificate, step_rows
 from lockgate.mail.record import JUDGE, Recorder, UnreadableStory
-from lockgate.mail.ruling import Hit, Step
-
-SIGNS = {Hit.YES: "+", Hit.NO: "-", Hit.UNKNOWN: "?"}
-"""How a step reads at a glance: it hit, it did not, nobody knows."""
 
 
 def told(recorder: Recorder, stories: Mapping[str, bytes]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -35,37 +31,12 @@ def told(recorder: Recorder, stories: Mapping[str, bytes]) -> tuple[dict[str, An
             "helo": connection.helo,
             "proxied_by": connection.proxied_by,
             "tls_in": f"{connection.tls.version} {connection.tls.cipher}" if connection.tls else "",
-            "certificate_in": _certificate(connection.tls),
+            "certificate_in": certificate(connection.tls),
             "judge": f"version {story.judge_version}, today's is {JUDGE}" if story.judge_version != JUDGE else "",
             "policy_digest": story.ruling.digest,
         }
-        steps += _rows(organisation, story.ruling.steps)
+        kept = step_rows(story.ruling.steps)
         for verdict in story.ruling.recipients:
-            steps += _rows(organisation, verdict.steps, verdict.recipient.original.text)
+            kept += step_rows(verdict.steps, verdict.recipient.original.text)
+        steps += [{"organisation": organisation, **row} for row in kept]
     return {name: value for name, value in known.items() if value}, steps
-
-
-def _certificate(tls: Tls | None) -> str:
-    """The certificate the peer presented, and what was made of it; "" if there was none."""
-    if tls is None or tls.certificate is None:
-        return ""
-    shown = tls.certificate
-    names = ", ".join(shown.names[:5]) or shown.common_name or shown.subject or "no name"
-    if tls.trusted_by:
-        return f"for {names}, verifies under {', '.join(tls.trusted_by)}"
-    return f"for {names}, does not verify: {tls.trouble or 'its issuer is not trusted'}"
-
-
-def _rows(organisation: str, steps: Iterable[Step], recipient: str = "") -> list[dict[str, Any]]:
-    return [
-        {
-            "organisation": organisation,
-            "stage": step.stage,
-            "sign": SIGNS[step.hit],
-            "subject": step.subject,
-            "because": step.because,
-            "effect": step.effect,
-            "recipient": step.recipient or recipient,
-        }
-        for step in steps
-    ]

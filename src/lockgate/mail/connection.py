@@ -48,6 +48,10 @@ class Load(msgspec.Struct, frozen=True):
     in_all: int = 0
 
 
+OWN_REPORT = "own report"
+"""Stands for the listener where no peer was: mail that we make ourselves."""
+
+
 class Connection(msgspec.Struct, frozen=True):
     """One SMTP connection as known now.
 
@@ -67,3 +71,8 @@ class Connection(msgspec.Struct, frozen=True):
     tls: Tls | None = None
     login: str = ""
     load: Load = Load()
+
+    @property
+    def own_report(self) -> bool:
+        """Whether there was no connection: we made the message."""
+        return self.listener == OWN_REPORT

@@ -27,6 +27,8 @@ class Facts(msgspec.Struct, frozen=True):
 
     `at` is the time of judging in seconds since the epoch. `recipients` holds the recipients in the order in
     which they were named, the refused ones left out once refused. `message` is known from the end of DATA on.
+    `before` counts recipients named before the first of these that were taken and are left out here: what is recorded
+    of a refusal is about one recipient alone, and the limit on their number must still be explained.
     """
 
     at: float
@@ -35,9 +37,16 @@ class Facts(msgspec.Struct, frozen=True):
     recipients: tuple[RecipientId, ...] = ()
     message: Message | None = None
     findings: Findings = NOTHING_FOUND
+    before: int = 0
 
     def learn(self, answers: dict[Question, Answer]) -> Facts:
         """These facts and what the world answered."""
         return Facts(
-            self.at, self.connection, self.envelope, self.recipients, self.message, self.findings.learn(answers)
+            self.at,
+            self.connection,
+            self.envelope,
+            self.recipients,
+            self.message,
+            self.findings.learn(answers),
+            self.before,
         )

@@ -42,6 +42,7 @@ class _Written(msgspec.Struct, frozen=True, omit_defaults=True):
     message: Message | None
     findings: tuple[tuple[Question, Answer], ...]
     ruling: Ruling
+    before: int = 0
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -70,6 +71,7 @@ class Recorder:
             facts.message,
             tuple(facts.findings.items()),
             ruling,
+            facts.before,
         )
         return self._compressor.compress(self._encoder.encode(written))
 
@@ -83,5 +85,5 @@ class Recorder:
             w = self._decoder.decode(plain)
         except (zstandard.ZstdError, msgspec.MsgspecError) as trouble:
             raise UnreadableStory(f"the record is damaged: {trouble}") from None
-        facts = Facts(w.at, w.connection, w.envelope, w.recipients, w.message, Findings(dict(w.findings)))
+        facts = Facts(w.at, w.connection, w.envelope, w.recipients, w.message, Findings(dict(w.findings)), w.before)
         return Story(w.judge, facts, w.ruling)

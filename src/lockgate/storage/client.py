@@ -462,10 +462,12 @@ class KeeperSpool:
             return None
         return next((data for name, data in _STORIES.decode(packed) if name == organisation), None)
 
-    def refused(self, row: Refusal) -> None:
+    def refused(self, row: Refusal, story: Callable[[], bytes] | None = None) -> None:
         """Note a refusal (seams.Spool): bounded, never synced, never blocks, never raises."""
         with contextlib.suppress(Exception):
             if self._tally.full(row):
+                if story is not None:
+                    row = msgspec.structs.replace(row, story=story())
                 self._send(frame(frames.REFUSE, _ENCODE(Full(row))), within=self._settings.finish_delay)
 
     def _tell_refusals(self) -> None:

@@ -17,6 +17,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS refusal(at REAL, id TEXT, organisation TEXT, point TEXT, peer TEXT, helo TEXT, sender TEXT,
     recipient TEXT, reply TEXT, reason TEXT, connector TEXT, tls TEXT, revision INTEGER, story BLOB);
 CREATE INDEX IF NOT EXISTS refusal_by_time ON refusal(at);
+CREATE INDEX IF NOT EXISTS refusal_by_id ON refusal(id COLLATE NOCASE);
 CREATE TABLE IF NOT EXISTS counted(hour INTEGER, network TEXT, reason TEXT, organisation TEXT, n INTEGER,
     PRIMARY KEY(hour, network, reason, organisation)) WITHOUT ROWID;
 """

@@ -156,12 +156,16 @@ def find_refused(folder: Path, filters: Mapping[str, str], limit: int) -> list[d
         rows = find_refusals(folder / "refusals.sqlite", " AND ".join(where), tuple(values), limit)
     except sqlite3.Error:
         return []
-    return [{
+    return [_refused_row(row) for row in rows]
+
+
+def _refused_row(r: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "id": r["id"], "received": r["at"], "organisation": r["organisation"], "sender_address": r["sender"],
         "recipient_address": r["recipient"], "subject": "", "status": Status.REFUSED.value, "from_ip": r["peer"],
         "to_ip": "", "size": 0, "message_id": "", "network_message_id": "", "inbound_connector": r["connector"],
         "outbound_connector": "", "tls": r["tls"], "pool": "", "reply": r["reply"], "revision": r["revision"],
-    } for r in rows]  # fmt: skip
+    }  # fmt: skip
 
 
 def find(queue: Path, folder: Path, filters: Mapping[str, str], limit: int) -> list[dict[str, Any]]:
@@ -223,4 +227,8 @@ def show(queue: Path, folder: Path, message: str) -> dict[str, Any] | None:
         "rows": [{**row, "events": []} for row in refused],
         "stories": {row["organisation"]: row["story"] for row in stories},
         "reasons": [row["reason"] for row in stories],
+        "refusals": [
+            {"organisation": row["organisation"], "story": row["story"], "row": {**shown, "events": []}}
+            for row, shown in zip(stories, (_refused_row(row) for row in stories), strict=True)
+        ],
     }

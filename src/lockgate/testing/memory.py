@@ -190,9 +190,9 @@ class MemorySpool:
         new = self.messages.get(message)
         return dict(new.stories).get(organisation) if new else None
 
-    def refused(self, row: Refusal) -> None:
+    def refused(self, row: Refusal, story: Callable[[], bytes] | None = None) -> None:
         """Note a refusal."""
-        self.refusals.append(row)
+        self.refusals.append(row if story is None else msgspec.structs.replace(row, story=story()))
 
     # -- for the test ----------------------------------------------------------------------------------------------
 
@@ -289,11 +289,24 @@ class MemorySpool:
         """One message: its rows, events and recorded stories."""
         traces = [t for t in self.traces.values() if t.message.id == message]
         if not traces:
-            return None
+            return self._show_refused(message)
         return {
+            "id": message,
+            "connection": self.messages[message].connection_id,
             "rows": [{**_trace_json(t), "events": [msgspec.structs.asdict(e) for e in t.events]} for t in traces],
             "stories": dict(self.messages[message].stories),
         }
+
+    def _show_refused(self, connection: str) -> Mapping[str, Any] | None:
+        refused = [row for row in reversed(self.refusals) if row.id == connection]
+        if not refused:
+            return None
+        shown = [{**_refusal_json(row), "events": []} for row in refused]
+        told = [
+            {"organisation": one.organisation, "story": one.story, "row": row}
+            for one, row in zip(refused, shown, strict=True)
+        ]
+        return {"id": connection, "connection": connection, "rows": shown, "refusals": told}
 
 
 def _means(entry: MemoryTask, filters: Mapping[str, str]) -> bool:

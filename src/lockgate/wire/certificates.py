@@ -117,6 +117,11 @@ def leaf_names(pem: bytes) -> tuple[str, ...]:
     return certificate_facts(x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)).names
 
 
+def read_chain(pem: str) -> tuple[bytes, ...]:
+    """The certificates of PEM text as DER, in order. Raises ValueError if there is none."""
+    return tuple(one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(pem.encode()))
+
+
 def leaf_facts(pem: bytes) -> Certificate:
     """The facts of the first certificate of a PEM chain. Raises ValueError if there is none."""
     return certificate_facts(x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER))

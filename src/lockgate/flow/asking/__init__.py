@@ -14,6 +14,7 @@ from lockgate.flow.asking.ask import (
     read_answer,
     write_frame,
 )
+from lockgate.flow.asking.explain import Explain, Replay, WhatIf
 from lockgate.flow.asking.mailboxes import MailboxList, MailboxShow
 from lockgate.flow.asking.objects import Assignment, DomainVerify, ObjectList, ObjectShow, ObjectWrite
 from lockgate.flow.asking.policies import (
@@ -34,6 +35,7 @@ from lockgate.flow.asking.traces import TraceFind, TraceShow
 Request = (
     Apply
     | DomainVerify
+    | Explain
     | Export
     | ObjectList
     | ObjectShow
@@ -47,12 +49,14 @@ Request = (
     | RecipientFind
     | RecipientImport
     | Reload
+    | Replay
     | RevisionDiff
     | RevisionList
     | Rollback
     | StatusAsk
     | TraceFind
     | TraceShow
+    | WhatIf
 )
 """Every verb; a face that can send these can do everything."""
 
@@ -75,6 +79,7 @@ __all__ = [
     "Ask",
     "Assignment",
     "DomainVerify",
+    "Explain",
     "Export",
     "Kind",
     "MailboxList",
@@ -90,6 +95,7 @@ __all__ = [
     "RecipientFind",
     "RecipientImport",
     "Reload",
+    "Replay",
     "Request",
     "RevisionDiff",
     "RevisionList",
@@ -97,6 +103,7 @@ __all__ = [
     "StatusAsk",
     "TraceFind",
     "TraceShow",
+    "WhatIf",
     "read_answer",
     "read_request",
     "write_frame",

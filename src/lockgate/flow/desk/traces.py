@@ -17,6 +17,7 @@ from lockgate.mail.record import Recorder
 from lockgate.seams import Clock, Keeping
 
 FILTERS = ("sender", "recipient", "id", "ip", "status", "organisation", "since", "until", "subject")
+_RECORDED = frozenset({"stories", "refusals"})
 MOST_ROWS = 5000
 """Rows of one answer (specification 1.18)."""
 
@@ -51,7 +52,7 @@ class TraceDesk(msgspec.Struct, frozen=True):
         found = await self.keeping.trace_show(request.id)
         if found is None:
             raise Nothing(f"no message has the id {request.id[:80]}")
-        plain = {name: value for name, value in found.items() if name != "stories"}
+        plain = {name: value for name, value in found.items() if name not in _RECORDED}
         known, steps = told(Recorder(), found.get("stories") or {})
         return Answer(result={**plain, "known": known, "explanation": steps})
 

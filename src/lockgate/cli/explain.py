@@ -1,0 +1,155 @@
+"""Why, at the terminal: `explain` a message, `what-if` a supposed one, `replay` recorded mail by another policy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lockgate.cli import asked, show, telling
+from lockgate.cli.asked import AsJson, answered, given
+from lockgate.flow.asking import Explain, Replay, WhatIf
+from lockgate.policy.documents import Invalid
+
+_HEAD = 256 * 1024
+
+Short = Annotated[bool, typer.Option("--short", help="Three lines for each recipient instead of every step.")]
+Organisation = Annotated[str, typer.Option(help="Only what concerns this organisation.")]
+Draft = Annotated[Path | None, typer.Option("--policy", metavar="DIR", help="Judge by the documents in this folder.")]
+Revision = Annotated[int, typer.Option(min=0, help="Judge by this revision of the policy.")]
+
+
+def explain(
+    context: typer.Context,
+    message: Annotated[str, typer.Argument(metavar="ID", help="Id of the message; of refusals, of the connection.")],
+    recipient: Annotated[str, typer.Option(help="Only what became of this recipient.")] = "",
+    organisation: Organisation = "",
+    short: Short = False,
+    as_json: AsJson = False,
+) -> None:
+    """Tell why a message went the way it went: every step, what won, why the others lost, and what followed."""
+    explanation = answered(context, Explain(message, organisation, recipient), as_json=as_json)
+    if not as_json:
+        telling.tell(explanation, short=short)
+
+
+def what_if(
+    context: typer.Context,
+    message: Annotated[Path | None, typer.Argument(metavar="[MESSAGE.EML]", help="The message, if it matters.")] = None,
+    sender: Annotated[str | None, typer.Option("--from", help="Envelope sender; '<>' for the null sender.")] = None,
+    to: Annotated[list[str] | None, typer.Option("--to", help="Envelope recipient; may be given again.")] = None,
+    ip: Annotated[str, typer.Option("--ip", help="Address of the sending server.")] = "",
+    helo: Annotated[str, typer.Option(help="Name in its EHLO.")] = "",
+    login: Annotated[str, typer.Option(help="It is logged in as this user.")] = "",
+    tls: Annotated[str, typer.Option(help="1.3, 1.2 or none; default: none, or 1.3 with --cert.")] = "",
+    cert: Annotated[str, typer.Option(help="Its certificate: a host name, or a PEM file.")] = "",
+    untrusted: Annotated[bool, typer.Option("--untrusted", help="The certificate is self-signed.")] = False,
+    require_tls: Annotated[bool, typer.Option("--require-tls", help="MAIL FROM says REQUIRETLS.")] = False,
+    size: Annotated[int, typer.Option(min=0, help="Octets of the message.")] = 0,
+    at: Annotated[str, typer.Option(help="When: 2h ago, 2026-11-24T08:00:00Z; default: now.")] = "",
+    suppose: Annotated[
+        list[str] | None, typer.Option(help="'directory = unknown', 'who-is ann@contoso.com = nobody'; again for more.")
+    ] = None,
+    like: Annotated[str, typer.Option(metavar="ID", help="Begin with what is recorded of this message.")] = "",
+    policy: Draft = None,
+    revision: Revision = 0,
+    organisation: Organisation = "",
+    short: Short = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask what would become of a message, under the policy in force, a draft or an earlier one. Nothing is changed.
+
+    Without --to judging ends at MAIL FROM, without --from at connect. Code 1 if anything would be refused.
+    """
+    head, length = _read(message) if message is not None else (b"", 0)
+    request = WhatIf(
+        sender=sender, recipients=tuple(to or ()), ip=ip, helo=helo, login=login, tls=tls,
+        certificate=_certificate(cert), untrusted=untrusted, require_tls=require_tls, size=size or length, head=head,
+        at=at, documents=_documents(context, policy), revision=revision,
+        organisation=organisation, suppose=tuple(suppose or ()), like=like,
+    )  # fmt: skip
+    explanation = answered(context, request, as_json=as_json)
+    if not as_json:
+        telling.tell(explanation, short=short)
+    if _refuses(explanation):
+        raise typer.Exit(show.FINDING)
+
+
+def replay(
+    context: typer.Context,
+    policy: Draft = None,
+    revision: Revision = 0,
+    since: Annotated[str, typer.Option(help="1d, 2h, 2026-11-24 or 2026-11-24T08:00:00Z.")] = "1d",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most messages, newest first.")] = 1000,
+    organisation: Organisation = "",
+    as_json: AsJson = False,
+) -> None:
+    """Judge recorded mail by a draft policy and tell what would change. Code 1 if anything would."""
+    request = Replay(_documents(context, policy), revision, since, limit, organisation)
+    told = answered(context, request, as_json=as_json)
+    if not as_json:
+        _replayed(told)
+    if told["changed"]:
+        raise typer.Exit(show.FINDING)
+
+
+def _replayed(told: Mapping[str, Any]) -> None:
+    counts = f"{told['messages']} messages and refusals with {told['recipients']} recipients"
+    judged = f"{counts}, judged by {told['policy']}"
+    if not told["changed"]:
+        show.say(f"{judged}: nothing would change.")
+    else:
+        show.say(f"{judged}: {told['changed']} recipients would fare otherwise.")
+    for group in told["groups"]:
+        print()
+        show.say(f"{group['count']} x  was  {group['before']}")
+        show.say(f"{' ' * len(str(group['count']))}    now  {group['now']}")
+        for example in group["examples"]:
+            show.say(f"      {example['id']}  {example['recipient']}")
+    if told["unreadable"]:
+        show.complain(f"{told['unreadable']} records could not be read.")
+
+
+def _refuses(explanation: Mapping[str, Any]) -> bool:
+    parts = explanation.get("parts", ())
+    return any(
+        part.get("refusal") or any(row.get("what") in ("refused", "put off") for row in part["recipients"])
+        for part in parts
+    )
+
+
+def _documents(context: typer.Context, folder: Path | None) -> dict[str, str] | None:
+    """The texts of a draft; ends the command with the mistakes if they cannot be read."""
+    if folder is None:
+        return None
+    try:
+        return given(context).board.read_documents(folder)
+    except Invalid as trouble:
+        asked.problems(trouble.problems)
+        raise typer.Exit(show.MISUSE) from None
+
+
+def _certificate(named: str) -> str:
+    """A host name as it is; the text of a file if there is one of that name."""
+    path = Path(named)
+    if not named or not path.is_file():
+        return named
+    try:
+        return path.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as trouble:
+        show.complain(f"{named} cannot be read: {trouble}")
+        raise typer.Exit(show.MISUSE) from None
+
+
+def _read(message: Path) -> tuple[bytes, int]:
+    """The beginning of a message with the line ends of the wire, and its size there."""
+    try:
+        content = sys.stdin.buffer.read() if str(message) == "-" else message.read_bytes()
+    except OSError as trouble:
+        show.complain(f"{message} cannot be read: {trouble}")
+        raise typer.Exit(show.MISUSE) from None
+    content = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return content[:_HEAD], len(content)

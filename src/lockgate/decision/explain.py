@@ -1,0 +1,185 @@
+"""A ruling told as sentences: what becomes of each recipient, the step that decided, and what was known.
+
+Pure: rows are plain data (JSON-ready), so that log, terminal, API and pages tell the same story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from lockgate.mail.connection import Tls
+from lockgate.mail.facts import Facts
+from lockgate.mail.findings import Known, Unknown
+from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hit, Hold, Refuse, Route, Step, Verdict, Via
+
+if TYPE_CHECKING:
+    from lockgate.policy.policy import Policy
+
+SIGNS = MappingProxyType({Hit.YES: "+", Hit.NO: "-", Hit.UNKNOWN: "?"})
+"""How a step reads at a glance: it hit, it did not, nobody knows."""
+
+
+def step_rows(steps: Iterable[Step], recipient: str = "") -> list[dict[str, str]]:
+    """Steps as rows: stage, sign, subject, because, effect and recipient."""
+    return [
+        {
+            "stage": step.stage,
+            "sign": SIGNS[step.hit],
+            "subject": step.subject,
+            "because": step.because,
+            "effect": step.effect,
+            "recipient": step.recipient or recipient,
+        }
+        for step in steps
+    ]
+
+
+def decided_by(steps: Iterable[Step]) -> str:
+    """The step that decided, as the rest of "because ..."; "" if there is none. The last step of a stage decides."""
+    last = ""
+    for step in steps:
+        if step.effect or not last:
+            last = f"{step.subject}: {step.because}"
+    return last
+
+
+def fate(disposition: Disposition | None, policy: Policy | None = None) -> dict[str, Any]:
+    """What becomes of a copy: `what` in one word, `sentence`, and the route's parts where it leaves.
+
+    `what` is delivered, waits, held, refused, put off, dropped or undecided. With the policy the next hop is named.
+    """
+    match disposition:
+        case Deliver(route, target):
+            return _leaving(route, target.text, policy)
+        case Hold(why):
+            return {"what": "held", "sentence": f"held: {why}"}
+        case Drop(why):
+            return {"what": "dropped", "sentence": f"dropped: {why}"}
+        case Refuse(reply):
+            return {"what": "refused", "sentence": f"refused: {reply}", "reply": str(reply)}
+        case Defer(reply):
+            return {"what": "put off", "sentence": f"put off: {reply}", "reply": str(reply)}
+        case None:
+            return {"what": "undecided", "sentence": "nothing is decided"}
+
+
+def _leaving(route: Route, target: str, policy: Policy | None) -> dict[str, Any]:
+    hops = _next_hops(route, policy)
+    if route.via is Via.MX:
+        way = f"the MX of {route.domain}"
+    else:
+        way = f"connector {route.connector}" + (f" ({hops})" if hops else "")
+    verb, what = ("waits for", "waits") if route.waits else ("leaves by", "delivered")
+    sentence = f"{verb} {way}, TLS {route.tls}, to {target}"
+    return {
+        "what": what,
+        "sentence": f"{sentence}; {route.waits}" if route.waits else sentence,
+        "target": target,
+        "route": {
+            "via": str(route.via),
+            "connector": route.connector,
+            "next_hop": hops,
+            "domain": route.domain,
+            "tls_demanded": str(route.tls),
+            "lane": route.lane,
+            "waits": route.waits,
+        },
+    }
+
+
+def _next_hops(route: Route, policy: Policy | None) -> str:
+    if route.domain:
+        return f"the MX of {route.domain}"
+    mine = policy.organisations.get(route.organisation) if policy is not None else None
+    connector = mine.outbound.named.get(route.connector) if mine is not None else None
+    return ", ".join(connector.smart_hosts) if connector is not None else ""
+
+
+def verdict_row(verdict: Verdict, policy: Policy | None = None) -> dict[str, Any]:
+    """One recipient: who, whose, what becomes of it and why, and every step."""
+    standing = verdict.standing
+    whom = verdict.recipient.original.text
+    told = fate(verdict.disposition, policy)
+    return {
+        "recipient": whom,
+        "organisation": standing.organisation,
+        "direction": str(standing.direction),
+        "inbound_connector": standing.inbound_connector,
+        "partner_connector": standing.partner_connector,
+        **told,
+        "because": decided_by(verdict.steps),
+        "steps": step_rows(verdict.steps, whom),
+    }
+
+
+def known(facts: Facts) -> dict[str, Any]:
+    """What was known, as names and values; what was not there is left out."""
+    connection, envelope, message = facts.connection, facts.envelope, facts.message
+    told: dict[str, Any] = {
+        "at": facts.at,
+        "peer": connection.peer,
+        "helo": connection.helo,
+        "listener": "" if connection.own_report else connection.listener,
+        "proxied_by": connection.proxied_by,
+        "login": connection.login,
+        "tls_in": f"{connection.tls.version} {connection.tls.cipher}".strip() if connection.tls else "",
+        "certificate_in": certificate(connection.tls),
+    }
+    if envelope is not None:
+        told["sender"] = envelope.sender_text or "<>"
+        told["require_tls"] = envelope.require_tls
+        told["recipients"] = [recipient.original.text for recipient in facts.recipients]
+        told["recipients_before"] = facts.before
+    if message is not None:
+        told["size"] = message.size
+        told["subject"] = message.subject
+        told["message_id"] = message.message_id
+    told["directory"] = directory(facts)
+    return {name: value for name, value in told.items() if value not in ("", False, 0, [], {}, None)}
+
+
+def certificate(tls: Tls | None) -> str:
+    """The certificate the peer presented, and what was made of it; "" if there was none."""
+    if tls is None or tls.certificate is None:
+        return ""
+    shown = tls.certificate
+    names = ", ".join(shown.names[:5]) or shown.common_name or shown.subject or "no name"
+    if tls.trusted_by:
+        return f"for {names}, verifies under {', '.join(tls.trusted_by)}"
+    return f"for {names}, does not verify: {tls.trouble or 'its issuer is not trusted'}"
+
+
+def directory(facts: Facts) -> dict[str, str]:
+    """What the directory answered, by address."""
+    told: dict[str, str] = {}
+    for question, answer in facts.findings.items():
+        match answer:
+            case Known(None, revision):
+                told[question.address] = f"nobody (revision {revision})"
+            case Known(who, revision) if who is not None:
+                external = f" -> {who.external}" if who.external is not None else ""
+                told[question.address] = f"{who.kind} {who.primary}{external} (revision {revision})"
+            case Unknown(why):
+                told[question.address] = f"unknown: {why}"
+            case _:
+                pass
+    return told
+
+
+def revisions(facts: Facts) -> list[int]:
+    """The revisions of the directory that answered, ascending."""
+    found = {answer.revision for _, answer in facts.findings.items() if isinstance(answer, Known)}
+    return sorted(found)
+
+
+def decisions(verdicts: Iterable[Verdict]) -> Mapping[str, str]:
+    """By recipient what was decided, as one sentence that says all of it."""
+    return {
+        verdict.recipient.original.text: fate(verdict.disposition)["sentence"] if verdict.disposition else _GOES_ON
+        for verdict in verdicts
+    }
+
+
+_GOES_ON = "goes on (the message itself is not on record)"

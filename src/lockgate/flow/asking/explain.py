@@ -1,0 +1,59 @@
+"""What can be asked about why: a message explained, a supposed message judged, recorded mail judged by a draft."""
+
+from __future__ import annotations
+
+from lockgate.flow.asking.ask import Ask
+
+
+class Explain(Ask, frozen=True, tag="explain"):
+    """Judge what is recorded of a message (or, by the id of a connection, of refusals) again, with every step.
+
+    Only what concerns `organisation` and `recipient`, where they are given.
+    """
+
+    id: str
+    organisation: str = ""
+    recipient: str = ""
+
+
+class WhatIf(Ask, frozen=True, tag="what_if"):
+    """Judge a supposed message; nothing is kept and nothing is sent.
+
+    `sender` None: not said (judging ends at connect), "" or "<>": the null sender. Without recipients judging ends at
+    MAIL. `like` takes the recorded facts of a message, and what else is given here replaces parts of them. `tls` is
+    "1.3", "1.2", "1.1", "1.0" or "none"; `certificate` a host name or a PEM text; `untrusted` supposes that no CA
+    vouches for the named certificate. `head` is the beginning of the message (CRLF line ends, at most 256 KiB) and
+    `size` its size in octets (0: not said). `documents` is a draft policy ({file name: TOML text}), `revision` an
+    earlier one (0: the one in force). `at` is a time; `suppose` holds texts like "directory = unknown".
+    """
+
+    sender: str | None = None
+    recipients: tuple[str, ...] = ()
+    ip: str = ""
+    helo: str = ""
+    login: str = ""
+    tls: str = ""
+    certificate: str = ""
+    untrusted: bool = False
+    require_tls: bool = False
+    size: int = 0
+    head: bytes = b""
+    at: str = ""
+    documents: dict[str, str] | None = None
+    revision: int = 0
+    organisation: str = ""
+    suppose: tuple[str, ...] = ()
+    like: str = ""
+
+
+class Replay(Ask, frozen=True, tag="replay"):
+    """Judge recorded mail by a draft policy (or an earlier revision): what would change.
+
+    `since` is "1d", a date or a time; at most `limit` messages, the newest first.
+    """
+
+    documents: dict[str, str] | None = None
+    revision: int = 0
+    since: str = "1d"
+    limit: int = 1000
+    organisation: str = ""

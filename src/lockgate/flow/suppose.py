@@ -1,0 +1,174 @@
+"""What a person supposes the world would answer: one table, an entry for each kind of question.
+
+Written `NAME [ARGUMENT] = VALUE`, on the command line (`--suppose`) and in story files (`suppose`) alike. A later kind
+of question brings one more function and one more entry in TABLE; nothing else is edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from lockgate.flow.settle import Ask
+from lockgate.mail.address import AddressError, parse_address
+from lockgate.mail.facts import Facts
+from lockgate.mail.findings import Answer, Known, Question, RecipientKind, Unknown, Who, WhoIs
+from lockgate.policy.documents import nearest
+
+Guess = Callable[[Question], Answer | None]
+"""Answers a question, or None if it is about something else."""
+
+
+class Unsupposable(ValueError):
+    """The supposition makes no sense; the message says why, and what could be written."""
+
+
+class Form(NamedTuple):
+    """How a supposition is written, and what it means, for help and errors."""
+
+    written: str
+    means: str
+
+
+class Supposition(NamedTuple):
+    """One kind of supposition. `read` takes argument and value, and raises Unsupposable."""
+
+    name: str
+    forms: tuple[Form, ...]
+    read: Callable[[str, str], Guess]
+
+
+_NOBODY, _UNKNOWN = "nobody", "unknown"
+
+
+def _who_is(argument: str, value: str) -> Guess:
+    """Who has one address."""
+    try:
+        key = parse_address(argument, utf8=True).key
+    except AddressError as trouble:
+        raise Unsupposable(f"'{argument[:80]}' is no address: {trouble}") from None
+    supposed = _described(value, argument)
+
+    def guess(question: Question) -> Answer | None:
+        return supposed(question) if isinstance(question, WhoIs) and question.address == key else None
+
+    return guess
+
+
+def _directory(argument: str, value: str) -> Guess:
+    """What the directory says of everybody."""
+    if argument:
+        raise Unsupposable(f"directory concerns everybody; for one address write who-is {argument[:80]} = ...")
+    supposed = _described(value, "")
+
+    def guess(question: Question) -> Answer | None:
+        return supposed(question) if isinstance(question, WhoIs) else None
+
+    return guess
+
+
+def _described(value: str, address: str) -> Callable[[WhoIs], Answer]:
+    """`nobody`, `unknown WHY` or `KIND [PRIMARY] [-> EXTERNAL]`."""
+    word, _, rest = value.strip().partition(" ")
+    if word == _UNKNOWN:
+        return lambda question: Unknown(rest.strip() or "supposed")
+    if word == _NOBODY and not rest:
+        return lambda question: Known(None, 0)
+    kinds = [kind.value for kind in RecipientKind]
+    if word not in kinds:
+        known = [_NOBODY, _UNKNOWN, *kinds]
+        raise Unsupposable(f"'{word[:40]}' is none of {', '.join(known)}{nearest(word, known)}")
+    primary, _, external = (part.strip() for part in f" {rest} ".partition("->"))
+    try:
+        named = parse_address(primary, utf8=True) if primary else None
+        target = parse_address(external, utf8=True) if external else None
+    except AddressError as trouble:
+        raise Unsupposable(f"'{value[:80]}': {trouble}") from None
+
+    def answer(question: WhoIs) -> Answer:
+        main = named or parse_address(address or question.address, utf8=True)
+        return Known(Who(question.organisation, RecipientKind(word), main, target), 0)
+
+    return answer
+
+
+TABLE = (
+    Supposition(
+        "who-is",
+        (
+            Form("who-is ADDRESS = nobody", "nobody has this address"),
+            Form("who-is ADDRESS = KIND [PRIMARY] [-> EXTERNAL]", "it is a mailbox, mail_user, mail_contact, ..."),
+            Form("who-is ADDRESS = unknown [WHY]", "the directory cannot say"),
+        ),
+        _who_is,
+    ),
+    Supposition(
+        "directory",
+        (
+            Form("directory = unknown [WHY]", "the directory cannot be asked"),
+            Form("directory = nobody", "it knows nobody"),
+            Form("directory = KIND", "it knows every address, as a mailbox, mail_user, ..."),
+        ),
+        _directory,
+    ),
+)
+"""Every kind of supposition there is; what stands first wins over what stands later."""
+
+
+class Supposed:
+    """Suppositions, read; the first that is about a question answers it."""
+
+    def __init__(self, guesses: Iterable[Guess] = ()) -> None:
+        self._guesses = tuple(guesses)
+
+    def answer(self, question: Question) -> Answer | None:
+        """What is supposed, or None."""
+        for guess in self._guesses:
+            found = guess(question)
+            if found is not None:
+                return found
+        return None
+
+    def over(self, otherwise: Ask) -> Ask:
+        """Answers what is supposed, and asks `otherwise` about the rest."""
+
+        def ask(questions: tuple[Question, ...]) -> dict[Question, Answer]:
+            found = {question: self.answer(question) for question in questions}
+            rest = tuple(question for question, answer in found.items() if answer is None)
+            told = otherwise(rest) if rest else {}
+            return {question: answer if answer is not None else told[question] for question, answer in found.items()}
+
+        return ask
+
+    def forget(self, facts: Facts) -> Facts:
+        """The facts without the recorded answers that are supposed to be otherwise."""
+        kept = {q: a for q, a in facts.findings.items() if self.answer(q) is None}
+        return Facts(
+            facts.at, facts.connection, facts.envelope, facts.recipients, facts.message, type(facts.findings)(kept),
+            facts.before,
+        )  # fmt: skip
+
+
+def read_suppositions(texts: Iterable[str], table: tuple[Supposition, ...] = TABLE) -> Supposed:
+    """The suppositions of these texts. Raises Unsupposable."""
+    read = [_read(text, table) for text in texts]
+    return Supposed([guess for _, guess in sorted(read, key=lambda pair: pair[0])])
+
+
+def _read(text: str, table: tuple[Supposition, ...]) -> tuple[int, Guess]:
+    left, equals, value = text.partition("=")
+    name, _, argument = left.strip().partition(" ")
+    if not equals or not name or not value.strip():
+        raise Unsupposable(f"'{text[:80]}' is not understood; write {forms(table)}")
+    for place, kind in enumerate(table):
+        if kind.name == name:
+            return place, kind.read(argument.strip(), value.strip())
+    known = [kind.name for kind in table]
+    raise Unsupposable(
+        f"nothing asks about '{name[:40]}'; what can be supposed is {', '.join(known)}{nearest(name, known)}"
+    )
+
+
+def forms(table: tuple[Supposition, ...] = TABLE) -> str:
+    """How suppositions are written, in one line."""
+    return " | ".join(form.written for kind in table for form in kind.forms)

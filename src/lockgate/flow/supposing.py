@@ -1,0 +1,156 @@
+"""Facts of a message that is only supposed: built of what a person said, on top of recorded facts if there are any."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from lockgate.flow.asking.explain import WhatIf
+from lockgate.flow.suppose import Unsupposable
+from lockgate.mail.address import Address, AddressError, parse_address, parse_domain
+from lockgate.mail.connection import Certificate, Connection, Tls
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.facts import Facts
+from lockgate.mail.headers import message_of
+from lockgate.mail.message import Message
+from lockgate.mail.recipient import RecipientId
+from lockgate.policy.policy import Policy
+
+ID = "what-if"
+"""Stands where a real message has its id."""
+
+PUBLIC = "public"
+_TLS = {"1.3": "TLSv1.3", "1.2": "TLSv1.2", "1.1": "TLSv1.1", "1.0": "TLSv1"}
+_A_MESSAGE = 2000
+"""Octets of a message of which nothing was said."""
+
+Presented = Callable[[str, Policy, float], tuple[Certificate, tuple[str, ...], str]]
+"""What a certificate (PEM text, a chain with the leaf first) shows at a time: the leaf, under which stores its chain
+verifies, and why it does not verify under the public one. Raises ValueError if there is no certificate in the text."""
+
+
+class Scene(NamedTuple):
+    """What supposing needs to know: the policy, the time, our mark in trace fields, and how to read certificates."""
+
+    policy: Policy
+    now: float
+    installation: str
+    presented: Presented
+
+
+def supposed_facts(said: WhatIf, like: Facts | None, scene: Scene) -> Facts:
+    """The facts of the supposed message. Raises Unsupposable with a sentence for the person."""
+    connection = _connection(said, like, scene)
+    envelope = _envelope(said, like)
+    recipients = _recipients(said.recipients) if said.recipients else (like.recipients if like is not None else ())
+    if recipients and envelope is None:
+        raise Unsupposable("recipients need a sender: add --from ADDRESS, or --from '<>' for the null sender")
+    message = _message(said, like, scene) if recipients else None
+    findings = like.findings if like is not None else None
+    at = scene.now if like is None or said.at else like.at
+    facts = Facts(at, connection, envelope, recipients, message, before=_before(said, like))
+    return facts if findings is None else msgspec.structs.replace(facts, findings=findings)
+
+
+def _before(said: WhatIf, like: Facts | None) -> int:
+    return like.before if like is not None and not said.recipients else 0
+
+
+def _connection(said: WhatIf, like: Facts | None, scene: Scene) -> Connection:
+    base = like.connection if like is not None else None
+    if base is None and not said.ip:
+        raise Unsupposable("say from which address the message comes: --ip 203.0.113.5 (or --like ID)")
+    if said.ip or base is None:
+        peer, packed = _peer(said.ip)
+        helo = base.helo if base is not None else "mail.example"
+        listener = base.listener if base is not None else ""
+        base = Connection(
+            ID, peer, packed, 0, listener, helo=helo, extended=True, tls=base.tls if base is not None else None,
+            login=base.login if base is not None else "",
+        )  # fmt: skip
+    tls = base.tls if not (said.tls or said.certificate) else _tls(said, scene)
+    return msgspec.structs.replace(
+        base, id=ID, helo=said.helo or base.helo, tls=tls, login=said.login or base.login
+    )
+
+
+def _peer(text: str) -> tuple[str, bytes]:
+    try:
+        address = ipaddress.ip_address(text.strip("[] "))
+    except ValueError:
+        raise Unsupposable(f"'{text[:80]}' is no IP address") from None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    address = mapped or address
+    return str(address), address.packed
+
+
+def _tls(said: WhatIf, scene: Scene) -> Tls | None:
+    word = said.tls.lower().removeprefix("tlsv").removeprefix("tls") or "1.3"
+    if word == "none":
+        if said.certificate:
+            raise Unsupposable("a certificate is only shown in TLS; leave --tls none or --cert away")
+        return None
+    if word not in _TLS:
+        raise Unsupposable(f"'{said.tls[:40]}' is no version of TLS; there are {', '.join(_TLS)} and none")
+    if not said.certificate:
+        return Tls(_TLS[word], "supposed", scene.policy.hostname)
+    if "-----BEGIN" in said.certificate:
+        try:
+            leaf, trusted, trouble = scene.presented(said.certificate, scene.policy, scene.now)
+        except ValueError as why:
+            raise Unsupposable(f"the certificate cannot be read: {why}") from None
+    else:
+        leaf, trusted, trouble = _named(said.certificate, scene.policy, scene.now)
+    if said.untrusted:
+        trusted, trouble = (), "it is self-signed"
+    return Tls(_TLS[word], "supposed", scene.policy.hostname, leaf, trusted, trouble)
+
+
+def _named(name: str, policy: Policy, now: float) -> tuple[Certificate, tuple[str, ...], str]:
+    """A certificate for this host name, that every CA store vouches for."""
+    star = "*." if name.startswith("*.") else ""
+    try:
+        plain = star + parse_domain(name.strip().removeprefix("*.").rstrip("."))
+    except AddressError:
+        raise Unsupposable(f"'{name[:80]}' is neither a host name nor a file with a certificate") from None
+    stores = {PUBLIC} | {
+        one.ca_file for mine in policy.organisations.values() for one in mine.inbound.values() if one.ca_file
+    }
+    leaf = Certificate((plain,), "", f"CN={plain}", "supposed", "", now - 86400.0, now + 86400.0, "")
+    return leaf, tuple(sorted(stores)), ""
+
+
+def _envelope(said: WhatIf, like: Facts | None) -> Envelope | None:
+    base = like.envelope if like is not None else None
+    if said.sender is None:
+        return base if base is None or not said.require_tls else msgspec.structs.replace(base, require_tls=True)
+    text = said.sender.strip().removeprefix("<").removesuffix(">")
+    sender = _address(text) if text else None
+    if base is None:
+        return Envelope(sender, require_tls=said.require_tls)
+    return msgspec.structs.replace(base, sender=sender, require_tls=said.require_tls or base.require_tls)
+
+
+def _recipients(texts: Iterable[str]) -> tuple[RecipientId, ...]:
+    plain = [text.strip().removeprefix("<").removesuffix(">") for text in texts]
+    return tuple(
+        RecipientId(Address(text, "") if text.casefold() == "postmaster" else _address(text)) for text in plain
+    )
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text, utf8=True)
+    except AddressError as trouble:
+        raise Unsupposable(f"'{text[:80]}' is no address: {trouble}") from None
+
+
+def _message(said: WhatIf, like: Facts | None, scene: Scene) -> Message | None:
+    if said.head:
+        return message_of(ID, said.head, said.size or len(said.head), scene.installation)
+    if like is not None and like.message is not None:
+        return msgspec.structs.replace(like.message, size=said.size) if said.size else like.message
+    return message_of(ID, b"", said.size or _A_MESSAGE, scene.installation)

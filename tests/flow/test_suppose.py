@@ -1,0 +1,69 @@
+"""Suppositions: one table, read strictly, and what they answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from lockgate.flow.suppose import TABLE, Unsupposable, forms, read_suppositions
+from lockgate.mail.findings import Known, Question, RecipientKind, Unknown, WhoIs
+from lockgate.testing.builders import facts_of, people, who_of
+
+ANN, BOB = WhoIs("contoso", "ann@contoso.com"), WhoIs("contoso", "bob@contoso.com")
+LIVE = people(who_of("contoso", "ann@contoso.com"), who_of("contoso", "bob@contoso.com"))
+
+
+def answers(*texts: str) -> dict[Question, object]:
+    return dict(read_suppositions(texts).over(LIVE)((ANN, BOB)))
+
+
+def test_what_is_not_supposed_is_asked() -> None:
+    assert answers() == LIVE((ANN, BOB))
+    found = answers("who-is Ann@Contoso.com = nobody")
+    assert found[ANN] == Known(None, 0) and found[BOB] == LIVE((BOB,))[BOB]
+
+
+def test_everybody_or_one() -> None:
+    found = answers("directory = unknown the table is gone", "who-is ann@contoso.com = mailbox")
+    assert found[BOB] == Unknown("the table is gone")
+    assert isinstance(found[ANN], Known) and found[ANN].who is not None
+    assert found[ANN].who.kind is RecipientKind.MAILBOX and found[ANN].who.primary.text == "ann@contoso.com"
+    assert answers("directory = nobody")[BOB] == Known(None, 0)
+    assert answers("directory = unknown")[BOB] == Unknown("supposed")
+    known = answers("directory = mail_user")[BOB]
+    assert isinstance(known, Known) and known.who is not None and known.who.primary.text == "bob@contoso.com"
+
+
+def test_primary_and_external_address() -> None:
+    found = answers("who-is ann@contoso.com = mail_contact first@contoso.com -> ann@far.test")[ANN]
+    assert isinstance(found, Known) and found.who is not None and found.who.external is not None
+    assert (found.who.primary.text, found.who.external.text) == ("first@contoso.com", "ann@far.test")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("spf = fail", "nothing asks about 'spf'"),
+        ("direktory = nobody", "did you mean 'directory'?"),
+        ("who-is = nobody", "is no address"),
+        ("who-is ann@contoso.com = mailboks", "did you mean 'mailbox'?"),
+        ("who-is ann@contoso.com = mailbox not-an-address", "an address needs a local part"),
+        ("directory ann@contoso.com = nobody", "write who-is ann@contoso.com"),
+        ("directory", "is not understood; write who-is ADDRESS = nobody"),
+        ("= x", "is not understood"),
+    ],
+)
+def test_nonsense_is_told_with_what_could_be_written(text: str, says: str) -> None:
+    with pytest.raises(Unsupposable) as trouble:
+        read_suppositions((text,))
+    assert says in str(trouble.value)
+
+
+def test_a_supposition_wins_over_what_is_on_record() -> None:
+    facts = facts_of("x@sender.test", "ann@contoso.com", findings=LIVE((ANN, BOB)))
+    left = read_suppositions(("who-is ann@contoso.com = nobody",)).forget(facts)
+    assert left.findings.get(ANN) is None and left.findings.get(BOB) is not None
+
+
+def test_every_entry_of_the_table_says_how_it_is_written() -> None:
+    assert all(kind.forms and all(form.written.startswith(kind.name) for form in kind.forms) for kind in TABLE)
+    assert "directory = nobody" in forms()

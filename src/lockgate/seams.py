@@ -199,8 +199,16 @@ class Keeping(Protocol):
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
         """retry, hold, release or delete the tasks that match; returns how many. `by` goes into the audit row."""
 
-    async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
-        """Rows as the amendments document them, newest first, refusals included."""
+    async def trace_find(
+        self, filters: Mapping[str, str], limit: int, after: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
+        """Rows as docs/trace.md has them, newest first, refusals included; `after`: the cursor of an earlier row."""
+
+    async def trace_follow(self, filters: Mapping[str, str], since: str) -> tuple[Sequence[Mapping[str, Any]], str]:
+        """Matching rows that are new or have changed since this mark, oldest first, and the next mark.
+
+        The mark "" means from now on. A mark outlives the keeper; then some rows may be told twice, none is left out.
+        """
 
     async def trace_show(self, message: str) -> Mapping[str, Any] | None:
         """One message: its rows, events and recorded stories."""

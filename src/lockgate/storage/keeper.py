@@ -17,8 +17,10 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.redaction import Kept
 from lockgate.seams import Clock, Journal
 from lockgate.storage import completions, frames
+from lockgate.storage.days import Everybody, Lives
 from lockgate.storage.edits import Edit, Misuse, Order
 from lockgate.storage.frames import Ask, Done, Hello, frame
 from lockgate.storage.lanes import Pace
@@ -47,7 +49,7 @@ class KeeperSettings(msgspec.Struct, frozen=True):
     pace: Pace = Pace()
     idle_delay: float = 0.02
     patience: float = 60.0
-    settle: float = 600.0
+    settle: float = 60.0
     trace_life: float = 90 * 86400.0
     refusal_rows: int = 50
     refusal_size: int = 256 * 1024 * 1024
@@ -66,7 +68,10 @@ class AlreadyKept(Exception):
 class Keeper:
     """Owns the queue while it runs."""
 
-    def __init__(self, settings: KeeperSettings, clock: Clock, journal: Journal) -> None:
+    def __init__(
+        self, settings: KeeperSettings, clock: Clock, journal: Journal, lives: Lives | None = None
+    ) -> None:
+        self.lives = lives or Everybody(Kept(settings.trace_life))
         self.settings, self.clock, self.journal = settings, clock, journal
         queue = settings.state / "queue"
         self._completions = queue / "completions"
@@ -79,7 +84,7 @@ class Keeper:
         self._aside: Path | None = None
         self.ledger = self._open_ledger()
         self.refusals = RefusalBook(settings.state / "trace", settings.refusal_rows, settings.refusal_size)
-        self.upkeep = Upkeep(self.ledger, folder, settings.state / "trace", journal)
+        self.upkeep = Upkeep(self.ledger, folder, settings.state / "trace", journal, self.lives)
         self._batch: list[tuple[Link, int, Any]] = []
         self._edits: list[tuple[Link, int, Edit]] = []
         self._absent: dict[int, float] = {}
@@ -367,7 +372,7 @@ class Keeper:
 
     def _keep_up(self, now: float) -> None:
         try:
-            self.upkeep.run(now, self.settings.settle, self.settings.trace_life, self.settings.sparse)
+            self.upkeep.run(now, self.settings.settle, self.settings.sparse)
         except Exception as trouble:
             self.upkeep.more = False
             self.journal.alarm("the keeper's upkeep failed", because=str(trouble))
@@ -401,11 +406,13 @@ def lock_queue(state: Path) -> int:
     return fd
 
 
-async def serve(settings: KeeperSettings, clock: Clock, journal: Journal, stop: asyncio.Event) -> None:
+async def serve(
+    settings: KeeperSettings, clock: Clock, journal: Journal, stop: asyncio.Event, lives: Lives | None = None
+) -> None:
     """Keep the queue until `stop` is set. Raises AlreadyKept, NewerSchema, sqlite3.Error, OSError."""
     lock = lock_queue(settings.state)
     try:
-        keeper = Keeper(settings, clock, journal)
+        keeper = Keeper(settings, clock, journal, lives)
         keeper.start()
         run_folder = settings.state / "run"
         run_folder.mkdir(parents=True, exist_ok=True)

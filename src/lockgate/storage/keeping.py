@@ -48,9 +48,12 @@ class KeeperKeeping:
             raise Misuse(answer)
         return int(answer)
 
-    async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
-        """Rows as the amendments document them, newest first. Raises traces.UnknownFilter."""
-        return await asyncio.to_thread(traces.find, self._queue, self._trace, filters, max(1, min(limit, MOST)))
+    async def trace_find(
+        self, filters: Mapping[str, str], limit: int, after: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
+        """Rows as docs/trace.md has them, newest first, behind a row's cursor. Raises traces.UnknownFilter."""
+        limit = max(1, min(limit, MOST))
+        return await asyncio.to_thread(traces.find, self._queue, self._trace, filters, limit, after)
 
     async def trace_show(self, message: str) -> Mapping[str, Any] | None:
         """One message: rows with events, and {organisation: recorded story (bytes of mail/record.py)}."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lockgate.mail.message import BodyRef
 from lockgate.seams import Journal, Unavailable
-from lockgate.storage.days import DayFiles
+from lockgate.storage.days import DayFiles, Lives
 from lockgate.storage.frames import NEVER
 from lockgate.storage.ledger import Ledger
 from lockgate.storage.segments import SegmentFolder, SegmentWriter, read_body
@@ -36,13 +36,15 @@ _Row = tuple[int, str, int, int, int]
 class Upkeep:
     """The slow work, in small steps between batches; each step leaves the queue whole."""
 
-    def __init__(self, ledger: Ledger, folder: SegmentFolder, trace: Path, journal: Journal) -> None:
+    def __init__(
+        self, ledger: Ledger, folder: SegmentFolder, trace: Path, journal: Journal, lives: Lives
+    ) -> None:
         self._ledger, self._folder, self._journal = ledger, folder, journal
         self.incarnation = secrets.randbits(62) | 1
         seal = ledger.live.seal
         self._flow = SegmentWriter(folder, self.incarnation, seal, prepare=False)
         self._hold = SegmentWriter(folder, self.incarnation, seal, size=SOME * 2, suffix="hold", prepare=False)
-        self._days = DayFiles(ledger, trace)
+        self._days = DayFiles(ledger, trace, lives)
         self._last = 0.0
         self.more = False
         self.buried = False
@@ -51,7 +53,7 @@ class Upkeep:
         """Whether it is time again."""
         return self.more or not 0 <= now - self._last < every
 
-    def run(self, now: float, settle: float, life: float, sparse: float) -> None:
+    def run(self, now: float, settle: float, sparse: float) -> None:
         """One step of everything; `more` tells that the next should follow soon. Raises sqlite3.Error, OSError."""
         self._last = now
         more = self._days.move(now - settle)
@@ -62,8 +64,9 @@ class Upkeep:
             if rows:
                 more = self._move(rows, writer) or more
                 break
-        for name in self._days.forget(now - life):
+        for name in self._days.forget(now):
             self._journal.note("a day's trace has reached the end of its life", file=name)
+        more = self._days.purge(now) or more
         self._ledger.db.execute("PRAGMA incremental_vacuum(256)").fetchall()
         self.more = more
 

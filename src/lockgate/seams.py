@@ -197,7 +197,10 @@ class Keeping(Protocol):
         """
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
-        """retry, hold, release or delete the tasks that match; returns how many. `by` goes into the audit row."""
+        """retry, hold, release or delete what matches; returns how many tasks. `by` goes into the audit row.
+
+        With a recipient (several: one a line) all but a retry concern these recipients of a task only.
+        """
 
     async def trace_find(
         self, filters: Mapping[str, str], limit: int, after: str = ""
@@ -212,3 +215,18 @@ class Keeping(Protocol):
 
     async def trace_show(self, message: str) -> Mapping[str, Any] | None:
         """One message: its rows, events and recorded stories."""
+
+    async def hold_list(
+        self, filters: Mapping[str, str], limit: int, below: int = 0
+    ) -> Sequence[Mapping[str, Any]]:
+        """Tasks that are held, and those that wait for the judge, newest first; `below`: only lower task numbers.
+
+        Filters: id, task, sender, recipient (several: one a line), organisation, why, state (held, pending), since,
+        until. docs/trace.md describes the rows.
+        """
+
+    async def hold_show(self, message: str) -> Mapping[str, Any] | None:
+        """One message's held tasks (rows), the first octets of its body (head), and its recorded stories."""
+
+    async def hold_body(self, task: int) -> bytes | None:
+        """The body of a held task as it is stored; None if there is none, or it cannot be read."""

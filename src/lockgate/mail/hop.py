@@ -36,7 +36,7 @@ class NextHop(msgspec.Struct, frozen=True):
 
     `source_v4`, `source_v6`, `helo` and `family` ("any", "ipv4", "ipv6") come from the connector or pool;
     `concurrency` is the number of connections of one worker, `rate` messages a minute (0: no bound).
-    `size_limit` in octets, 0: none but the server's own.
+    `size_limit` in octets, 0: none but the server's own. `pool` says whose source addresses these are.
     """
 
     lane: str
@@ -51,6 +51,7 @@ class NextHop(msgspec.Struct, frozen=True):
     rate: int = 0
     login: Login | None = None
     size_limit: int = 0
+    pool: str = ""
 
 
 class CargoRecipient(msgspec.Struct, frozen=True):

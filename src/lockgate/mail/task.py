@@ -23,8 +23,8 @@ class TaskRecipient(msgspec.Struct, frozen=True):
 class NewTask(msgspec.Struct, frozen=True):
     """A task to be made. `route` None means that the judge has to be asked (again) when it comes due.
 
-    `held` is not empty while a person or policy holds it (the reason); a held task is never due.
-    `due` is in seconds since the epoch.
+    `held` is not empty while a person or policy holds it (the reason); a held task is never due, and deleted at
+    `until` (0: never). Times are seconds since the epoch.
     """
 
     lane: str
@@ -32,10 +32,14 @@ class NewTask(msgspec.Struct, frozen=True):
     recipients: tuple[TaskRecipient, ...]
     due: float
     held: str = ""
+    until: float = 0.0
 
 
 class NewTrace(msgspec.Struct, frozen=True):
-    """The trace row of one recipient as it is first written; the JSON object of the amendments is made of it."""
+    """The trace row of one recipient as it is first written; the JSON object of the amendments is made of it.
+
+    `rules` are the names of the mail flow rules that applied.
+    """
 
     number: int
     organisation: str
@@ -44,6 +48,7 @@ class NewTrace(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
     inbound_connector: str = ""
     outbound_connector: str = ""
+    rules: tuple[str, ...] = ()
 
 
 class NewMessage(msgspec.Struct, frozen=True):

@@ -284,6 +284,9 @@ class Keeper:
             case "story":
                 row = self.ledger.db.execute("SELECT stories FROM message WHERE id=?", ask.words[:1]).fetchone()
                 link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, row[0] if row else None))))
+            case "changes":
+                told = (*self.ledger.changes.since(*ask.words[:2]), self.clock.now())
+                link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, told))))
             case "edit":
                 try:
                     order = msgspec.json.decode(ask.words[0], type=Order)
@@ -294,6 +297,12 @@ class Keeper:
                 link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, f"the keeper does not know {other!r}"))))
 
     def _proceed_edits(self, now: float) -> None:
+        if self.ledger.again:
+            # Orders for some recipients of a task that has just come back, before anybody can take it again.
+            again, self.ledger.again = self.ledger.again, []
+            for task, action, by, names in again:
+                part = {"task": str(task), "recipient": names}
+                Edit(action, part, by, audited=False).proceed(self.ledger, now)
         if self._edits and self._edits[0][2].proceed(self.ledger, now):
             link, request, edit = self._edits.pop(0)
             link.out.append(frame(frames.ANSWER, _ENCODE((request, edit.count))))

@@ -9,12 +9,16 @@ from pathlib import Path
 from lockgate.mail.message import BodyRef
 from lockgate.seams import Journal, Unavailable
 from lockgate.storage.days import DayFiles, Lives
+from lockgate.storage.edits import expire
 from lockgate.storage.frames import NEVER
 from lockgate.storage.ledger import Ledger
 from lockgate.storage.segments import SegmentFolder, SegmentWriter, read_body
 
 MOVED = 100
 """Bodies moved per step."""
+
+EXPIRED = 100
+"""Held tasks deleted per step."""
 
 SOME = 8 * 1024 * 1024
 """Octets moved per step."""
@@ -57,6 +61,7 @@ class Upkeep:
         """One step of everything; `more` tells that the next should follow soon. Raises sqlite3.Error, OSError."""
         self._last = now
         more = self._days.move(now - settle)
+        more = self._expire(now) or more
         more = self._move(self._ledger.db.execute(_HELD).fetchall(), self._hold) or more
         for name in self._ledger.live.sparse(sparse)[:8]:
             writer = self._hold if name.endswith(".hold") else self._flow
@@ -69,6 +74,17 @@ class Upkeep:
         more = self._days.purge(now) or more
         self._ledger.db.execute("PRAGMA incremental_vacuum(256)").fetchall()
         self.more = more
+
+    def _expire(self, now: float) -> bool:
+        """Held mail whose time is over; whether there may be more of it now."""
+        ledger = self._ledger
+        ledger.begin(now)
+        gone = expire(ledger, now, EXPIRED)
+        ledger.commit()
+        if gone:
+            self._journal.note("held mail was deleted, because its time was over", tasks=gone)
+            ledger.live.unlink_dead()
+        return gone == EXPIRED
 
     def _move(self, rows: list[_Row], writer: SegmentWriter) -> bool:
         """Copy these bodies, make the copies durable, and only then let the tasks refer to them."""
@@ -118,8 +134,8 @@ class Upkeep:
         lane, due, held = ledger.db.execute("SELECT lane, due, held FROM task WHERE id=?", (task,)).fetchone()
         if due == 0 and not held:
             ledger.roster.departed(ledger.roster.lane(lane), 1)
-        row = (DAMAGED, NEVER, NEVER, task)
-        ledger.db.execute("UPDATE task SET held=?, due=?, attention=? WHERE id=?", row)
+        row = (DAMAGED, NEVER, NEVER, self._last, task)
+        ledger.db.execute("UPDATE task SET held=?, due=?, attention=?, held_at=?, held_until=0 WHERE id=?", row)
 
     def close(self) -> None:
         """Give the writers up; what they hold is referred to or swept."""

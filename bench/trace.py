@@ -36,6 +36,7 @@ PEOPLE = 200_000
 """Recipients; who is how busy falls off as in real places (Zipf)."""
 FIRST_DAY = int(NOW // 86400)
 BATCH = 20_000
+REPLY = "250 2.0.0 Ok: queued as 4F1A2B3C4D"
 
 
 def story() -> bytes:
@@ -70,8 +71,8 @@ def fill(folder: Path, rows: int, days: int) -> None:
                 number = min(PEOPLE - 1, int(PEOPLE ** rng.random()))
                 ip = f"198.{rng.randrange(18, 20)}.{rng.randrange(256)}.{rng.randrange(256)}"
                 events = pack_event(encode(Event(at, Happening.RECEIVE, f"from {ip} (mail.sender.test)")))
-                events += pack_event(encode(Event(at + 1, Happening.SEND, "", "250 2.0.0 Ok: queued as 4F1A2B3C4D",
-                                                  "hq.contoso.test[192.0.2.25]:25", "TLSv1.3 TLS_AES_256_GCM")))  # fmt: skip
+                sent = Event(at + 1, Happening.SEND, "", REPLY, "hq.contoso.test[192.0.2.25]:25", "TLSv1.3 AES_256_GCM")
+                events += pack_event(encode(sent))
                 messages.append((
                     seq, bucket, network_id(rng.randbytes(10), at), at, f"sender{rng.randrange(1_000_000)}@s.test",
                     "Quarterly numbers for all of you", 40_000, f"<{rng.getrandbits(96):x}@sender.test>", ip,
@@ -79,7 +80,7 @@ def fill(folder: Path, rows: int, days: int) -> None:
                 ))  # fmt: skip
                 traces.append((
                     seq << 20, "contoso", f"person{number}@contoso.test", "Delivered", "", "HQ", "192.0.2.25",
-                    "TLSv1.3 TLS_AES_256_GCM", "250 2.0.0 Ok: queued as 4F1A2B3C4D", events, "default", "",
+                    "TLSv1.3 TLS_AES_256_GCM", REPLY, events, "default", "",
                 ))  # fmt: skip
             write_day(file, messages, traces)
         file.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lockgate.app.audit import JournalAudit
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
-from lockgate.app.journal import LineJournal, recent_alarms
+from lockgate.app.discreet import DiscreetJournal, trace_key
+from lockgate.app.journal import recent_alarms
+from lockgate.app.policies import PolicyInForce
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.watch import Watch, ends_of
-from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
+from lockgate.app.wiring import Ready, journal_of, policies_of, privacy_of, run_loop, stop_signal
 from lockgate.flow.desk.front import Desk
+from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
+from lockgate.flow.privacy import Privacy
 from lockgate.flow.recipients import Entry
 from lockgate.policy.policy import Policy
+from lockgate.seams import Journal
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
+from lockgate.storage.kept import write_kept
 
 
 def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> None:
@@ -32,8 +39,12 @@ def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> No
 
     async def main() -> None:
         stop = stop_signal()
-        journal = journal_of(config, "desk")
-        desk = desk_of(config, listening, journal)
+        plain = journal_of(config, "desk")
+        policy = PolicyInForce(policies_of(config), lambda why: plain.alarm("policy not taken up", because=why))
+        privacy = privacy_of(config, policy)
+        journal = DiscreetJournal(plain, privacy.redactor)
+        desk = desk_of(config, listening, journal, privacy)
+        wishes = asyncio.ensure_future(_pass_wishes_on(config.kept_file, policy, privacy, journal))
         control = ControlServer(
             desk.answer,
             config.control_socket,
@@ -46,13 +57,27 @@ def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> No
         ready()
         await stop.wait()
         watch.cancel()
+        wishes.cancel()
         await control.close()
-        journal.close()
+        plain.close()
 
     run_loop(main())
 
 
-def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
+async def _pass_wishes_on(path: Path, policy: PolicyInForce, privacy: Privacy, journal: Journal) -> None:
+    """Tell the keeper what each organisation keeps of its trace, now and whenever the policy changes."""
+    changed = True
+    while True:
+        if changed:
+            try:
+                await asyncio.to_thread(write_kept, path, privacy.wishes())
+            except OSError as trouble:
+                journal.alarm("what is kept of the trace cannot be passed on", because=str(trouble))
+        await asyncio.sleep(policy.pause)
+        changed = await asyncio.to_thread(policy.look)
+
+
+def watch_of(config: OperatorFile, journal: Journal) -> Watch:
     """What alarms when a threshold is crossed."""
     return Watch(
         KeeperKeeping(config.state_directory),
@@ -64,11 +89,12 @@ def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
     )
 
 
-def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal) -> Desk:
+def desk_of(config: OperatorFile, listening: Sequence[str], journal: Journal, privacy: Privacy) -> Desk:
     """Everything a face may ask of this installation."""
     clock = SystemClock()
     policies = policies_of(config)
-    keeping = KeeperKeeping(config.state_directory)
+    key = trace_key(config.trace_key_file)
+    keeping = KeeperKeeping(config.state_directory, discretion=privacy.redactor, key=key)
     lists = RecipientLists(config.recipients_directory)
 
     def described(policy: Policy) -> dict[str, Any]:
@@ -112,6 +138,7 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
     sections: tuple[Section, ...] = (
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
+        HoldDesk(keeping, audit, clock),
         PolicyDesk(audit, check, reload),
         RecipientDesk(DirectoryTable(lists.table, clock), audit, store, organisations),
         ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),

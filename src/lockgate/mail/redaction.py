@@ -110,4 +110,5 @@ def strictest(discretion: Discretion, organisations: Iterable[str]) -> Redactor 
 
 def spellings(key: bytes) -> tuple[Redactor, ...]:
     """All redactors that may have hidden something under this key, for searches."""
-    return tuple(Redactor(level, True, True, key) for level in (Masking.LOCAL_PARTS, Masking.ALL))
+    levels = (Masking.LOCAL_PARTS, Masking.ALL)
+    return tuple(Redactor(level, subjects=True, facts=True, key=key) for level in levels)

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.discreet import message_as_wished, refusal_as_wished, result_as_wished
 from lockgate.mail.events import Happening
 from lockgate.mail.message import BodyRef
 from lockgate.mail.redaction import Discretion, nothing_hidden
@@ -20,7 +21,6 @@ from lockgate.mail.task import Assigned, Finished, NewMessage, Refusal
 from lockgate.seams import Accepted, Clock, Journal, Unavailable
 from lockgate.storage import frames
 from lockgate.storage.completions import CompletionLog
-from lockgate.mail.discreet import message_as_wished, refusal_as_wished, result_as_wished
 from lockgate.storage.frames import Ask, AssignedRow, Done, FrameReader, Hello, What, frame
 from lockgate.storage.packing import pack_accept, pack_result, pack_task
 from lockgate.storage.refusals import Full, Tally

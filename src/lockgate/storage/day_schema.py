@@ -12,6 +12,9 @@ from lockgate.storage.ledger import SHIFT
 from lockgate.storage.trace_filters import fingerprint
 
 VERSION = 2
+SLOT = 300
+"""Seconds whose lowest and highest message number are kept."""
+
 PURGED = 2000
 """Trace rows looked at per step when an organisation's time is over."""
 
@@ -30,15 +33,15 @@ CREATE INDEX message_by_message_id ON message(message_id_key);
 CREATE INDEX trace_by_recipient ON trace(recipient_key);
 """
 
-# Stories lie apart, so that a search reads small rows; `hours` bounds the numbers of a time range exactly, whatever
+# Stories lie apart, so that a search reads small rows; `slot` bounds the numbers of a time range exactly, whatever
 # the clock did; `organisation` says whose rows are here and how far those whose time is over have been removed.
 _SECOND = """
 ALTER TABLE trace ADD COLUMN rules TEXT NOT NULL DEFAULT '';
 CREATE TABLE story(seq INTEGER PRIMARY KEY, stories BLOB NOT NULL);
-CREATE TABLE hours(hour INTEGER PRIMARY KEY, low INTEGER NOT NULL, high INTEGER NOT NULL);
+CREATE TABLE slot(number INTEGER PRIMARY KEY, low INTEGER NOT NULL, high INTEGER NOT NULL);
 CREATE TABLE organisation(name TEXT PRIMARY KEY, purged INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX message_by_ip ON message(from_ip);
-INSERT INTO hours SELECT CAST(received / 3600 AS INTEGER), min(seq), max(seq) FROM message GROUP BY 1;
+INSERT INTO slot SELECT CAST(received / 300 AS INTEGER), min(seq), max(seq) FROM message GROUP BY 1;
 INSERT INTO organisation SELECT DISTINCT organisation, 0 FROM trace;
 """
 _STEPS = (_FIRST, _SECOND)
@@ -51,8 +54,8 @@ _TRACE = (
     "INSERT OR IGNORE INTO trace(number,organisation,recipient,status,inbound,outbound,to_ip,tls,reply,events,pool,"
     "rules,recipient_key) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
-_HOUR = (
-    "INSERT INTO hours VALUES(?,?,?) ON CONFLICT DO UPDATE SET low=min(low,excluded.low), high=max(high,excluded.high)"
+_TIME = (
+    "INSERT INTO slot VALUES(?,?,?) ON CONFLICT DO UPDATE SET low=min(low,excluded.low), high=max(high,excluded.high)"
 )
 
 
@@ -85,18 +88,19 @@ def write_day(
 
     A message ends with its stories (None: not kept), a trace with its rules.
     """
-    hours: dict[int, tuple[int, int]] = {}
+    slots: dict[int, tuple[int, int]] = {}
     for row in messages:
-        low, high = hours.get(hour := int(row[3] // 3600), (row[0], row[0]))
-        hours[hour] = min(low, row[0]), max(high, row[0])
+        low, high = slots.get(number := int(row[3] // SLOT), (row[0], row[0]))
+        slots[number] = min(low, row[0]), max(high, row[0])
     day.execute("BEGIN IMMEDIATE")
     try:
         day.executemany(
             _MESSAGE, [(*row[:13], fingerprint(row[4]), fingerprint(row[7].strip("<>"))) for row in messages]
         )
-        day.executemany("INSERT OR IGNORE INTO story VALUES(?,?)", [(r[0], r[13]) for r in messages if r[13] is not None])
+        stories = [(row[0], row[13]) for row in messages if row[13] is not None]
+        day.executemany("INSERT OR IGNORE INTO story VALUES(?,?)", stories)
         day.executemany(_TRACE, [(*row, fingerprint(row[2])) for row in traces])
-        day.executemany(_HOUR, [(hour, low, high) for hour, (low, high) in hours.items()])
+        day.executemany(_TIME, [(number, low, high) for number, (low, high) in slots.items()])
         day.executemany("INSERT OR REPLACE INTO organisation VALUES(?,0)", [(name,) for name in {r[1] for r in traces}])
         day.execute("COMMIT")
     except BaseException:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from lockgate.mail.redaction import Kept
-
 from lockgate.storage.day_schema import open_day, organisations, purge, write_day
+from lockgate.storage.kept import Lives
 from lockgate.storage.ledger import SHIFT, Ledger
 from lockgate.storage.traces import day_files, day_path
 
@@ -48,29 +46,6 @@ def _runs(numbers: list[int]) -> list[tuple[int, int]]:
         else:
             runs.append((number, number))
     return runs
-
-
-class Lives(Protocol):
-    """How long organisations keep their trace."""
-
-    def __call__(self, organisation: str) -> Kept:
-        """What this organisation keeps; "" and unknown ones: what the operator says."""
-
-    def organisations(self) -> list[str]:
-        """Those that have wishes of their own."""
-
-
-class Everybody(msgspec.Struct, frozen=True):
-    """Lives in which all keep the same."""
-
-    kept: Kept
-
-    def __call__(self, organisation: str) -> Kept:
-        return self.kept
-
-    def organisations(self) -> list[str]:
-        """See Lives."""
-        return []
 
 
 class DayFiles:

@@ -121,9 +121,9 @@ def content(queue: Path, folder: SegmentFolder, task: int) -> bytes | None:
     damaged."""
     for _ in range(3):  # the body may be moved to the hold store in between
         with contextlib.closing(reader(queue)) as db:
-            row = db.execute(
-                f"SELECT segment, at, length, crc FROM task k WHERE id = ? AND ({' OR '.join(_KINDS.values())})", (task,)
-            ).fetchone()
+            kinds = " OR ".join(_KINDS.values())
+            query = f"SELECT segment, at, length, crc FROM task k WHERE id = ? AND ({kinds})"
+            row = db.execute(query, (task,)).fetchone()
         if row is None:
             return None
         with contextlib.suppress(FileNotFoundError, ValueError):

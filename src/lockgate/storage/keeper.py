@@ -20,9 +20,9 @@ import msgspec
 from lockgate.mail.redaction import Kept
 from lockgate.seams import Clock, Journal
 from lockgate.storage import completions, frames
-from lockgate.storage.days import Everybody, Lives
 from lockgate.storage.edits import Edit, Misuse, Order
 from lockgate.storage.frames import Ask, Done, Hello, frame
+from lockgate.storage.kept import Everybody, Lives
 from lockgate.storage.lanes import Pace
 from lockgate.storage.ledger import Ledger
 from lockgate.storage.links import Link
@@ -382,6 +382,7 @@ class Keeper:
     def _keep_up(self, now: float) -> None:
         try:
             self.upkeep.run(now, self.settings.settle, self.settings.sparse)
+            self.refusals.forget(now, self.lives)
         except Exception as trouble:
             self.upkeep.more = False
             self.journal.alarm("the keeper's upkeep failed", because=str(trouble))

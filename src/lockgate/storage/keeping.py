@@ -10,10 +10,10 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.discreet import row_as_wished, story_as_wished
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
 from lockgate.seams import Unavailable
 from lockgate.storage import following, frames, holds, traces
-from lockgate.mail.discreet import row_as_wished, story_as_wished
 from lockgate.storage.edits import FILTERS, Misuse, Order
 from lockgate.storage.frames import NEVER, Ask, FrameReader, frame
 from lockgate.storage.ledger import SHIFT, recipients_of

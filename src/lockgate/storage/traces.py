@@ -13,6 +13,7 @@ import msgspec
 
 from lockgate.mail.events import Event
 from lockgate.mail.redaction import Redactor
+from lockgate.storage.day_schema import SLOT
 from lockgate.storage.frames import unpack_events
 from lockgate.storage.refused import Refused, find_refused, show_refused
 from lockgate.storage.trace_filters import UnknownFilter, Wanted, fingerprint, message_clauses, wanted
@@ -113,13 +114,13 @@ def find_in_day(path: Path, search: Wanted, limit: int, below: int) -> list[Foun
 
 
 def _between(db: sqlite3.Connection, search: Wanted) -> tuple[int, int]:
-    """Bounds of the numbers that can lie in the search's time; all of them if the file keeps no hours."""
+    """Bounds of the numbers that can lie in the search's time; all of them if the file is of the first version."""
     if search.since <= 0 and search.until == float("inf"):
         return 0, LAST
     try:
         low, high = db.execute(
-            "SELECT min(low), max(high) FROM hours WHERE hour BETWEEN ? AND ?",
-            (int(search.since // 3600), int(min(search.until, 1e12) // 3600)),
+            "SELECT min(low), max(high) FROM slot WHERE number >= ? AND number * ? < ?",
+            (int(search.since // SLOT), SLOT, min(search.until, 1e12)),
         ).fetchone()
     except sqlite3.OperationalError:
         return 0, LAST
@@ -220,10 +221,11 @@ def rows_of(queue: Path, folder: Path, numbers: Iterable[int], search: Wanted) -
         where, values = message_clauses(search, indexed=False)
         with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(reader(path)) as db:
             query = f"SELECT {columns_of(db)} {_BY_TRACE} WHERE t.number = ?"
-            there = {number for number in left if db.execute("SELECT 1 FROM trace WHERE number=?", (number,)).fetchone()}
+            db.execute("BEGIN")  # one snapshot, for rows move to the day files
+            is_there = "SELECT 1 FROM trace WHERE number = ?"
+            there = {number for number in left if db.execute(is_there, (number,)).fetchone()}
             for number in there:
-                for row in db.execute(f"{query} AND {where}", (number, *values)):
-                    found.append((number, row_json(row)))
+                found += [(number, row_json(row)) for row in db.execute(f"{query} AND {where}", (number, *values))]
             left = [number for number in left if number not in there]
     return sorted(found)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from lockgate.mail.message import BodyRef
 from lockgate.seams import Journal, Unavailable
-from lockgate.storage.days import DayFiles, Lives
+from lockgate.storage.days import DayFiles
 from lockgate.storage.edits import expire
 from lockgate.storage.frames import NEVER
+from lockgate.storage.kept import Lives
 from lockgate.storage.ledger import Ledger
 from lockgate.storage.segments import SegmentFolder, SegmentWriter, read_body
 

@@ -56,33 +56,27 @@ def recipients_meant(entry: MemoryTask, filters: Mapping[str, str]) -> list[int]
 
 
 def _means(entry: MemoryTask, filters: Mapping[str, str]) -> bool:
-    for name, value in filters.items():
-        match name:
-            case "lane":
-                ok = entry.task.lane == value
-            case "id":
-                ok = entry.message.id == value
-            case "task":
-                ok = str(entry.number) == value
-            case "sender":
-                ok = entry.message.envelope.sender_text.casefold() == value.casefold()
-            case "recipient":
-                ok = True
-            case "organisation":
-                ok = entry.task.lane.startswith(f"{value}/")
-            case "why":
-                ok = value.casefold() in (entry.held or entry.last_reply).casefold()
-            case "held":
-                ok = bool(entry.held)
-            case "state":
-                ok = _state(entry) == value
-            case "since" | "until":
-                ok = (entry.message.received >= float(value)) == (name == "since")
-            case _:
-                raise ValueError(f"tasks have no {name}")
-        if not ok:
-            return False
-    return True
+    return all(_has(entry, name, value) for name, value in filters.items())
+
+
+def _has(entry: MemoryTask, name: str, value: str) -> bool:
+    if name in ("since", "until"):
+        return (entry.message.received >= float(value)) == (name == "since")
+    lane = entry.task.lane
+    tests = {
+        "lane": lane == value,
+        "id": entry.message.id == value,
+        "task": str(entry.number) == value,
+        "sender": entry.message.envelope.sender_text.casefold() == value.casefold(),
+        "recipient": True,
+        "organisation": lane.startswith(f"{value}/"),
+        "why": value.casefold() in (entry.held or entry.last_reply).casefold(),
+        "held": bool(entry.held),
+        "state": _state(entry) == value,
+    }
+    if name not in tests:
+        raise ValueError(f"tasks have no {name}")
+    return tests[name]
 
 
 def _state(entry: MemoryTask) -> str:
@@ -159,7 +153,7 @@ def _fits(row: Mapping[str, Any], name: str, value: str, masks: tuple[Redactor, 
         case "id" | "message_id":
             spelled = {value.strip("<>"), *(mask.message_id(value) for mask in masks)}
             have = {str(row["message_id"]).strip("<>")}
-            return bool(spelled & (have | ({row["id"]} if name == "id" else set())))
+            return bool(spelled & have) or (name == "id" and str(row["id"]).casefold() == value.casefold())
         case "ip":
             return value in (row["from_ip"], row["to_ip"])
         case "connector":

@@ -14,20 +14,26 @@ from lockgate.flow.asking.ask import (
     read_answer,
     write_frame,
 )
+from lockgate.flow.asking.holds import HoldBody, HoldEdit, HoldList, HoldShow
 from lockgate.flow.asking.policies import Reload
 from lockgate.flow.asking.queue import QueueEdit, QueueList
 from lockgate.flow.asking.recipients import RecipientFind, RecipientImport
 from lockgate.flow.asking.service import StatusAsk
-from lockgate.flow.asking.traces import TraceFind, TraceShow
+from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
 Request = (
-    QueueEdit
+    HoldBody
+    | HoldEdit
+    | HoldList
+    | HoldShow
+    | QueueEdit
     | QueueList
     | RecipientFind
     | RecipientImport
     | Reload
     | StatusAsk
     | TraceFind
+    | TraceFollow
     | TraceShow
 )
 """Every verb; a face that can send these can do everything."""
@@ -48,6 +54,10 @@ __all__ = [
     "PREFIX",
     "Answer",
     "Ask",
+    "HoldBody",
+    "HoldEdit",
+    "HoldList",
+    "HoldShow",
     "Kind",
     "NotUnderstood",
     "QueueEdit",
@@ -58,6 +68,7 @@ __all__ = [
     "Request",
     "StatusAsk",
     "TraceFind",
+    "TraceFollow",
     "TraceShow",
     "read_answer",
     "read_request",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from contracts.spools import HQ, START, delivered, message, scene
+from contracts.spools import HQ, SENDER, START, delivered, message, scene
 from lockgate.mail.address import Address
 from lockgate.mail.events import Event, Happening
 from lockgate.mail.redaction import Masking, Redactor
@@ -26,7 +26,7 @@ def refusal(n=1, at=START, organisation="contoso"):
                    connector="Edge", revision=9)  # fmt: skip
 
 
-async def accepted(stage, name, *, rules=(), revision=7, sender=Address("ann", "example.net"), subject="Numbers"):
+async def accepted(stage, name, *, rules=(), revision=7, sender=SENDER, subject="Numbers"):
     writer = stage.spool.begin(b"Received: here\r\n")
     writer.write(b"Subject: x\r\n\r\nhello\r\n")
     new = message(stage.clock.now(), writer.finish(), writer.size, (name,), HQ, sender=sender)

@@ -105,8 +105,8 @@ async def test_rows_that_come_late_are_removed_as_well(stage):
 
 async def test_refusals_go_likewise(stage):
     for n, name in enumerate(("contoso", "fabrikam", "")):
-        stage.spool.refused(Refusal(stage.clock.now(), f"R{n}", name, "RCPT", "198.51.100.7", "h", "a@b.test", "c@d.test",
-                                    "550 5.4.1 no", "directory: nobody"))  # fmt: skip
+        stage.spool.refused(Refusal(stage.clock.now(), f"R{n}", name, "RCPT", "198.51.100.7", "h", "a@b.test",
+                                    "c@d.test", "550 5.4.1 no", "directory: nobody"))  # fmt: skip
     await upkeep(stage)
     assert len(await found(stage)) == 3
     await upkeep(stage, 11 * DAY)

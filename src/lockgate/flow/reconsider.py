@@ -131,7 +131,8 @@ class _Sorting:
 
     def _move(self, number: int, recipient: TaskRecipient, lane: str, route: Route) -> None:
         self._groups.setdefault((lane, ""), (route, []))[1].append(recipient)
-        self._note(number, Status.PENDING, Event(self._now, Happening.RELEASE, f"goes on to {lane}"))
+        event = Event(self._now, Happening.RELEASE, f"goes on to {lane}")
+        self._results.append(Result(number, done=False, status=Status.PENDING, event=event, connector=route.connector))
 
     def _hold(self, number: int, recipient: TaskRecipient, why: str) -> None:
         lane = f"{self._organisation}/{HOLD_LANE}"

@@ -102,13 +102,15 @@ class Assigned(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True, array_like=True):
     """What became of one recipient of a task: its trace row gets `event`, and `status` unless that is None.
 
-    `recipient` is the index within the task; `done` takes the recipient off the task.
+    `recipient` is the index within the task; `done` takes the recipient off the task. `connector` is the outbound
+    connector if one has been chosen now.
     """
 
     recipient: int
     done: bool
     status: Status | None
     event: Event
+    connector: str = ""
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True):

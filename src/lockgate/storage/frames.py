@@ -103,6 +103,7 @@ class ResultRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tls: str = ""
     reply: str = ""
     pool: str = ""
+    outbound: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):

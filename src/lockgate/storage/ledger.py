@@ -34,7 +34,8 @@ _TASK = (
 )
 _RESULT = (
     "UPDATE trace SET status=iif(?2='',status,?2), events=CAST(events||?3 AS BLOB), to_ip=iif(?4='',to_ip,?4),"
-    " tls=iif(?5='',tls,?5), reply=iif(?6='',reply,?6), pool=iif(?7='',pool,?7) WHERE number=?1"
+    " tls=iif(?5='',tls,?5), reply=iif(?6='',reply,?6), pool=iif(?7='',pool,?7),"
+    " outbound=iif(?8='',outbound,?8) WHERE number=?1"
 )
 _BACK = (
     "UPDATE task SET owner=0, due=?2, attention=?3, attempts=attempts+?4, warned=max(warned,?5), held=?6,"
@@ -307,7 +308,7 @@ class Ledger:
             return
         base = done.task & ~_MASK
         for r in done.results:
-            self._results.append((base | r.number, r.status, r.event, r.to_ip, r.tls, r.reply, r.pool))
+            self._results.append((base | r.number, r.status, r.event, r.to_ip, r.tls, r.reply, r.pool, r.outbound))
         lane = owned.lane
         if done.reached and lane.fails:
             self.roster.up(lane, self.newest)

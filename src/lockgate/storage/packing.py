@@ -46,4 +46,5 @@ def pack_result(recipient: TaskRecipient, result: Result) -> ResultRow:
     return ResultRow(
         recipient.trace, result.status.value if result.status is not None else "", pack_event(_ENCODE(event)),
         ip[1] if ip else "", event.tls, event.reply, event.pool,
+        result.connector,
     )  # fmt: skip

@@ -6,6 +6,8 @@ import contextlib
 import datetime as dt
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,9 @@ _BY_MESSAGE = "FROM message m CROSS JOIN trace t ON t.number BETWEEN m.seq << 20
 
 _EVENT = msgspec.msgpack.Decoder(Event)
 _STORIES = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
+
+SIDE_BY_SIDE = 8
+"""Days asked at the same time."""
 
 Found = tuple[int, dict[str, Any]]
 """A trace number and its row."""
@@ -169,17 +174,22 @@ def find(
 
 def _messages(queue: Path, folder: Path, search: Wanted, limit: int, below: int) -> list[Found]:
     found = dict(find_in_queue(queue, search, limit, below))
-    lowest = 0
-    for bucket, path in day_files(folder):
-        if (bucket + 1) * 86400 < search.since or bucket * 86400 > search.until:
-            continue
-        if len(found) >= limit:
+    files = [
+        path
+        for bucket, path in day_files(folder)
+        if (bucket + 1) * 86400 >= search.since and bucket * 86400 <= search.until
+    ]
+    # The newest days mostly have enough; further ones are asked side by side, for each waits for the disk.
+    batches = [files[:1], files[1:2], *(files[n : n + SIDE_BY_SIDE] for n in range(2, len(files), SIDE_BY_SIDE))]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as threads:
+        for batch in filter(None, batches):
             # Numbers of two days overlap by the few messages that were under way at midnight, if at all.
-            lowest = sorted(found, reverse=True)[limit - 1]
-            if newest_in(path) < lowest:
+            if len(found) >= limit and newest_in(batch[0]) < sorted(found, reverse=True)[limit - 1]:
                 break
-        for number, row in find_in_day(path, search, limit, below):
-            found.setdefault(number, row)
+            each = map if len(batch) == 1 else threads.map
+            for rows in each(find_in_day, batch, repeat(search), repeat(limit), repeat(below)):
+                for number, row in rows:
+                    found.setdefault(number, row)
     return sorted(found.items(), reverse=True)[:limit]
 
 

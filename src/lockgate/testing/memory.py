@@ -151,6 +151,7 @@ class MemorySpool:
             if trace is not None:
                 redactor = self._discretion(entry.task.lane.partition("/")[0])
                 trace.status = result.status or trace.status
+                trace.outbound = result.connector or trace.outbound
                 trace.events.append(result_as_wished(result, redactor).event if redactor else result.event)
                 self._changed.append(trace)
             entry.last_reply = result.event.reply or entry.last_reply

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import smtplib
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from peers.listening import arrived, recipients
+from lockgate.cli.client import NotReachable, ask
+from lockgate.flow.asking import HoldEdit, HoldList, Kind
+from peers.listening import arrived, recipients, subject
 from peers.smtp_peer import SmtpPeer
 from proof.killable import Service, wait_for
 
@@ -137,40 +141,48 @@ def test_queue_hold_and_hold_release_speak_of_the_same(tmp_path: Path) -> None:
             assert recipients(arrived(back, 2)[1]) == ["bob@contoso.com"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_kill_9_during_a_release_neither_loses_nor_repeats(tmp_path: Path) -> None:
-    """Keeper and worker die again and again while people release single recipients; each goes out once."""
+    """Keeper or worker dies within milliseconds of each order for single recipients; everybody chosen gets it once."""
     chance = random.Random(20261125)
     with SmtpPeer() as peer, service(tmp_path / "s", peer.host) as running:
-        messages = [send(running.port, "held1", "held2", "held3") for _ in range(12)]
-        wanted: set[tuple[str, str]] = set()
+        messages = [send(running.port, "held1", "held2", "held3", subject=f"m{n}") for n in range(6)]
         for number, message in enumerate(messages):
+            victim = "lg:worker-0" if number % 3 == 2 else "lg:keeper"
             for name in ("held1", "held3"):
-                running.cli("hold", "release", message, "--recipient", f"{name}@contoso.com", expect=None)
-                if number % 2 == 0 and name == "held1":
-                    time.sleep(chance.uniform(0.0, 0.1))
-                    running.kill(chance.choice(["lg:keeper", "lg:worker-0"]))
-                    wait_for(running.answers, 30)
-                # Whether the order was heard is asked of the service itself, as a person would.
-                wait_for(lambda: running.ask("hold", "list", expect=None) is not None, 30)
-                if any(f"{name}@contoso.com" in row["recipients"] for row in _held(running, message)):
-                    running.cli("hold", "release", message, "--recipient", f"{name}@contoso.com")
-                wanted.add((message, name))
-        assert wait_for(lambda: len(_gone(peer)) >= len(wanted), 60), f"{len(_gone(peer))} of {len(wanted)}"
+                filters = {"id": message, "recipient": f"{name}@contoso.com"}
+                order = threading.Thread(target=_order, args=(running, filters))
+                order.start()
+                if name == "held1":
+                    time.sleep(chance.uniform(0.0, 0.012))
+                    running.kill(victim)
+                order.join(70)
+                while any(f"{name}@contoso.com" in row["recipients"] for row in _held(running, message)):
+                    time.sleep(0.1)  # the order was not heard, or not answered: a person says it again
+                    _order(running, filters)
+        wanted = {(f"m{n}", name) for n in range(6) for name in ("held1", "held3")}
+        assert wait_for(lambda: set(_gone(peer)) >= wanted, 60), wanted - set(_gone(peer))
         time.sleep(2.5)
         counted = Counter(_gone(peer))
-        assert set(counted.values()) == {1}, {one: count for one, count in counted.items() if count > 1}
+        assert set(counted) == wanted, "nobody else got anything"
+        # A worker that dies between the next hop's 250 and its note repeats that one (SMTP has no better); no other may.
+        twice = {number for (number, _), count in counted.items() if count > 1}
+        assert not [number for number in twice if int(number[1:]) % 3 != 2] and len(twice) <= 1, counted
         assert all(_held(running, one)[0]["recipients"] == ["held2@contoso.com"] for one in messages)
 
 
+def _order(running: Service, filters: dict[str, str]) -> None:
+    with contextlib.suppress(NotReachable):
+        ask(running.folder / "state" / "run" / "control.sock", HoldEdit("release", filters), 65)
+
+
 def _held(running: Service, message: str) -> list[dict]:
-    return [row for row in running.ask("hold", "list", expect=None) if row["id"] == message]
+    answer = ask(running.folder / "state" / "run" / "control.sock", HoldList({"id": message}), 60)
+    assert answer.kind == Kind.OK, answer
+    return answer.result
 
 
 def _gone(peer: SmtpPeer) -> list[tuple[str, str]]:
-    """(which message, which recipient) of everything that has arrived."""
-    found = []
-    for mail in peer.mails:
-        identity = next(line for line in mail.content.splitlines() if b" id " in line)
-        found += [(identity.decode(), name) for name in recipients(mail)]
-    return found
+    """(subject, recipient) of everything that has arrived."""
+    return [(subject(mail), name.partition("@")[0]) for mail in peer.mails for name in recipients(mail)]

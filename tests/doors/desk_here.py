@@ -14,6 +14,7 @@ from lockgate.app.control import ControlServer
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
 from lockgate.flow.desk.front import Desk
+from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
@@ -85,6 +86,7 @@ class Here:
         sections: tuple[Section, ...] = (
             QueueDesk(self.keeping, self.audit),
             TraceDesk(self.keeping, FixedClock()),
+            HoldDesk(self.keeping, self.audit, FixedClock()),
             PolicyDesk(self.audit, self._check, self._reload),
             RecipientDesk(self.directory, self.audit, self._store, lambda: self.names),
             ServiceDesk(self._status, lambda count: ALARMS[:count]),

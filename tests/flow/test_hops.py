@@ -94,3 +94,9 @@ def test_a_secret_that_cannot_be_read_waits_and_is_not_shown() -> None:
         raise FileNotFoundError(2, "No such file", "/etc/secret")
 
     assert str(plan(policy_of(FULL), HQ, POOLS, missing)).startswith("The login secret of the outbound connector hq")
+
+
+def test_the_trace_is_told_whose_addresses_are_used():
+    assert hop(BASE, Route(Via.MX, "contoso", "", "far.test")).pool == "main"
+    assert hop(FULL, HQ).pool == "192.0.2.77"
+    assert hop(FULL.replace('source_address_v4 = "192.0.2.77"\n', ""), HQ).pool == "main"

@@ -30,8 +30,8 @@ def trace_key(path: Path) -> bytes:
                 raise OSError(f"{path} is damaged: it must hold {KEY_OCTETS} octets; restore it from a backup")
             return key
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, secrets.token_bytes(KEY_OCTETS))
             os.fsync(fd)

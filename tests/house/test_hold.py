@@ -86,7 +86,8 @@ def test_one_recipient_is_released_and_the_others_stay(tmp_path: Path) -> None:
         assert running.ask("hold", "release", message, *only)["count"] == 1
         assert recipients(arrived(peer, 2)[1]) == ["held2@contoso.com"]
         wait_for(lambda: statuses(running, message)["held2"] == "Delivered", 10)
-        assert statuses(running, message) == {"held1": "Held", "held2": "Delivered", "free": "Delivered", "held3": "Held"}
+        expected = {"held1": "Held", "held2": "Delivered", "free": "Delivered", "held3": "Held"}
+        assert statuses(running, message) == expected
         running.cli("hold", "release", "--why", "something else", expect=1)
         running.cli("hold", "release", expect=2)
 
@@ -166,7 +167,7 @@ def test_kill_9_during_a_release_neither_loses_nor_repeats(tmp_path: Path) -> No
         time.sleep(2.5)
         counted = Counter(_gone(peer))
         assert set(counted) == wanted, "nobody else got anything"
-        # A worker that dies between the next hop's 250 and its note repeats that one (SMTP has no better); no other may.
+        # A worker that dies between the next hop's 250 and its note repeats that one (SMTP has no better), no other.
         twice = {number for (number, _), count in counted.items() if count > 1}
         assert not [number for number in twice if int(number[1:]) % 3 != 2] and len(twice) <= 1, counted
         assert all(_held(running, one)[0]["recipients"] == ["held2@contoso.com"] for one in messages)

@@ -32,7 +32,8 @@ def test_the_words_of_other_servers():
     told = LOCAL.text("550 5.1.1 <bob@contoso.com>: Recipient \"bob@contoso.com\" unknown; try eve.o'x@sub.x.test.")
     assert "bob" not in told and "eve" not in told
     assert told.count(LOCAL.address("bob@contoso.com")) == 2 and told.endswith("@sub.x.test.")
-    assert "joe" not in ALL.text("user joe@[192.0.2.1] and 'joe@x.test', (joe@x.test)") and LOCAL.text("no @ one") == "no @ one"
+    assert "joe" not in ALL.text("user joe@[192.0.2.1] and 'joe@x.test', (joe@x.test)")
+    assert LOCAL.text("no @ one") == "no @ one"
     assert "a b" not in LOCAL.text('to "a b"@x.test')
 
 

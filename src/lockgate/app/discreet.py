@@ -67,7 +67,9 @@ class DiscreetJournal:
         names = details.get("organisation")
         if names is None:
             names = str(details.get("lane", "")).partition("/")[0]
-        redactor = strictest(self._discretion, str(names).split(","))
+        text = str(names)
+        # Mostly it is one organisation's line, and each line costs a message something.
+        redactor = strictest(self._discretion, text.split(",")) if "," in text else self._discretion(text)
         return details if redactor is None else {n: _hidden(n, value, redactor) for n, value in details.items()}
 
 

@@ -114,8 +114,8 @@ def organisations(day: sqlite3.Connection) -> dict[str, int]:
     return dict(day.execute("SELECT name, purged FROM organisation"))
 
 
-def purge(day: sqlite3.Connection, organisation: str, purged: int) -> bool:
-    """Remove some of an organisation's rows, from number `purged` on; whether there is more to do."""
+def purge(day: sqlite3.Connection, organisation: str, purged: int) -> int:
+    """Remove some of an organisation's rows, from number `purged` on; up to which, -1 when all are gone."""
     day.execute("BEGIN IMMEDIATE")
     try:
         (last,) = day.execute(
@@ -132,10 +132,11 @@ def purge(day: sqlite3.Connection, organisation: str, purged: int) -> bool:
             # Facts of a shared message may name everybody in it; with one organisation's time they go for all.
             day.executemany("DELETE FROM story WHERE seq = ?", [(seq,) for seq in seqs])
             day.executemany(f"DELETE FROM message WHERE seq = ?1 AND {left}", [(seq,) for seq in seqs])
-        day.execute("UPDATE organisation SET purged = ? WHERE name = ?", (-1 if last is None else last, organisation))
+        reached = -1 if last is None else int(last)
+        day.execute("UPDATE organisation SET purged = ? WHERE name = ?", (reached, organisation))
         day.execute("COMMIT")
     except BaseException:
         with contextlib.suppress(sqlite3.Error):
             day.execute("ROLLBACK")
         raise
-    return last is not None
+    return reached

@@ -19,6 +19,9 @@ STEP = 500
 REACH = 1000
 """Numbers looked at per step when looking back; most messages of a long queue are only passed over."""
 
+OPENED = 4
+"""Old files opened per step to see whose rows they hold."""
+
 _MASK = (1 << SHIFT) - 1
 _STORIES = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -54,7 +57,7 @@ class DayFiles:
     def __init__(self, ledger: Ledger, folder: Path, lives: Lives) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._lives = lives
-        self._damaged = set[Path]()
+        self._whose: dict[int, dict[str, int]] = {}
         self._ledger = ledger
         self._folder = folder
         self._open: dict[int, sqlite3.Connection] = {}
@@ -110,6 +113,7 @@ class DayFiles:
         ]
         try:
             write_day(self._day(bucket), [self._as_kept(row) for row in messages], traces)
+            self._whose.pop(bucket, None)
         except sqlite3.Error as trouble:
             raise OSError(self._set_aside(bucket, trouble)) from trouble
 
@@ -158,50 +162,54 @@ class DayFiles:
     def forget(self, now: float) -> list[str]:
         """Remove the files of days whose time is over for everybody in them; returns their names."""
         gone = []
-        for bucket, path in day_files(self._folder):
-            age = now - (bucket + 1) * 86400
-            if age < self._shortest():
-                continue
-            if all(age >= self._lives(name).life for name in self._whose(bucket, path)):
+        for bucket, path, age in self._old(now):
+            if all(age >= self._lives(name).life for name in self._names(bucket, path) or [""]):
                 day = self._open.pop(bucket, None)
                 if day is not None:
                     day.close()
                 for suffix in ("", "-wal", "-shm"):
                     path.with_name(path.name + suffix).unlink(missing_ok=True)
+                self._whose.pop(bucket, None)
                 gone.append(path.name)
         return gone
 
     def purge(self, now: float) -> bool:
         """Remove some rows of an organisation whose time is over in a file that others still need; whether there is
-        more to do now. Raises sqlite3.Error."""
-        for bucket, path in day_files(self._folder):
-            age = now - (bucket + 1) * 86400
-            if age < self._shortest() or path in self._damaged:
-                continue
-            try:
-                for name, purged in self._names(bucket).items():
-                    if purged >= 0 and age >= self._lives(name).life:
-                        purge(self._day(bucket), name, purged)
-                        return True
-            except sqlite3.DatabaseError as trouble:
-                self._damaged.add(path)
-                raise OSError(f"old rows cannot be removed from the trace file {path.name}: {trouble}") from trouble
+        more to do now. Raises OSError."""
+        for bucket, path, age in self._old(now):
+            for name, purged in self._names(bucket, path).items():
+                if purged < 0 or age < self._lives(name).life:
+                    continue
+                try:
+                    self._whose[bucket][name] = purge(self._day(bucket), name, purged)
+                except sqlite3.DatabaseError as trouble:
+                    self._whose[bucket] = {}
+                    raise OSError(f"old rows cannot be removed from the trace file {path.name}: {trouble}") from trouble
+                return True
         return False
 
-    def _shortest(self) -> float:
-        return min(self._lives(name).life for name in ("", *self._lives.organisations()))
+    def _old(self, now: float) -> list[tuple[int, Path, float]]:
+        """(day, file, seconds since its end) of the files in which somebody's time may be over.
 
-    def _names(self, bucket: int) -> dict[str, int]:
-        return organisations(self._day(bucket))
+        Whose rows a file holds is remembered; only a few unknown files are opened at once, for people wait meanwhile.
+        """
+        shortest = min(self._lives(name).life for name in ("", *self._lives.organisations()))
+        old = [
+            (bucket, path, age)
+            for bucket, path in day_files(self._folder)
+            if (age := now - (bucket + 1) * 86400) >= shortest
+        ]
+        unknown = [bucket for bucket, _, _ in old if bucket not in self._whose][OPENED:]
+        return [one for one in old if one[0] not in unknown]
 
-    def _whose(self, bucket: int, path: Path) -> list[str]:
-        if path in self._damaged:
-            return [""]
-        try:
-            return [*self._names(bucket)] or [""]
-        except sqlite3.DatabaseError:
-            self._damaged.add(path)
-            return [""]
+    def _names(self, bucket: int, path: Path) -> dict[str, int]:
+        """Whose rows are in a file, and how far they have been removed; nothing for a damaged one."""
+        if bucket not in self._whose:
+            try:
+                self._whose[bucket] = organisations(self._day(bucket)) if path.exists() else {}
+            except sqlite3.DatabaseError:
+                self._whose[bucket] = {}
+        return self._whose[bucket]
 
     def close(self) -> None:
         """Close the files."""

@@ -81,7 +81,7 @@ def find_in(db: sqlite3.Connection, search: Wanted, limit: int, low: int, high: 
     found: dict[int, dict[str, Any]] = {}
     for one in search.spellings() if indexed else (search,):
         where, values = message_clauses(one, indexed=indexed)
-        if indexed and search.by_message:
+        if search.by_message:
             bounds, order = "m.seq BETWEEN ? >> 20 AND ? >> 20", "m.seq DESC, t.number DESC"
             query = f"SELECT {columns} {_BY_MESSAGE} WHERE {bounds} AND t.number >= ? AND t.number < ? AND {where}"
             values = [low, high, low, high, *values]
@@ -97,6 +97,11 @@ def find_in_queue(path: Path, search: Wanted, limit: int, below: int) -> list[Fo
     """The newest matching rows of the queue, looked at in slices so that no snapshot lives long."""
     found: list[Found] = []
     high = min(below, LAST)
+    if "id" in search.filters:
+        with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(reader(path)) as db:
+            row = db.execute("SELECT seq FROM message WHERE id = ?", (search.filters["id"],)).fetchone()
+            if row is not None:  # our own id, which has an index here
+                return find_in(db, search, limit, row[0] << SHIFT, min(high, row[0] + 1 << SHIFT), indexed=False)
     while len(found) < limit:
         with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(reader(path)) as db:
             (newest,) = db.execute("SELECT max(number) FROM trace WHERE number < ?", (high,)).fetchone()

@@ -212,10 +212,21 @@ class Keeping(Protocol):
         """
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
-        """retry, hold, release or delete the tasks that match; returns how many. `by` goes into the audit row."""
+        """retry, hold, release or delete what matches; returns how many tasks. `by` goes into the audit row.
 
-    async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
-        """Rows as the amendments document them, newest first, refusals included."""
+        With a recipient (several: one a line) all but a retry concern these recipients of a task only.
+        """
+
+    async def trace_find(
+        self, filters: Mapping[str, str], limit: int, after: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
+        """Rows as docs/trace.md has them, newest first, refusals included; `after`: the cursor of an earlier row."""
+
+    async def trace_follow(self, filters: Mapping[str, str], since: str) -> tuple[Sequence[Mapping[str, Any]], str]:
+        """Matching rows that are new or have changed since this mark, oldest first, and the next mark.
+
+        The mark "" means from now on. A mark outlives the keeper; then some rows may be told twice, none is left out.
+        """
 
     async def trace_show(self, message: str) -> Mapping[str, Any] | None:
         """One message: `id`, `connection`, `rows` with events, and `stories` ({organisation: recorded story}).
@@ -223,6 +234,21 @@ class Keeping(Protocol):
         By the id of a connection what was refused on it: `refusals`, the newest first, each with organisation, story
         and its own row.
         """
+
+    async def hold_list(
+        self, filters: Mapping[str, str], limit: int, below: int = 0
+    ) -> Sequence[Mapping[str, Any]]:
+        """Tasks that are held, and those that wait for the judge, newest first; `below`: only lower task numbers.
+
+        Filters: id, task, sender, recipient (several: one a line), organisation, why, state (held, pending), since,
+        until. docs/trace.md describes the rows.
+        """
+
+    async def hold_show(self, message: str) -> Mapping[str, Any] | None:
+        """One message's held tasks (rows), the first octets of its body (head), and its recorded stories."""
+
+    async def hold_body(self, task: int) -> bytes | None:
+        """The body of a held task as it is stored; None if there is none, or it cannot be read."""
 
 
 class Revision(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -38,7 +38,7 @@ def publish(policies: Policies, folder: Path, number: int) -> None:
 
 
 async def test_each_revision_is_compiled_once_and_a_few_are_kept(published: Policies, tmp_path: Path) -> None:
-    compiled = CompiledRevisions(published, "mx.lockgate.test")
+    compiled = CompiledRevisions(published)
     with pytest.raises(Unavailable):
         await compiled.in_force()
     for number in range(1, KEPT + 3):
@@ -54,7 +54,7 @@ async def test_each_revision_is_compiled_once_and_a_few_are_kept(published: Poli
 
 
 async def test_what_is_not_kept_is_gone_and_a_draft_has_no_number(published: Policies, tmp_path: Path) -> None:
-    compiled = CompiledRevisions(published, "mx.lockgate.test")
+    compiled = CompiledRevisions(published)
     publish(published, tmp_path / "documents", 1)
     with pytest.raises(PolicyGone, match="revision 9 is not kept here any more"):
         await compiled.at(9)
@@ -66,7 +66,7 @@ async def test_what_is_not_kept_is_gone_and_a_draft_has_no_number(published: Pol
 
 
 async def test_the_policy_in_force_is_kept_warm_and_trouble_is_told_once(published: Policies, tmp_path: Path) -> None:
-    compiled, told = CompiledRevisions(published, "mx.lockgate.test"), list[str]()
+    compiled, told = CompiledRevisions(published), list[str]()
     warm = asyncio.ensure_future(compiled.keep_warm(told.append))
     await asyncio.sleep(0.1)
     publish(published, tmp_path / "documents", 1)

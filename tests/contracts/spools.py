@@ -17,11 +17,13 @@ from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.identity import network_id
 from lockgate.mail.message import BodyRef
 from lockgate.mail.recipient import RecipientId
+from lockgate.mail.redaction import Discretion, nothing_hidden
 from lockgate.mail.ruling import Route, Via
 from lockgate.mail.task import Assigned, Finished, NewMessage, NewTask, NewTrace, Result, TaskRecipient
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.keeper import Keeper, KeeperSettings
 from lockgate.storage.keeping import KeeperKeeping
+from lockgate.storage.kept import Lives
 from lockgate.storage.lanes import Pace
 from lockgate.storage.links import Link
 from lockgate.testing.memory import MemorySpool
@@ -129,9 +131,11 @@ def unreachable(task: int, now: float) -> Finished:
 
 
 class MemoryScene(Scene):
-    def __init__(self) -> None:
+    def __init__(self, discretion: Discretion = nothing_hidden, key: bytes = b"") -> None:
         super().__init__()
-        self.spool = MemorySpool(self.clock, lane_pause=PACE.steps[0], delay_notice=PACE.delay_notice)
+        self.spool = MemorySpool(
+            self.clock, lane_pause=PACE.steps[0], delay_notice=PACE.delay_notice, discretion=discretion, key=key
+        )
         self.spool.receive_with(self.take)
         self.keeping = self.spool
 
@@ -142,16 +146,20 @@ class MemoryScene(Scene):
 class RealScene(Scene):
     """The real keeper and its client in one loop, over a real socket and a real database."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(
+        self, state: Path, discretion: Discretion = nothing_hidden, key: bytes = b"", lives: Lives | None = None
+    ) -> None:
         super().__init__()
         self.state = state
+        self.discretion = discretion
+        self.lives = lives
         self.journal = ListJournal()
         self.settings = KeeperSettings(state, PACE, idle_delay=0.001)
-        self.keeping = KeeperKeeping(state)
+        self.keeping = KeeperKeeping(state, discretion=discretion, key=key)
         self.keeper: Keeper | None = None
 
     async def start_keeper(self) -> None:
-        self.keeper = keeper = Keeper(self.settings, self.clock, self.journal)
+        self.keeper = keeper = Keeper(self.settings, self.clock, self.journal, self.lives)
         keeper.start()
         path = self.state / "run" / "keeper.sock"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +181,7 @@ class RealScene(Scene):
         made = msgspec.structs.replace(
             SpoolSettings(self.state, slot, segment_size=256 * 1024, low_space=0, finish_delay=0.0), **settings
         )
-        return KeeperSpool(made, self.clock, self.journal)
+        return KeeperSpool(made, self.clock, self.journal, self.discretion)
 
     async def start(self) -> None:
         await self.start_keeper()
@@ -195,11 +203,13 @@ class RealScene(Scene):
 
 
 @contextlib.asynccontextmanager
-async def scene(kind: str, state: Path) -> AsyncIterator[MemoryScene | RealScene]:
+async def scene(
+    kind: str, state: Path, discretion: Discretion = nothing_hidden, key: bytes = b""
+) -> AsyncIterator[MemoryScene | RealScene]:
     if kind == "memory":
-        yield MemoryScene()
+        yield MemoryScene(discretion, key)
         return
-    real = RealScene(state)
+    real = RealScene(state, discretion, key)
     await real.start()
     try:
         yield real

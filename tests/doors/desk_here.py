@@ -18,6 +18,7 @@ from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
 from lockgate.flow.desk.domains import DomainDesk
 from lockgate.flow.desk.front import Desk
+from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.objects import ObjectDesk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
@@ -95,6 +96,7 @@ class Here:
         sections: tuple[Section, ...] = (
             QueueDesk(self.keeping, self.audit),
             TraceDesk(self.keeping, FixedClock()),
+            HoldDesk(self.keeping, self.audit, FixedClock()),
             PolicyDesk(revising),
             objects,
             DomainDesk(objects, self.resolver, FixedClock()),

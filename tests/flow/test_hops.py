@@ -140,3 +140,7 @@ def test_a_mailbox_that_cannot_be_reached_waits_with_a_sentence() -> None:
     assert kept(off, Keeps(directory=True)) == "The mailbox store Dovecot is switched off."
     assert "which [mailboxes] sockets does not list" in str(kept(BASE + STORE, Keeps(directory=True)))
     assert "Nobody says any more where mailboxes lie" in str(kept(BASE, Keeps()))
+def test_the_trace_is_told_whose_addresses_are_used():
+    assert hop(BASE, Route(Via.MX, "contoso", "", "far.test")).pool == "main"
+    assert hop(FULL, HQ).pool == "192.0.2.77"
+    assert hop(FULL.replace('source_address_v4 = "192.0.2.77"\n', ""), HQ).pool == "main"

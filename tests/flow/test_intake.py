@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from flow.house import OURS, House
+from flow.house import CONTOSO, OURS, House
 from lockgate.decision.judge import judge
 from lockgate.decision.stage import refused_for_all
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Point
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import Defer, Refuse, Ruling, Verdict
+from lockgate.mail.ruling import Defer, Hold, Refuse, Ruling, Verdict
 from lockgate.testing.builders import address, people
 
 NO = Reply(550, "5.7.1", "The judge of this test says no")
@@ -213,6 +213,49 @@ async def test_a_deferred_recipient_whose_life_is_over_is_reported() -> None:
     await house.later(7300)
     assert house.statuses()["amy@contoso.com"] == "Failed"
     assert house.statuses()["report to x@sender.test"] in {"Pending", "Delivered"}
+
+
+async def test_what_is_not_answered_in_time_is_accepted_and_goes_on_by_itself_when_it_is() -> None:
+    house = House()
+    house.judge = at_data(None, Hold("nobody answers", pending=True))
+    assert (await house.send("ben@contoso.com", "amy@contoso.com"))[-1].code == 250
+    await house.settle()
+    assert house.statuses() == {"ben@contoso.com": "Delivered", "amy@contoso.com": "Pending"}
+    (row,) = await house.spool.hold_list({}, 10)
+    assert row["state"] == "pending" and row["recipients"] == ["amy@contoso.com"]
+    house.judge = at_data(Hold("nobody answers", pending=True))
+    await house.later(61)
+    assert house.statuses()["amy@contoso.com"] == "Pending"
+    house.judge = judge
+    await house.later(700)
+    await house.later(1)
+    assert house.statuses()["amy@contoso.com"] == "Delivered" and not house.spool.tasks
+
+
+async def test_what_is_never_answered_is_held_for_a_person_and_never_returned() -> None:
+    house = House()
+    house.judge = at_data(None, Hold("nobody answers", pending=True))
+    await house.send("ben@contoso.com", "amy@contoso.com")
+    house.judge = at_data(Hold("nobody answers", pending=True))
+    await house.later(7300)
+    assert house.statuses()["amy@contoso.com"] == "Held"
+    assert not any(name.startswith("report") for name in house.statuses())
+    (row,) = await house.spool.hold_list({}, 10)
+    assert row["state"] == "held" and row["held_until"] == house.clock.now() + 30 * 86400
+
+
+async def test_the_rules_that_applied_and_the_pool_that_was_used_are_in_the_trace() -> None:
+    rule = """
+[[mail_flow_rule]]
+name = "By hq, always"
+recipient_domain_is = ["contoso.com"]
+route_message_outbound_connector = "hq"
+"""
+    house = House(policy=CONTOSO + rule)
+    await house.send("ben@contoso.com")
+    await house.settle()
+    (row,) = await house.spool.trace_find({"rule": "By hq, always"}, 10)
+    assert row["rules"] == ["By hq, always"] and row["pool"] == "main" and row["status"] == "Delivered"
 
 
 async def test_the_directory_fails_during_the_conversation() -> None:

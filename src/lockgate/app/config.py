@@ -206,6 +206,16 @@ class Control(Section):
     group: str = Field("", description="Members of this group may use it as well (needs mode 0660)")
 
 
+class Trace(Section):
+    """What is kept of messages where an organisation says nothing else."""
+
+    retention: Duration = Field(90 * 86400.0, ge=86400, description="How long the trace is kept")
+    masking: Literal["none", "local_parts", "all"] = Field("none", description="What is hidden of people")
+    facts: bool = Field(default=True, description="Keep the facts by which a message can be explained and replayed")
+    subjects: bool = Field(default=True, description="Keep subjects")
+    hold_retention: Duration = Field(30 * 86400.0, gt=0, description="How long held mail is kept, then deleted")
+
+
 class Log(Section):
     """Where happenings are told."""
 
@@ -231,6 +241,7 @@ class OperatorFile(Section):
     deadlines: Deadlines = Deadlines()
     alerts: Alerts = Alerts()
     control: Control = Control()
+    trace: Trace = Trace()
     log: Log = Log()
 
     @model_validator(mode="after")
@@ -271,6 +282,16 @@ class OperatorFile(Section):
     def recipients_directory(self) -> Path:
         """The recipient tables."""
         return self.state_directory / "directory"
+
+    @property
+    def trace_key_file(self) -> Path:
+        """The secret by which hidden addresses are found again."""
+        return self.state_directory / "trace.key"
+
+    @property
+    def kept_file(self) -> Path:
+        """What each organisation keeps of its trace, for the keeper."""
+        return self.state_directory / "trace" / "kept.json"
 
     @property
     def run_directory(self) -> Path:

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lockgate.app.audit import JournalAudit
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
+from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.explaining import CompiledRevisions, presented
-from lockgate.app.journal import LineJournal, recent_alarms
+from lockgate.app.journal import recent_alarms
 from lockgate.app.mailboxes import mailbox_desk
+from lockgate.app.policies import PolicyInForce
 from lockgate.app.policy_desk import policy_sections
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.watch import Watch, ends_of
-from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
+from lockgate.app.wiring import Ready, journal_of, policies_of, privacy_of, run_loop, stop_signal
 from lockgate.flow.desk.explain import ExplainDesk, Revisions
 from lockgate.flow.desk.front import Desk
+from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
+from lockgate.flow.privacy import Privacy
 from lockgate.flow.recipients import Entry
+from lockgate.seams import Journal
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
+from lockgate.storage.kept import write_kept
 
 
 def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> None:
@@ -34,9 +41,13 @@ def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> No
 
     async def main() -> None:
         stop = stop_signal()
-        journal = journal_of(config, "desk")
-        compiled = CompiledRevisions(policies_of(config), config.hostname)
-        desk = desk_of(config, listening, journal, compiled)
+        plain = journal_of(config, "desk")
+        policy = PolicyInForce(policies_of(config), lambda why: plain.alarm("policy not taken up", because=why))
+        privacy = privacy_of(config, policy)
+        journal = DiscreetJournal(plain, privacy.redactor)
+        compiled = CompiledRevisions(policies_of(config))
+        desk = desk_of(config, listening, journal, privacy, compiled)
+        wishes = asyncio.ensure_future(_pass_wishes_on(config.kept_file, policy, privacy, journal))
         control = ControlServer(
             desk.answer,
             config.control_socket,
@@ -51,13 +62,27 @@ def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> No
         await stop.wait()
         watch.cancel()
         warm.cancel()
+        wishes.cancel()
         await control.close()
-        journal.close()
+        plain.close()
 
     run_loop(main())
 
 
-def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
+async def _pass_wishes_on(path: Path, policy: PolicyInForce, privacy: Privacy, journal: Journal) -> None:
+    """Tell the keeper what each organisation keeps of its trace, now and whenever the policy changes."""
+    changed = True
+    while True:
+        if changed:
+            try:
+                await asyncio.to_thread(write_kept, path, privacy.wishes())
+            except OSError as trouble:
+                journal.alarm("what is kept of the trace cannot be passed on", because=str(trouble))
+        await asyncio.sleep(policy.pause)
+        changed = await policy.look()
+
+
+def watch_of(config: OperatorFile, journal: Journal) -> Watch:
     """What alarms when a threshold is crossed."""
     return Watch(
         KeeperKeeping(config.state_directory),
@@ -70,12 +95,13 @@ def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
 
 
 def desk_of(
-    config: OperatorFile, listening: Sequence[str], journal: LineJournal, compiled: CompiledRevisions
+    config: OperatorFile, listening: Sequence[str], journal: Journal, privacy: Privacy, compiled: CompiledRevisions
 ) -> Desk:
     """Everything a face may ask of this installation."""
     clock = SystemClock()
     policies = policies_of(config)
-    keeping = KeeperKeeping(config.state_directory)
+    key = trace_key(config.trace_key_file)
+    keeping = KeeperKeeping(config.state_directory, discretion=privacy.redactor, key=key)
     lists = RecipientLists(config.recipients_directory)
 
     async def status() -> Mapping[str, Any]:
@@ -104,6 +130,7 @@ def desk_of(
     sections: tuple[Section, ...] = (
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
+        HoldDesk(keeping, audit, clock),
         *policy_sections(config, policies, audit, clock),
         ExplainDesk(keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark),
         RecipientDesk(directory, audit, store, organisations),

@@ -11,7 +11,6 @@ from lockgate.app.policies import NoPolicy, Policies, Revision
 from lockgate.edge.certificates import PUBLIC
 from lockgate.flow.retelling import PolicyGone
 from lockgate.mail.connection import Certificate
-from lockgate.policy.compile import compile_policy
 from lockgate.policy.policy import Policy
 from lockgate.seams import Unavailable
 from lockgate.wire.certificates import certificate_facts, read_chain, read_store, verify_chain
@@ -25,9 +24,8 @@ _LOOK_AGAIN = 1.0
 class CompiledRevisions:
     """Compiled policies of published revisions; compiling is done beside the loop, each revision once."""
 
-    def __init__(self, policies: Policies, hostname: str) -> None:
+    def __init__(self, policies: Policies) -> None:
         self._policies = policies
-        self._hostname = hostname
         self._kept: OrderedDict[int, Policy] = OrderedDict()
         self._one = asyncio.Lock()
         self._stamp: tuple[int, int] = (0, 0)
@@ -55,7 +53,7 @@ class CompiledRevisions:
 
     async def draft(self, files: Mapping[str, str]) -> Policy:
         """The policy that these documents would make; it gets no number. Raises Invalid."""
-        return await asyncio.to_thread(compile_policy, files, hostname=self._hostname, revision=0)
+        return await asyncio.to_thread(self._policies.draft, files)
 
     def keep(self, policy: Policy) -> None:
         """Take a published policy that somebody has compiled already."""

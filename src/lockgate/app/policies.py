@@ -109,6 +109,10 @@ class Policies:
             keeps_mailboxes=self._keeps_mailboxes,
         )
 
+    def draft(self, files: Mapping[str, str]) -> Policy:
+        """The policy that these texts would make; it gets no number. Raises Invalid."""
+        return self._compiled(files, 0)
+
     def check(self, documents: Path) -> Policy:
         """The policy that the documents would make, with the number it would get. Raises Invalid; changes nothing."""
         return self._compiled(read_documents(documents), self._last() + 1)

@@ -17,6 +17,7 @@ import uvloop
 
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
+from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.recipients import RecipientLists
@@ -34,18 +35,21 @@ from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
 from lockgate.flow.hops import Keeps, Pool, plan
 from lockgate.flow.intake import Reception
+from lockgate.flow.privacy import Privacy, Wishes
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
 from lockgate.flow.settle import Ask, Judge, local_answers
 from lockgate.mail.hop import TlsDemand
 from lockgate.mail.identity import network_id
 from lockgate.mail.record import Recorder
+from lockgate.mail.redaction import Kept, Masking
 from lockgate.policy.policy import Policy
 from lockgate.probes.trust.resolver import DnsResolver
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeper import KeeperSettings
 from lockgate.storage.keeper import serve as keep
+from lockgate.storage.kept import KeptFile
 from lockgate.storage.lanes import Pace
 
 Ready = Callable[[], None]
@@ -66,6 +70,13 @@ def policies_of(config: OperatorFile) -> Policies:
     """The published revisions of this installation."""
     folder = config.state_directory / "policy"
     return Policies(folder, config.hostname, config.policy_directory, keeps_mailboxes=config.mailboxes.kept)
+
+
+def privacy_of(config: OperatorFile, policy: Callable[[], Policy]) -> Privacy:
+    """What is kept of people. Raises OSError when the secret for hidden addresses cannot be read or made."""
+    said = config.trace
+    wishes = Wishes(said.retention, Masking(said.masking), said.facts, said.subjects, said.hold_retention)
+    return Privacy(policy, wishes, trace_key(config.trace_key_file))
 
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -98,7 +109,9 @@ def run_keeper(config: OperatorFile, ready: Ready) -> None:
     async def main() -> None:
         stop = stop_signal()
         journal = journal_of(config, "keeper")
-        kept = asyncio.ensure_future(keep(settings, SystemClock(), journal, stop))
+        said = config.trace
+        lives = KeptFile(config.kept_file, Kept(said.retention, said.facts and said.masking == "none"))
+        kept = asyncio.ensure_future(keep(settings, SystemClock(), journal, stop, lives))
         await _once_there(config.run_directory / "keeper.sock", kept)
         if not kept.done():
             ready()
@@ -147,12 +160,14 @@ class Worker:
     ) -> None:
         self._config = config
         self._clock = clock = SystemClock()
-        self._journal = journal
         self.policy = PolicyInForce(
             policies_of(config), lambda why: journal.alarm("policy not taken up", because=why)
         )
+        self._privacy = privacy_of(config, self.policy)
+        self._journal = discreet = DiscreetJournal(journal, self._privacy.redactor)
         self._recorder = Recorder()
-        self.spool = KeeperSpool(SpoolSettings(config.state_directory, slot), clock, journal)
+        settings = SpoolSettings(config.state_directory, slot)
+        self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
         self._ask = local_answers(DirectoryTable(RecipientLists(config.recipients_directory).table, clock))
         self._courier, self._network = courier_of(config, listening, clock, journal)
         self._load = LoadTable(load, slot, config.worker_count)
@@ -178,7 +193,8 @@ class Worker:
             installation=config.mark,
             life=config.delivery.report_life,
         )
-        reconsider = Reconsider(self.policy, self._judge, ask, self.spool, self._recorder)
+        life = self._privacy.hold_life
+        reconsider = Reconsider(self.policy, self._judge, ask, self.spool, self._recorder, life)
         return Delivery(
             Carriage(
                 spool=self.spool,
@@ -211,7 +227,7 @@ class Worker:
             judge=self._judge,
             ask=self._ask,
             spool=self.spool,
-            commit=Commit(self._recorder, life, config.delivery.first_retry),
+            commit=Commit(self._recorder, life, config.delivery.first_retry, self._privacy.hold_life),
             recorder=self._recorder,
             clock=self._clock,
             journal=self._journal,

@@ -127,6 +127,21 @@ def answered(context: typer.Context, request: Request, *, as_json: bool) -> Any:
     return answer.result
 
 
+def asked_again(context: typer.Context, request: Request) -> Any:
+    """The result of a request; None while nobody can answer it. Ends the command if it can never be answered."""
+    options = given(context)
+    control = options.control or _control_of_environment() or places(options).control_socket
+    try:
+        answer = ask(control, request)
+    except NotReachable:
+        return None
+    if answer.kind == Kind.UNREACHABLE:
+        return None
+    if answer.kind != Kind.OK:
+        _refused(answer, as_json=False)
+    return answer.result
+
+
 def _control_of_environment() -> Path | None:
     named = os.environ.get("LOCKGATE_CONTROL", "")
     return Path(named) if named else None

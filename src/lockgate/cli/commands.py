@@ -15,6 +15,7 @@ from lockgate.cli import (
     connectors,
     domains,
     explain,
+    hold,
     ip_list,
     mailboxes,
     nouns,
@@ -36,6 +37,7 @@ commands = typer.Typer(
     help="Lockgate: receives, judges, routes and explains every message.",
 )  # fmt: skip
 commands.add_typer(queue.commands, name="queue")
+commands.add_typer(hold.commands, name="hold")
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
 commands.add_typer(settings.commands, name="config")

@@ -46,7 +46,9 @@ def printable(value: object) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-TIMES = frozenset({"received", "due", "at", "since", "expires", "oldest", "next_attempt", "last_delivery"})
+TIMES = frozenset(
+    {"received", "due", "at", "held_at", "held_until", "since", "expires", "oldest", "next_attempt", "last_delivery"}
+)
 """Names whose numbers are seconds since the epoch."""
 
 

@@ -10,6 +10,8 @@ import typer
 from lockgate.cli import show
 from lockgate.cli.asked import AsJson, answered
 from lockgate.cli.show import Column
+from lockgate.cli.trace_export import export, follow
+from lockgate.cli.trace_filters import searching
 from lockgate.flow.asking import TraceFind, TraceShow
 
 commands = typer.Typer(no_args_is_help=True, help="What became of every message, and why.")
@@ -34,30 +36,25 @@ EVENTS = (
 )
 
 
+commands.command("export")(export)
+commands.command("follow")(follow)
+
+
 @commands.command("find")
+@searching
 def find(
     context: typer.Context,
-    sender: Annotated[str, typer.Option(help="Envelope sender; <> for reports.")] = "",
-    recipient: Annotated[str, typer.Option(help="Envelope recipient.")] = "",
-    message: Annotated[str, typer.Option("--id", help="Id of the message or of the refusal.")] = "",
-    ip: Annotated[str, typer.Option("--ip", help="Address of the sending server.")] = "",
-    status: Annotated[str, typer.Option(help="Delivered, Pending, Failed, Held, Refused, ...")] = "",
-    subject: Annotated[str, typer.Option(help="Text in the subject.")] = "",
-    organisation: Annotated[str, typer.Option(help="Only this organisation.")] = "",
-    since: Annotated[str, typer.Option(help="2h, 3d, 2026-11-24 or 2026-11-24T08:00:00Z.")] = "",
-    until: Annotated[str, typer.Option(help="The same forms as --since.")] = "",
+    filters: dict[str, str],
     limit: Annotated[int, typer.Option(min=1, max=5000, help="Most rows, newest first.")] = 100,
+    after: Annotated[str, typer.Option(help="Go on behind the row with this cursor.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Find messages and refusals, newest first; code 1 if there are none."""
-    filters = {
-        "sender": sender, "recipient": recipient, "id": message, "ip": ip, "status": status, "subject": subject,
-        "organisation": organisation, "since": since, "until": until,
-    }  # fmt: skip
-    wanted = {name: value for name, value in filters.items() if value}
-    rows = answered(context, TraceFind(wanted, limit), as_json=as_json)
+    rows = answered(context, TraceFind(filters, limit, after), as_json=as_json)
     if not as_json:
         show.table(rows, ROWS, nothing="Nothing in the trace matches.")
+        if len(rows) == limit and rows[-1].get("cursor"):
+            show.complain(f"There may be more: go on with --after {rows[-1]['cursor']}")
     if not rows:
         raise typer.Exit(show.FINDING)
 

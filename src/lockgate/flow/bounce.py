@@ -80,7 +80,7 @@ class Bounce(msgspec.Struct, frozen=True):
         trouble = await self._queue(policy, organisation, report_id, task, text, now)
         if trouble:
             return Told(sent=False, sentence=f"sender not told, because the report cannot be sent: {trouble}")
-        self.journal.note("report", id=report_id, about=task.id, kind=kind, to=sender.text)
+        self.journal.note("report", id=report_id, about=task.id, organisation=organisation, kind=kind, to=sender.text)
         return Told(sent=True, sentence=f"sender told by report {report_id}")
 
     async def _original(self, task: Assigned) -> bytes:

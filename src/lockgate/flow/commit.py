@@ -11,7 +11,7 @@ from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
 from lockgate.mail.record import Recorder
-from lockgate.mail.ruling import Defer, Deliver, Drop, Hold, Refuse, Route, Ruling, Verdict
+from lockgate.mail.ruling import Defer, Deliver, Drop, Hit, Hold, Refuse, Route, Ruling, Verdict
 from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Accepted
@@ -23,16 +23,23 @@ HOLD_LANE = "hold"
 """Tasks that wait for a person; after a release the judge is asked again."""
 
 
+def a_month(policy: Policy, organisation: str) -> float:
+    """Held mail is kept for thirty days where nobody says otherwise (specification 1.16.2)."""
+    return 30 * 86400.0
+
+
 class Commit(msgspec.Struct, frozen=True):
     """Plans what one accepted message leaves behind.
 
     `life` gives an organisation's message expiration in seconds (DESIGN: the operator's value or the
-    organisation's, whichever is shorter); `first_retry` is when deferred recipients are judged again.
+    organisation's, whichever is shorter); `first_retry` is when deferred recipients are judged again; `hold_life` gives
+    for how many seconds held mail is kept before it is deleted.
     """
 
     recorder: Recorder
     life: Callable[[Policy, str], float]
     first_retry: float
+    hold_life: Callable[[Policy, str], float] = a_month
 
     def message(
         self, policy: Policy, facts: Facts, ruling: Ruling, body: BodyRef, stored: int, now: float
@@ -43,7 +50,7 @@ class Commit(msgspec.Struct, frozen=True):
             raise RuntimeError("a message without envelope or content cannot be kept")
         connection = facts.connection
         organisations = tuple(dict.fromkeys(verdict.standing.organisation for verdict in ruling.recipients))
-        tasks, traces = self._plan(ruling, now, f"from {connection.peer} ({connection.helo})")
+        tasks, traces = self._plan(policy, ruling, now, f"from {connection.peer} ({connection.helo})")
         return NewMessage(
             id=message.id,
             received=now,
@@ -68,7 +75,9 @@ class Commit(msgspec.Struct, frozen=True):
             facts, ruling = narrow(facts, ruling, organisation)
         return self.recorder.write_story(facts, ruling)
 
-    def _plan(self, ruling: Ruling, now: float, origin: str) -> tuple[tuple[NewTask, ...], tuple[NewTrace, ...]]:
+    def _plan(
+        self, policy: Policy, ruling: Ruling, now: float, origin: str
+    ) -> tuple[tuple[NewTask, ...], tuple[NewTrace, ...]]:
         groups: dict[tuple[str, str], tuple[Route | None, float, list[TaskRecipient]]] = {}
         traces: list[NewTrace] = []
         received = Event(now, Happening.RECEIVE, origin)
@@ -84,6 +93,7 @@ class Commit(msgspec.Struct, frozen=True):
                     events=events,
                     inbound_connector=verdict.standing.inbound_connector or verdict.standing.partner_connector,
                     outbound_connector=route.connector if route else "",
+                    rules=rules_of(verdict) if verdict.steps else (),
                 )
             )
             if lane:
@@ -91,10 +101,13 @@ class Commit(msgspec.Struct, frozen=True):
                 proven = may_be_told(ruling, verdict)
                 group[2].append(TaskRecipient(verdict.recipient, verdict.target, number, proven))
         tasks = [
-            NewTask(lane, route, tuple(recipients), due, held)
+            NewTask(lane, route, tuple(recipients), due, held, self._until(policy, lane, now) if held else 0.0)
             for (lane, held), (route, due, recipients) in groups.items()
         ]
         return tuple(tasks), tuple(traces)
+
+    def _until(self, policy: Policy, lane: str, now: float) -> float:
+        return now + self.hold_life(policy, lane.partition("/")[0])
 
     def _treatment(
         self, verdict: Verdict, ruling: Ruling, now: float
@@ -104,6 +117,9 @@ class Commit(msgspec.Struct, frozen=True):
         match verdict.disposition:
             case Deliver(route, _):
                 return route.lane, route, "", now, Status.PENDING, None
+            case Hold(why, pending=True):
+                event = Event(now, Happening.DEFER, f"accepted, and will be judged again: {why}")
+                return f"{organisation}/{PENDING_LANE}", None, "", now + self.first_retry, Status.PENDING, event
             case Hold(why):
                 event = Event(now, Happening.HOLD, why)
                 return f"{organisation}/{HOLD_LANE}", None, why, now, Status.HELD, event
@@ -121,6 +137,12 @@ class Commit(msgspec.Struct, frozen=True):
                 return f"{organisation}/{HOLD_LANE}", None, why, now, Status.HELD, event
             case None:
                 raise RuntimeError("a recipient without a disposition cannot be kept")
+
+
+def rules_of(verdict: Verdict) -> tuple[str, ...]:
+    """The names of the mail flow rules that applied, or may have applied, in their order."""
+    names = (step.subject[5:] for step in verdict.steps if step.stage == "regulate" and step.hit is not Hit.NO)
+    return tuple(dict.fromkeys(names))
 
 
 def assigned(new: NewMessage, accepted: Accepted, content: bytes | None) -> list[Assigned]:

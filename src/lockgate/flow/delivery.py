@@ -163,7 +163,7 @@ class Delivery:
         )
         noted: set[int] = set()
         try:
-            outcomes = await with_.courier.carry(hop, cargo, functools.partial(self._taken, task, noted))
+            outcomes = await with_.courier.carry(hop, cargo, functools.partial(self._taken, task, noted, hop.pool))
         except Unreachable as trouble:
             if trouble.permanent:
                 outcomes = _everyone(task, Fate.FAILED, trouble.reply, trouble.host, trouble.tls)
@@ -172,18 +172,18 @@ class Delivery:
                 return
         unsaid = [o for o in outcomes if o.fate is Fate.DELIVERED and o.recipient not in noted]
         if unsaid:  # a courier that told only at its end
-            self._taken(task, noted, unsaid)
-        await self._settle(task, outcomes)
+            self._taken(task, noted, hop.pool, unsaid)
+        await self._settle(task, outcomes, hop.pool)
 
-    def _taken(self, task: Assigned, noted: set[int], outcomes: Sequence[Outcome]) -> None:
+    def _taken(self, task: Assigned, noted: set[int], pool: str, outcomes: Sequence[Outcome]) -> None:
         """What the next hop has taken is on record before anything else can go wrong."""
         now = self._with.clock.now()
-        results = [_result(o, Status.DELIVERED, _arrival(task, now, o)) for o in outcomes]
+        results = [_result(o, Status.DELIVERED, _arrival(task, now, o, pool)) for o in outcomes]
         noted.update(outcome.recipient for outcome in outcomes)
         keep = len(noted) < len(task.recipients)
         self._with.spool.finish(Finished(task.task, tuple(results), keep=keep))
 
-    async def _settle(self, task: Assigned, outcomes: Sequence[Outcome]) -> None:
+    async def _settle(self, task: Assigned, outcomes: Sequence[Outcome], pool: str = "") -> None:
         """Turn outcomes into results; failures are finished only after their report is durable.
 
         What was delivered is on record by now (`_taken`).
@@ -208,14 +208,16 @@ class Delivery:
         for kind, final in (("relayed", False), ("delivered", True)):
             if some := [outcome for outcome in succeeded if outcome.final is final]:
                 await self._report(task, kind, some, now)
-        if failed and not await self._fail(task, failed, now, more=bool(deferred)):
+        if failed and not await self._fail(task, failed, now, more=bool(deferred), pool=pool):
             return
         if deferred:
             warned = await self._late(task, deferred, now)
-            events = [_result(o, None, _event(now, Happening.DEFER, o)) for o in deferred]
+            events = [_result(o, None, _event(now, Happening.DEFER, o, pool=pool)) for o in deferred]
             self._put_off(task, tuple(events), task.attempts + 1, warned=warned)
 
-    async def _fail(self, task: Assigned, failed: Sequence[Outcome], now: float, *, more: bool) -> bool:
+    async def _fail(
+        self, task: Assigned, failed: Sequence[Outcome], now: float, *, more: bool, pool: str = ""
+    ) -> bool:
         """Fail these for good, once their report is durable; `more` tells that the task has others to hear of.
 
         False: nobody could be told now, so the whole task is put off and nothing more may be said about it.
@@ -224,7 +226,7 @@ class Delivery:
         if told is None:
             self._put_off(task, (), task.attempts + 1)
             return False
-        results = [_result(o, Status.FAILED, _event(now, Happening.FAIL, o, told.sentence)) for o in failed]
+        results = [_result(o, Status.FAILED, _event(now, Happening.FAIL, o, told.sentence, pool)) for o in failed]
         self._with.spool.finish(Finished(task.task, tuple(results), keep=more))
         return True
 
@@ -311,12 +313,12 @@ def _success_is_told(task: Assigned, outcome: Outcome) -> bool:
     return recipient.proven and not outcome.dsn and "SUCCESS" in recipient.id.notify
 
 
-def _arrival(task: Assigned, now: float, outcome: Outcome) -> Event:
+def _arrival(task: Assigned, now: float, outcome: Outcome, pool: str) -> Event:
     """What the trace says of a delivery; also why a report of success that was asked for is not sent."""
     recipient = task.recipients[outcome.recipient]
     untold = "SUCCESS" in recipient.id.notify and not outcome.dsn and not recipient.proven
     detail = "success not reported, because the sender is not proven" if untold else ""
-    return _event(now, Happening.DELIVER if outcome.final else Happening.SEND, outcome, detail)
+    return _event(now, Happening.DELIVER if outcome.final else Happening.SEND, outcome, detail, pool)
 
 
 def _everyone(task: Assigned, fate: Fate, reply: Reply, host: str = "", tls: str = "") -> tuple[Outcome, ...]:
@@ -329,5 +331,5 @@ def _result(outcome: Outcome, status: Status | None, event: Event) -> Result:
     return Result(outcome.recipient, status is not None, status, event)
 
 
-def _event(now: float, kind: Happening, outcome: Outcome, detail: str = "") -> Event:
-    return Event(now, kind, detail, str(outcome.reply), outcome.host, outcome.tls)
+def _event(now: float, kind: Happening, outcome: Outcome, detail: str = "", pool: str = "") -> Event:
+    return Event(now, kind, detail, str(outcome.reply), outcome.host, outcome.tls, pool)

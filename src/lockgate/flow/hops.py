@@ -61,6 +61,7 @@ def plan(
             mx_domain=route.domain,
             source_v4=pool.source_v4,
             source_v6=pool.source_v6,
+            pool=pool.name,
         )
     mine = policy.organisations.get(route.organisation)
     connector = mine.outbound.named.get(route.connector) if mine is not None else None
@@ -143,7 +144,14 @@ def _hop(connector: OutboundConnector, route: Route, pool: Pool, login: Login | 
         rate=connector.rate_per_minute,
         login=login,
         size_limit=connector.size_limit,
+        pool=_source(connector, pool),
     )
+
+
+def _source(connector: OutboundConnector, pool: Pool) -> str:
+    """The pool's name, or the connector's own source addresses."""
+    own = [address for address in (connector.source_address_v4, connector.source_address_v6) if address]
+    return ", ".join(own) or pool.name
 
 
 def _login(connector: OutboundConnector, read_secret: Callable[[str], str]) -> Login | None:

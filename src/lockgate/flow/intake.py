@@ -225,6 +225,7 @@ class Guest:
         hall.journal.note(
             "accepted",
             id=new.id,
+            organisation=",".join(dict.fromkeys([trace.organisation for trace in new.traces])),
             connection=self._connection.id,
             peer=self._connection.peer,
             sender=new.envelope.sender_text,
@@ -274,6 +275,7 @@ class Guest:
         self._hall.journal.note(
             "refused",
             id=connection.id,
+            organisation=standing.organisation if standing else "",
             point=point.name,
             peer=connection.peer,
             sender=facts.envelope.sender_text if facts.envelope else "",

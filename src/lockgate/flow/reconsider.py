@@ -8,7 +8,7 @@ import msgspec
 
 from lockgate.decision.answer import may_be_told
 from lockgate.decision.judge import released
-from lockgate.flow.commit import HOLD_LANE
+from lockgate.flow.commit import HOLD_LANE, a_month
 from lockgate.flow.settle import Ask, Judge, forget_unknown, settle
 from lockgate.mail import replies
 from lockgate.mail.events import Event, Happening, Status
@@ -44,6 +44,7 @@ class Reconsider(msgspec.Struct, frozen=True):
     ask: Ask
     spool: Spool
     recorder: Recorder
+    hold_life: Callable[[Policy, str], float] = a_month
 
     async def judge(self, task: Assigned, now: float, retry_at: float) -> Decided:
         """The decision about every recipient of the task under the policy of now.
@@ -59,18 +60,21 @@ class Reconsider(msgspec.Struct, frozen=True):
         facts = forget_unknown(story.facts)
         facts = msgspec.structs.replace(facts, recipients=tuple(r for r in facts.recipients if r in ids))
         so_far = released(story.ruling, ids) if lane == HOLD_LANE else None
-        _, ruling = settle(self.judge_with, self.ask, self.policy(), facts, Point.DATA, so_far)
-        return _Sorting(task, story.ruling, now, retry_at).sort(ruling)
+        policy = self.policy()
+        _, ruling = settle(self.judge_with, self.ask, policy, facts, Point.DATA, so_far)
+        until = now + self.hold_life(policy, organisation)
+        return _Sorting(task, story.ruling, now, retry_at, until).sort(ruling)
 
 
 class _Sorting:
     """Turns verdicts into what the queue has to do."""
 
-    def __init__(self, task: Assigned, before: Ruling, now: float, retry_at: float) -> None:
+    def __init__(self, task: Assigned, before: Ruling, now: float, retry_at: float, held_until: float) -> None:
         self._task = task
         self._before = {verdict.recipient: verdict for verdict in before.recipients}
         self._now = now
         self._retry_at = retry_at
+        self._held_until = held_until
         self._organisation = task.lane.partition("/")[0]
         self._expired = task.expired or now >= task.expires
         self._refused: list[Outcome] = []
@@ -88,7 +92,7 @@ class _Sorting:
                 disposition = _of_all(ruling.refusal)
             self._place(number, recipient, disposition, told=self._may_be_told(ruling, recipient.id, verdict))
         tasks = [
-            NewTask(lane, route, tuple(members), self._now, held)
+            NewTask(lane, route, tuple(members), self._now, held, self._held_until if held else 0.0)
             for (lane, held), (route, members) in self._groups.items()
         ]
         if tasks and self._deferred:
@@ -107,7 +111,10 @@ class _Sorting:
             case Deliver(route, target):
                 moved = TaskRecipient(recipient.id, target, recipient.trace, recipient.proven)
                 self._move(number, moved, route.lane, route)
+            case Hold(_, pending=True) if not self._expired:
+                self._deferred.append(Outcome(number, Fate.DEFERRED, replies.NOT_FOUND_OUT))
             case Hold(why):
+                # What could not be found out in a message's whole life is left to a person (DESIGN 2: never bounced).
                 self._hold(number, recipient, why)
             case Drop(why):
                 self._note(number, Status.DROPPED, Event(self._now, Happening.DROP, why), done=True)
@@ -125,7 +132,8 @@ class _Sorting:
 
     def _move(self, number: int, recipient: TaskRecipient, lane: str, route: Route) -> None:
         self._groups.setdefault((lane, ""), (route, []))[1].append(recipient)
-        self._note(number, Status.PENDING, Event(self._now, Happening.RELEASE, f"goes on to {lane}"))
+        event = Event(self._now, Happening.RELEASE, f"goes on to {lane}")
+        self._results.append(Result(number, done=False, status=Status.PENDING, event=event, connector=route.connector))
 
     def _hold(self, number: int, recipient: TaskRecipient, why: str) -> None:
         lane = f"{self._organisation}/{HOLD_LANE}"

@@ -39,7 +39,10 @@ class Happening(enum.StrEnum):
 
 
 class Event(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """One thing that happened to one recipient's copy, at `at` seconds since the epoch."""
+    """One thing that happened to one recipient's copy, at `at` seconds since the epoch.
+
+    `pool` names the source addresses that were used to carry it.
+    """
 
     at: float
     kind: Happening
@@ -47,3 +50,4 @@ class Event(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     reply: str = ""
     host: str = ""
     tls: str = ""
+    pool: str = ""

@@ -49,7 +49,7 @@ class NextHop(msgspec.Struct, frozen=True):
     whose Maildirs are meant.
     `source_v4`, `source_v6`, `helo` and `family` ("any", "ipv4", "ipv6") come from the connector or pool;
     `concurrency` is the number of connections of one worker, `rate` messages a minute (0: no bound).
-    `size_limit` in octets, 0: none but the server's own.
+    `size_limit` in octets, 0: none but the server's own. `pool` says whose source addresses these are.
     """
 
     lane: str
@@ -68,6 +68,7 @@ class NextHop(msgspec.Struct, frozen=True):
     store: str = ""
     organisation: str = ""
     trusted: bool = False
+    pool: str = ""
 
 
 class CargoRecipient(msgspec.Struct, frozen=True):

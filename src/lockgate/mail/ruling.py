@@ -95,9 +95,13 @@ class Deliver(msgspec.Struct, frozen=True, tag="deliver"):
 
 
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
-    """Accept and keep it; `why` is shown to the administrator."""
+    """Accept and keep it; `why` is shown to the administrator.
+
+    `pending`: no person has to decide; it waits for answers that did not come in time, and is judged again by itself.
+    """
 
     why: str
+    pending: bool = False
 
 
 class Refuse(msgspec.Struct, frozen=True, tag="refuse"):

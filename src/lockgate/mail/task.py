@@ -27,8 +27,8 @@ class TaskRecipient(msgspec.Struct, frozen=True):
 class NewTask(msgspec.Struct, frozen=True):
     """A task to be made. `route` None means that the judge has to be asked (again) when it comes due.
 
-    `held` is not empty while a person or policy holds it (the reason); a held task is never due.
-    `due` is in seconds since the epoch.
+    `held` is not empty while a person or policy holds it (the reason); a held task is never due, and deleted at
+    `until` (0: never). Times are seconds since the epoch.
     """
 
     lane: str
@@ -36,10 +36,14 @@ class NewTask(msgspec.Struct, frozen=True):
     recipients: tuple[TaskRecipient, ...]
     due: float
     held: str = ""
+    until: float = 0.0
 
 
 class NewTrace(msgspec.Struct, frozen=True):
-    """The trace row of one recipient as it is first written; the JSON object of the amendments is made of it."""
+    """The trace row of one recipient as it is first written; the JSON object of the amendments is made of it.
+
+    `rules` are the names of the mail flow rules that applied.
+    """
 
     number: int
     organisation: str
@@ -48,6 +52,7 @@ class NewTrace(msgspec.Struct, frozen=True):
     events: tuple[Event, ...]
     inbound_connector: str = ""
     outbound_connector: str = ""
+    rules: tuple[str, ...] = ()
 
 
 class NewMessage(msgspec.Struct, frozen=True):
@@ -103,13 +108,15 @@ class Assigned(msgspec.Struct, frozen=True):
 class Result(msgspec.Struct, frozen=True, array_like=True):
     """What became of one recipient of a task: its trace row gets `event`, and `status` unless that is None.
 
-    `recipient` is the index within the task; `done` takes the recipient off the task.
+    `recipient` is the index within the task; `done` takes the recipient off the task. `connector` is the outbound
+    connector if one has been chosen now.
     """
 
     recipient: int
     done: bool
     status: Status | None
     event: Event
+    connector: str = ""
 
 
 class Finished(msgspec.Struct, frozen=True, array_like=True):

@@ -13,21 +13,15 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.discreet import message_as_wished, refusal_as_wished, result_as_wished
 from lockgate.mail.events import Happening
 from lockgate.mail.message import BodyRef
+from lockgate.mail.redaction import Discretion, nothing_hidden
 from lockgate.mail.task import Assigned, Finished, NewMessage, Refusal
 from lockgate.seams import Accepted, Clock, Journal, Unavailable
 from lockgate.storage import frames
 from lockgate.storage.completions import CompletionLog
-from lockgate.storage.frames import (
-    Ask,
-    AssignedRow,
-    Done,
-    FrameReader,
-    Hello,
-    What,
-    frame,
-)  # fmt: skip
+from lockgate.storage.frames import Ask, AssignedRow, Done, FrameReader, Hello, What, frame
 from lockgate.storage.outbox import Outbox
 from lockgate.storage.packing import pack_accept, pack_result, pack_task
 from lockgate.storage.refusals import Full, Tally
@@ -70,6 +64,7 @@ class _Held(msgspec.Struct, gc=False):
 
     what: What
     left: set[int]
+    organisation: str
     size: int = 0
     over: int = 0  # sequence of the record that ended it; kept until the keeper has applied it
 
@@ -101,8 +96,11 @@ class _Wire(asyncio.Protocol):
 class KeeperSpool:
     """seams.Spool over the keeper's socket; one per worker process."""
 
-    def __init__(self, settings: SpoolSettings, clock: Clock, journal: Journal) -> None:
+    def __init__(
+        self, settings: SpoolSettings, clock: Clock, journal: Journal, discretion: Discretion = nothing_hidden
+    ) -> None:
         self._settings, self._clock, self._journal = settings, clock, journal
+        self._discretion = discretion
         self._incarnation = secrets.randbits(62) | 1
         self._folder = SegmentFolder(settings.state / "queue")
         self._take: Callable[[Sequence[Assigned]], None] = lambda tasks: None
@@ -337,7 +335,8 @@ class KeeperSpool:
             except msgspec.MsgspecError as trouble:
                 self._put_away(row.task, trouble)
                 continue
-            self._held[row.task] = _Held(what, set(range(len(what.recipients))))
+            organisation = row.lane.partition("/")[0]
+            self._held[row.task] = _Held(what, set(range(len(what.recipients))), organisation)
             tasks.append(Assigned(
                 row.task, what.id, row.lane, what.route, what.envelope,
                 BodyRef(row.segment, row.offset, row.length, row.crc), what.size, what.recipients, row.received,
@@ -387,7 +386,8 @@ class KeeperSpool:
         request = self._request
         whats = [What(new.id, task.route, new.envelope, new.size, task.recipients) for task in new.tasks]
         try:
-            payload = frame(frames.ACCEPT, _ENCODE(pack_accept(request, new, whats)))
+            kept, sender = message_as_wished(new, self._discretion)
+            payload = frame(frames.ACCEPT, _ENCODE(pack_accept(request, kept, whats, sender)))
             tasks = await self._answer_to(request, payload, new.id)
         except BaseException:
             if body is not None:
@@ -399,9 +399,10 @@ class KeeperSpool:
         if body is not None:
             body.settled()
         keeps = body.size if body is not None and body.content() is not None else 0
-        for what, (task, owned) in zip(whats, tasks, strict=False):
+        for what, planned, (task, owned) in zip(whats, new.tasks, tasks, strict=False):
             if owned:
-                self._held[task] = _Held(what, set(range(len(what.recipients))), keeps)
+                organisation = planned.lane.partition("/")[0]
+                self._held[task] = _Held(what, set(range(len(what.recipients))), organisation, keeps)
                 self._memory += keeps
         if len(tasks) < len(new.tasks):
             # Looked up after the keeper's death: some tasks may be done already; none is ours.
@@ -414,7 +415,11 @@ class KeeperSpool:
         if held is None or held.over:
             return
         before = len(held.left)
-        results = tuple([pack_result(held.what.recipients[r.recipient], r) for r in done.results])
+        redactor = self._discretion(held.organisation)
+        results = tuple([
+            pack_result(held.what.recipients[r.recipient], result_as_wished(r, redactor) if redactor else r)
+            for r in done.results
+        ])  # fmt: skip
         reached = False
         for r in done.results:
             if r.done:
@@ -465,6 +470,7 @@ class KeeperSpool:
     def refused(self, row: Refusal, story: Callable[[], bytes] | None = None) -> None:
         """Note a refusal (seams.Spool): bounded, never synced, never blocks, never raises."""
         with contextlib.suppress(Exception):
+            row = refusal_as_wished(row, self._discretion)
             if self._tally.full(row):
                 if story is not None:
                     row = msgspec.structs.replace(row, story=story())

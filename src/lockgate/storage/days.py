@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from lockgate.storage.day_schema import open_day, organisations, purge, write_day
+from lockgate.storage.kept import Lives
 from lockgate.storage.ledger import SHIFT, Ledger
-from lockgate.storage.traces import day_files, day_path, fingerprint
+from lockgate.storage.traces import day_files, day_path
 
 STEP = 500
 """Messages moved per step, so that accepting never waits long for this."""
@@ -16,22 +19,12 @@ STEP = 500
 REACH = 1000
 """Numbers looked at per step when looking back; most messages of a long queue are only passed over."""
 
+OPENED = 4
+"""Old files opened per step to see whose rows they hold."""
+
 _MASK = (1 << SHIFT) - 1
-_VERSION = 1
-_TABLES = """
-CREATE TABLE message(
-    seq INTEGER PRIMARY KEY, bucket INTEGER, id TEXT, received REAL, sender TEXT, subject TEXT, size INTEGER,
-    message_id TEXT, from_ip TEXT, tls TEXT, revision INTEGER, connection TEXT, tasks INTEGER, stories BLOB,
-    sender_key INTEGER, message_id_key INTEGER);
-CREATE TABLE trace(
-    number INTEGER PRIMARY KEY, organisation TEXT, recipient TEXT, status TEXT, inbound TEXT, outbound TEXT,
-    to_ip TEXT, tls TEXT, reply TEXT, events BLOB, pool TEXT, recipient_key INTEGER);
-CREATE INDEX message_by_id ON message(id);
-CREATE INDEX message_by_connection ON message(connection);
-CREATE INDEX message_by_sender ON message(sender_key);
-CREATE INDEX message_by_message_id ON message(message_id_key);
-CREATE INDEX trace_by_recipient ON trace(recipient_key);
-"""
+_STORIES = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
+_ENCODE = msgspec.msgpack.Encoder().encode
 _IDLE = (
     "SELECT seq, bucket FROM message m WHERE seq BETWEEN ? AND ? AND received < ?"
     f" AND NOT EXISTS (SELECT 1 FROM task WHERE id BETWEEN m.seq << {SHIFT} AND (m.seq << {SHIFT}) + {_MASK})"
@@ -42,7 +35,7 @@ _MESSAGES = (
     " FROM message WHERE seq BETWEEN ? AND ?"
 )
 _TRACES = (
-    "SELECT number,organisation,recipient,status,inbound,outbound,to_ip,tls,reply,events,pool FROM trace"
+    "SELECT number,organisation,recipient,status,inbound,outbound,to_ip,tls,reply,events,pool,rules FROM trace"
     " WHERE number BETWEEN ? AND ?"
 )
 
@@ -61,8 +54,10 @@ def _runs(numbers: list[int]) -> list[tuple[int, int]]:
 class DayFiles:
     """Moves rows; the copy is durable before the original goes, so a kill in between only repeats the copy."""
 
-    def __init__(self, ledger: Ledger, folder: Path) -> None:
+    def __init__(self, ledger: Ledger, folder: Path, lives: Lives) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._lives = lives
+        self._whose: dict[int, dict[str, int]] = {}
         self._ledger = ledger
         self._folder = folder
         self._open: dict[int, sqlite3.Connection] = {}
@@ -114,12 +109,11 @@ class DayFiles:
         db = self._ledger.db
         messages = [row for run in runs for row in db.execute(_MESSAGES, run)]
         traces = [
-            (*trace, fingerprint(trace[2]))
-            for first, last in runs
-            for trace in db.execute(_TRACES, (first << SHIFT, last << SHIFT | _MASK))
+            trace for first, last in runs for trace in db.execute(_TRACES, (first << SHIFT, last << SHIFT | _MASK))
         ]
         try:
-            self._write(self._day(bucket), messages, traces)
+            write_day(self._day(bucket), [self._as_kept(row) for row in messages], traces)
+            self._whose.pop(bucket, None)
         except sqlite3.Error as trouble:
             raise OSError(self._set_aside(bucket, trouble)) from trouble
 
@@ -135,20 +129,13 @@ class DayFiles:
         path.replace(aside)
         return f"the trace file {path.name} is damaged and was set aside as {aside.name}: {trouble}"
 
-    @staticmethod
-    def _write(day: sqlite3.Connection, messages: list[tuple[Any, ...]], traces: list[tuple[Any, ...]]) -> None:
-        day.execute("BEGIN IMMEDIATE")
-        try:
-            day.executemany(
-                f"INSERT OR IGNORE INTO message VALUES({','.join('?' * 16)})",
-                [(*row, fingerprint(row[4]), fingerprint(row[7].strip("<>"))) for row in messages],
-            )
-            day.executemany(f"INSERT OR IGNORE INTO trace VALUES({','.join('?' * 12)})", traces)
-            day.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                day.execute("ROLLBACK")
-            raise
+    def _as_kept(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The message's row with the stories of those organisations only that keep their facts."""
+        stories = _STORIES.decode(row[13])
+        kept = [one for one in stories if self._lives(one[0]).facts]
+        if len(kept) == len(stories):
+            return row
+        return (*row[:13], _ENCODE(kept) if kept else None)
 
     def _take_away(self, gone: list[tuple[int, int]]) -> None:
         db = self._ledger.db
@@ -168,33 +155,61 @@ class DayFiles:
             return day
         while len(self._open) >= 4:
             self._open.pop(next(iter(self._open))).close()
-        day = sqlite3.connect(day_path(self._folder, bucket), isolation_level=None, check_same_thread=False)
-        day.execute("PRAGMA journal_mode = WAL")
-        day.execute("PRAGMA synchronous = FULL")
-        day.execute("PRAGMA cache_size = -16384")
-        (version,) = day.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            day.execute("BEGIN IMMEDIATE")
-            for statement in _TABLES.split(";"):
-                if statement.strip():
-                    day.execute(statement)
-            day.execute(f"PRAGMA user_version = {_VERSION}")
-            day.execute("COMMIT")
+        day = open_day(day_path(self._folder, bucket))
         self._open[bucket] = day
         return day
 
-    def forget(self, before: float) -> list[str]:
-        """Remove the files of days that ended before this time; returns their names."""
+    def forget(self, now: float) -> list[str]:
+        """Remove the files of days whose time is over for everybody in them; returns their names."""
         gone = []
-        for bucket, path in day_files(self._folder):
-            if (bucket + 1) * 86400 <= before:
+        for bucket, path, age in self._old(now):
+            if all(age >= self._lives(name).life for name in self._names(bucket, path) or [""]):
                 day = self._open.pop(bucket, None)
                 if day is not None:
                     day.close()
                 for suffix in ("", "-wal", "-shm"):
                     path.with_name(path.name + suffix).unlink(missing_ok=True)
+                self._whose.pop(bucket, None)
                 gone.append(path.name)
         return gone
+
+    def purge(self, now: float) -> bool:
+        """Remove some rows of an organisation whose time is over in a file that others still need; whether there is
+        more to do now. Raises OSError."""
+        for bucket, path, age in self._old(now):
+            for name, purged in self._names(bucket, path).items():
+                if purged < 0 or age < self._lives(name).life:
+                    continue
+                try:
+                    self._whose[bucket][name] = purge(self._day(bucket), name, purged)
+                except sqlite3.DatabaseError as trouble:
+                    self._whose[bucket] = {}
+                    raise OSError(f"old rows cannot be removed from the trace file {path.name}: {trouble}") from trouble
+                return True
+        return False
+
+    def _old(self, now: float) -> list[tuple[int, Path, float]]:
+        """(day, file, seconds since its end) of the files in which somebody's time may be over.
+
+        Whose rows a file holds is remembered; only a few unknown files are opened at once, for people wait meanwhile.
+        """
+        shortest = min(self._lives(name).life for name in ("", *self._lives.organisations()))
+        old = [
+            (bucket, path, age)
+            for bucket, path in day_files(self._folder)
+            if (age := now - (bucket + 1) * 86400) >= shortest
+        ]
+        unknown = [bucket for bucket, _, _ in old if bucket not in self._whose][OPENED:]
+        return [one for one in old if one[0] not in unknown]
+
+    def _names(self, bucket: int, path: Path) -> dict[str, int]:
+        """Whose rows are in a file, and how far they have been removed; nothing for a damaged one."""
+        if bucket not in self._whose:
+            try:
+                self._whose[bucket] = organisations(self._day(bucket)) if path.exists() else {}
+            except sqlite3.DatabaseError:
+                self._whose[bucket] = {}
+        return self._whose[bucket]
 
     def close(self) -> None:
         """Close the files."""

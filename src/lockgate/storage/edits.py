@@ -9,14 +9,22 @@ from typing import Any
 import msgspec
 
 from lockgate.mail.events import Event, Happening, Status
-from lockgate.storage.frames import NEVER
+from lockgate.mail.task import TaskRecipient
+from lockgate.storage.frames import NEVER, What
 from lockgate.storage.ledger import SHIFT, Ledger, event_bytes, recipients_of
 
 SLICE = 500
 """Tasks looked at per transaction, so that a big edit never holds up accepting."""
 
 ACTIONS = ("retry", "hold", "release", "delete")
-FILTERS = ("lane", "id", "task", "sender", "recipient")
+FILTERS = ("lane", "id", "task", "sender", "recipient", "organisation", "why", "held", "since", "until")
+
+_ENCODE = msgspec.msgpack.Encoder().encode
+_SPLIT = (
+    "INSERT INTO task(id,bucket,lane,owner,due,attention,received,expires,attempts,warned,held,segment,at,length,crc,"
+    "last_reply,what,held_at,held_until) SELECT ?,bucket,lane,0,due,attention,received,expires,attempts,warned,held,"
+    "segment,at,length,crc,last_reply,?,held_at,held_until FROM task WHERE id=?"
+)
 
 
 class Misuse(ValueError):
@@ -24,9 +32,12 @@ class Misuse(ValueError):
 
 
 class Edit:
-    """One order on its way through the queue, slice by slice."""
+    """One order on its way through the queue, slice by slice.
 
-    def __init__(self, action: str, filters: Mapping[str, str], by: str) -> None:
+    With a `recipient` (several: one a line) it concerns these recipients of a task only, except for a retry.
+    """
+
+    def __init__(self, action: str, filters: Mapping[str, str], by: str, *, audited: bool = True) -> None:
         if action not in ACTIONS:
             raise Misuse(f"{action!r} is not something that can be done to the queue; there are {', '.join(ACTIONS)}")
         unknown = set(filters) - set(FILTERS)
@@ -37,115 +48,200 @@ class Edit:
         self.action, self.filters, self.by = action, dict(filters), by
         self.count = 0
         self._after = 0
+        self._audited = audited
+        self._recipients = {text.casefold().strip("<>") for text in filters.get("recipient", "").split("\n") if text}
 
     def proceed(self, ledger: Ledger, now: float) -> bool:
         """Do the next slice inside the ledger's transaction; True when all is done and written into the audit."""
         ledger.flush()
-        rows = ledger.db.execute(*self._select(ledger)).fetchall()
-        for task, lane, owner, due, held, what in rows:
+        rows = ledger.db.execute(*_select(self.filters, ledger, self._after)).fetchall()
+        for task, *_, what in rows:
             self._after = task
-            if self._means(what):
-                self.count += int(self._apply(ledger, task, lane, owner, due, held, what, now))
+            parts = recipients_of(what)
+            chosen = self._chosen(parts)
+            if chosen:
+                self.count += int(self._part(ledger, task, parts, chosen, now))
         if len(rows) == SLICE:
             return False
         if self.action == "retry" and "lane" in self.filters:
             ledger.roster.retry(ledger.roster.lane(self.filters["lane"]), now)
-        row = (now, self.by, self.action, json.dumps(self.filters, sort_keys=True), self.count)
-        ledger.db.execute("INSERT INTO audit VALUES(?,?,?,?,?)", row)
+        if self._audited:
+            row = (now, self.by, self.action, json.dumps(self.filters, sort_keys=True), self.count)
+            ledger.db.execute("INSERT INTO audit VALUES(?,?,?,?,?)", row)
         return True
 
-    def _select(self, ledger: Ledger) -> tuple[str, tuple[Any, ...]]:
-        where, values = ["id > ?"], [self._after]
-        if "lane" in self.filters:
-            where.append("lane = ?")
-            values.append(self.filters["lane"])  # type: ignore[arg-type]
-        if "task" in self.filters:
-            where.append("id = ?")
-            values.append(int(self.filters["task"]))
-        if "id" in self.filters:
-            row = ledger.db.execute("SELECT seq FROM message WHERE id=?", (self.filters["id"],)).fetchone()
-            low = (row[0] if row else -1) << SHIFT
-            where.append("id BETWEEN ? AND ?")
-            values += [low, low | (1 << SHIFT) - 1]
-        query = "SELECT id, lane, owner, due, held, what FROM task WHERE " + " AND ".join(where)
-        return f"{query} ORDER BY id LIMIT {SLICE}", tuple(values)
-
-    def _means(self, what: bytes) -> bool:
-        sender, recipient = self.filters.get("sender"), self.filters.get("recipient")
-        if sender is None and recipient is None:
-            return True
-        parts = recipients_of(what)
+    def _chosen(self, parts: What) -> tuple[TaskRecipient, ...]:
+        """The recipients of this task that are meant."""
+        sender = self.filters.get("sender")
         if sender is not None and parts.envelope.sender_text.casefold() != sender.casefold().strip("<>"):
-            return False
-        return recipient is None or any(
-            recipient.casefold() in (r.target.key, r.id.original.key) for r in parts.recipients
+            return ()
+        if "recipient" not in self.filters:
+            return parts.recipients
+        return tuple(
+            r for r in parts.recipients if r.target.key in self._recipients or r.id.original.key in self._recipients
         )
 
-    def _apply(
-        self, ledger: Ledger, task: int, lane: str, owner: int, due: float, held: str, what: bytes, now: float
+    def _part(
+        self, ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, ...], now: float
     ) -> bool:
+        """Do it to the chosen recipients; if the task has others, the chosen ones get a task of their own first."""
+        columns = "lane, owner, due, held"
+        lane, owner, due, held = ledger.db.execute(f"SELECT {columns} FROM task WHERE id=?", (task,)).fetchone()
+        if len(chosen) < len(parts.recipients) and self.action != "retry":
+            if (self.action == "hold") == bool(held) and self.action != "delete":
+                return False  # nothing would change
+            if owner:
+                names = "\n".join(r.id.original.key for r in chosen)
+                ledger.partly.setdefault(task, []).append((self.action, self.by, names))
+                return True
+            task = split(ledger, task, parts, chosen)
+        return self._apply(ledger, _Row(task, lane, owner, due, held, chosen), now)
+
+    def _apply(self, ledger: Ledger, row: _Row, now: float) -> bool:
         """Whether the order changed anything about this task."""
         match self.action:
             case "retry":
-                return self._retry(ledger, task, lane, owner, due, held, now)
+                return self._retry(ledger, row, now)
             case "release":
-                return self._release(ledger, task, lane, held, what, now)
+                return self._release(ledger, row, now)
             case "hold":
-                if held:
+                if row.held:
                     return False
                 event = Event(now, Happening.HOLD, f"held by {self.by}")
-                if not self._leave(ledger, task, lane, owner, due):
+                if not self._leave(ledger, row):
                     ledger.db.execute(
-                        "UPDATE task SET held=?, due=?, attention=? WHERE id=?",
-                        (f"held by {self.by}", NEVER, NEVER, task),
+                        "UPDATE task SET held=?, due=?, attention=?, held_at=?, held_until=0 WHERE id=?",
+                        (f"held by {self.by}", NEVER, NEVER, now, row.task),
                     )
-                self._tell(ledger, task, what, Status.HELD, event)
+                tell(ledger, row.task, row.chosen, Status.HELD, event)
                 return True
             case _:
                 event = Event(now, Happening.DROP, f"deleted by {self.by}")
-                if not self._leave(ledger, task, lane, owner, due, counted=False):
-                    ledger.remove_task(task)
-                self._tell(ledger, task, what, Status.DROPPED, event)
+                if not self._leave(ledger, row, counted=False):
+                    ledger.remove_task(row.task)
+                tell(ledger, row.task, row.chosen, Status.DROPPED, event)
                 return True
 
-    def _leave(self, ledger: Ledger, task: int, lane: str, owner: int, due: float, *, counted: bool = True) -> bool:
+    def _leave(self, ledger: Ledger, row: _Row, *, counted: bool = True) -> bool:
         """A worker has the task now: the order is carried out when it comes back. Else take it out of the line."""
-        if owner:
-            ledger.marks[task] = (self.action, self.by)
+        if row.owner:
+            ledger.marks[row.task] = (self.action, self.by)
             return True
-        if due == 0 and counted:
-            ledger.roster.departed(ledger.roster.lane(lane), 1)
+        if row.due == 0 and counted:
+            ledger.roster.departed(ledger.roster.lane(row.lane), 1)
         return False
 
-    def _retry(self, ledger: Ledger, task: int, lane: str, owner: int, due: float, held: str, now: float) -> bool:
-        if held or owner:
+    def _retry(self, ledger: Ledger, row: _Row, now: float) -> bool:
+        if row.held or row.owner:
             return False
-        there = ledger.roster.lane(lane)
-        if due > 0:
-            ledger.db.execute("UPDATE task SET due=0 WHERE id=?", (task,))
+        there = ledger.roster.lane(row.lane)
+        if row.due > 0:
+            ledger.db.execute("UPDATE task SET due=0 WHERE id=?", (row.task,))
             ledger.roster.arrived(there, NEVER)
         ledger.roster.retry(there, now)
         return True
 
-    def _release(self, ledger: Ledger, task: int, lane: str, held: str, what: bytes, now: float) -> bool:
-        if not held:
+    def _release(self, ledger: Ledger, row: _Row, now: float) -> bool:
+        if not row.held:
             return False
-        row = ledger.db.execute("SELECT received, expires FROM task WHERE id=?", (task,)).fetchone()
+        received, expires = ledger.db.execute("SELECT received, expires FROM task WHERE id=?", (row.task,)).fetchone()
         # Time spent held does not count against the life of the message, and nobody is told that it is late.
-        expires = max(row[1], now + (row[1] - row[0]))
+        expires = max(expires, now + (expires - received))
         ledger.db.execute(
-            "UPDATE task SET held='', due=0, expires=?, attention=?, warned=1 WHERE id=?", (expires, expires, task)
+            "UPDATE task SET held='', due=0, expires=?, attention=?, warned=1, held_at=0, held_until=0 WHERE id=?",
+            (expires, expires, row.task),
         )
-        ledger.roster.arrived(ledger.roster.lane(lane), expires)
-        self._tell(ledger, task, what, Status.PENDING, Event(now, Happening.RELEASE, f"released by {self.by}"))
+        ledger.roster.arrived(ledger.roster.lane(row.lane), expires)
+        event = Event(now, Happening.RELEASE, f"released by {self.by}")
+        tell(ledger, row.task, row.chosen, Status.PENDING, event)
         return True
 
-    def _tell(self, ledger: Ledger, task: int, what: bytes, status: Status, event: Event) -> None:
-        base, packed = task >> SHIFT << SHIFT, event_bytes(event)
-        ledger.db.executemany(
-            "UPDATE trace SET status=?, events=CAST(events||? AS BLOB) WHERE number=?",
-            [(status.value, packed, base | r.trace) for r in recipients_of(what).recipients],
-        )
+
+class _Row(msgspec.Struct, frozen=True):
+    """A task as an edit sees it; `chosen` are all its recipients by now."""
+
+    task: int
+    lane: str
+    owner: int
+    due: float
+    held: str
+    chosen: tuple[TaskRecipient, ...]
+
+
+def _select(filters: Mapping[str, str], ledger: Ledger, after: int) -> tuple[str, tuple[Any, ...]]:
+    where, values = ["id > ?"], list[Any]([after])
+    for name, value in filters.items():
+        match name:
+            case "lane":
+                where.append("lane = ?")
+                values.append(value)
+            case "task":
+                where.append("id = ?")
+                values.append(int(value))
+            case "id":
+                row = ledger.db.execute("SELECT seq FROM message WHERE id=?", (value,)).fetchone()
+                low = (row[0] if row else -1) << SHIFT
+                where.append("id BETWEEN ? AND ?")
+                values += [low, low | (1 << SHIFT) - 1]
+            case "organisation":
+                where.append("substr(lane, 1, ?) = ?")
+                values += [len(value) + 1, f"{value}/"]
+            case "held":
+                where.append("held <> ''")
+            case "why":
+                where.append("instr(lower(held), lower(?)) > 0")
+                values.append(value)
+            case "since" | "until":
+                where.append("received >= ?" if name == "since" else "received < ?")
+                values.append(float(value))
+    return f"SELECT id, what FROM task WHERE {' AND '.join(where)} ORDER BY id LIMIT {SLICE}", tuple(values)
+
+
+def split(ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, ...]) -> int:
+    """Give some recipients of a task that nobody carries now a task of their own, in the same state; its number."""
+    seq = task >> SHIFT
+    (made,) = ledger.db.execute("UPDATE message SET tasks=tasks+1 WHERE seq=? RETURNING tasks", (seq,)).fetchone()
+    number = seq << SHIFT | made - 1
+    rest = tuple(r for r in parts.recipients if r not in chosen)
+    ledger.db.execute(_SPLIT, (number, _ENCODE(msgspec.structs.replace(parts, recipients=chosen)), task))
+    ledger.db.execute(
+        "UPDATE task SET what=? WHERE id=?", (_ENCODE(msgspec.structs.replace(parts, recipients=rest)), task)
+    )
+    lane, due, attention, segment, length = ledger.db.execute(
+        "SELECT lane, due, attention, segment, length FROM task WHERE id=?", (number,)
+    ).fetchone()
+    ledger.live.add(segment, length)
+    if due == 0:
+        ledger.roster.arrived(ledger.roster.lane(lane), attention)
+    elif due < NEVER:
+        ledger.next_due = min(ledger.next_due, due)
+    return int(number)
+
+
+def tell(
+    ledger: Ledger, task: int, recipients: tuple[TaskRecipient, ...], status: Status, event: Event
+) -> None:
+    """Write what became of these recipients of a task into their trace rows."""
+    base, packed = task >> SHIFT << SHIFT, event_bytes(event)
+    numbers = [base | r.trace for r in recipients]
+    ledger.db.executemany(
+        "UPDATE trace SET status=?, events=CAST(events||? AS BLOB) WHERE number=?",
+        [(status.value, packed, number) for number in numbers],
+    )
+    ledger.changes.note(numbers)
+
+
+def expire(ledger: Ledger, now: float, most: int = 100) -> int:
+    """Delete held tasks whose time is over, in a transaction of the ledger; how many. The senders are not told."""
+    rows = ledger.db.execute(
+        "SELECT id, what FROM task WHERE held<>'' AND held_until>0 AND held_until<=? LIMIT ?", (now, most)
+    ).fetchall()
+    for task, what in rows:
+        event = Event(now, Happening.DROP, "deleted, because the time for which held mail is kept was over; the"
+                      " sender was not told")  # fmt: skip
+        tell(ledger, task, recipients_of(what).recipients, Status.DROPPED, event)
+        ledger.remove_task(task)
+    return len(rows)
 
 
 class Order(msgspec.Struct, frozen=True, array_like=True):

@@ -47,12 +47,13 @@ class What(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class TaskRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A task to be made; `what` is an encoded What."""
+    """A task to be made; `what` is an encoded What; a held one is deleted at `until` (0: never)."""
 
     lane: str
     due: float
     held: str
     what: bytes
+    until: float = 0.0
 
 
 class TraceRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -65,6 +66,7 @@ class TraceRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     events: bytes
     inbound: str
     outbound: str
+    rules: str = ""
 
 
 class Accept(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -100,6 +102,8 @@ class ResultRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     to_ip: str = ""
     tls: str = ""
     reply: str = ""
+    pool: str = ""
+    outbound: str = ""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, gc=False):

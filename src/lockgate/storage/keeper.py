@@ -17,10 +17,12 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.redaction import Kept
 from lockgate.seams import Clock, Journal
 from lockgate.storage import completions, frames
 from lockgate.storage.edits import Edit, Misuse, Order
 from lockgate.storage.frames import Ask, Done, Hello, frame
+from lockgate.storage.kept import Everybody, Lives
 from lockgate.storage.lanes import Pace
 from lockgate.storage.ledger import Ledger
 from lockgate.storage.links import Link
@@ -47,7 +49,7 @@ class KeeperSettings(msgspec.Struct, frozen=True):
     pace: Pace = Pace()
     idle_delay: float = 0.02
     patience: float = 60.0
-    settle: float = 600.0
+    settle: float = 60.0
     trace_life: float = 90 * 86400.0
     refusal_rows: int = 50
     refusal_size: int = 256 * 1024 * 1024
@@ -66,7 +68,10 @@ class AlreadyKept(Exception):
 class Keeper:
     """Owns the queue while it runs."""
 
-    def __init__(self, settings: KeeperSettings, clock: Clock, journal: Journal) -> None:
+    def __init__(
+        self, settings: KeeperSettings, clock: Clock, journal: Journal, lives: Lives | None = None
+    ) -> None:
+        self.lives = lives or Everybody(Kept(settings.trace_life))
         self.settings, self.clock, self.journal = settings, clock, journal
         queue = settings.state / "queue"
         self._completions = queue / "completions"
@@ -79,7 +84,7 @@ class Keeper:
         self._aside: Path | None = None
         self.ledger = self._open_ledger()
         self.refusals = RefusalBook(settings.state / "trace", settings.refusal_rows, settings.refusal_size)
-        self.upkeep = Upkeep(self.ledger, folder, settings.state / "trace", journal)
+        self.upkeep = Upkeep(self.ledger, folder, settings.state / "trace", journal, self.lives)
         self._batch: list[tuple[Link, int, Any]] = []
         self._edits: list[tuple[Link, int, Edit]] = []
         self._absent: dict[int, float] = {}
@@ -279,6 +284,9 @@ class Keeper:
             case "story":
                 row = self.ledger.db.execute("SELECT stories FROM message WHERE id=?", ask.words[:1]).fetchone()
                 link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, row[0] if row else None))))
+            case "changes":
+                told = (*self.ledger.changes.since(*ask.words[:2]), self.clock.now())
+                link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, told))))
             case "edit":
                 try:
                     order = msgspec.json.decode(ask.words[0], type=Order)
@@ -289,6 +297,12 @@ class Keeper:
                 link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, f"the keeper does not know {other!r}"))))
 
     def _proceed_edits(self, now: float) -> None:
+        if self.ledger.again:
+            # Orders for some recipients of a task that has just come back, before anybody can take it again.
+            again, self.ledger.again = self.ledger.again, []
+            for task, action, by, names in again:
+                part = {"task": str(task), "recipient": names}
+                Edit(action, part, by, audited=False).proceed(self.ledger, now)
         if self._edits and self._edits[0][2].proceed(self.ledger, now):
             link, request, edit = self._edits.pop(0)
             link.out.append(frame(frames.ANSWER, _ENCODE((request, edit.count))))
@@ -367,7 +381,8 @@ class Keeper:
 
     def _keep_up(self, now: float) -> None:
         try:
-            self.upkeep.run(now, self.settings.settle, self.settings.trace_life, self.settings.sparse)
+            self.upkeep.run(now, self.settings.settle, self.settings.sparse)
+            self.refusals.forget(now, self.lives)
         except Exception as trouble:
             self.upkeep.more = False
             self.journal.alarm("the keeper's upkeep failed", because=str(trouble))
@@ -401,11 +416,13 @@ def lock_queue(state: Path) -> int:
     return fd
 
 
-async def serve(settings: KeeperSettings, clock: Clock, journal: Journal, stop: asyncio.Event) -> None:
+async def serve(
+    settings: KeeperSettings, clock: Clock, journal: Journal, stop: asyncio.Event, lives: Lives | None = None
+) -> None:
     """Keep the queue until `stop` is set. Raises AlreadyKept, NewerSchema, sqlite3.Error, OSError."""
     lock = lock_queue(settings.state)
     try:
-        keeper = Keeper(settings, clock, journal)
+        keeper = Keeper(settings, clock, journal, lives)
         keeper.start()
         run_folder = settings.state / "run"
         run_folder.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,15 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.discreet import row_as_wished, story_as_wished
+from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
 from lockgate.seams import Unavailable
-from lockgate.storage import frames, traces
+from lockgate.storage import following, frames, holds, traces
 from lockgate.storage.edits import FILTERS, Misuse, Order
 from lockgate.storage.frames import NEVER, Ask, FrameReader, frame
 from lockgate.storage.ledger import SHIFT, recipients_of
+from lockgate.storage.segments import SegmentFolder
+from lockgate.storage.trace_filters import wanted
 
 _ANSWER = msgspec.msgpack.Decoder(tuple[int, Any])
 MOST = 5000
@@ -24,11 +28,16 @@ MOST = 5000
 class KeeperKeeping:
     """seams.Keeping of one state directory; safe to use from one event loop."""
 
-    def __init__(self, state: Path, *, patience: float = 60.0) -> None:
+    def __init__(
+        self, state: Path, *, patience: float = 60.0, discretion: Discretion = nothing_hidden, key: bytes = b""
+    ) -> None:
         self._queue = state / "queue" / "keeper.sqlite"
         self._trace = state / "trace"
         self._socket = state / "run" / "keeper.sock"
         self._patience = patience
+        self._discretion = discretion
+        self._masks = spellings(key) if key else ()
+        self._segments = SegmentFolder(state / "queue")
 
     async def queue_list(self, filters: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
         """Lanes (lane, tasks, held, with_workers, oldest, fails, next_attempt, why), or with a filter the tasks.
@@ -48,13 +57,49 @@ class KeeperKeeping:
             raise Misuse(answer)
         return int(answer)
 
-    async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
-        """Rows as the amendments document them, newest first. Raises traces.UnknownFilter."""
-        return await asyncio.to_thread(traces.find, self._queue, self._trace, filters, max(1, min(limit, MOST)))
+    async def trace_find(
+        self, filters: Mapping[str, str], limit: int, after: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
+        """Rows as docs/trace.md has them, newest first, behind a row's cursor. Raises traces.UnknownFilter."""
+        limit = max(1, min(limit, MOST))
+        rows = await asyncio.to_thread(traces.find, self._queue, self._trace, filters, limit, after, self._masks)
+        return [row_as_wished(row, self._discretion) for row in rows]
+
+    async def trace_follow(self, filters: Mapping[str, str], since: str) -> tuple[Sequence[Mapping[str, Any]], str]:
+        """Rows that are new or have changed since this mark ("": from now on), oldest first, and the next mark.
+
+        Raises traces.UnknownFilter, Unavailable while the keeper is away.
+        """
+        mark = following.read_mark(since) if since else None
+        wanted(filters)
+        words = (mark.epoch, mark.batch) if mark is not None else ("", "")
+        told = await self._order(Ask(1, "changes", words))
+        if mark is None:
+            return [], (await asyncio.to_thread(following.first_mark, self._trace, told)).text
+        rows, after = await asyncio.to_thread(
+            following.changed, self._queue, self._trace, filters, mark, told, self._masks
+        )
+        return [row_as_wished(row, self._discretion) for row in rows], after.text
 
     async def trace_show(self, message: str) -> Mapping[str, Any] | None:
         """One message: rows with events, and {organisation: recorded story (bytes of mail/record.py)}."""
-        return await asyncio.to_thread(traces.show, self._queue, self._trace, message)
+        found = await asyncio.to_thread(traces.show, self._queue, self._trace, message)
+        return None if found is None else story_as_wished(found, self._discretion)
+
+    async def hold_list(
+        self, filters: Mapping[str, str], limit: int, below: int = 0
+    ) -> Sequence[Mapping[str, Any]]:
+        """Held tasks and those that wait for the judge (docs/trace.md), newest first. Raises Misuse."""
+        limit = max(1, min(limit, MOST))
+        return await asyncio.to_thread(holds.held, self._queue, filters, limit, below or traces.LAST)
+
+    async def hold_show(self, message: str) -> Mapping[str, Any] | None:
+        """One message's held tasks (rows), the first octets of its body (head), and its recorded stories."""
+        return await asyncio.to_thread(holds.show, self._queue, self._segments, message)
+
+    async def hold_body(self, task: int) -> bytes | None:
+        """The body of a held task as it is stored; None if there is none."""
+        return await asyncio.to_thread(holds.content, self._queue, self._segments, task)
 
     async def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
         """Who did what to the queue, newest first."""

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from lockgate.mail.events import Event, Happening, Status
+from lockgate.storage.changes import Changes
 from lockgate.storage.frames import NEVER, Accept, AssignedRow, Done, TaskRow, What, pack_event
 from lockgate.storage.lanes import Lane, Owned, Pace, Roster, Worker
 from lockgate.storage.reclaim import Live
@@ -26,18 +27,19 @@ _MASK = (1 << SHIFT) - 1
 _DAY = 86400
 
 _MESSAGE = "INSERT INTO message VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-_TRACE = "INSERT INTO trace(number,organisation,recipient,status,inbound,outbound,events) VALUES(?,?,?,?,?,?,?)"
+_TRACE = "INSERT INTO trace(number,organisation,recipient,status,inbound,outbound,events,rules) VALUES(?,?,?,?,?,?,?,?)"
 _TASK = (
-    "INSERT INTO task(id,bucket,lane,owner,due,attention,received,expires,held,segment,at,length,crc,what)"
-    " VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    "INSERT INTO task(id,bucket,lane,owner,due,attention,received,expires,held,segment,at,length,crc,what,held_at,"
+    "held_until) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 _RESULT = (
     "UPDATE trace SET status=iif(?2='',status,?2), events=CAST(events||?3 AS BLOB), to_ip=iif(?4='',to_ip,?4),"
-    " tls=iif(?5='',tls,?5), reply=iif(?6='',reply,?6) WHERE number=?1"
+    " tls=iif(?5='',tls,?5), reply=iif(?6='',reply,?6), pool=iif(?7='',pool,?7),"
+    " outbound=iif(?8='',outbound,?8) WHERE number=?1"
 )
 _BACK = (
     "UPDATE task SET owner=0, due=?2, attention=?3, attempts=attempts+?4, warned=max(warned,?5), held=?6,"
-    " last_reply=iif(?7='',last_reply,?7), what=coalesce(?8,what) WHERE id=?1"
+    " last_reply=iif(?7='',last_reply,?7), what=coalesce(?8,what), held_at=?9 WHERE id=?1"
 )
 _DUE = "SELECT id, lane, attention FROM task WHERE owner=0 AND due>0 AND due<=? ORDER BY due LIMIT 500"
 _WORK = (
@@ -69,6 +71,11 @@ class Ledger:
         """Message ids whose transaction failed: should they be found after all, they are taken back first."""
         self.marks: dict[int, tuple[str, str]] = {}
         """Orders for tasks that are with a worker now, carried out when they come back: task -> (action, by)."""
+        self.partly: dict[int, list[tuple[str, str, str]]] = {}
+        """The same for some of a task's recipients: task -> (action, by, recipients)."""
+        self.again: list[tuple[int, str, str, str]] = []
+        """Such orders whose task has come back: (task, action, by, recipients), to be carried out before `assign`."""
+        self.changes = Changes()
         self.settled: deque[tuple[float, list[int]]] = deque()
         """When which messages (sequence numbers) lost a task; without any left they move to their day's file."""
         self._seq = 0
@@ -86,6 +93,9 @@ class Ledger:
         self.db = open_tables(self._path)
         self.roster = Roster(self.pace)
         self.marks.clear()
+        self.partly.clear()
+        self.again.clear()
+        self.changes.forget()
         self._clear()
         self._load()
         for incarnation, worker in workers.items():
@@ -158,6 +168,7 @@ class Ledger:
                 self.db.execute("DELETE FROM lane WHERE name=?", (lane.name,))
         self.db.execute("COMMIT")
         self.unwanted = []
+        self.changes.committed()
         if self._settled:
             self.settled.append((self._now, self._settled))
             self._settled = []
@@ -170,9 +181,11 @@ class Ledger:
         if self._messages:
             many(_MESSAGE, self._messages)
             many(_TRACE, self._traces)
+            self.changes.note([row[0] for row in self._traces])
             self._messages, self._traces = [], []
         if self._results:
             many(_RESULT, self._results)
+            self.changes.note([row[0] for row in self._results])
             self._results = []
         if self._rests:
             many("UPDATE task SET what=? WHERE id=?", self._rests)
@@ -200,7 +213,8 @@ class Ledger:
         ))  # fmt: skip
         for t in new.traces:
             number = base | t.number
-            self._traces.append((number, t.organisation, t.recipient, t.status, t.inbound, t.outbound, t.events))
+            row = (number, t.organisation, t.recipient, t.status, t.inbound, t.outbound, t.events, t.rules)
+            self._traces.append(row)
         if not new.tasks:
             self._settled.append(seq)
         body = (new.segment, new.offset, new.length, new.crc)
@@ -234,7 +248,7 @@ class Ledger:
         self.live.add(body[0], body[2])
         self._tasks.append((
             number, int(received // _DAY), task.lane, owner, due, attention, received, expires, task.held, *body,
-            task.what,
+            task.what, now if task.held else 0.0, task.until,
         ))  # fmt: skip
         return owner != 0
 
@@ -262,6 +276,8 @@ class Ledger:
             "UPDATE trace SET status=?, events=CAST(events||? AS BLOB) WHERE number BETWEEN ? AND ?",
             (Status.FAILED, event, low, low | _MASK),
         )
+        numbers = self.db.execute("SELECT number FROM trace WHERE number BETWEEN ? AND ?", (low, low | _MASK))
+        self.changes.note(number for (number,) in numbers)
         return True
 
     def remove_task(self, task: int) -> None:
@@ -292,7 +308,7 @@ class Ledger:
             return
         base = done.task & ~_MASK
         for r in done.results:
-            self._results.append((base | r.number, r.status, r.event, r.to_ip, r.tls, r.reply))
+            self._results.append((base | r.number, r.status, r.event, r.to_ip, r.tls, r.reply, r.pool, r.outbound))
         lane = owned.lane
         if done.reached and lane.fails:
             self.roster.up(lane, self.newest)
@@ -303,6 +319,7 @@ class Ledger:
             self.roster.disown(done.task)
             self.live.remove(owned.segment, owned.length)
             self.marks.pop(done.task, None)
+            self.partly.pop(done.task, None)
         elif done.replace:
             self._replace(done, owned)
         elif done.keep:
@@ -327,8 +344,10 @@ class Ledger:
         action, by = self.marks.pop(done.task, ("", ""))
         if action == "hold":
             due, held, attention = NEVER, f"held by {by}", NEVER
-        row = (done.task, due, attention, int(done.due > 0), int(done.warned), held, reply, done.rest)
+        row = (done.task, due, attention, int(done.due > 0), int(done.warned), held, reply, done.rest,
+               now if held else 0.0)  # fmt: skip
         self._backs.append(row)
+        self.again += [(done.task, *order) for order in self.partly.pop(done.task, ())]
         if action == "delete":
             self._gone.append((done.task,))
             self._settled.append(done.task >> SHIFT)
@@ -343,6 +362,7 @@ class Ledger:
         row = self.db.execute("SELECT segment, at, length, crc FROM task WHERE id=?", (done.task,)).fetchone()
         self.roster.disown(done.task)
         self.marks.pop(done.task, None)
+        self.partly.pop(done.task, None)
         self._gone.append((done.task,))
         seq = done.task >> SHIFT
         (made,) = self.db.execute(

@@ -13,21 +13,22 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _IP = re.compile(r"\[([0-9A-Fa-f:.]+)\]")
 
 
-def pack_accept(request: int, new: NewMessage, whats: list[What]) -> Accept:
-    """The message as the keeper takes it; `whats` has one entry per task."""
+def pack_accept(request: int, new: NewMessage, whats: list[What], sender: str) -> Accept:
+    """The message as the keeper takes it; `whats` has one entry per task, `sender` is the one of the trace."""
     tasks = tuple([
-        TaskRow(task.lane, task.due, task.held, _ENCODE(what)) for task, what in zip(new.tasks, whats, strict=True)
+        TaskRow(task.lane, task.due, task.held, _ENCODE(what), task.until)
+        for task, what in zip(new.tasks, whats, strict=True)
     ])  # fmt: skip
     traces = tuple([
         TraceRow(t.number, t.organisation, t.recipient, t.status.value,
                  b"".join([pack_event(_ENCODE(event)) for event in t.events]), t.inbound_connector,
-                 t.outbound_connector)
+                 t.outbound_connector, "\n".join(t.rules))
         for t in new.traces
     ])  # fmt: skip
     body = new.body
     return Accept(
         request, new.id, new.received, new.expires, body.segment, body.offset, body.length, body.crc, new.size,
-        new.envelope.sender_text, new.subject, new.message_id, new.from_ip, new.tls, new.revision, new.connection_id,
+        sender, new.subject, new.message_id, new.from_ip, new.tls, new.revision, new.connection_id,
         _ENCODE(new.stories), tasks, traces,
     )  # fmt: skip
 
@@ -35,7 +36,7 @@ def pack_accept(request: int, new: NewMessage, whats: list[What]) -> Accept:
 def pack_task(task: NewTask, what: What) -> TaskRow:
     """A task that takes the place of one whose What this was."""
     part = msgspec.structs.replace(what, route=task.route, recipients=task.recipients)
-    return TaskRow(task.lane, task.due, task.held, _ENCODE(part))
+    return TaskRow(task.lane, task.due, task.held, _ENCODE(part), task.until)
 
 
 def pack_result(recipient: TaskRecipient, result: Result) -> ResultRow:
@@ -44,5 +45,6 @@ def pack_result(recipient: TaskRecipient, result: Result) -> ResultRow:
     ip = _IP.search(event.host) if event.host else None
     return ResultRow(
         recipient.trace, result.status.value if result.status is not None else "", pack_event(_ENCODE(event)),
-        ip[1] if ip else "", event.tls, event.reply,
+        ip[1] if ip else "", event.tls, event.reply, event.pool,
+        result.connector,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from lockgate.mail.task import Refusal
+from lockgate.storage.kept import Lives
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS refusal(at REAL, id TEXT, organisation TEXT, point TEXT, peer TEXT, helo TEXT, sender TEXT,
@@ -106,6 +107,7 @@ class RefusalBook:
         self._rows: list[tuple[Any, ...]] = []
         self._counts: list[tuple[Any, ...]] = []
         self._written = 0.0
+        self._forgot = 0.0
         self._dropped = 0
         self._db = self._open()
 
@@ -117,6 +119,7 @@ class RefusalBook:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = OFF")
                 db.execute("PRAGMA auto_vacuum = NONE")
+                db.execute("PRAGMA secure_delete = ON")
                 db.executescript(_TABLES)
             except sqlite3.Error:
                 with contextlib.suppress(OSError):
@@ -178,6 +181,19 @@ class RefusalBook:
                 " LIMIT (SELECT count(*) / 10 + 1 FROM refusal))"
             )
             self._db.execute("DELETE FROM counted WHERE hour < (SELECT max(hour) - 24 * 7 FROM counted)")
+
+    def forget(self, now: float, lives: Lives) -> None:
+        """Once an hour: remove rows whose organisation does not keep them any longer. Never raises."""
+        if 0 <= now - self._forgot < 3600 or self._db is None:
+            return
+        self._forgot = now
+        own = ["", *lives.organisations()]
+        with contextlib.suppress(sqlite3.Error):
+            for name in own:
+                query = "DELETE FROM refusal WHERE at < ? AND organisation = ?"
+                self._db.execute(query, (now - lives(name).life, name))
+            others = f"organisation NOT IN ({','.join('?' * len(own))})"
+            self._db.execute(f"DELETE FROM refusal WHERE at < ? AND {others}", (now - lives("\0").life, *own))
 
     def close(self) -> None:
         """Write the rest and end."""

@@ -46,7 +46,16 @@ SECOND = """
 ALTER TABLE trace ADD COLUMN pool TEXT NOT NULL DEFAULT '';
 """
 
-STEPS: tuple[str, ...] = (FIRST, SECOND)
+THIRD = """
+ALTER TABLE trace ADD COLUMN rules TEXT NOT NULL DEFAULT '';
+ALTER TABLE task ADD COLUMN held_at REAL NOT NULL DEFAULT 0;
+ALTER TABLE task ADD COLUMN held_until REAL NOT NULL DEFAULT 0;
+CREATE INDEX task_held ON task(id) WHERE held <> '';
+CREATE INDEX task_held_until ON task(held_until) WHERE held <> '' AND held_until > 0;
+CREATE INDEX task_judged ON task(id) WHERE substr(lane, -8) = '/pending';
+"""
+
+STEPS: tuple[str, ...] = (FIRST, SECOND, THIRD)
 """STEPS[n] takes the schema from version n to n + 1; each step only expands."""
 
 VERSION = len(STEPS)

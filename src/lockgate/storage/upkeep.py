@@ -9,12 +9,17 @@ from pathlib import Path
 from lockgate.mail.message import BodyRef
 from lockgate.seams import Journal, Unavailable
 from lockgate.storage.days import DayFiles
+from lockgate.storage.edits import expire
 from lockgate.storage.frames import NEVER
+from lockgate.storage.kept import Lives
 from lockgate.storage.ledger import Ledger
 from lockgate.storage.segments import SegmentFolder, SegmentWriter, read_body
 
 MOVED = 100
 """Bodies moved per step."""
+
+EXPIRED = 100
+"""Held tasks deleted per step."""
 
 SOME = 8 * 1024 * 1024
 """Octets moved per step."""
@@ -36,13 +41,15 @@ _Row = tuple[int, str, int, int, int]
 class Upkeep:
     """The slow work, in small steps between batches; each step leaves the queue whole."""
 
-    def __init__(self, ledger: Ledger, folder: SegmentFolder, trace: Path, journal: Journal) -> None:
+    def __init__(
+        self, ledger: Ledger, folder: SegmentFolder, trace: Path, journal: Journal, lives: Lives
+    ) -> None:
         self._ledger, self._folder, self._journal = ledger, folder, journal
         self.incarnation = secrets.randbits(62) | 1
         seal = ledger.live.seal
         self._flow = SegmentWriter(folder, self.incarnation, seal, prepare=False)
         self._hold = SegmentWriter(folder, self.incarnation, seal, size=SOME * 2, suffix="hold", prepare=False)
-        self._days = DayFiles(ledger, trace)
+        self._days = DayFiles(ledger, trace, lives)
         self._last = 0.0
         self.more = False
         self.buried = False
@@ -51,10 +58,11 @@ class Upkeep:
         """Whether it is time again."""
         return self.more or not 0 <= now - self._last < every
 
-    def run(self, now: float, settle: float, life: float, sparse: float) -> None:
+    def run(self, now: float, settle: float, sparse: float) -> None:
         """One step of everything; `more` tells that the next should follow soon. Raises sqlite3.Error, OSError."""
         self._last = now
         more = self._days.move(now - settle)
+        more = self._expire(now) or more
         more = self._move(self._ledger.db.execute(_HELD).fetchall(), self._hold) or more
         for name in self._ledger.live.sparse(sparse)[:8]:
             writer = self._hold if name.endswith(".hold") else self._flow
@@ -62,10 +70,22 @@ class Upkeep:
             if rows:
                 more = self._move(rows, writer) or more
                 break
-        for name in self._days.forget(now - life):
+        for name in self._days.forget(now):
             self._journal.note("a day's trace has reached the end of its life", file=name)
+        more = self._days.purge(now) or more
         self._ledger.db.execute("PRAGMA incremental_vacuum(256)").fetchall()
         self.more = more
+
+    def _expire(self, now: float) -> bool:
+        """Held mail whose time is over; whether there may be more of it now."""
+        ledger = self._ledger
+        ledger.begin(now)
+        gone = expire(ledger, now, EXPIRED)
+        ledger.commit()
+        if gone:
+            self._journal.note("held mail was deleted, because its time was over", tasks=gone)
+            ledger.live.unlink_dead()
+        return gone == EXPIRED
 
     def _move(self, rows: list[_Row], writer: SegmentWriter) -> bool:
         """Copy these bodies, make the copies durable, and only then let the tasks refer to them."""
@@ -115,8 +135,8 @@ class Upkeep:
         lane, due, held = ledger.db.execute("SELECT lane, due, held FROM task WHERE id=?", (task,)).fetchone()
         if due == 0 and not held:
             ledger.roster.departed(ledger.roster.lane(lane), 1)
-        row = (DAMAGED, NEVER, NEVER, task)
-        ledger.db.execute("UPDATE task SET held=?, due=?, attention=? WHERE id=?", row)
+        row = (DAMAGED, NEVER, NEVER, self._last, task)
+        ledger.db.execute("UPDATE task SET held=?, due=?, attention=?, held_at=?, held_until=0 WHERE id=?", row)
 
     def close(self) -> None:
         """Give the writers up; what they hold is referred to or swept."""

@@ -22,6 +22,8 @@ class ListedKeeping:
         self.rows = [dict(row) for row in rows]
         self.edits: list[tuple[str, str, str]] = []
         self.asked: list[Mapping[str, str]] = []
+        self.held: list[dict[str, Any]] = []
+        self.bodies: dict[int, bytes] = {}
         self.away = False
 
     async def queue_list(self, filters: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
@@ -39,27 +41,57 @@ class ListedKeeping:
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
         """Change the tasks that match."""
         self._here()
-        found = [task for task in self.tasks if _matches(task, filters)]
+        wanted = {key: value for key, value in filters.items() if key != "held"}
+        found = [task for task in (self.held if "held" in filters else self.tasks) if _matches(task, wanted)]
         for task in found:
             self.edits.append((action, task["id"], by))
             task["state"] = _OVER.get(action, task.get("state", "waiting"))
             if action == "delete":
-                self.tasks.remove(task)
+                (self.held if "held" in filters else self.tasks).remove(task)
         return len(found)
 
-    async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
+    async def trace_find(
+        self, filters: Mapping[str, str], limit: int, after: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
         """Rows whose values equal the filters; times are not compared."""
         self._here()
         self.asked.append(dict(filters))
         names = {"sender": "sender_address", "recipient": "recipient_address", "ip": "from_ip"}
         wanted = {names.get(key, key): value for key, value in filters.items() if key not in {"since", "until"}}
-        return [row for row in self.rows if all(str(row.get(key)) == value for key, value in wanted.items())][:limit]
+        seen = next((n + 1 for n, row in enumerate(self.rows) if after and row.get("cursor") == after), 0)
+        rows = [row for row in self.rows[seen:] if all(str(row.get(key)) == value for key, value in wanted.items())]
+        return rows[:limit]
+
+    async def trace_follow(self, filters: Mapping[str, str], since: str) -> tuple[Sequence[Mapping[str, Any]], str]:
+        """Rows that were appended since."""
+        self._here()
+        start = int(since) if since else len(self.rows)
+        return self.rows[start:], str(len(self.rows))
 
     async def trace_show(self, message: str) -> Mapping[str, Any] | None:
         """One message's rows."""
         self._here()
         rows = [row for row in self.rows if row.get("id") == message]
         return {"id": message, "rows": rows} if rows else None
+
+    async def hold_list(
+        self, filters: Mapping[str, str], limit: int, below: int = 0
+    ) -> Sequence[Mapping[str, Any]]:
+        """The rows of `held` that match."""
+        self._here()
+        wanted = {key: value for key, value in filters.items() if key not in {"since", "until"}}
+        rows = [row for row in self.held if not below or row["task"] < below]
+        return [row for row in rows if _matches(row, wanted)][:limit]
+
+    async def hold_show(self, message: str) -> Mapping[str, Any] | None:
+        """One held message; `bodies` has what lies under its task."""
+        rows = await self.hold_list({"id": message}, 1000)
+        return {"rows": rows, "head": self.bodies[rows[0]["task"]], "stories": {}} if rows else None
+
+    async def hold_body(self, task: int) -> bytes | None:
+        """The body of a held task."""
+        self._here()
+        return self.bodies.get(task)
 
     def _here(self) -> None:
         if self.away:

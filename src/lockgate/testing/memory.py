@@ -8,11 +8,29 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.discreet import (
+    message_as_wished,
+    refusal_as_wished,
+    result_as_wished,
+    row_as_wished,
+    story_as_wished,
+)
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.findings import Known, Unknown, Who
 from lockgate.mail.message import BodyRef
-from lockgate.mail.task import Assigned, Finished, NewMessage, NewTask, Refusal, TaskRecipient
+from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
+from lockgate.mail.task import Assigned, Finished, NewMessage, NewTask, Refusal
 from lockgate.seams import Accepted, Clock, Unavailable
+from lockgate.testing.memory_rows import (
+    MemoryTask,
+    MemoryTrace,
+    fits,
+    held_json,
+    recipients_meant,
+    refusal_json,
+    task_json,
+    trace_json,
+)
 
 
 class MemoryBody:
@@ -54,43 +72,16 @@ class MemoryBody:
         """Forget them."""
 
 
-class MemoryTask(msgspec.Struct):
-    """One task of the fake queue; `owner` tells that the worker has it."""
-
-    number: int
-    message: NewMessage
-    task: NewTask
-    left: dict[int, TaskRecipient]
-    recipients: tuple[TaskRecipient, ...]
-    owner: bool = False
-    due: float = 0.0
-    held: str = ""
-    attempts: int = 0
-    warned: bool = False
-    last_reply: str = ""
-    expires: float = 0.0
-
-
-class MemoryTrace(msgspec.Struct):
-    """One trace row of the fake queue."""
-
-    message: NewMessage
-    number: int
-    organisation: str
-    recipient: str
-    status: Status
-    events: list[Event]
-    inbound: str = ""
-    outbound: str = ""
-
-
 class MemorySpool:
     """seams.Spool and seams.Keeping for one worker. `assign()` hands out what is due by the clock, in order.
 
     Set `broken` to a sentence to have `begin`, `write` and `accept` raise Unavailable.
     """
 
-    def __init__(self, clock: Clock, *, lane_pause: float = 60.0, delay_notice: float = 14400.0) -> None:
+    def __init__(
+        self, clock: Clock, *, lane_pause: float = 60.0, delay_notice: float = 14400.0,
+        discretion: Discretion = nothing_hidden, key: bytes = b"",
+    ) -> None:  # fmt: skip
         self.clock = clock
         self.broken = ""
         self.refusals: list[Refusal] = []
@@ -100,6 +91,9 @@ class MemorySpool:
         self.finished: list[Finished] = []
         self.audit: list[tuple[float, str, str, dict[str, str], int]] = []
         self.lanes_down: dict[str, tuple[float, str]] = {}
+        self._discretion = discretion
+        self._masks = spellings(key) if key else ()
+        self._changed: list[MemoryTrace] = []
         self._pause = lane_pause
         self._notice = delay_notice
         self._bodies: dict[BodyRef, bytes] = {}
@@ -125,11 +119,13 @@ class MemorySpool:
         if self.broken:
             raise Unavailable(self.broken)
         self.messages[new.id] = new
-        for t in new.traces:
-            self.traces[new.id, t.number] = MemoryTrace(
-                new, t.number, t.organisation, t.recipient, t.status, list(t.events), t.inbound_connector,
-                t.outbound_connector,
+        kept, sender = message_as_wished(new, self._discretion)
+        for t in kept.traces:
+            self.traces[new.id, t.number] = trace = MemoryTrace(
+                len(self.traces) + 1, kept, sender, t.number, t.organisation, t.recipient, t.status, list(t.events),
+                t.inbound_connector, t.outbound_connector, t.rules,
             )  # fmt: skip
+            self._changed.append(trace)
         return Accepted(tuple([self._add(new, task) for task in new.tasks]))
 
     def _add(self, new: NewMessage, task: NewTask, *, fresh: bool = True) -> tuple[int, bool]:
@@ -140,7 +136,7 @@ class MemorySpool:
         owner = fresh and not task.held and not due and not waiting and task.lane not in self.lanes_down
         self.tasks[number] = MemoryTask(
             number, new, task, dict(enumerate(task.recipients)), task.recipients, owner, due, task.held,
-            expires=new.expires,
+            self.clock.now() if task.held else 0.0, task.until, expires=new.expires,
         )  # fmt: skip
         return number, owner
 
@@ -153,8 +149,11 @@ class MemorySpool:
         for result in done.results:
             trace = self.traces.get((entry.message.id, entry.recipients[result.recipient].trace))
             if trace is not None:
+                redactor = self._discretion(entry.task.lane.partition("/")[0])
                 trace.status = result.status or trace.status
-                trace.events.append(result.event)
+                trace.outbound = result.connector or trace.outbound
+                trace.events.append(result_as_wished(result, redactor).event if redactor else result.event)
+                self._changed.append(trace)
             entry.last_reply = result.event.reply or entry.last_reply
             if result.done:
                 entry.left.pop(result.recipient, None)
@@ -192,12 +191,14 @@ class MemorySpool:
 
     def refused(self, row: Refusal, story: Callable[[], bytes] | None = None) -> None:
         """Note a refusal."""
-        self.refusals.append(row if story is None else msgspec.structs.replace(row, story=story()))
+        told = row if story is None else msgspec.structs.replace(row, story=story())
+        self.refusals.append(refusal_as_wished(told, self._discretion))
 
     # -- for the test ----------------------------------------------------------------------------------------------
 
     def assign(self) -> list[Assigned]:
         """Hand out what is due now, as the keeper would; returns it too."""
+        self._expire()
         now, given = self.clock.now(), []
         for entry in sorted(self.tasks.values(), key=lambda t: t.number):
             if entry.owner or entry.held:
@@ -227,7 +228,7 @@ class MemorySpool:
     async def queue_list(self, filters: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
         """Lanes, or with filters the tasks."""
         if filters:
-            return [_task_json(t) for t in self.tasks.values() if _means(t, filters)]
+            return [task_json(t) for t in self.tasks.values() if recipients_meant(t, filters)]
         rows: dict[str, dict[str, Any]] = {}
         for t in self.tasks.values():
             lane = t.task.lane
@@ -245,9 +246,27 @@ class MemorySpool:
         """retry, hold, release or delete. Raises ValueError for anything else."""
         if action not in ("retry", "hold", "release", "delete") or not filters:
             raise ValueError(f"{action!r} with filters {dict(filters)!r} cannot be done")
-        count = sum([self._edit(t, action, by) for t in list(self.tasks.values()) if _means(t, filters)])
+        count = 0
+        for task in list(self.tasks.values()):
+            meant = recipients_meant(task, filters)
+            if meant:
+                count += self._edit(self._part(task, meant) if action != "retry" else task, action, by)
         self.audit.append((self.clock.now(), by, action, dict(filters), count))
         return count
+
+    def _part(self, entry: MemoryTask, meant: Sequence[int]) -> MemoryTask:
+        """The task, or if it has other recipients too, a new one for those that are meant."""
+        if len(meant) == len(entry.left):
+            return entry
+        number = next(self._numbers)
+        chosen = {n: entry.left.pop(n) for n in meant}
+        part = msgspec.structs.replace(entry, number=number, left=dict(enumerate(chosen.values())),
+                                       recipients=tuple(chosen.values()), owner=False)  # fmt: skip
+        if not entry.owner:
+            entry.recipients = tuple(entry.left.values())
+            entry.left = dict(enumerate(entry.recipients))
+        self.tasks[number] = part
+        return part
 
     def _edit(self, entry: MemoryTask, action: str, by: str) -> bool:
         now = self.clock.now()
@@ -260,12 +279,12 @@ class MemorySpool:
             case "hold":
                 if entry.held:
                     return False
-                entry.held = f"held by {by}"
+                entry.held, entry.held_at, entry.held_until = f"held by {by}", now, 0.0
                 self._tell(entry, Status.HELD, Event(now, Happening.HOLD, entry.held))
             case "release":
                 if not entry.held:
                     return False
-                entry.held, entry.due, entry.warned = "", 0.0, True
+                entry.held, entry.due, entry.warned, entry.held_at, entry.held_until = "", 0.0, True, 0.0, 0.0
                 entry.expires = max(entry.expires, now + entry.message.expires - entry.message.received)
                 self._tell(entry, Status.PENDING, Event(now, Happening.RELEASE, f"released by {by}"))
             case _:
@@ -278,101 +297,84 @@ class MemorySpool:
             trace = self.traces[entry.message.id, recipient.trace]
             trace.status = status
             trace.events.append(event)
+            self._changed.append(trace)
 
-    async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
-        """Rows as the amendments document them, newest first, refusals included."""
-        rows = [_trace_json(t) for t in self.traces.values()] + [_refusal_json(r) for r in self.refusals]
-        found = [row for row in rows if all(_fits(row, name, value) for name, value in filters.items())]
-        return sorted(found, key=lambda row: -row["received"])[:limit]
+    def _expire(self) -> None:
+        now = self.clock.now()
+        for entry in [t for t in self.tasks.values() if t.held and 0 < t.held_until <= now]:
+            why = "deleted, because the time for which held mail is kept was over; the sender was not told"
+            self._tell(entry, Status.DROPPED, Event(now, Happening.DROP, why))
+            del self.tasks[entry.number]
+
+    async def trace_find(
+        self, filters: Mapping[str, str], limit: int, after: str = ""
+    ) -> Sequence[Mapping[str, Any]]:
+        """Rows as docs/trace.md has them, newest first, refusals included."""
+        rows = [{**trace_json(t), "cursor": f"{t.place:x}.0"} for t in self.traces.values()]
+        rows += [{**refusal_json(r), "cursor": f"0.{n:x}"} for n, r in enumerate(self.refusals, 1)]
+        found = sorted((r for r in rows if fits(r, filters, self._masks)), key=lambda row: -row["received"])
+        seen = [row["cursor"] for row in found].index(after) + 1 if after else 0
+        return [row_as_wished(row, self._discretion) for row in found[seen : seen + limit]]
+
+    async def trace_follow(self, filters: Mapping[str, str], since: str) -> tuple[Sequence[Mapping[str, Any]], str]:
+        """Rows that are new or have changed, oldest first, and the next mark."""
+        mark = f"{len(self._changed)}.{len(self.refusals)}"
+        if not since:
+            return [], mark
+        changed, refused = (int(number) for number in since.split("."))
+        rows = [trace_json(t) for t in {id(t): t for t in self._changed[changed:]}.values()]
+        rows += [refusal_json(r) for r in self.refusals[refused:]]
+        found = [row for row in rows if fits(row, filters, self._masks)]
+        return [row_as_wished(r, self._discretion) for r in sorted(found, key=lambda row: row["received"])], mark
 
     async def trace_show(self, message: str) -> Mapping[str, Any] | None:
         """One message: its rows, events and recorded stories."""
         traces = [t for t in self.traces.values() if t.message.id == message]
         if not traces:
-            return self._show_refused(message)
-        return {
+            found = self._show_refused(message)
+            return None if found is None else story_as_wished(found, self._discretion)
+        found = {
             "id": message,
             "connection": self.messages[message].connection_id,
-            "rows": [{**_trace_json(t), "events": [msgspec.structs.asdict(e) for e in t.events]} for t in traces],
+            "rows": [{**trace_json(t), "events": [msgspec.structs.asdict(e) for e in t.events]} for t in traces],
             "stories": dict(self.messages[message].stories),
         }
+        return story_as_wished(found, self._discretion)
 
-    def _show_refused(self, connection: str) -> Mapping[str, Any] | None:
+    def _show_refused(self, connection: str) -> dict[str, Any] | None:
         refused = [row for row in reversed(self.refusals) if row.id == connection]
         if not refused:
             return None
-        shown = [{**_refusal_json(row), "events": []} for row in refused]
+        shown = [{**refusal_json(row), "events": []} for row in refused]
         told = [
             {"organisation": one.organisation, "story": one.story, "row": row}
             for one, row in zip(refused, shown, strict=True)
         ]
-        return {"id": connection, "connection": connection, "rows": shown, "refusals": told}
+        return {"id": connection, "connection": connection, "rows": shown, "stories": {}, "refusals": told}
 
+    async def hold_list(
+        self, filters: Mapping[str, str], limit: int, below: int = 0
+    ) -> Sequence[Mapping[str, Any]]:
+        """Held tasks and those that wait for the judge, newest first."""
+        rows = []
+        for task in self.tasks.values():
+            row = held_json(task, self.traces[task.message.id, task.recipients[0].trace].message)
+            if row is not None and recipients_meant(task, filters) and (not below or task.number < below):
+                rows.append(row)
+        return sorted(rows, key=lambda row: -row["task"])[:limit]
 
-def _means(entry: MemoryTask, filters: Mapping[str, str]) -> bool:
-    for name, value in filters.items():
-        match name:
-            case "lane":
-                ok = entry.task.lane == value
-            case "id":
-                ok = entry.message.id == value
-            case "task":
-                ok = str(entry.number) == value
-            case "sender":
-                ok = entry.message.envelope.sender_text.casefold() == value.casefold()
-            case "recipient":
-                ok = any(value.casefold() in (r.target.key, r.id.original.key) for r in entry.left.values())
-            case _:
-                raise ValueError(f"tasks have no {name}")
-        if not ok:
-            return False
-    return True
+    async def hold_show(self, message: str) -> Mapping[str, Any] | None:
+        """One message's held tasks, the first octets of its body, and its recorded stories."""
+        rows = await self.hold_list({"id": message}, 1000)
+        if not rows:
+            return None
+        new = self.messages[message]
+        return {"rows": rows, "head": self._bodies[new.body][:65536], "stories": dict(new.stories)}
 
-
-def _task_json(t: MemoryTask) -> dict[str, Any]:
-    return {
-        "id": t.message.id, "task": t.number, "lane": t.task.lane, "sender": t.message.envelope.sender_text,
-        "recipients": [r.target.text for r in t.left.values()], "attempts": t.attempts, "due": t.due,
-        "held": t.held, "why": t.held or t.last_reply, "received": t.message.received, "size": t.message.size,
-        "with_worker": t.owner,
-    }  # fmt: skip
-
-
-def _trace_json(t: MemoryTrace) -> dict[str, Any]:
-    new = t.message
-    return {
-        "id": new.id, "received": new.received, "organisation": t.organisation,
-        "sender_address": new.envelope.sender_text, "recipient_address": t.recipient, "subject": new.subject,
-        "status": t.status.value, "from_ip": new.from_ip, "to_ip": "", "size": new.size,
-        "message_id": new.message_id, "network_message_id": new.id, "inbound_connector": t.inbound,
-        "outbound_connector": t.outbound, "tls": new.tls, "pool": "",
-        "reply": next((e.reply for e in reversed(t.events) if e.reply), ""), "revision": new.revision,
-    }  # fmt: skip
-
-
-def _refusal_json(r: Refusal) -> dict[str, Any]:
-    return {
-        "id": r.id, "received": r.at, "organisation": r.organisation, "sender_address": r.sender,
-        "recipient_address": r.recipient, "subject": "", "status": Status.REFUSED.value, "from_ip": r.peer,
-        "to_ip": "", "size": 0, "message_id": "", "network_message_id": "", "inbound_connector": r.connector,
-        "outbound_connector": "", "tls": r.tls, "pool": "", "reply": r.reply, "revision": r.revision,
-    }  # fmt: skip
-
-
-def _fits(row: Mapping[str, Any], name: str, value: str) -> bool:
-    match name:
-        case "sender" | "recipient":
-            return str(row[f"{name}_address"]).casefold() == value.casefold()
-        case "id":
-            return value.strip("<>") in (row["id"], row["network_message_id"], str(row["message_id"]).strip("<>"))
-        case "ip":
-            return value in (row["from_ip"], row["to_ip"])
-        case "since":
-            return float(row["received"]) >= float(value)
-        case "until":
-            return float(row["received"]) < float(value)
-        case _:
-            return str(row[name]).casefold() == value.casefold()
+    async def hold_body(self, task: int) -> bytes | None:
+        """The body of a held task."""
+        entry = self.tasks.get(task)
+        return self._bodies[entry.message.body] if entry is not None and entry.held else None
 
 
 class MemoryDirectory:

@@ -15,6 +15,7 @@ from lockgate.flow.asking.ask import (
     write_frame,
 )
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
+from lockgate.flow.asking.holds import HoldBody, HoldEdit, HoldList, HoldShow
 from lockgate.flow.asking.mailboxes import MailboxList, MailboxShow
 from lockgate.flow.asking.objects import Assignment, DomainVerify, ObjectList, ObjectShow, ObjectWrite
 from lockgate.flow.asking.policies import (
@@ -30,7 +31,7 @@ from lockgate.flow.asking.policies import (
 from lockgate.flow.asking.queue import QueueEdit, QueueList
 from lockgate.flow.asking.recipients import RecipientFind, RecipientImport
 from lockgate.flow.asking.service import StatusAsk
-from lockgate.flow.asking.traces import TraceFind, TraceShow
+from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
 Request = (
     Apply
@@ -44,6 +45,10 @@ Request = (
     | PolicyOrigins
     | MailboxList
     | MailboxShow
+    | HoldBody
+    | HoldEdit
+    | HoldList
+    | HoldShow
     | QueueEdit
     | QueueList
     | RecipientFind
@@ -55,6 +60,7 @@ Request = (
     | Rollback
     | StatusAsk
     | TraceFind
+    | TraceFollow
     | TraceShow
     | WhatIf
 )
@@ -81,6 +87,10 @@ __all__ = [
     "DomainVerify",
     "Explain",
     "Export",
+    "HoldBody",
+    "HoldEdit",
+    "HoldList",
+    "HoldShow",
     "Kind",
     "MailboxList",
     "MailboxShow",
@@ -102,6 +112,7 @@ __all__ = [
     "Rollback",
     "StatusAsk",
     "TraceFind",
+    "TraceFollow",
     "TraceShow",
     "WhatIf",
     "read_answer",

@@ -78,6 +78,22 @@ class Organisation(BaseModel, frozen=True, extra="forbid"):
         description="Accept mail over IPv6; in Exchange's compatibility it must be opted in",
         examples=[True],
     )
+    trace_retention: Duration | None = Field(
+        None, ge=86400, le=3650 * 86400, description="How long its trace is kept; otherwise as the operator says",
+        examples=["30d"],
+    )
+    trace_masking: Literal["none", "local_parts", "all"] | None = Field(
+        None,
+        description="What is hidden in trace, log and exports: local parts of addresses and subjects, or all of both",
+        examples=["local_parts"],
+    )
+    trace_facts: bool | None = Field(
+        None, description="Keep the facts of each message, by which it can be explained and replayed", examples=[False]
+    )
+    trace_subjects: bool | None = Field(None, description="Keep subjects in the trace", examples=[False])
+    hold_retention: Duration | None = Field(
+        None, ge=3600, le=365 * 86400, description="How long held mail is kept before it is deleted", examples=["30d"]
+    )
     comment: Comment = Field("", description="Note for people", examples=["customer since 2026"])
 
     @property

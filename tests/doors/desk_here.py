@@ -13,6 +13,7 @@ from lockgate.app.config import check_files, read_config
 from lockgate.app.control import ControlServer
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
+from lockgate.flow.desk.audit import AuditDesk
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
@@ -82,7 +83,10 @@ class Here:
         self.problems: tuple[Problem, ...] = ()
         self.reloads = 0
         self.served: list[Path] = []
+        self.audited: list[dict[str, Any]] = []
+        self.audit_asked: list[tuple[Any, ...]] = []
         sections: tuple[Section, ...] = (
+            AuditDesk(FixedClock(), self._audited),
             QueueDesk(self.keeping, self.audit),
             TraceDesk(self.keeping, FixedClock()),
             PolicyDesk(self.audit, self._check, self._reload),
@@ -90,6 +94,10 @@ class Here:
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
         )
         self.desk = Desk(sections, self.audit, self.journal)
+
+    async def _audited(self, asked, since, until):
+        self.audit_asked.append((asked, since, until))
+        return self.audited
 
     async def _status(self):
         return {"version": "0.1.0", "listeners": ["127.0.0.1:2525"], "policy_revision": 3}

@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lockgate.app.audit import JournalAudit
+from lockgate.app.audit import REFUSED, StoredAudit
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
 from lockgate.app.journal import LineJournal, recent_alarms
 from lockgate.app.recipients import RecipientLists
+from lockgate.app.roles import roles_of
 from lockgate.app.watch import Watch, ends_of
 from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
+from lockgate.flow.asking import AuditFind
+from lockgate.flow.desk.audit import AuditDesk
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
@@ -23,6 +26,8 @@ from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
 from lockgate.flow.recipients import Entry
 from lockgate.policy.policy import Policy
+from lockgate.seams import Audit, Journal
+from lockgate.storage.audits import AuditBook, AuditQuestion
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
 
@@ -33,13 +38,15 @@ def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> No
     async def main() -> None:
         stop = stop_signal()
         journal = journal_of(config, "desk")
-        desk = desk_of(config, listening, journal)
+        audit = audit_of(config, journal)
+        desk = desk_of(config, listening, journal, audit)
         control = ControlServer(
             desk.answer,
             config.control_socket,
             journal,
-            mode=int(config.control.mode, 8),
-            group=config.control.group,
+            mode=config.control.file_mode,
+            roles=roles_of(config.control),
+            turned_away=lambda name: audit.wrote(name, REFUSED, asked="anything", because="it belongs to no role"),
         )
         await control.open()
         watch = asyncio.ensure_future(watch_of(config, journal).run())
@@ -50,6 +57,23 @@ def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> No
         journal.close()
 
     run_loop(main())
+
+
+def audit_of(config: OperatorFile, journal: Journal) -> StoredAudit:
+    """Where every write is noted."""
+    return StoredAudit(AuditBook(config.state_directory), SystemClock(), journal)
+
+
+def audit_desk(config: OperatorFile) -> AuditDesk:
+    """Searches in the audit."""
+    book = AuditBook(config.state_directory)
+
+    async def find(asked: AuditFind, since: float | None, until: float | None) -> Sequence[Mapping[str, Any]]:
+        refused = True if asked.refused else None
+        question = AuditQuestion(asked.who, asked.what, asked.object, since, until, refused, asked.limit)
+        return await asyncio.to_thread(book.find, question)
+
+    return AuditDesk(SystemClock(), find)
 
 
 def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
@@ -64,7 +88,7 @@ def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
     )
 
 
-def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal) -> Desk:
+def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal, audit: Audit) -> Desk:
     """Everything a face may ask of this installation."""
     clock = SystemClock()
     policies = policies_of(config)
@@ -108,11 +132,11 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
     def organisations() -> tuple[str, ...]:
         return tuple(policies.compile(policies.in_force()).organisations)
 
-    audit = JournalAudit(journal)
     sections: tuple[Section, ...] = (
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
         PolicyDesk(audit, check, reload),
+        audit_desk(config),
         RecipientDesk(DirectoryTable(lists.table, clock), audit, store, organisations),
         ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),
     )

@@ -12,6 +12,7 @@ from types import FrameType
 
 import msgspec
 
+from lockgate.app.audit import StoredAudit
 from lockgate.app.children import Child, Family
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, check_files, read_config
@@ -20,6 +21,7 @@ from lockgate.app.policies import NoPolicy, Policies
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
 from lockgate.policy.documents import Invalid, Problem
+from lockgate.storage.audits import AuditBook
 
 _START_PATIENCE = 30.0
 _KEEPER_PATIENCE = 15.0
@@ -95,7 +97,7 @@ class Supervisor:
     def _publish(self) -> None:
         """Put the documents in force. Broken ones do not stop a service that has a revision to work with."""
         try:
-            self._policies.publish(self._config.policy_directory, by="start", at=self._clock.now())
+            self._put_in_force("start")
         except Invalid as trouble:
             try:
                 revision = self._policies.in_force()
@@ -104,6 +106,21 @@ class Supervisor:
             for problem in trouble.problems:
                 self._say("policy document wrong", _spelled(problem))
             self._say("policy", f"revision {revision.number} stays in force until the documents are put right")
+
+    def _put_in_force(self, by: str) -> int:
+        """Publish the documents; the number in force. A new revision is audited. Raises Invalid, OSError."""
+        before = 0
+        with contextlib.suppress(NoPolicy):
+            before = self._policies.in_force().number
+        now = self._clock.now()
+        revision, policy = self._policies.publish(self._config.policy_directory, by=by, at=now)
+        if revision.number != before:
+            told = {"revision": revision.number, "digest": policy.digest, "because": by}
+            journal = self._journal()
+            audit = StoredAudit(AuditBook(self._config.state_directory), self._clock, journal)
+            audit.wrote(f"{os.getuid()} supervisor", "reload", before=before or None, after=revision.number, **told)
+            journal.close()
+        return revision.number
 
     def _handle_signals(self) -> None:
         def stop(number: int, frame: FrameType | None) -> None:
@@ -170,8 +187,7 @@ class Supervisor:
 
     def _publish_again(self) -> None:
         try:
-            revision, _ = self._policies.publish(self._config.policy_directory, by="SIGHUP", at=self._clock.now())
-            self._say("policy", f"revision {revision.number} is in force")
+            self._say("policy", f"revision {self._put_in_force('SIGHUP')} is in force")
         except (Invalid, OSError) as trouble:
             self._say("policy not taken up", str(trouble))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lockgate.app.config import Alerts
+from lockgate.app.config_operation import Alerts
 from lockgate.seams import Clock, Journal, Keeping, Unavailable
 from lockgate.wire.certificates import certificate_facts
 

@@ -14,6 +14,7 @@ from lockgate.flow.asking.ask import (
     read_answer,
     write_frame,
 )
+from lockgate.flow.asking.audit import AuditFind
 from lockgate.flow.asking.policies import Reload
 from lockgate.flow.asking.queue import QueueEdit, QueueList
 from lockgate.flow.asking.recipients import RecipientFind, RecipientImport
@@ -21,7 +22,8 @@ from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceShow
 
 Request = (
-    QueueEdit
+    AuditFind
+    | QueueEdit
     | QueueList
     | RecipientFind
     | RecipientImport
@@ -48,6 +50,7 @@ __all__ = [
     "PREFIX",
     "Answer",
     "Ask",
+    "AuditFind",
     "Kind",
     "NotUnderstood",
     "QueueEdit",

@@ -9,7 +9,7 @@ import msgspec
 from lockgate.flow.asking.ask import Answer, Ask
 from lockgate.flow.asking.queue import QueueEdit, QueueList
 from lockgate.flow.desk.rights import Caller, Right
-from lockgate.flow.desk.section import Handler, Misuse, Nothing, known_filters
+from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, known_filters
 from lockgate.seams import Audit, Keeping
 
 FILTERS = ("lane", "id", "task", "sender", "recipient")
@@ -24,7 +24,7 @@ class QueueDesk(msgspec.Struct, frozen=True):
 
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section."""
-        return {QueueList: Handler(Right.QUEUE_VIEW, self.list), QueueEdit: Handler(Right.QUEUE, self.edit)}
+        return {QueueList: Handler(Right.QUEUE_VIEW, self.list), QueueEdit: Handler(Right.QUEUE, self.edit, Right.HELD)}
 
     async def list(self, request: QueueList, caller: Caller) -> Answer:
         """Lanes, or with a filter the tasks."""
@@ -34,6 +34,9 @@ class QueueDesk(msgspec.Struct, frozen=True):
         """Change waiting tasks; without a filter nothing is touched, because "everything" is rarely meant."""
         if request.action not in ACTIONS:
             raise Misuse(f"the queue knows {', '.join(ACTIONS)}, not '{request.action[:40]}'")
+        if Right.QUEUE not in caller.rights and request.action != "release":
+            # Releasing touches held mail only, whatever the filter says; the other actions do not.
+            raise Forbidden(f"your account lacks the right {Right.QUEUE}; with {Right.HELD} it may only release")
         filters = known_filters(request.filters, FILTERS)
         if not filters:
             raise Misuse("say which messages: an id, or --lane, --sender or --recipient")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lockgate.cli.asked import Places, Switchboard
+from lockgate.cli.asked import CannotDo, Places, Switchboard
 from lockgate.cli.commands import main as command_line
 
 if TYPE_CHECKING:
@@ -38,9 +38,26 @@ def _read_documents(folder: Path) -> dict[str, str]:
     return read_documents(folder)
 
 
+def _restore(backup: Path, config: Path, what_if: bool) -> dict[str, Any]:
+    from lockgate.app.backup import CannotRestore, restore
+    from lockgate.app.clock import SystemClock
+    from lockgate.app.journal import start_journal
+    from lockgate.storage.archive import NotABackup
+    from lockgate.storage.keeper import AlreadyKept
+    from lockgate.storage.tables import NewerSchema
+
+    journal = start_journal(SystemClock(), role="restore", form="lines", destination="stderr", alarms=None)
+    try:
+        return restore(backup, config, journal, what_if=what_if)
+    except (CannotRestore, NotABackup, NewerSchema, AlreadyKept) as trouble:
+        raise CannotDo(str(trouble)) from None
+    finally:
+        journal.close()
+
+
 def main() -> None:
     """Run one command and exit with its code."""
-    command_line(Switchboard(_serve, _places, _check_config, _read_documents))
+    command_line(Switchboard(_serve, _places, _check_config, _read_documents, _restore))
 
 
 if __name__ == "__main__":

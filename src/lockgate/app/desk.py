@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from lockgate.app.audit import REFUSED, StoredAudit
+from lockgate.app.backup import Backups, restored_from
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
@@ -17,6 +20,7 @@ from lockgate.app.watch import Watch, ends_of
 from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
 from lockgate.flow.asking import AuditFind
 from lockgate.flow.desk.audit import AuditDesk
+from lockgate.flow.desk.backup import BackupDesk
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
@@ -30,16 +34,17 @@ from lockgate.seams import Audit, Journal
 from lockgate.storage.audits import AuditBook, AuditQuestion
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
+from lockgate.storage.restoring import RESTORED
 
 
-def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> None:
-    """The desk process: the control socket."""
+def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: Ready) -> None:
+    """The desk process: the control socket. `path` is the operator's file."""
 
     async def main() -> None:
         stop = stop_signal()
         journal = journal_of(config, "desk")
         audit = audit_of(config, journal)
-        desk = desk_of(config, listening, journal, audit)
+        desk = desk_of(config, path, listening, journal, audit)
         control = ControlServer(
             desk.answer,
             config.control_socket,
@@ -88,7 +93,9 @@ def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
     )
 
 
-def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal, audit: Audit) -> Desk:
+def desk_of(
+    config: OperatorFile, path: Path, listening: Sequence[str], journal: LineJournal, audit: Audit
+) -> Desk:
     """Everything a face may ask of this installation."""
     clock = SystemClock()
     policies = policies_of(config)
@@ -119,11 +126,17 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
         except Exception as trouble:
             waiting = f"unknown: {trouble}"
         revision = policies.in_force()
+        held = 0
+        if since := restored_from(config.state_directory):
+            with contextlib.suppress(Exception):
+                held = len(await keeping.queue_list({"held": f"held by {RESTORED}"}))
+        restored = f"{held} tasks are held since the restore of {since}; see `lockgate queue release --restored`"
         return {
             "hostname": config.hostname,
             "listening": ", ".join(listening),
             "policy_revision": revision.number,
             "waiting": waiting,
+            **({"restored": restored} if held else {}),
         }
 
     async def store(organisation: str, entries: Sequence[Entry]) -> int:
@@ -137,6 +150,7 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
         TraceDesk(keeping, clock),
         PolicyDesk(audit, check, reload),
         audit_desk(config),
+        BackupDesk(audit, Backups(config, path, clock).make),
         RecipientDesk(DirectoryTable(lists.table, clock), audit, store, organisations),
         ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),
     )

@@ -47,7 +47,7 @@ def serve(config_path: Path) -> int:
         problems = trouble.problems
     if problems:
         return _give_up(*[_spelled(problem) for problem in problems])
-    return Supervisor(config).run()
+    return Supervisor(config, config_path).run()
 
 
 def _give_up(*sentences: str) -> int:
@@ -63,8 +63,9 @@ def _spelled(problem: Problem) -> str:
 class Supervisor:
     """Owns the listening sockets and the processes; touches no mail."""
 
-    def __init__(self, config: OperatorFile) -> None:
+    def __init__(self, config: OperatorFile, path: Path) -> None:
         self._config = config
+        self._path = path
         self._clock = SystemClock()
         self._stopping = False
         self._reload = False
@@ -148,7 +149,7 @@ class Supervisor:
         names = tuple(one.name for one in listening)
         for slot in range(config.worker_count):
             self._family.start(self._worker(slot, listening, names))
-        self._family.start(Child("desk", lambda ready: desk.run_desk(config, names, ready)))
+        self._family.start(Child("desk", lambda ready: desk.run_desk(config, self._path, names, ready)))
         if late := self._family.wait_ready(_START_PATIENCE):
             self._say("start", f"not ready: {', '.join(late)}")
             return False

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import typer
 
 from lockgate.cli import show
-from lockgate.cli.client import NotReachable, ask
+from lockgate.cli.client import PATIENCE, NotReachable, ask
 from lockgate.flow.asking import Answer, Kind, Request
 from lockgate.policy.documents import Invalid, Problem
 
@@ -19,6 +19,10 @@ PLACES = ("lockgate.toml", "/etc/lockgate/lockgate.toml")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WhatIf = Annotated[bool, typer.Option("--what-if", help="Say what would be done, and do nothing.")]
+
+
+class CannotDo(Exception):
+    """What was asked for cannot be done here; the message says why and what to do."""
 
 
 class Places(NamedTuple):
@@ -34,13 +38,15 @@ class Switchboard(NamedTuple):
 
     `serve` runs the service until it is stopped and returns its exit code; `places` and `check_config` read the
     operator's file (raising Invalid or OSError; the latter returns what the file names and is not there).
-    `read_documents` gives the policy documents of a folder by name (raising Invalid).
+    `read_documents` gives the policy documents of a folder by name (raising Invalid). `restore` puts a backup in its
+    place (backup, operator's file, what-if) and says what it did (raising CannotDo, Invalid or OSError).
     """
 
     serve: Callable[[Path], int]
     places: Callable[[Path], Places]
     check_config: Callable[[Path], Sequence[Problem]]
     read_documents: Callable[[Path], dict[str, str]]
+    restore: Callable[[Path, Path, bool], dict[str, Any]] | None = None
 
 
 class Given(NamedTuple):
@@ -94,12 +100,15 @@ def problem_line(file: object, line: object, path: object, message: object) -> s
     return f"{file}:{line}: {path}: {message}" if path else f"{file}:{line}: {message}"
 
 
-def answered(context: typer.Context, request: Request, *, as_json: bool) -> Any:
-    """The result of a request; with `as_json` already printed. Ends the command if there is none."""
+def answered(context: typer.Context, request: Request, *, as_json: bool, patience: float = PATIENCE) -> Any:
+    """The result of a request; with `as_json` already printed. Ends the command if there is none.
+
+    `patience` is how many seconds it is waited for.
+    """
     options = given(context)
     control = options.control or _control_of_environment() or places(options).control_socket
     try:
-        answer = ask(control, request)
+        answer = ask(control, request, patience)
     except NotReachable as trouble:
         show.complain(str(trouble))
         raise typer.Exit(show.UNREACHABLE) from None

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import lockgate
-from lockgate.cli import asked, audit, queue, recipients, show, trace
+from lockgate.cli import asked, audit, backup, queue, recipients, show, trace
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
@@ -21,6 +21,8 @@ commands = typer.Typer(
 config_commands = typer.Typer(no_args_is_help=True, help="The operator's file, lockgate.toml.")
 commands.add_typer(queue.commands, name="queue")
 commands.add_typer(audit.commands, name="audit")
+commands.command()(backup.backup)
+commands.command()(backup.restore)
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
 commands.add_typer(config_commands, name="config")

@@ -16,7 +16,8 @@ SLICE = 500
 """Tasks looked at per transaction, so that a big edit never holds up accepting."""
 
 ACTIONS = ("retry", "hold", "release", "delete")
-FILTERS = ("lane", "id", "task", "sender", "recipient")
+FILTERS = ("lane", "id", "task", "sender", "recipient", "held")
+"""`held` is how the reason begins for which a task is held; "" with the action hold means every task."""
 
 
 class Misuse(ValueError):
@@ -51,7 +52,7 @@ class Edit:
         if self.action == "retry" and "lane" in self.filters:
             ledger.roster.retry(ledger.roster.lane(self.filters["lane"]), now)
         row = (now, self.by, self.action, json.dumps(self.filters, sort_keys=True), self.count)
-        ledger.db.execute("INSERT INTO audit VALUES(?,?,?,?,?)", row)
+        ledger.db.execute("INSERT INTO audit(at, who, what, filters, count) VALUES(?,?,?,?,?)", row)
         return True
 
     def _select(self, ledger: Ledger) -> tuple[str, tuple[Any, ...]]:
@@ -59,6 +60,9 @@ class Edit:
         if "lane" in self.filters:
             where.append("lane = ?")
             values.append(self.filters["lane"])  # type: ignore[arg-type]
+        if self.filters.get("held"):
+            where.append("substr(held, 1, ?) = ?")
+            values += [len(self.filters["held"]), self.filters["held"]]  # type: ignore[list-item]
         if "task" in self.filters:
             where.append("id = ?")
             values.append(int(self.filters["task"]))

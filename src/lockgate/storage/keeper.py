@@ -59,6 +59,10 @@ _REFUSALS_WAIT = 0.3
 """Seconds until a refusal is looked at."""
 
 
+_LONGEST_PIN = 120.0
+"""Seconds for which a backup may have segment files kept; then the disk matters more."""
+
+
 class AlreadyKept(Exception):
     """Another keeper has this state directory."""
 
@@ -88,6 +92,7 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._soon = False
+        self._pinned_until = 0.0
 
     def _open_ledger(self) -> Ledger:
         """The ledger; a damaged database gives way to what can be read of it."""
@@ -216,6 +221,8 @@ class Keeper:
             self._fail(batch, trouble)
             return
         self._tell(batch, given)
+        if self.live.pinned and now >= self._pinned_until:
+            self._pin(())
         self.live.unlink_dead()
         self._forget_buried()
         self.refusals.flush(now)
@@ -279,6 +286,8 @@ class Keeper:
             case "story":
                 row = self.ledger.db.execute("SELECT stories FROM message WHERE id=?", ask.words[:1]).fetchone()
                 link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, row[0] if row else None))))
+            case "pin":
+                link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, self._pin(ask.words)))))
             case "edit":
                 try:
                     order = msgspec.json.decode(ask.words[0], type=Order)
@@ -287,6 +296,17 @@ class Keeper:
                     link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, str(trouble)))))
             case other:
                 link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, f"the keeper does not know {other!r}"))))
+
+    def _pin(self, words: tuple[str, ...]) -> int:
+        """Keep all segment files for `words` seconds ("0": not any more); whether they were kept until now."""
+        kept = self.live.pinned
+        seconds = min(float(words[0]), _LONGEST_PIN) if words else 0.0
+        self.live.pinned = seconds > 0
+        self._pinned_until = self.clock.now() + seconds
+        if kept and not self.live.pinned:
+            self.upkeep.buried = True  # what was not swept meanwhile
+        self._at(self._pinned_until)
+        return int(kept)
 
     def _proceed_edits(self, now: float) -> None:
         if self._edits and self._edits[0][2].proceed(self.ledger, now):

@@ -48,6 +48,13 @@ class KeeperKeeping:
             raise Misuse(answer)
         return int(answer)
 
+    async def pin(self, seconds: float) -> bool:
+        """Have the keeper keep all segment files for so long (0: not any more); whether it did until now.
+
+        Raises Unavailable.
+        """
+        return bool(await self._order(Ask(1, "pin", (repr(seconds),))))
+
     async def trace_find(self, filters: Mapping[str, str], limit: int) -> Sequence[Mapping[str, Any]]:
         """Rows as the amendments document them, newest first. Raises traces.UnknownFilter."""
         return await asyncio.to_thread(traces.find, self._queue, self._trace, filters, max(1, min(limit, MOST)))
@@ -113,6 +120,9 @@ def _tasks(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
         if "lane" in filters:
             where.append("k.lane = ?")
             values.append(filters["lane"])
+        if "held" in filters:
+            where.append("k.held <> '' AND substr(k.held, 1, ?) = ?")
+            values += [len(filters["held"]), filters["held"]]
         if "task" in filters:
             where.append("k.id = ?")
             values.append(int(filters["task"]) if filters["task"].isdigit() else -1)

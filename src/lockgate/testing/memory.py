@@ -307,6 +307,8 @@ def _means(entry: MemoryTask, filters: Mapping[str, str]) -> bool:
                 ok = entry.message.envelope.sender_text.casefold() == value.casefold()
             case "recipient":
                 ok = any(value.casefold() in (r.target.key, r.id.original.key) for r in entry.left.values())
+            case "held":
+                ok = bool(entry.held) and entry.held.startswith(value)
             case _:
                 raise ValueError(f"tasks have no {name}")
         if not ok:

@@ -15,6 +15,7 @@ from lockgate.flow.asking.ask import (
     write_frame,
 )
 from lockgate.flow.asking.audit import AuditFind
+from lockgate.flow.asking.backup import BackupMake
 from lockgate.flow.asking.policies import Reload
 from lockgate.flow.asking.queue import QueueEdit, QueueList
 from lockgate.flow.asking.recipients import RecipientFind, RecipientImport
@@ -23,6 +24,7 @@ from lockgate.flow.asking.traces import TraceFind, TraceShow
 
 Request = (
     AuditFind
+    | BackupMake
     | QueueEdit
     | QueueList
     | RecipientFind
@@ -51,6 +53,7 @@ __all__ = [
     "Answer",
     "Ask",
     "AuditFind",
+    "BackupMake",
     "Kind",
     "NotUnderstood",
     "QueueEdit",

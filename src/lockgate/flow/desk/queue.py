@@ -12,7 +12,7 @@ from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, known_filters
 from lockgate.seams import Audit, Keeping
 
-FILTERS = ("lane", "id", "task", "sender", "recipient")
+FILTERS = ("lane", "id", "task", "sender", "recipient", "held")
 ACTIONS = ("retry", "hold", "release", "delete")
 
 

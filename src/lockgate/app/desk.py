@@ -1,24 +1,33 @@
-"""The desk process: its control socket, what it watches, and what its sections are made of."""
+"""The desk process: its control socket, what it watches and tells, and what its sections are made of."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from lockgate.app.alerts import Alert, AlertBook
 from lockgate.app.audit import REFUSED, StoredAudit
-from lockgate.app.backup import Backups, restored_from
+from lockgate.app.backup import Backups
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
-from lockgate.app.journal import LineJournal, recent_alarms
+from lockgate.app.counting import CountingJournal
+from lockgate.app.exposition import exposition
+from lockgate.app.health import Health
+from lockgate.app.journal import recent_alarms
+from lockgate.app.meters import REFUSED as REFUSALS
+from lockgate.app.monitor import Monitor, pages
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.roles import roles_of
+from lockgate.app.telling import Tellers
 from lockgate.app.watch import Watch, ends_of
-from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
+from lockgate.app.wiring import Ready, journal_of, meters_of, policies_of, read_secret, run_loop, stop_signal
 from lockgate.flow.asking import AuditFind
+from lockgate.flow.desk.alerts import AlertDesk
 from lockgate.flow.desk.audit import AuditDesk
 from lockgate.flow.desk.backup import BackupDesk
 from lockgate.flow.desk.front import Desk
@@ -34,39 +43,86 @@ from lockgate.seams import Audit, Journal
 from lockgate.storage.audits import AuditBook, AuditQuestion
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
-from lockgate.storage.restoring import RESTORED
+
+
+class Office:
+    """What the desk's process is made of."""
+
+    def __init__(self, config: OperatorFile, path: Path, listening: Sequence[str], journal: Journal) -> None:
+        clock = SystemClock()
+        self._config = config
+        self._path = path
+        self._meters = meters_of(config, "desk")
+        self.journal = CountingJournal(journal, self._meters)
+        self.audit = StoredAudit(AuditBook(config.state_directory), clock, self.journal)
+        alerts, policies = config.alerts, policies_of(config)
+        self._book = AlertBook(config.state_directory / "alerts.json", repeat=alerts.repeat, settle=alerts.settle)
+        self.tellers = Tellers(config, policies, clock, self.journal, listening, read_secret)
+        self.health = Health(config, policies, clock, self._meters, listening, self._book.active)
+        self.watch = Watch(
+            KeeperKeeping(config.state_directory), alerts, clock, self.journal,
+            state=config.state_directory, certificates=lambda: ends_of([one.chain for one in config.certificate]),
+            refusals=lambda: sum(count for _, count in self._meters.counted(REFUSALS)), book=self._book,
+            tell=self.tellers.tell,
+        )  # fmt: skip
+
+    def desk(self) -> Desk:
+        """Everything a face may ask of this installation."""
+        return Desk(sections_of(self._config, self._path, self), self.audit, self.journal)
+
+    def control(self) -> ControlServer:
+        """The control socket."""
+        control = self._config.control
+        return ControlServer(
+            self.desk().answer, self._config.control_socket, self.journal, mode=control.file_mode,
+            roles=roles_of(control),
+            turned_away=lambda name: self.audit.wrote(name, REFUSED, asked="anything", because="it belongs to no role"),
+        )  # fmt: skip
+
+    def alert_desk(self) -> AlertDesk:
+        """Alerts at the desk."""
+        clock, book = SystemClock(), self._book
+        return AlertDesk(
+            self.audit,
+            lambda: [_row(alert) for alert in book.listed()],
+            lambda names, by: [_row(alert) for alert in book.take(names, by, clock.now())],
+        )
+
+    def monitor(self) -> Monitor:
+        """The listener for monitoring."""
+
+        async def figures() -> bytes:
+            return exposition(self._meters, await self.health.gauges())
+
+        return Monitor(pages(figures, self.health.troubles))
 
 
 def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: Ready) -> None:
-    """The desk process: the control socket. `path` is the operator's file."""
+    """The desk process: the control socket and the listener for monitoring. `path` is the operator's file."""
 
     async def main() -> None:
         stop = stop_signal()
         journal = journal_of(config, "desk")
-        audit = audit_of(config, journal)
-        desk = desk_of(config, path, listening, journal, audit)
-        control = ControlServer(
-            desk.answer,
-            config.control_socket,
-            journal,
-            mode=config.control.file_mode,
-            roles=roles_of(config.control),
-            turned_away=lambda name: audit.wrote(name, REFUSED, asked="anything", because="it belongs to no role"),
-        )
+        office = Office(config, path, listening, journal)
+        control, monitor = office.control(), office.monitor()
         await control.open()
-        watch = asyncio.ensure_future(watch_of(config, journal).run())
+        if config.metrics.port is not None:
+            where = await monitor.open(config.metrics.address, config.metrics.port)
+            (config.run_directory / "metrics.json").write_bytes(msgspec.json.encode(where))
+        watch = asyncio.ensure_future(office.watch.run())
         ready()
         await stop.wait()
         watch.cancel()
+        await office.tellers.close()
+        await monitor.close()
         await control.close()
         journal.close()
 
     run_loop(main())
 
 
-def audit_of(config: OperatorFile, journal: Journal) -> StoredAudit:
-    """Where every write is noted."""
-    return StoredAudit(AuditBook(config.state_directory), SystemClock(), journal)
+def _row(alert: Alert) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(alert), "active": alert.active}
 
 
 def audit_desk(config: OperatorFile) -> AuditDesk:
@@ -81,26 +137,36 @@ def audit_desk(config: OperatorFile) -> AuditDesk:
     return AuditDesk(SystemClock(), find)
 
 
-def watch_of(config: OperatorFile, journal: LineJournal) -> Watch:
-    """What alarms when a threshold is crossed."""
-    return Watch(
-        KeeperKeeping(config.state_directory),
-        config.alerts,
-        SystemClock(),
-        journal,
-        state=config.state_directory,
-        certificates=lambda: ends_of([one.chain for one in config.certificate]),
+def sections_of(config: OperatorFile, path: Path, office: Office) -> tuple[Section, ...]:
+    """The desk's subjects, each wired to what keeps it."""
+    clock, keeping = SystemClock(), KeeperKeeping(config.state_directory)
+    audit = office.audit
+    lists = RecipientLists(config.recipients_directory)
+
+    async def store(organisation: str, entries: Sequence[Entry]) -> int:
+        return await asyncio.to_thread(lists.replace, organisation, entries)
+
+    return (
+        QueueDesk(keeping, audit),
+        TraceDesk(keeping, clock),
+        policy_desk(config, audit),
+        audit_desk(config),
+        BackupDesk(audit, Backups(config, path, clock).make),
+        office.alert_desk(),
+        RecipientDesk(DirectoryTable(lists.table, clock), audit, store, lambda: organisations(config)),
+        ServiceDesk(office.health.status, lambda count: recent_alarms(config.alarm_file, count)),
     )
 
 
-def desk_of(
-    config: OperatorFile, path: Path, listening: Sequence[str], journal: LineJournal, audit: Audit
-) -> Desk:
-    """Everything a face may ask of this installation."""
-    clock = SystemClock()
+def organisations(config: OperatorFile) -> tuple[str, ...]:
+    """Those of the policy in force."""
     policies = policies_of(config)
-    keeping = KeeperKeeping(config.state_directory)
-    lists = RecipientLists(config.recipients_directory)
+    return tuple(policies.compile(policies.in_force()).organisations)
+
+
+def policy_desk(config: OperatorFile, audit: Audit) -> PolicyDesk:
+    """The policy at the desk."""
+    clock, policies = SystemClock(), policies_of(config)
 
     def described(policy: Policy) -> dict[str, Any]:
         return {
@@ -119,39 +185,4 @@ def desk_of(
         )
         return described(policy)
 
-    async def status() -> Mapping[str, Any]:
-        waiting: object
-        try:
-            waiting = sum(int(lane.get("tasks", 0)) for lane in await keeping.queue_list({}))
-        except Exception as trouble:
-            waiting = f"unknown: {trouble}"
-        revision = policies.in_force()
-        held = 0
-        if since := restored_from(config.state_directory):
-            with contextlib.suppress(Exception):
-                held = len(await keeping.queue_list({"held": f"held by {RESTORED}"}))
-        restored = f"{held} tasks are held since the restore of {since}; see `lockgate queue release --restored`"
-        return {
-            "hostname": config.hostname,
-            "listening": ", ".join(listening),
-            "policy_revision": revision.number,
-            "waiting": waiting,
-            **({"restored": restored} if held else {}),
-        }
-
-    async def store(organisation: str, entries: Sequence[Entry]) -> int:
-        return await asyncio.to_thread(lists.replace, organisation, entries)
-
-    def organisations() -> tuple[str, ...]:
-        return tuple(policies.compile(policies.in_force()).organisations)
-
-    sections: tuple[Section, ...] = (
-        QueueDesk(keeping, audit),
-        TraceDesk(keeping, clock),
-        PolicyDesk(audit, check, reload),
-        audit_desk(config),
-        BackupDesk(audit, Backups(config, path, clock).make),
-        RecipientDesk(DirectoryTable(lists.table, clock), audit, store, organisations),
-        ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),
-    )
-    return Desk(sections, audit, journal)
+    return PolicyDesk(audit, check, reload)

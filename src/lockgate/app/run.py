@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -17,6 +18,7 @@ from lockgate.app.children import Child, Family
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, check_files, read_config
 from lockgate.app.journal import LineJournal, start_journal
+from lockgate.app.meters import ENDS, Meters, start_anew
 from lockgate.app.policies import NoPolicy, Policies
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
@@ -139,6 +141,7 @@ class Supervisor:
         from lockgate.app import desk, wiring  # imported before the first fork, so that all children share the pages
 
         config = self._config
+        start_anew(config.run_directory / "meters.table")
         wiring.create_load_table(self._load_table, config.worker_count)
         if not RecipientLists(config.recipients_directory).ensure():
             self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
@@ -178,7 +181,12 @@ class Supervisor:
         _notify_systemd("READY=1")
 
     def _watch(self) -> None:
+        every = _watchdog_seconds() / 3
+        told = time.monotonic()
         while not self._stopping:
+            if every and time.monotonic() - told >= every:
+                told = time.monotonic()
+                _notify_systemd("WATCHDOG=1")
             self._family.listen(0.1)
             self._family.reap()
             self._family.revive()
@@ -203,6 +211,11 @@ class Supervisor:
         self._say("stopped", "every process has ended")
 
     def _tell(self, what: str, who: str, pid: int) -> None:
+        if what.startswith("ended") and not self._stopping:
+            with contextlib.suppress(OSError, KeyError):
+                meters = Meters(self._config.run_directory / "meters.table", "supervisor", self._config.worker_count)
+                meters.add(meters.place(ENDS, who.partition("-")[0]))
+                meters.close()
         self._say(f"process {what}", f"{who} (pid {pid})")
 
     def _say(self, happening: str, details: str) -> None:
@@ -216,6 +229,14 @@ class Supervisor:
         return start_journal(
             self._clock, role="supervisor", form=log.format, destination=log.destination, alarms=self._config.alarm_file
         )
+
+
+def _watchdog_seconds() -> float:
+    """Within how many seconds systemd wants to hear from us (WatchdogSec); 0: it does not."""
+    try:
+        return int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000
+    except ValueError:
+        return 0.0
 
 
 def _notify_systemd(state: str) -> None:

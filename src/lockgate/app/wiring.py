@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import os
 import secrets
@@ -17,7 +18,9 @@ import uvloop
 
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
+from lockgate.app.counting import CountingJournal, CountingLoad, timing
 from lockgate.app.journal import LineJournal, start_journal
+from lockgate.app.meters import COMMIT, Meters
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.recipients import RecipientLists
 from lockgate.couriers.settings import CourierSettings, Patience
@@ -39,6 +42,7 @@ from lockgate.mail.identity import network_id
 from lockgate.mail.record import Recorder
 from lockgate.policy.policy import Policy
 from lockgate.probes.trust.resolver import DnsResolver
+from lockgate.seams import Journal
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeper import KeeperSettings
@@ -54,6 +58,11 @@ def journal_of(config: OperatorFile, role: str) -> LineJournal:
     return start_journal(
         SystemClock(), role=role, form=log.format, destination=log.destination, alarms=config.alarm_file
     )
+
+
+def meters_of(config: OperatorFile, role: str) -> Meters:
+    """The counters of one process."""
+    return Meters(config.run_directory / "meters.table", role, config.worker_count)
 
 
 def policies_of(config: OperatorFile) -> Policies:
@@ -91,7 +100,11 @@ def run_keeper(config: OperatorFile, ready: Ready) -> None:
     async def main() -> None:
         stop = stop_signal()
         journal = journal_of(config, "keeper")
-        kept = asyncio.ensure_future(keep(settings, SystemClock(), journal, stop))
+        meters = meters_of(config, "keeper")
+        took = functools.partial(meters.took, COMMIT)
+        kept = asyncio.ensure_future(
+            keep(settings, SystemClock(), CountingJournal(journal, meters), stop, took)
+        )
         await _once_there(config.run_directory / "keeper.sock", kept)
         if not kept.done():
             ready()
@@ -135,11 +148,13 @@ class Worker:
         slot: int,
         listening: Sequence[str],
         load: Path,
-        journal: LineJournal,
+        journal: Journal,
         judge_with: Judge = judge,
     ) -> None:
         self._config = config
         self._clock = clock = SystemClock()
+        self._meters = meters = meters_of(config, f"worker-{slot}")
+        journal = CountingJournal(journal, meters)
         self._journal = journal
         self.policy = PolicyInForce(
             policies_of(config), lambda why: journal.alarm("policy not taken up", because=why)
@@ -153,9 +168,9 @@ class Worker:
             clock,
             journal,
         )
-        self._load = LoadTable(load, slot, config.worker_count)
+        self._load = CountingLoad(LoadTable(load, slot, config.worker_count), meters)
         self._certificates = certificates_of(config, journal)
-        self._judge = judge_with
+        self._judge = timing(judge_with, meters)
         self.delivery = self._delivery(self._ask)
         self._doors: list[Door] = []
 
@@ -240,6 +255,7 @@ class Worker:
     async def look_after(self) -> None:
         """Take up new policy for as long as the worker lives."""
         while True:
+            self._meters.beat(self._clock.monotonic())
             await asyncio.sleep(self.policy.pause)
             if self.policy.look():
                 self._trust()
@@ -280,7 +296,7 @@ def run_worker(
     run_loop(main())
 
 
-def certificates_of(config: OperatorFile, journal: LineJournal) -> Certificates:
+def certificates_of(config: OperatorFile, journal: Journal) -> Certificates:
     """The certificates we show."""
     return Certificates([CertificateFiles(str(one.chain), str(one.key)) for one in config.certificate], journal)
 

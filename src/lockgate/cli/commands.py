@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import lockgate
-from lockgate.cli import asked, audit, backup, queue, recipients, show, trace
+from lockgate.cli import alerts, asked, audit, backup, queue, recipients, show, trace
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
@@ -20,6 +20,7 @@ commands = typer.Typer(
 )  # fmt: skip
 config_commands = typer.Typer(no_args_is_help=True, help="The operator's file, lockgate.toml.")
 commands.add_typer(queue.commands, name="queue")
+commands.add_typer(alerts.commands, name="alert")
 commands.add_typer(audit.commands, name="audit")
 commands.command()(backup.backup)
 commands.command()(backup.restore)
@@ -132,10 +133,16 @@ def reload(context: typer.Context, what_if: WhatIf = False, as_json: AsJson = Fa
 
 @commands.command()
 def status(context: typer.Context, alarms: int = 10, as_json: AsJson = False) -> None:
-    """Say how the service is, where it listens, and which alarms there were."""
+    """Say how the service is, where it listens, and which alarms there were; code 1 if it is not ready."""
     result = answered(context, StatusAsk(alarms), as_json=as_json)
-    if as_json:
-        return
+    ready = result.get("ready", True)
+    if not as_json:
+        _status(result)
+    if not ready:
+        raise typer.Exit(show.FINDING)
+
+
+def _status(result: dict[str, Any]) -> None:
     told = result.pop("alarms", [])
     show.facts({name.replace("_", " "): value for name, value in result.items()})
     if told:

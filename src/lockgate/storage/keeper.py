@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,11 @@ class AlreadyKept(Exception):
 class Keeper:
     """Owns the queue while it runs."""
 
-    def __init__(self, settings: KeeperSettings, clock: Clock, journal: Journal) -> None:
-        self.settings, self.clock, self.journal = settings, clock, journal
+    def __init__(
+        self, settings: KeeperSettings, clock: Clock, journal: Journal, took: Callable[[float], None] | None = None
+    ) -> None:
+        """`took` is told the seconds of each batch, sync and commit together."""
+        self.settings, self.clock, self.journal, self._took = settings, clock, journal, took
         queue = settings.state / "queue"
         self._completions = queue / "completions"
         self._completions.mkdir(parents=True, exist_ok=True)
@@ -205,6 +209,7 @@ class Keeper:
             self._hang_up()
             self._at(now + 1.0)
             return
+        began = self.clock.monotonic()
         lost = self.live.sync({item.segment for _, kind, item in batch if kind == frames.ACCEPT})
         if lost:
             self.journal.alarm("a segment could not be made durable and is given up", segments=", ".join(sorted(lost)))
@@ -220,6 +225,8 @@ class Keeper:
             # Whatever it was, nothing of the batch is known to be durable, and nothing of it may stay in memory.
             self._fail(batch, trouble)
             return
+        if self._took is not None and batch:
+            self._took(self.clock.monotonic() - began)
         self._tell(batch, given)
         if self.live.pinned and now >= self._pinned_until:
             self._pin(())
@@ -421,11 +428,14 @@ def lock_queue(state: Path) -> int:
     return fd
 
 
-async def serve(settings: KeeperSettings, clock: Clock, journal: Journal, stop: asyncio.Event) -> None:
+async def serve(
+    settings: KeeperSettings, clock: Clock, journal: Journal, stop: asyncio.Event,
+    took: Callable[[float], None] | None = None,
+) -> None:  # fmt: skip
     """Keep the queue until `stop` is set. Raises AlreadyKept, NewerSchema, sqlite3.Error, OSError."""
     lock = lock_queue(settings.state)
     try:
-        keeper = Keeper(settings, clock, journal)
+        keeper = Keeper(settings, clock, journal, took)
         keeper.start()
         run_folder = settings.state / "run"
         run_folder.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,10 @@ class KeeperKeeping:
             raise Misuse(answer)
         return int(answer)
 
+    async def answers(self) -> bool:
+        """Whether the keeper answers. Raises Unavailable."""
+        return await self._order(Ask(1, "found", ("",))) is None
+
     async def pin(self, seconds: float) -> bool:
         """Have the keeper keep all segment files for so long (0: not any more); whether it did until now.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from lockgate.flow.asking.alerts import AlertAck, AlertList
 from lockgate.flow.asking.ask import (
     LONGEST_FRAME,
     PREFIX,
@@ -23,7 +24,9 @@ from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceShow
 
 Request = (
-    AuditFind
+    AlertAck
+    | AlertList
+    | AuditFind
     | BackupMake
     | QueueEdit
     | QueueList
@@ -50,6 +53,8 @@ def read_request(data: bytes) -> Request:
 __all__ = [
     "LONGEST_FRAME",
     "PREFIX",
+    "AlertAck",
+    "AlertList",
     "Answer",
     "Ask",
     "AuditFind",

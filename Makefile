@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-SYSTEM_PACKAGES = postfix swaks openssl strace iproute2 gcc libc6-dev
+SYSTEM_PACKAGES = postfix swaks openssl strace iproute2 gcc libc6-dev pflogsumm
 
 .PHONY: run demo test check proof bench system-packages clean
 

@@ -227,8 +227,9 @@ class Supervisor:
         """One for each sentence: it has a thread, and there must be none while we fork."""
         log = self._config.log
         return start_journal(
-            self._clock, role="supervisor", form=log.format, destination=log.destination, alarms=self._config.alarm_file
-        )
+            self._clock, role="supervisor", form=log.format, destination=log.destination,
+            alarms=self._config.alarm_file, host=self._config.hostname,
+        )  # fmt: skip
 
 
 def _watchdog_seconds() -> float:

@@ -56,7 +56,8 @@ def journal_of(config: OperatorFile, role: str) -> LineJournal:
     """The journal of one process."""
     log = config.log
     return start_journal(
-        SystemClock(), role=role, form=log.format, destination=log.destination, alarms=config.alarm_file
+        SystemClock(), role=role, form=log.format, destination=log.destination, alarms=config.alarm_file,
+        host=config.hostname,
     )
 
 

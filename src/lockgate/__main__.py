@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from lockgate.cli.asked import CannotDo, Places, Switchboard
 from lockgate.cli.commands import main as command_line
 
 if TYPE_CHECKING:
+    from lockgate.flow.checkup import Found
     from lockgate.policy.documents import Problem
 
 
@@ -55,9 +56,29 @@ def _restore(backup: Path, config: Path, what_if: bool) -> dict[str, Any]:
         journal.close()
 
 
+def _begin(folder: Path, files: Mapping[str, str], hostname: str) -> int:
+    from lockgate.app.first import begin
+
+    return begin(folder, files, hostname)
+
+
+def _preflight(config: Path) -> Sequence[Found]:
+    from lockgate.app.checkup.look import preflight
+
+    return preflight(config)
+
+
+def _doctor(config: Path) -> Sequence[Found]:
+    from lockgate.app.checkup.look import doctor
+
+    return doctor(config)
+
+
 def main() -> None:
     """Run one command and exit with its code."""
-    command_line(Switchboard(_serve, _places, _check_config, _read_documents, _restore))
+    command_line(
+        Switchboard(_serve, _places, _check_config, _read_documents, _begin, _preflight, _doctor, _restore)
+    )
 
 
 if __name__ == "__main__":

@@ -159,6 +159,18 @@ class Resolver(Protocol):
         Raises DnsNone, DnsTemporary.
         """
 
+    async def txt(self, name: str) -> tuple[str, ...]:
+        """TXT records, the strings of each joined (RFC 7208 3.3), octets as Latin-1; () if there are none.
+
+        Raises DnsNone, DnsTemporary.
+        """
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """The names an address leads to (PTR), without trailing dot; () if there are none.
+
+        Raises DnsNone, DnsTemporary, ValueError if it is no address.
+        """
+
 
 class Journal(Protocol):
     """Where happenings are told: one line each. Never blocks, never raises. Kept by app/journal.py."""

@@ -127,7 +127,10 @@ class Here:
 
     def _run(self, arguments: list[str]) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
-        board = Switchboard(self._serve, places, lambda path: check_files(read_config(path), path), lambda folder: {})
+        board = Switchboard(
+            self._serve, places, lambda path: check_files(read_config(path), path), lambda folder: {},
+            lambda folder, files, hostname: 0, lambda path: (), lambda path: (),
+        )  # fmt: skip
         code: object = 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:

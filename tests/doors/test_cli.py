@@ -206,7 +206,7 @@ async def test_a_terminal_gets_a_table_without_escapes_of_others(here):
         master, slave = pty.openpty()
         script = (
             "import sys; from lockgate.cli.asked import Switchboard; from lockgate.cli.commands import main;"
-            "main(Switchboard(None, None, None, None), sys.argv[1:])"
+            "main(Switchboard(*[None] * len(Switchboard._fields)), sys.argv[1:])"
         )
         command = [sys.executable, "-c", script, "--control", str(here.path), "trace", "find"]
         root = Path(__file__).resolve().parents[2]

@@ -24,6 +24,16 @@ _BATCH_SECONDS = 0.02
 _ALARM_FILE_OCTETS = 512 * 1024
 
 
+class SilentJournal:
+    """seams.Journal for commands that look at things and tell a person themselves."""
+
+    def note(self, happening: str, **details: object) -> None:
+        """Say nothing."""
+
+    def alarm(self, happening: str, **details: object) -> None:
+        """Say nothing."""
+
+
 class LineJournal:
     """seams.Journal for one process: lines are made at once, a thread of its own writes them.
 

@@ -43,6 +43,10 @@ class RecipientLists:
             build_table(self.table, _rows(lists))
         return any(one.rows for one in lists)
 
+    def holds_anybody(self) -> bool:
+        """Whether any organisation has recipients; changes nothing."""
+        return any(one.rows for one in self._read())
+
     def _read(self) -> Iterator[_List]:
         if self._lists.is_dir():
             for path in sorted(self._lists.glob("*.msgpack")):

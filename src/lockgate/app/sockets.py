@@ -70,4 +70,7 @@ def _must_be_free(family: socket.AddressFamily, address: str, port: int) -> None
     """SO_REUSEPORT would let two services of one user share a port unnoticed; without it the second bind fails."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Else the probe for :: would meet our own listener for 0.0.0.0 of the same port.
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         probe.bind((address, port))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import ssl
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from lockgate.app.alerts import AlertBook, Notice
 from lockgate.app.config_operation import Alerts
 from lockgate.seams import Clock, Journal, Keeping, Unavailable
-from lockgate.wire.certificates import certificate_facts
+from lockgate.wire.certificates import leaf_facts
 
 PAUSE = 10.0
 """Seconds between two looks."""
@@ -146,9 +145,4 @@ class Watch:
 
 def ends_of(chains: Sequence[Path]) -> dict[str, float]:
     """When each of our certificates ends, by file. Raises OSError, ValueError for what cannot be read."""
-    ends = {}
-    for chain in chains:
-        _, mark, rest = chain.read_text("ascii", "replace").partition(ssl.PEM_HEADER)
-        first = mark + rest.partition(ssl.PEM_FOOTER)[0] + ssl.PEM_FOOTER
-        ends[str(chain)] = certificate_facts(ssl.PEM_cert_to_DER_cert(first)).not_after
-    return ends
+    return {str(chain): leaf_facts(chain.read_bytes()).not_after for chain in chains}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NoReturn
 
@@ -12,6 +12,7 @@ import typer
 from lockgate.cli import show
 from lockgate.cli.client import PATIENCE, NotReachable, ask
 from lockgate.flow.asking import Answer, Kind, Request
+from lockgate.flow.checkup import Found
 from lockgate.policy.documents import Invalid, Problem
 
 PLACES = ("lockgate.toml", "/etc/lockgate/lockgate.toml")
@@ -38,14 +39,19 @@ class Switchboard(NamedTuple):
 
     `serve` runs the service until it is stopped and returns its exit code; `places` and `check_config` read the
     operator's file (raising Invalid or OSError; the latter returns what the file names and is not there).
-    `read_documents` gives the policy documents of a folder by name (raising Invalid). `restore` puts a backup in its
-    place (backup, operator's file, what-if) and says what it did (raising CannotDo, Invalid or OSError).
+    `read_documents` gives the policy documents of a folder by name (raising Invalid). `begin` writes a new installation
+    into a folder and returns its first revision (raising Invalid or OSError). `preflight` and `doctor` look an
+    installation over and never raise. `restore` puts a backup in its place (backup,
+    operator's file, what-if) and says what it did (raising CannotDo, Invalid or OSError).
     """
 
     serve: Callable[[Path], int]
     places: Callable[[Path], Places]
     check_config: Callable[[Path], Sequence[Problem]]
     read_documents: Callable[[Path], dict[str, str]]
+    begin: Callable[[Path, Mapping[str, str], str], int]
+    preflight: Callable[[Path], Sequence[Found]]
+    doctor: Callable[[Path], Sequence[Found]]
     restore: Callable[[Path, Path, bool], dict[str, Any]] | None = None
 
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 import lockgate
-from lockgate.cli import alerts, asked, audit, backup, queue, recipients, show, trace
+from lockgate.cli import alerts, asked, audit, backup, checkup, queue, recipients, show, trace
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
+from lockgate.cli.init import init
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
 
@@ -27,6 +28,9 @@ commands.command()(backup.restore)
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
 commands.add_typer(config_commands, name="config")
+commands.command()(init)
+commands.command()(checkup.preflight)
+commands.command()(checkup.doctor)
 
 
 def main(board: Switchboard, arguments: list[str] | None = None) -> None:

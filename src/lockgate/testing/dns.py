@@ -10,7 +10,8 @@ from lockgate.seams import DnsNone, DnsTemporary, MxHost
 class ZoneResolver:
     """Implements seams.Resolver. `exchangers` maps a domain to (preference, name) pairs, `hosts` a name to addresses.
 
-    A name in neither does not exist; a name in `silent` has no usable answer. `asked` lists the questions in order.
+    `texts` maps a name to TXT records, `reverse` an address to names. A name in none of them does not exist;
+    a name in `silent` has no usable answer. `asked` lists the questions in order.
     """
 
     def __init__(
@@ -18,10 +19,15 @@ class ZoneResolver:
         exchangers: Mapping[str, Iterable[tuple[int, str]]] | None = None,
         hosts: Mapping[str, Iterable[str]] | None = None,
         silent: Iterable[str] = (),
+        *,
+        texts: Mapping[str, Iterable[str]] | None = None,
+        reverse: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         self.exchangers = {name: tuple(pairs) for name, pairs in (exchangers or {}).items()}
         self.hosts = {name: tuple(addresses) for name, addresses in (hosts or {}).items()}
         self.silent = set(silent)
+        self.texts = {name: tuple(records) for name, records in (texts or {}).items()}
+        self.reverse = {address: tuple(names) for address, names in (reverse or {}).items()}
         self.asked: list[tuple[str, str]] = []
 
     async def mx(self, domain: str) -> tuple[MxHost, ...]:
@@ -38,9 +44,19 @@ class ZoneResolver:
             return found
         return tuple([address for address in found if (":" in address) == (family == "ipv6")])
 
+    async def txt(self, name: str) -> tuple[str, ...]:
+        """TXT records."""
+        self._know(name, "TXT")
+        return self.texts.get(name, ())
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """The names an address leads to."""
+        self._know(address, "PTR")
+        return self.reverse.get(address, ())
+
     def _know(self, name: str, kind: str) -> None:
         self.asked.append((name, kind))
         if name in self.silent:
             raise DnsTemporary(f"{name} was not answered")
-        if name not in self.exchangers and name not in self.hosts:
+        if not any(name in known for known in (self.exchangers, self.hosts, self.texts, self.reverse)):
             raise DnsNone(name)

@@ -68,6 +68,11 @@ def leaf_names(pem: bytes) -> tuple[str, ...]:
     return certificate_facts(x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)).names
 
 
+def leaf_facts(pem: bytes) -> Certificate:
+    """The facts of the first certificate of a PEM chain. Raises ValueError if there is none."""
+    return certificate_facts(x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER))
+
+
 def chain_may_lead_to(chain: Sequence[bytes], store: CaStore) -> bool:
     """Whether a certificate of the chain (DER) names one of the store as its issuer: quick, and no proof."""
     try:

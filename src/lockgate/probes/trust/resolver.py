@@ -22,6 +22,7 @@ import dns.rdatatype
 import dns.rdtypes.ANY.CNAME
 import dns.rdtypes.ANY.MX
 import dns.rdtypes.ANY.SOA
+import dns.rdtypes.ANY.TXT
 import msgspec
 
 from lockgate.seams import Clock, DnsNone, DnsTemporary, MxHost
@@ -101,6 +102,20 @@ class DnsResolver:
             if isinstance(one, BaseException) and not isinstance(one, DnsTemporary):
                 raise one
         return _together(name, [one for one in found if isinstance(one, _Known | DnsTemporary)])
+
+    async def txt(self, name: str) -> tuple[str, ...]:
+        """TXT records, the strings of each joined. Raises DnsNone, DnsTemporary."""
+        return await self._texts(name.lower(), "TXT")
+
+    async def names(self, address: str) -> tuple[str, ...]:
+        """The names an address leads to (PTR). Raises DnsNone, DnsTemporary, ValueError."""
+        return await self._texts(ipaddress.ip_address(address).reverse_pointer, "PTR")
+
+    async def _texts(self, name: str, kind: str) -> tuple[str, ...]:
+        known = await self._find(name, kind)
+        if not known.exists:
+            raise DnsNone(name)
+        return tuple([str(record) for record in known.records])
 
     # --- memory ----------------------------------------------------------------------------------------------------
 
@@ -267,6 +282,11 @@ def _records(rrset: dns.rrset.RRset) -> tuple[str, ...] | tuple[MxHost, ...]:
             if isinstance(record, dns.rdtypes.ANY.MX.MX)
         ]
         return tuple(sorted(hosts, key=lambda host: host.preference))
+    if rrset.rdtype == dns.rdatatype.TXT:
+        texts = [record for record in list(rrset)[:_RECORDS] if isinstance(record, dns.rdtypes.ANY.TXT.TXT)]
+        return tuple([b"".join(record.strings).decode("latin-1") for record in texts])
+    if rrset.rdtype == dns.rdatatype.PTR:
+        return tuple([record.to_text().lower().rstrip(".") for record in list(rrset)[:_RECORDS]])
     return tuple([record.to_text() for record in list(rrset)[:_RECORDS]])
 
 

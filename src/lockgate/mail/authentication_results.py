@@ -1,0 +1,89 @@
+"""The Authentication-Results field (RFC 8601): what we found, so written that nobody can add a word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lockgate.mail.authentication import Arc, ArcVerdict, Dkim, Dmarc, Spf
+
+FIELD = b"Authentication-Results"
+_PLAIN = re.compile(r"[A-Za-z0-9!#$&'*+./^_`{|}~@:-]+")
+_LINE = 76
+_MOST = 5
+
+
+def results(
+    name: str,
+    *,
+    peer: str,
+    sender: str,
+    spf: Spf | None = None,
+    dkim: Sequence[Dkim] = (),
+    dmarc: Dmarc | None = None,
+    action: str = "none",
+    arc: Arc | None = None,
+    composite: tuple[str, str] | None = None,
+) -> list[str]:
+    """The parts of the field's value, our name first; to be joined by ";" (specification 1.19.3).
+
+    `sender` is the envelope sender's domain or the HELO name that SPF checked, `action` what was done for DMARC,
+    `composite` the verdict and reason of composite authentication.
+    """
+    parts = [name]
+    if spf is not None:
+        identity = "smtp.mailfrom" if sender == spf.domain else "smtp.helo"
+        parts.append(f"spf={spf.verdict} (sender IP is {_comment(peer)}) {identity}={_value(spf.domain)}")
+    parts += [_signature(one) for one in dkim[:_MOST]]
+    if spf is not None and not dkim:
+        parts.append("dkim=none (message not signed)")
+    if dmarc is not None:
+        parts.append(f"dmarc={dmarc.verdict} action={action} header.from={_value(dmarc.domain)}")
+    if arc is not None and arc.verdict is not ArcVerdict.NONE:
+        parts.append(f"arc={arc.verdict} (i={arc.sets} d={_comment(arc.sealer)})")
+    if composite is not None:
+        parts.append(f"compauth={composite[0]} reason={composite[1]}")
+    return parts
+
+
+def _signature(one: Dkim) -> str:
+    why = one.problem or "signature was verified"
+    domain = f" header.d={_value(one.domain)} header.s={_value(one.selector)}" if one.domain else ""
+    return f"dkim={one.verdict} ({_comment(why)}){domain}"
+
+
+def field(parts: Sequence[str]) -> bytes:
+    """The whole field with its line end, folded between the parts."""
+    lines = [f"Authentication-Results: {parts[0]}"]
+    for part in parts[1:]:
+        lines[-1] += ";"
+        if len(lines[-1]) + len(part) + 1 > _LINE:
+            lines.append("\t" + part)
+        else:
+            lines[-1] += " " + part
+    if len(parts) == 1:
+        lines[-1] += "; none"
+    return ("\r\n".join(lines) + "\r\n").encode("ascii", "replace")
+
+
+def _comment(text: str) -> str:
+    """Text inside a comment: no bracket, no backslash, no line end, nothing but ASCII."""
+    return "".join(c if " " <= c <= "~" and c not in '()\\;"' else "?" for c in text[:120])
+
+
+def _value(text: str) -> str:
+    """A value as a token, quoted where it is none (RFC 8601 2.2)."""
+    if _PLAIN.fullmatch(text):
+        return text[:320]
+    safe = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text[:320])
+    return f'"{safe}"'
+
+
+def claims_to_be(value: bytes, name: str) -> bool:
+    """Whether a field from outside might be taken for one of ours (RFC 8601 5): in doubt, yes.
+
+    Comments, quotes and folds before the first semicolon are hiding places, so our name anywhere there counts.
+    """
+    head = value.partition(b";")[0].decode("latin-1")
+    plain = re.sub(r"[\s\"\\]", "", head).casefold()
+    return name.casefold() in plain or name.casefold() in re.sub(r"\([^()]*\)", "", plain)

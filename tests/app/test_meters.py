@@ -145,11 +145,11 @@ def test_counting_costs_less_than_a_microsecond(file):
     place = meters.place(table.ACCEPTED)
 
     def cost(work, rounds=20_000):
-        began = time.perf_counter()
+        began = time.thread_time()
         for _ in range(rounds):
             work()
-        return (time.perf_counter() - began) / rounds
+        return (time.thread_time() - began) / rounds
 
-    # The best of several: other tests run beside this one.
+    # Processor time, and the best of several: other programs run beside this one.
     assert min(cost(lambda: meters.add(place)) for _ in range(10)) < 1e-6
     assert min(cost(lambda: meters.took(JUDGE, 0.0003)) for _ in range(10)) < 1e-6

@@ -59,7 +59,11 @@ async def test_every_write_has_what_if_and_an_audit_line(here, action, word):
     ((done, task, by),) = here.keeping.edits
     assert (done, task) == (action, "m1") and by.startswith(f"{os.getuid()} ")
     (audit,) = here.audit.rows
-    assert audit == {"by": by, "before": None, "after": None, "did": f"queue {action}", "count": 1, "for_id": "m1"}
+    before = audit.pop("before")
+    assert [(task["id"], task["lane"], task["recipients"]) for task in before] == [
+        ("m1", "contoso/HQ", ["ann@contoso.test"])
+    ]
+    assert audit == {"by": by, "after": None, "did": f"queue {action}", "count": 1, "for_id": "m1"}
 
 
 async def test_nothing_is_edited_without_a_filter(here):

@@ -88,11 +88,14 @@ def test_t_adm_1_a_quarantine_administrator_releases_and_may_not_edit_a_connecto
             "the message is held, as soon as the worker has given it back",
         )
 
+        (row, *_) = audit(socket, what="roles")
+        assert (row["before"], row["after"]) == ([], control["role"])
+
         # Given a user only in QuarantineAdministrator, when she releases a message: it succeeds and is audited.
         released = asked_by(NOBODY, socket, QueueEdit("release", {"id": message}))
         assert (released.kind, released.result["count"]) == (Kind.OK, 1), released
         (row, *_) = audit(socket, who=NOBODY, object=message)
-        assert (row["what"], row["refused"]) == ("queue release", False)
+        assert (row["what"], row["refused"], len(row["before"])) == ("queue release", False, 1)
 
         # When she then tries to edit a connector: it is refused and the attempt is audited.
         revision = ask(socket, StatusAsk(), 20).result["policy_revision"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from lockgate.app.journal import recent_alarms
 from lockgate.app.meters import REFUSED as REFUSALS
 from lockgate.app.monitor import Monitor, pages
 from lockgate.app.recipients import RecipientLists
-from lockgate.app.roles import roles_of
+from lockgate.app.roles import changed_since, roles_of
 from lockgate.app.telling import Tellers
 from lockgate.app.watch import Watch, ends_of
 from lockgate.app.wiring import Ready, journal_of, meters_of, policies_of, read_secret, run_loop, stop_signal
@@ -79,6 +80,12 @@ class Office:
             turned_away=lambda name: self.audit.wrote(name, REFUSED, asked="anything", because="it belongs to no role"),
         )  # fmt: skip
 
+    def note_roles(self) -> None:
+        """Who belongs to which role group is a change like others, though it is made in the operator's file."""
+        file = self._config.state_directory / "audit" / "roles.json"
+        if changed := changed_since(file, self._config.control.role):
+            self.audit.wrote(f"{os.getuid()} supervisor", "roles", before=changed[0], after=changed[1])
+
     def alert_desk(self) -> AlertDesk:
         """Alerts at the desk."""
         clock, book = SystemClock(), self._book
@@ -104,6 +111,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
         stop = stop_signal()
         journal = journal_of(config, "desk")
         office = Office(config, path, listening, journal)
+        office.note_roles()
         control, monitor = office.control(), office.monitor()
         await control.open()
         if config.metrics.port is not None:

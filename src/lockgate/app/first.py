@@ -17,6 +17,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import parse_config
 from lockgate.app.policies import Policies
 from lockgate.policy.compile import compile_policy
+from lockgate.storage.audits import AuditBook, AuditRow
 
 CERTIFICATE_DAYS = 397
 """Life of a certificate made here: renewed by a person once a year, or replaced by a public one."""
@@ -49,7 +50,11 @@ def begin(folder: Path, files: Mapping[str, str], hostname: str) -> int:
     _write(folder / "tls" / f"{hostname}.key", key, mode=0o600)
     config.state_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     policies = Policies(config.state_directory / "policy", hostname)
-    revision, _ = policies.publish(config.policy_directory, by="init", at=SystemClock().now())
+    now = SystemClock().now()
+    revision, policy = policies.publish(config.policy_directory, by="init", at=now)
+    told = {"revision": revision.number, "digest": policy.digest}
+    row = AuditRow(now, f"{os.getuid()} init", "init", after=revision.number, details=told)
+    AuditBook(config.state_directory).add(row)
     return revision.number
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -58,6 +60,24 @@ class Roles(msgspec.Struct, frozen=True):
 def roles_of(control: Control) -> Roles:
     """The roles of the operator's file."""
     return Roles(control.group, control.role)
+
+
+Listed = list[dict[str, str]]
+
+
+def changed_since(file: Path, roles: Sequence[Role]) -> tuple[Listed, Listed] | None:
+    """The roles of the last start and those of now, if they differ; `file` remembers them. Raises OSError."""
+    now = [role.model_dump(exclude_defaults=True) for role in roles]
+    before: Listed = []
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        before = msgspec.json.decode(file.read_bytes(), type=Listed)
+    if before == now:
+        return None
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    early = file.with_name(f".{file.name}.new")
+    early.write_bytes(msgspec.json.encode(now))
+    early.replace(file)
+    return before, now
 
 
 def unknown_names(roles: Sequence[Role]) -> list[tuple[int, str, str]]:

@@ -13,6 +13,10 @@ from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, know
 from lockgate.seams import Audit, Keeping
 
 FILTERS = ("lane", "id", "task", "sender", "recipient", "held")
+_TOLD = ("id", "lane", "sender", "recipients", "held")
+MOST_TOLD = 50
+"""Tasks that an audit row names as they were before; the trace of each message has what was done to it."""
+
 ACTIONS = ("retry", "hold", "release", "delete")
 
 
@@ -47,5 +51,6 @@ class QueueDesk(msgspec.Struct, frozen=True):
             return Answer(result={"action": request.action, "what_if": True, "count": len(tasks), "tasks": tasks})
         count = await self.keeping.queue_edit(request.action, filters, caller.name)
         told = {f"for_{key}": value for key, value in filters.items()}
-        self.audit.wrote(caller.name, f"queue {request.action}", count=count, **told)
+        before = [{name: task.get(name) for name in _TOLD} for task in tasks[:MOST_TOLD]]
+        self.audit.wrote(caller.name, f"queue {request.action}", before=before, count=count, **told)
         return Answer(result={"action": request.action, "what_if": False, "count": count})

@@ -35,6 +35,9 @@ _AGAIN = 10.0
 """Seconds for which the queue's figures are not looked at again: with a million tasks they take a second."""
 
 
+_SECOND = 1.0
+
+
 class Gauges(msgspec.Struct, frozen=True):
     """Figures of one moment. `queue` is None when it cannot be read; `certificates`: days left by file."""
 
@@ -66,6 +69,8 @@ class Health:
         self._keeping = KeeperKeeping(config.state_directory, patience=5.0)
         self._summary: QueueSummary | None = None
         self._summed = float("-inf")
+        self._answered = False
+        self._asked = float("-inf")
 
     async def troubles(self) -> list[str]:
         """Why the service cannot do its work now, in sentences; none: it is ready."""
@@ -80,6 +85,14 @@ class Health:
         return found
 
     async def _keeper_answers(self) -> bool:
+        """Asked at most once a second, however often others ask us."""
+        now = self._clock.monotonic()
+        if now - self._asked >= _SECOND:
+            self._answered = await self._ask_keeper()
+            self._asked = now
+        return self._answered
+
+    async def _ask_keeper(self) -> bool:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(5.0):
                 return await self._keeping.answers()

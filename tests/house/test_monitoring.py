@@ -105,8 +105,8 @@ def test_figures_of_all_processes_and_readiness(tmp_path):
         (keeper,) = (int(pid) for pid in re.findall(r"keeper \(pid (\d+)\)", service.said(1000))[:1])
         os.kill(keeper, signal.SIGSTOP)
         try:
-            code, why = page(service, "/readyz")
-            assert code == 503 and "the keeper of the queue does not answer" in why
+            service.until(lambda: page(service, "/readyz")[0] == 503, "it is not ready any more")
+            assert "the keeper of the queue does not answer" in page(service, "/readyz")[1]
             assert page(service, "/healthz")[0] == 200
             assert status(service) == 1
         finally:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lockgate.cli.asked import Places, Switchboard
+from lockgate.cli.asked import CannotDo, Places, Switchboard
 from lockgate.cli.commands import main as command_line
 
 if TYPE_CHECKING:
@@ -45,6 +45,23 @@ def _settings(config: Path) -> Sequence[Mapping[str, Any]]:
     return settings(config)
 
 
+def _restore(backup: Path, config: Path, what_if: bool) -> dict[str, Any]:
+    from lockgate.app.backup import CannotRestore, restore
+    from lockgate.app.clock import SystemClock
+    from lockgate.app.journal import start_journal
+    from lockgate.storage.archive import NotABackup
+    from lockgate.storage.keeper import AlreadyKept
+    from lockgate.storage.tables import NewerSchema
+
+    journal = start_journal(SystemClock(), role="restore", form="lines", destination="stderr", alarms=None)
+    try:
+        return restore(backup, config, journal, what_if=what_if)
+    except (CannotRestore, NotABackup, NewerSchema, AlreadyKept) as trouble:
+        raise CannotDo(str(trouble)) from None
+    finally:
+        journal.close()
+
+
 def _begin(folder: Path, files: Mapping[str, str], hostname: str) -> int:
     from lockgate.app.first import begin
 
@@ -66,7 +83,9 @@ def _doctor(config: Path) -> Sequence[Found]:
 def main() -> None:
     """Run one command and exit with its code."""
     command_line(
-        Switchboard(_serve, _places, _check_config, _read_documents, _begin, _preflight, _doctor, _settings)
+        Switchboard(
+            _serve, _places, _check_config, _read_documents, _begin, _preflight, _doctor, _settings, _restore
+        )
     )
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.app.control import ControlServer, Peer, may_ask
+from lockgate.app.control import ControlServer
+from lockgate.app.roles import Peer
 from lockgate.cli.client import NotReachable, ask
 from lockgate.flow.asking import Answer, QueueList, StatusAsk, write_frame
 from lockgate.testing.journal import ListJournal
@@ -60,14 +61,6 @@ async def test_a_dead_service_leaves_no_obstacle_and_a_living_one_is_kept(tmp_pa
         assert (await asked(path, StatusAsk())).kind == "ok"
     finally:
         await server.close()
-
-
-def test_only_own_account_root_and_the_group():
-    assert may_ask(Peer(1, os.geteuid(), 0), "")
-    assert may_ask(Peer(1, 0, 0), "")
-    assert not may_ask(Peer(1, 54321, 54321), "")
-    assert not may_ask(Peer(1, 54321, 0), "root")  # an account that does not exist is in no group
-    assert not may_ask(Peer(1, 54321, 0), "no-such-group")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

@@ -39,8 +39,8 @@ def test_a_delivery_is_the_line_that_postfix_parsers_know():
     )  # fmt: skip
     assert text == (
         f"2023-11-14T22:13:20.250000Z lockgate/worker-1[{os.getpid()}]: 0193-a: to=<ann@contoso.test>, "
-        "relay=mx.contoso.test[192.0.2.1]:25, delay=0.42, tls=TLSv1.3, dsn=2.0.0, "
-        "status=sent (250 2.0.0 OK [queued])\n"
+        "relay=mx.contoso.test[192.0.2.1]:25, delay=0.42, dsn=2.0.0, "
+        "status=sent (250 2.0.0 OK [queued]), tls=TLSv1.3\n"
     )
 
 

@@ -16,6 +16,7 @@ from lockgate.app.mailboxes import mailbox_desk
 from lockgate.app.origins import settings
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
+from lockgate.flow.desk.audit import AuditDesk
 from lockgate.flow.desk.domains import DomainDesk
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.holds import HoldDesk
@@ -93,7 +94,10 @@ class Here:
         self.served: list[Path] = []
         revising = Revising(self.revisions, self.audit, FixedClock(), "mx.lockgate.test")
         objects = ObjectDesk(revising, lambda: "lockgate-proof=1234")
+        self.audited: list[dict[str, Any]] = []
+        self.audit_asked: list[tuple[Any, ...]] = []
         sections: tuple[Section, ...] = (
+            AuditDesk(FixedClock(), self._audited),
             QueueDesk(self.keeping, self.audit),
             TraceDesk(self.keeping, FixedClock()),
             HoldDesk(self.keeping, self.audit, FixedClock()),
@@ -105,6 +109,10 @@ class Here:
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
         )
         self.desk = Desk(sections, self.audit, self.journal)
+
+    async def _audited(self, asked, since, until):
+        self.audit_asked.append((asked, since, until))
+        return self.audited
 
     async def _status(self):
         return {"version": "0.1.0", "listeners": ["127.0.0.1:2525"], "policy_revision": 3}

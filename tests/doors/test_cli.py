@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import pty
@@ -56,7 +58,11 @@ async def test_every_write_has_what_if_and_an_audit_line(here, action, word):
     ((done, task, by),) = here.keeping.edits
     assert (done, task) == (action, "m1") and by.startswith(f"{os.getuid()} ")
     (audit,) = here.audit.rows
-    assert audit == {"by": by, "before": None, "after": None, "did": f"queue {action}", "count": 1, "for_id": "m1"}
+    before = audit.pop("before")
+    assert [(task["id"], task["lane"], task["recipients"]) for task in before] == [
+        ("m1", "contoso/HQ", ["ann@contoso.test"])
+    ]
+    assert audit == {"by": by, "after": None, "did": f"queue {action}", "count": 1, "for_id": "m1"}
 
 
 async def test_nothing_is_edited_without_a_filter(here):
@@ -243,3 +249,29 @@ def test_the_installed_command(tmp_path):
         env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert gone.returncode == 3 and "does not run" in gone.stderr
+
+
+async def test_the_audit_is_found_and_exported_without_active_cells(here):
+    here.audited = [
+        {"at": 1_700_000_000.0, "who": "1000 ann", "what": "queue release", "refused": False, "before": None,
+         "after": {"name": EVIL}, "details": {"for_id": "=HYPERLINK(1)", "count": 1}},
+        {"at": 1_700_000_000.0, "who": "=cmd|' /C calc'!A0", "what": "+x", "refused": True, "before": "@SUM(1)",
+         "after": EVIL, "details": {}},
+    ]  # fmt: skip
+    code, out, _ = await here.run("audit", "find", "--who", "ann", "--since", "1h")
+    assert code == 0 and "queue release" in out and "2023-11-14 22:13:20Z" in out and harmless(out)
+    asked, since, until = here.audit_asked[-1]
+    assert (asked.who, since, until) == ("ann", 1_700_010_000.0 - 3600, None)
+    code, out, _ = await here.run("audit", "find", "--csv")
+    assert code == 0
+    rows = list(csv.reader(io.StringIO(out, newline="")))
+    assert rows[0] == ["at", "who", "what", "details", "before", "after", "refused"]
+    assert len(rows) == 3
+    assert not [cell for row in rows[1:] for cell in row if cell[:1] in "=+-@\t\r" and cell]
+    code, out, _ = await here.run("audit", "find", "--json")
+    assert json.loads(out) == here.audited
+    here.audited = []
+    code, out, _ = await here.run("audit", "find", "--refused")
+    assert code == 1 and "Nothing in the audit" in out
+    code, _, err = await here.run("audit", "find", "--since", "yesterday")
+    assert code == 2 and "no time" in err

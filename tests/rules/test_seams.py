@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEEPERS = {
     "Clock": ("lockgate.app.clock:SystemClock", "lockgate.testing.clock:HandClock"),
     "Journal": ("lockgate.app.journal:LineJournal", "lockgate.testing.journal:ListJournal"),
-    "Audit": ("lockgate.app.audit:JournalAudit", "lockgate.testing.journal:ListAudit"),
+    "Audit": ("lockgate.app.audit:StoredAudit", "lockgate.testing.journal:ListAudit"),
     "Keeping": ("lockgate.storage.keeping:KeeperKeeping", "lockgate.testing.keeping:ListedKeeping"),
     "Spool": ("lockgate.storage.client:KeeperSpool", "lockgate.testing.memory:MemorySpool"),
     "Directory": ("lockgate.storage.directory:DirectoryTable", "lockgate.testing.memory:MemoryDirectory"),

@@ -29,14 +29,14 @@ def test_from_version_1_to_2_with_rows_present(tmp_path):
     new.close()
 
 
-def test_a_newer_schema_is_refused_and_left_alone(tmp_path):
+def test_a_schema_two_steps_ahead_is_refused_and_left_alone(tmp_path):
     db = open_tables(tmp_path / "q.sqlite")
-    db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    db.execute(f"PRAGMA user_version = {VERSION + 2}")
     db.close()
     with pytest.raises(NewerSchema, match="Start the newer Lockgate that wrote it"):
         open_tables(tmp_path / "q.sqlite")
     with sqlite3.connect(tmp_path / "q.sqlite") as again:
-        assert again.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
+        assert again.execute("PRAGMA user_version").fetchone() == (VERSION + 2,)
 
 
 def test_a_step_that_fails_leaves_the_version_before(tmp_path):

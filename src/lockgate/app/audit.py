@@ -1,19 +1,32 @@
-"""Where changes are noted: a line in the journal that says who did what."""
+"""Where changes are noted: a durable row and a line in the journal, each saying who did what to which object."""
 
 from __future__ import annotations
 
-from lockgate.seams import Journal
+from lockgate.seams import Clock, Journal
+from lockgate.storage.audits import AuditBook, AuditRow
+
+REFUSED = "was refused"
+"""What is noted of an attempt that the caller had no right to."""
 
 
-class JournalAudit:
-    """Notes every change as a journal line."""
+class StoredAudit:
+    """seams.Audit: the row is on disk before `wrote` returns, so that whoever was told "done" finds it there."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, book: AuditBook, clock: Clock, journal: Journal) -> None:
+        self._book = book
+        self._clock = clock
         self._journal = journal
 
     def wrote(
         self, by: str, did: str, *, before: object = None, after: object = None, **details: object
     ) -> None:
-        """See Audit."""
+        """See Audit. A row that cannot be kept is an alarm; what was done is done."""
+        row = AuditRow(
+            self._clock.now(), by, did, refused=did == REFUSED, before=before, after=after, details=dict(details)
+        )
         told = {name: value for name, value in (("before", before), ("after", after)) if value is not None}
         self._journal.note("audit", by=by, did=did, **told, **details)
+        try:
+            self._book.add(row)
+        except Exception as trouble:
+            self._journal.alarm("an audit row could not be kept", by=by, did=did, trouble=trouble)

@@ -7,12 +7,14 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from lockgate.app.config_kinds import Hostname, IpAddress, Network, Port, Section, Token, V4Address, V6Address
+from lockgate.app.config_operation import Alerts, Control, Log, Metrics, Trace
+from lockgate.app.roles import unknown_names
 from lockgate.app.units import Duration, Size
-from lockgate.mail.address import AddressError, parse_domain
 from lockgate.mail.ruling import TlsLevel
 from lockgate.policy.documents import Invalid, Problem
 from lockgate.policy.locate import line_of, locate
@@ -21,71 +23,7 @@ from lockgate.policy.spelling import StoreAddress
 DEFAULT_NAME = "lockgate.toml"
 """Where the operator's file is looked for when none is named."""
 
-_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-
-
-def _hostname(text: str) -> str:
-    try:
-        name = parse_domain(text.rstrip("."))
-    except AddressError as trouble:
-        raise ValueError(str(trouble)) from None
-    if "." not in name or name.startswith("["):
-        raise ValueError("write a full name such as mx1.example.com")
-    return name
-
-
-def _token(text: str) -> str:
-    if not _TOKEN.fullmatch(text):
-        raise ValueError("use letters, digits, dots, hyphens and underscores only, at most 64")
-    return text
-
-
-def _address(text: str) -> str:
-    if not text:
-        return ""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        raise ValueError("write one IPv4 or IPv6 address") from None
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text))
-    except ValueError as trouble:
-        raise ValueError(f"write a network such as 192.0.2.0/24 ({trouble})") from None
-
-
-def _v4(text: str) -> str:
-    if text and ":" in _address(text):
-        raise ValueError("write an IPv4 address")
-    return _address(text)
-
-
-def _v6(text: str) -> str:
-    if text and ":" not in _address(text):
-        raise ValueError("write an IPv6 address")
-    return _address(text)
-
-
-def _mode(text: str) -> str:
-    if not re.fullmatch(r"0?[0-7]{3}", text):
-        raise ValueError('write three octal digits in quotes, for example "0660"')
-    return text
-
-
-Hostname = Annotated[str, AfterValidator(_hostname)]
-Token = Annotated[str, AfterValidator(_token)]
-IpAddress = Annotated[str, AfterValidator(_address)]
-Network = Annotated[str, AfterValidator(_network)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class Section(BaseModel):
-    """What every table of the file has in common: frozen, and unknown keys are mistakes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Listener(Section):
@@ -173,8 +111,8 @@ class Pool(Section):
     """A set of source addresses and a name for outgoing mail; connectors may name one of their own."""
 
     name: Token = "default"
-    source_address_v4: Annotated[str, AfterValidator(_v4)] = Field("", description="IPv4 source; empty: the system's")
-    source_address_v6: Annotated[str, AfterValidator(_v6)] = Field("", description="IPv6 source; empty: the system's")
+    source_address_v4: V4Address = Field("", description="IPv4 source; empty: the system's")
+    source_address_v6: V6Address = Field("", description="IPv6 source; empty: the system's")
     helo_name: str = Field("", description="Name said in EHLO; empty: our hostname")
 
 
@@ -187,40 +125,6 @@ class Deadlines(Section):
     whole_message: Duration = Field(3600.0, gt=0, description="For a whole message")
     minimum_rate: Size = Field(100, description="Octets a second below which a message is cut off")
     drain: Duration = Field(30.0, description="For open transactions when the service stops")
-
-
-class Alerts(Section):
-    """From which value on a person is told."""
-
-    queued_messages: int = Field(2000, ge=1, description="Messages waiting for one next hop (specification 1.18)")
-    oldest_message: Duration = Field(3600.0, gt=0, description="Age of the oldest waiting message")
-    disk_free: Size = Field(1024**3, description="Free space of the state directory below which we warn")
-    certificate_days: int = Field(14, ge=0, description="Days before one of our certificates expires")
-
-
-class Control(Section):
-    """The Unix socket by which the command line reaches the service."""
-
-    socket: Path | None = Field(None, strict=False, description="Unset: run/control.sock in the state directory")
-    mode: Annotated[str, AfterValidator(_mode)] = Field("0600", description="File mode of the socket")
-    group: str = Field("", description="Members of this group may use it as well (needs mode 0660)")
-
-
-class Trace(Section):
-    """What is kept of messages where an organisation says nothing else."""
-
-    retention: Duration = Field(90 * 86400.0, ge=86400, description="How long the trace is kept")
-    masking: Literal["none", "local_parts", "all"] = Field("none", description="What is hidden of people")
-    facts: bool = Field(default=True, description="Keep the facts by which a message can be explained and replayed")
-    subjects: bool = Field(default=True, description="Keep subjects")
-    hold_retention: Duration = Field(30 * 86400.0, gt=0, description="How long held mail is kept, then deleted")
-
-
-class Log(Section):
-    """Where happenings are told."""
-
-    format: Literal["lines", "json"] = Field("lines", description="Postfix-style lines, or one JSON object a line")
-    destination: str = Field("stderr", min_length=1, description='"stderr", "stdout" or a file')
 
 
 class OperatorFile(Section):
@@ -243,6 +147,7 @@ class OperatorFile(Section):
     control: Control = Control()
     trace: Trace = Trace()
     log: Log = Log()
+    metrics: Metrics = Metrics()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> OperatorFile:
@@ -349,21 +254,21 @@ def check_files(config: OperatorFile, path: Path) -> tuple[Problem, ...]:
         wanted.append((("delivery", "ca_bundle"), config.delivery.ca_bundle))
     if config.mailboxes.ca_file is not None:
         wanted.append((("mailboxes", "ca_file"), config.mailboxes.ca_file))
-    problems = [
-        Problem(str(path), line_of(locate(text), where), written(where), f"{file} cannot be read")
-        for where, file in wanted
-        if not (file.is_file() and os.access(file, os.R_OK))
-    ]
+    found = [(where, f"{file} cannot be read") for where, file in wanted if not _readable(file)]
+    for number, key, name in unknown_names(config.control.role):
+        found.append((("control", "role", number, key), f"this system has no '{name}'"))
     boxes = config.mailboxes.directory
     if boxes is not None and not (boxes.is_dir() and os.access(boxes, os.W_OK | os.X_OK)):
-        message = f"{boxes} is not a folder that we may write to; is its file system mounted? (mkdir -m 700 {boxes})"
-        place = ("mailboxes", "directory")
-        problems.append(Problem(str(path), line_of(locate(text), place), written(place), message))
+        what = f"{boxes} is not a folder that we may write to; is its file system mounted? (mkdir -m 700 {boxes})"
+        found.append((("mailboxes", "directory"), what))
     if not config.policy_directory.is_dir():
-        where = ("policy_directory",)
-        message = f"{config.policy_directory} is not a folder"
-        problems.append(Problem(str(path), line_of(locate(text), where), written(where), message))
-    return tuple(problems)
+        found.append((("policy_directory",), f"{config.policy_directory} is not a folder"))
+    lines = locate(text) if found else {}
+    return tuple([Problem(str(path), line_of(lines, where), written(where), what) for where, what in found])
+
+
+def _readable(file: Path) -> bool:
+    return file.is_file() and os.access(file, os.R_OK)
 
 
 def resolvers(config: OperatorFile, resolv_conf: Path = Path("/etc/resolv.conf")) -> tuple[tuple[str, int], ...]:

@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 import grp
 import os
-import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import msgspec
-
+from lockgate.app.roles import Peer, Roles
 from lockgate.flow.asking import LONGEST_FRAME, PREFIX, Answer, Kind, NotUnderstood, Request, read_request, write_frame
 from lockgate.flow.desk.rights import Caller
 from lockgate.seams import Journal
@@ -25,39 +23,9 @@ PATIENCE = 60.0
 """Seconds a face may be silent or take for one request to arrive."""
 
 
-class Peer(msgspec.Struct, frozen=True):
-    """Who is at the other end, as the kernel says (SO_PEERCRED, unix(7))."""
-
-    pid: int
-    uid: int
-    gid: int
-
-    @property
-    def name(self) -> str:
-        """The account's number and name, as it goes into audit rows."""
-        try:
-            return f"{self.uid} {pwd.getpwuid(self.uid).pw_name}"
-        except KeyError:
-            return f"{self.uid} -"
-
-
 def peer_of(sock: socket.socket) -> Peer:
     """The process that connected."""
     return Peer(*struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))))
-
-
-def may_ask(peer: Peer, group: str) -> bool:
-    """Whether this account may use the socket: our own, root, or a member of the named group."""
-    if peer.uid in (0, os.geteuid()):
-        return True
-    if not group:
-        return False
-    try:
-        wanted = grp.getgrnam(group)
-        name = pwd.getpwuid(peer.uid).pw_name
-    except KeyError:
-        return False
-    return peer.gid == wanted.gr_gid or name in wanted.gr_mem
 
 
 async def _let_finish(reader: asyncio.StreamReader) -> None:
@@ -71,7 +39,8 @@ async def _let_finish(reader: asyncio.StreamReader) -> None:
 class ControlServer:
     """Serves the desk on a Unix socket.
 
-    `answer` is `Desk.answer`. `mode` is the socket's file mode, `group` its group ("" for ours).
+    `answer` is `Desk.answer`. `mode` is the socket's file mode, `roles` who may do what (the group that may do
+    everything becomes the socket's), `turned_away` is told the name of everybody who may do nothing.
     """
 
     def __init__(
@@ -81,13 +50,15 @@ class ControlServer:
         journal: Journal,
         *,
         mode: int = 0o600,
-        group: str = "",
+        roles: Roles = Roles(),  # noqa: B008  (frozen)
+        turned_away: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._answer = answer
         self._path = path
         self._journal = journal
         self._mode = mode
-        self._group = group
+        self._roles = roles
+        self._turned_away = turned_away
         self._server: asyncio.Server | None = None
         self._places = asyncio.Semaphore(MOST_CONNECTIONS)
         self._open: set[asyncio.Task[None]] = set()
@@ -104,12 +75,12 @@ class ControlServer:
                 sock.bind(str(self._path))
             finally:
                 os.umask(before)
-            if self._group:
-                os.chown(self._path, -1, grp.getgrnam(self._group).gr_gid)
+            if self._roles.group:
+                os.chown(self._path, -1, grp.getgrnam(self._roles.group).gr_gid)
             self._path.chmod(self._mode)
         except KeyError:
             sock.close()
-            raise OSError(f"there is no group '{self._group}'") from None
+            raise OSError(f"there is no group '{self._roles.group}'") from None
         except OSError:
             sock.close()
             raise
@@ -157,8 +128,10 @@ class ControlServer:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = peer_of(writer.get_extra_info("socket"))
-        if not may_ask(peer, self._group):
+        rights = self._roles.rights(peer)
+        if not rights:
             self._journal.alarm("control refused", by=peer.name, pid=peer.pid)
+            self._turned_away(peer.name)
             writer.write(write_frame(Answer(Kind.MISUSE, sentence="your account may not use the control socket")))
             writer.write_eof()
             await _let_finish(reader)
@@ -178,7 +151,7 @@ class ControlServer:
                     return
                 data = await reader.readexactly(length)
             try:
-                answer = await self._answer(read_request(data), Caller(peer.name))
+                answer = await self._answer(read_request(data), Caller(peer.name, rights))
             except NotUnderstood as trouble:
                 answer = Answer(Kind.MISUSE, sentence=str(trouble))
             writer.write(write_frame(answer))

@@ -17,6 +17,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import parse_config
 from lockgate.app.policies import Policies
 from lockgate.policy.compile import compile_policy
+from lockgate.storage.audits import AuditBook, AuditRow
 
 CERTIFICATE_DAYS = 397
 """Life of a certificate made here: renewed by a person once a year, or replaced by a public one."""
@@ -51,8 +52,12 @@ def begin(folder: Path, files: Mapping[str, str], hostname: str) -> int:
     if config.mailboxes.directory is not None:
         config.mailboxes.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = config.state_directory / "policy"
-    policies = Policies(folder, hostname, keeps_mailboxes=config.mailboxes.kept)
-    revision, _ = policies.publish(config.policy_directory, by="init", at=SystemClock().now())
+    policies = Policies(folder, hostname, config.policy_directory, keeps_mailboxes=config.mailboxes.kept)
+    now = SystemClock().now()
+    revision, policy = policies.publish(config.policy_directory, by="init", at=now, reason="a new installation")
+    told = {"revision": revision.number, "digest": policy.digest}
+    row = AuditRow(now, f"{os.getuid()} init", "init", after=revision.number, details=told)
+    AuditBook(config.state_directory).add(row)
     return revision.number
 
 

@@ -38,8 +38,9 @@ class LineJournal:
     """seams.Journal for one process: lines are made at once, a thread of its own writes them.
 
     `write` puts octets where they belong and may block or raise; it is called from the writer thread only.
-    `form` is lines.line or lines.json_line. Alarms are also appended to `alarms` (one JSON object a line), from which
-    every process of the installation can show them. Make one after the process was started, not before a fork.
+    `form` is lines.line or lines.json_line; lines name `host`, as those of syslog do. Alarms are also appended to
+    `alarms` (one JSON object a line), from which every process of the installation can show them. Make one after the
+    process was started, not before a fork.
     """
 
     def __init__(
@@ -50,10 +51,13 @@ class LineJournal:
         role: str,
         form: Callable[..., bytes] = line,
         alarms: Path | None = None,
+        host: str = "",
     ) -> None:
         self._write = write
         self._clock = clock
         self._origin = f"lockgate/{role}[{os.getpid()}]"
+        if host and form is line:
+            self._origin = f"{host} {self._origin}"
         self._form = form
         self._alarms = alarms
         self._stamp = Stamp()
@@ -201,8 +205,9 @@ class _Appender:
         _write_whole(self._descriptor, data)
 
 
-def start_journal(clock: Clock, *, role: str, form: str, destination: str, alarms: Path | None) -> LineJournal:
+def start_journal(
+    clock: Clock, *, role: str, form: str, destination: str, alarms: Path | None, host: str = ""
+) -> LineJournal:
     """The journal of one process as the operator's file wishes: `form` is "lines" or "json"."""
-    return LineJournal(
-        writer_to(destination), clock, role=cleaned(role), form=json_line if form == "json" else line, alarms=alarms
-    )
+    shape = json_line if form == "json" else line
+    return LineJournal(writer_to(destination), clock, role=cleaned(role), form=shape, alarms=alarms, host=host)

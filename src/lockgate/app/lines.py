@@ -1,6 +1,7 @@
 """Happenings as text: one Postfix-style line or one JSON object each; hostile values cannot forge either.
 
-Log parsers know Postfix's delivery line (`to=<>, relay=, delay=, dsn=, status=`), so ours has its shape.
+Log parsers know Postfix's lines (`to=<>, relay=, delay=, dsn=, status=`; `reject: RCPT from ...`), so some of ours have
+their shape.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ LONGEST_LINE = 4096
 _PLAIN = re.compile(r"[A-Za-z0-9._:/@+\[\]{}#*%-]+")
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.:\[\]-]+")
 _PLAIN_LIKE, _ADDRESS_LIKE = _PLAIN.fullmatch, _ADDRESS.fullmatch
+_MEANS_SOMETHING = re.compile(r"[^A-Za-z0-9._/@+\[\]{}#*%!$&'^`|~=-]")
+_REJECTS = re.compile(r"\b(reject|reject_warning|hold|discard):")
 _ENHANCED = re.compile(r"[245]\d\d ([245]\.\d{1,3}\.\d{1,3}) ")
 _POSTFIX_STATUS = {"delivered": "sent", "deferred": "deferred", "failed": "bounced"}
 _ADDRESSES = frozenset({"to", "sender", "recipient", "from"})
@@ -90,19 +93,65 @@ def line(when: str, origin: str, happening: str, details: Mapping[str, object], 
         head += f"{reference if _PLAIN_LIKE(reference) else json.dumps(reference)}: "
     status = _POSTFIX_STATUS.get(happening, "")
     if status and "reply" in texts:
-        reply = texts.pop("reply")
-        enhanced = _ENHANCED.match(reply)
-        said = reply.replace("(", "[").replace(")", "]")
-        pairs = [_pair(name, text) for name, text in texts.items() if text]
-        pairs.append(f"dsn={enhanced[1] if enhanced else '-'}")
-        pairs.append(f"status={status} ({said})")
-        body = ", ".join(pairs)
+        body = _delivery(status, texts)
+    elif happening == "accepted" and "size" in texts:
+        body = _accepted(texts)
+    elif happening == "refused" and texts.keys() >= {"reply", "point", "peer"}:
+        # Analysers count a refusal only if a program of this name tells it.
+        head = head.replace(_program(origin), "smtpd", 1)
+        body = _refusal(texts)
     else:
         name = cleaned(happening)
         # The sender may be <>, which says something; other empty values do not.
         pairs = [_pair(key, text) for key, text in texts.items() if text or key == "sender"]
         body = f"{name}: {', '.join(pairs)}" if pairs else name
     return _ended((head + body).encode("utf-8", "replace"))
+
+
+def _program(origin: str) -> str:
+    return origin.partition("/")[2].partition("[")[0] or "lockgate"
+
+
+def _strict(text: str) -> str:
+    """The value with `?` for everything that means something in a line that others take apart."""
+    return text if _PLAIN.fullmatch(text) or _ADDRESS.fullmatch(text) else _MEANS_SOMETHING.sub("?", text)
+
+
+def _said(reply: str) -> str:
+    """A reply within parentheses, where analysers look for the end."""
+    return reply.replace("(", "[").replace(")", "]")
+
+
+def _rest(texts: Mapping[str, str]) -> str:
+    return "".join(f", {_pair(name, text)}" for name, text in texts.items() if text)
+
+
+def _delivery(status: str, texts: dict[str, str]) -> str:
+    """`to=<>, relay=, delay=, dsn=, status=sent (reply)`, in the order that analysers want, then what is ours."""
+    reply = texts.pop("reply")
+    enhanced = _ENHANCED.match(reply)
+    pairs = [f"to=<{_strict(texts.pop('to', ''))}>"]
+    pairs += [f"{name}={_strict(texts.pop(name))}" for name in ("relay", "delay") if texts.get(name)]
+    pairs += [f"dsn={enhanced[1] if enhanced else '-'}", f"status={status} ({_said(reply)})"]
+    return ", ".join(pairs) + _rest(texts)
+
+
+def _accepted(texts: dict[str, str]) -> str:
+    """`from=<>, size=, nrcpt=`, as the queue manager of Postfix tells it."""
+    pairs = [f"from=<{_strict(texts.pop('sender', ''))}>", f"size={_strict(texts.pop('size'))}"]
+    pairs.append(f"nrcpt={_strict(texts.pop('recipients', '1'))}")
+    return f"accepted: {', '.join(pairs)}{_rest(texts)}"
+
+
+def _refusal(texts: dict[str, str]) -> str:
+    """`reject: RCPT from [peer]: reply; from=<> to=<>`, as the SMTP server of Postfix tells it."""
+    where, peer, reply = (texts.pop(name) for name in ("point", "peer", "reply"))
+    sender, recipient = _strict(texts.pop("sender", "")), _strict(texts.pop("recipient", ""))
+    parties = f"from=<{sender}>" + (f" to=<{recipient}>" if recipient else "")
+    said = _said(reply).replace(";", ",").replace("<", "[").replace(">", "]")
+    # Analysers take the last such word of a line for the one that counts.
+    said, rest = (_REJECTS.sub(r"\1;", text) for text in (said, _rest(texts)))
+    return f"reject: {_strict(where)} from unknown[{_strict(peer)}]: {said}; {parties}{rest}"
 
 
 def json_line(when: str, origin: str, happening: str, details: Mapping[str, object], *, alarm: bool) -> bytes:

@@ -7,20 +7,23 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 
 import msgspec
 
-from lockgate.app.audit import JournalAudit
+from lockgate.app.audit import StoredAudit
 from lockgate.app.children import Child, Family
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, check_files, read_config
 from lockgate.app.journal import LineJournal, start_journal
+from lockgate.app.meters import ENDS, Meters, start_anew
 from lockgate.app.policies import NoPolicy, Policies
 from lockgate.app.recipients import RecipientLists
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
 from lockgate.policy.documents import Invalid, Problem
+from lockgate.storage.audits import AuditBook
 
 _AT_START = "the policy folder as it was at start"
 _ON_SIGHUP = "the policy folder was read again"
@@ -48,7 +51,7 @@ def serve(config_path: Path) -> int:
         problems = trouble.problems
     if problems:
         return _give_up(*[_spelled(problem) for problem in problems])
-    return Supervisor(config).run()
+    return Supervisor(config, config_path).run()
 
 
 def _give_up(*sentences: str) -> int:
@@ -64,8 +67,9 @@ def _spelled(problem: Problem) -> str:
 class Supervisor:
     """Owns the listening sockets and the processes; touches no mail."""
 
-    def __init__(self, config: OperatorFile) -> None:
+    def __init__(self, config: OperatorFile, path: Path) -> None:
         self._config = config
+        self._path = path
         self._clock = SystemClock()
         self._stopping = False
         self._reload = False
@@ -114,12 +118,17 @@ class Supervisor:
             self._say("policy", f"revision {revision.number} stays in force until the documents are put right")
 
     def _put_in_force(self, by: str, reason: str) -> int:
-        """The number of the revision in force; a new one is audited. Raises Invalid, OSError."""
-        at = self._clock.now()
-        revision, policy = self._policies.publish(self._config.policy_directory, by=by, at=at, reason=reason)
-        if revision.at == at:
+        """Publish the documents; the number in force. A new revision is audited. Raises Invalid, OSError."""
+        before = 0
+        with contextlib.suppress(NoPolicy):
+            before = self._policies.in_force().number
+        now = self._clock.now()
+        revision, policy = self._policies.publish(self._config.policy_directory, by=by, at=now, reason=reason)
+        if revision.number != before:
+            told = {"revision": revision.number, "digest": policy.digest, "because": by}
             journal = self._journal()
-            JournalAudit(journal).wrote(by, "reload", revision=revision.number, digest=policy.digest)
+            audit = StoredAudit(AuditBook(self._config.state_directory), self._clock, journal)
+            audit.wrote(f"{os.getuid()} supervisor", "reload", before=before or None, after=revision.number, **told)
             journal.close()
         return revision.number
 
@@ -136,9 +145,10 @@ class Supervisor:
 
     def _start(self, listening: tuple[Listening, ...]) -> bool:
         """Keeper first, then those who need it. False if somebody does not get ready."""
-        from lockgate.app import desk, wiring  # imported before the first fork, so that all children share the pages
+        from lockgate.app import office, wiring  # imported before the first fork, so that all children share the pages
 
         config = self._config
+        start_anew(config.run_directory / "meters.table")
         wiring.create_load_table(self._load_table, config.worker_count)
         if not RecipientLists(config.recipients_directory).ensure():
             self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
@@ -148,7 +158,7 @@ class Supervisor:
         names = tuple(one.name for one in listening)
         for slot in range(config.worker_count):
             self._family.start(self._worker(slot, listening, names))
-        self._family.start(Child("desk", lambda ready: desk.run_desk(config, names, ready)))
+        self._family.start(Child("desk", lambda ready: office.run_desk(config, self._path, names, ready)))
         return self._all_ready()
 
     def _all_ready(self) -> bool:
@@ -180,7 +190,12 @@ class Supervisor:
         _notify_systemd("READY=1")
 
     def _watch(self) -> None:
+        every = _watchdog_seconds() / 3
+        told = time.monotonic()
         while not self._stopping:
+            if every and time.monotonic() - told >= every:
+                told = time.monotonic()
+                _notify_systemd("WATCHDOG=1")
             self._family.listen(0.1)
             self._family.reap()
             self._family.revive()
@@ -206,6 +221,11 @@ class Supervisor:
         self._say("stopped", "every process has ended")
 
     def _tell(self, what: str, who: str, pid: int) -> None:
+        if what.startswith("ended") and not self._stopping:
+            with contextlib.suppress(OSError, KeyError):
+                meters = Meters(self._config.run_directory / "meters.table", "supervisor", self._config.worker_count)
+                meters.add(meters.place(ENDS, who.partition("-")[0]))
+                meters.close()
         self._say(f"process {what}", f"{who} (pid {pid})")
 
     def _say(self, happening: str, details: str) -> None:
@@ -217,8 +237,17 @@ class Supervisor:
         """One for each sentence: it has a thread, and there must be none while we fork."""
         log = self._config.log
         return start_journal(
-            self._clock, role="supervisor", form=log.format, destination=log.destination, alarms=self._config.alarm_file
-        )
+            self._clock, role="supervisor", form=log.format, destination=log.destination,
+            alarms=self._config.alarm_file, host=self._config.hostname,
+        )  # fmt: skip
+
+
+def _watchdog_seconds() -> float:
+    """Within how many seconds systemd wants to hear from us (WatchdogSec); 0: it does not."""
+    try:
+        return int(os.environ.get("WATCHDOG_USEC", "0")) / 1_000_000
+    except ValueError:
+        return 0.0
 
 
 def _notify_systemd(state: str) -> None:

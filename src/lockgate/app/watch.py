@@ -1,26 +1,34 @@
-"""Looks at the queue, the disk and the certificates from time to time, and alarms when a threshold is crossed."""
+"""Looks at queue, next hops, refusals, disk and certificates from time to time: is a threshold crossed?"""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lockgate.app.config import Alerts
+from lockgate.app.alerts import AlertBook, Notice
+from lockgate.app.config_operation import Alerts
 from lockgate.seams import Clock, Journal, Keeping, Unavailable
 from lockgate.wire.certificates import leaf_facts
 
 PAUSE = 10.0
 """Seconds between two looks."""
 
+_WINDOW = 60.0
+"""Seconds within which refusals are counted."""
+
+Found = dict[tuple[str, str], dict[str, Any]]
+
 
 class Watch:
     """The thresholds of one installation; wired once, in the desk's process.
 
-    A crossing is told once; when the value is back on the right side, that is noted, and the next one is told again.
-    `certificates` gives the end of validity in seconds since the epoch by name, and is asked at each look.
+    What is wrong goes into `book`, and what that says is new, again or over, goes into the log and to `tell`.
+    `certificates` gives the end of validity in seconds since the epoch by name, and is asked at each look; `refusals`
+    counts all refusals.
     """
 
     def __init__(
@@ -32,6 +40,9 @@ class Watch:
         *,
         state: Path,
         certificates: Callable[[], Mapping[str, float]] = dict,
+        refusals: Callable[[], float] = lambda: 0.0,
+        book: AlertBook | None = None,
+        tell: Callable[[Sequence[Notice]], None] = lambda notices: None,
     ) -> None:
         self._keeping = keeping
         self._alerts = alerts
@@ -39,7 +50,10 @@ class Watch:
         self._journal = journal
         self._state = state
         self._certificates = certificates
-        self._told: set[tuple[str, str]] = set()
+        self._refusals = refusals
+        self._refused: deque[tuple[float, float]] = deque()
+        self._book = book or AlertBook()
+        self._tell = tell
 
     async def run(self, pause: float = PAUSE) -> None:
         """Look until cancelled."""
@@ -49,7 +63,7 @@ class Watch:
 
     async def look(self) -> None:
         """One look; never raises."""
-        found: dict[tuple[str, str], dict[str, Any]] = {}
+        found: Found = {}
         try:
             for lane in await self._keeping.queue_list({}):
                 found |= self._lane(lane)
@@ -62,27 +76,43 @@ class Watch:
             found |= self._expiring()
         except Exception as trouble:
             found["certificate unreadable", ""] = {"trouble": trouble}
-        for (what, which), details in found.items():
-            if (what, which) not in self._told:
-                self._journal.alarm(what, **details)
-        for what, which in self._told - set(found):
-            self._journal.note("over", what=what, which=which)
-        self._told = set(found)
+        found |= self._surge()
+        try:
+            notices = self._book.update(found, self._clock.now())
+        except OSError as trouble:
+            self._journal.alarm("alerts cannot be kept", trouble=trouble)
+            return
+        for notice in notices:
+            self._note(notice, found)
+        self._tell(notices)
 
-    def _lane(self, lane: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    def _note(self, notice: Notice, found: Found) -> None:
+        alert = notice.alert
+        match notice.kind:
+            case "raised":
+                self._journal.alarm(alert.what, **found[alert.what, alert.which])
+            case "over":
+                self._journal.note("over", what=alert.what, which=alert.which)
+            case _:
+                self._journal.note("still", what=alert.what, which=alert.which, alert=alert.id)
+
+    def _lane(self, lane: Mapping[str, Any]) -> Found:
         name, tasks = str(lane.get("lane", "")), int(lane.get("tasks") or 0)
         oldest, why = lane.get("oldest"), lane.get("why", "")
         waiting = tasks - int(lane.get("held") or 0)
-        found: dict[tuple[str, str], dict[str, Any]] = {}
+        found: Found = {}
         if waiting >= self._alerts.queued_messages:
             found["many messages wait", name] = {"lane": name, "count": waiting, "because": why}
         if waiting and isinstance(oldest, int | float) and oldest > 0:
             age = self._clock.now() - oldest
             if age >= self._alerts.oldest_message:
                 found["a message waits long", name] = {"lane": name, "minutes": int(age // 60), "because": why}
+        fails = int(lane.get("fails") or 0)
+        if fails >= self._alerts.connector_failures:
+            found["a next hop cannot be reached", name] = {"lane": name, "failures": fails, "because": why}
         return found
 
-    def _disk(self) -> dict[tuple[str, str], dict[str, Any]]:
+    def _disk(self) -> Found:
         try:
             free = shutil.disk_usage(self._state).free
         except OSError as trouble:
@@ -91,13 +121,26 @@ class Watch:
             return {("disk nearly full", ""): {"folder": str(self._state), "free_mib": free // 1024**2}}
         return {}
 
-    def _expiring(self) -> dict[tuple[str, str], dict[str, Any]]:
-        found: dict[tuple[str, str], dict[str, Any]] = {}
+    def _expiring(self) -> Found:
+        found: Found = {}
         for name, ends in self._certificates().items():
             days = (ends - self._clock.now()) / 86400
             if days < self._alerts.certificate_days:
                 found["certificate ends soon", name] = {"certificate": name, "days": round(days, 1)}
         return found
+
+    def _surge(self) -> Found:
+        now, count = self._clock.monotonic(), self._refusals()
+        seen = self._refused
+        if seen and seen[-1][1] > count:
+            seen.clear()  # the service was started anew
+        seen.append((now, count))
+        while len(seen) > 1 and now - seen[1][0] >= _WINDOW:
+            seen.popleft()
+        refused = int(count - seen[0][1])
+        if refused >= self._alerts.refusals:
+            return {("many refusals", ""): {"count": refused, "seconds": int(now - seen[0][0])}}
+        return {}
 
 
 def ends_of(chains: Sequence[Path]) -> dict[str, float]:

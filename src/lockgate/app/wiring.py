@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import os
 import secrets
@@ -17,8 +18,10 @@ import uvloop
 
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
+from lockgate.app.counting import CountingJournal, CountingLoad, timing
 from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.journal import LineJournal, start_journal
+from lockgate.app.meters import COMMIT, Meters
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.recipients import RecipientLists
 from lockgate.couriers.mailbox import MailboxCourier
@@ -45,6 +48,7 @@ from lockgate.mail.record import Recorder
 from lockgate.mail.redaction import Kept, Masking
 from lockgate.policy.policy import Policy
 from lockgate.probes.trust.resolver import DnsResolver
+from lockgate.seams import Journal
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeper import KeeperSettings
@@ -62,8 +66,14 @@ def journal_of(config: OperatorFile, role: str) -> LineJournal:
     """The journal of one process."""
     log = config.log
     return start_journal(
-        SystemClock(), role=role, form=log.format, destination=log.destination, alarms=config.alarm_file
+        SystemClock(), role=role, form=log.format, destination=log.destination, alarms=config.alarm_file,
+        host=config.hostname,
     )
+
+
+def meters_of(config: OperatorFile, role: str) -> Meters:
+    """The counters of one process."""
+    return Meters(config.run_directory / "meters.table", role, config.worker_count)
 
 
 def policies_of(config: OperatorFile) -> Policies:
@@ -111,7 +121,10 @@ def run_keeper(config: OperatorFile, ready: Ready) -> None:
         journal = journal_of(config, "keeper")
         said = config.trace
         lives = KeptFile(config.kept_file, Kept(said.retention, said.facts and said.masking == "none"))
-        kept = asyncio.ensure_future(keep(settings, SystemClock(), journal, stop, lives))
+        meters = meters_of(config, "keeper")
+        took = functools.partial(meters.took, COMMIT)
+        counting = CountingJournal(journal, meters)
+        kept = asyncio.ensure_future(keep(settings, SystemClock(), counting, stop, lives, took))
         await _once_there(config.run_directory / "keeper.sock", kept)
         if not kept.done():
             ready()
@@ -155,24 +168,27 @@ class Worker:
         slot: int,
         listening: Sequence[str],
         load: Path,
-        journal: LineJournal,
+        journal: Journal,
         judge_with: Judge = judge,
     ) -> None:
         self._config = config
         self._clock = clock = SystemClock()
+        self._meters = meters = meters_of(config, f"worker-{slot}")
+        counting = CountingJournal(journal, meters)
         self.policy = PolicyInForce(
-            policies_of(config), lambda why: journal.alarm("policy not taken up", because=why)
+            policies_of(config), lambda why: counting.alarm("policy not taken up", because=why)
         )
         self._privacy = privacy_of(config, self.policy)
-        self._journal = discreet = DiscreetJournal(journal, self._privacy.redactor)
+        self._journal = discreet = DiscreetJournal(counting, self._privacy.redactor)
         self._recorder = Recorder()
         settings = SpoolSettings(config.state_directory, slot)
         self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
         self._ask = local_answers(DirectoryTable(RecipientLists(config.recipients_directory).table, clock))
-        self._courier, self._network = courier_of(config, listening, clock, journal)
-        self._load = LoadTable(load, slot, config.worker_count)
-        self._certificates = certificates_of(config, journal)
-        self._judge = judge_with
+        self._courier, self._network = courier_of(config, listening, clock, discreet)
+        self._table = LoadTable(load, slot, config.worker_count)
+        self._load = CountingLoad(self._table, meters)
+        self._certificates = certificates_of(config, counting)
+        self._judge = timing(judge_with, meters)
         self.delivery = self._delivery(self._ask)
         self._doors: list[Door] = []
         self._sockets: tuple[Sequence[socket.socket], ...] = ()
@@ -251,7 +267,7 @@ class Worker:
             )  # fmt: skip
             await door.open()
             self._doors.append(door)
-        self._load.serve()
+        self._table.serve()
 
     def _door_settings(self) -> list[DoorSettings]:
         """How each listener behaves under the policy of now."""
@@ -268,6 +284,7 @@ class Worker:
     async def look_after(self) -> None:
         """Take up new policy for as long as the worker lives."""
         while True:
+            self._meters.beat(self._clock.monotonic())
             await asyncio.sleep(self.policy.pause)
             try:
                 if await self.policy.look():
@@ -282,7 +299,7 @@ class Worker:
         """Accept for workers that are down: nobody waits before a door behind which there is nobody."""
         while True:
             await asyncio.sleep(_LOOK_FOR_SIBLINGS)
-            down = self._load.unserved()
+            down = self._table.unserved()
             for door, by_slot in zip(self._doors, self._sockets, strict=True):
                 try:
                     await door.stand_in({slot: by_slot[slot] for slot in down})
@@ -325,7 +342,7 @@ def run_worker(
     run_loop(main())
 
 
-def certificates_of(config: OperatorFile, journal: LineJournal) -> Certificates:
+def certificates_of(config: OperatorFile, journal: Journal) -> Certificates:
     """The certificates we show."""
     return Certificates([CertificateFiles(str(one.chain), str(one.key)) for one in config.certificate], journal)
 
@@ -376,7 +393,7 @@ def courier_settings(config: OperatorFile, listening: Sequence[str]) -> CourierS
 
 
 def courier_of(
-    config: OperatorFile, listening: Sequence[str], clock: SystemClock, journal: LineJournal
+    config: OperatorFile, listening: Sequence[str], clock: SystemClock, journal: Journal
 ) -> tuple[Sorting, SmtpCourier]:
     """Who carries: to other servers, and into the mailboxes of this machine where there are any; and the former."""
     resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)

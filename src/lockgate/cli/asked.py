@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import typer
 
 from lockgate.cli import show
-from lockgate.cli.client import NotReachable, ask
+from lockgate.cli.client import PATIENCE, NotReachable, ask
 from lockgate.flow.asking import Answer, Kind, Request
 from lockgate.flow.checkup import Found
 from lockgate.policy.documents import Invalid, Problem
@@ -20,6 +20,10 @@ PLACES = ("lockgate.toml", "/etc/lockgate/lockgate.toml")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 WhatIf = Annotated[bool, typer.Option("--what-if", help="Say what would be done, and do nothing.")]
+
+
+class CannotDo(Exception):
+    """What was asked for cannot be done here; the message says why and what to do."""
 
 
 class Places(NamedTuple):
@@ -38,7 +42,8 @@ class Switchboard(NamedTuple):
     `read_documents` gives the policy documents of a folder by name (raising Invalid). `begin` writes a new installation
     into a folder and returns its first revision (raising Invalid or OSError). `preflight` and `doctor` look an
     installation over and never raise. `settings` gives every value of the operator's file with where it comes from
-    (raising Invalid or OSError).
+    (raising Invalid or OSError). `restore` puts a backup in its place (backup, operator's file, what-if) and says what
+    it did (raising CannotDo, Invalid or OSError).
     """
 
     serve: Callable[[Path], int]
@@ -49,6 +54,7 @@ class Switchboard(NamedTuple):
     preflight: Callable[[Path], Sequence[Found]]
     doctor: Callable[[Path], Sequence[Found]]
     settings: Callable[[Path], Sequence[Mapping[str, Any]]]
+    restore: Callable[[Path, Path, bool], dict[str, Any]] | None = None
 
 
 class Given(NamedTuple):
@@ -111,12 +117,15 @@ def problem_line(file: object, line: object, path: object, message: object) -> s
     return f"{file}:{line}: {path}: {message}" if path else f"{file}:{line}: {message}"
 
 
-def answered(context: typer.Context, request: Request, *, as_json: bool) -> Any:
-    """The result of a request; with `as_json` already printed. Ends the command if there is none."""
+def answered(context: typer.Context, request: Request, *, as_json: bool, patience: float = PATIENCE) -> Any:
+    """The result of a request; with `as_json` already printed. Ends the command if there is none.
+
+    `patience` is how many seconds it is waited for.
+    """
     options = given(context)
     control = options.control or _control_of_environment() or places(options).control_socket
     try:
-        answer = ask(control, request)
+        answer = ask(control, request, patience)
     except NotReachable as trouble:
         show.complain(str(trouble))
         raise typer.Exit(show.UNREACHABLE) from None

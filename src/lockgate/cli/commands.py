@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import lockgate
 from lockgate.cli import (
+    alerts,
     asked,
+    audit,
+    backup,
     checkup,
     connectors,
     domains,
@@ -38,6 +41,10 @@ commands = typer.Typer(
 )  # fmt: skip
 commands.add_typer(queue.commands, name="queue")
 commands.add_typer(hold.commands, name="hold")
+commands.add_typer(alerts.commands, name="alert")
+commands.add_typer(audit.commands, name="audit")
+commands.command()(backup.backup)
+commands.command()(backup.restore)
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
 commands.add_typer(settings.commands, name="config")
@@ -139,10 +146,16 @@ def reload(context: typer.Context, what_if: WhatIf = False, as_json: AsJson = Fa
 
 @commands.command()
 def status(context: typer.Context, alarms: int = 10, as_json: AsJson = False) -> None:
-    """Say how the service is, where it listens, and which alarms there were."""
+    """Say how the service is, where it listens, and which alarms there were; code 1 if it is not ready."""
     result = answered(context, StatusAsk(alarms), as_json=as_json)
-    if as_json:
-        return
+    ready = result.get("ready", True)
+    if not as_json:
+        _status(result)
+    if not ready:
+        raise typer.Exit(show.FINDING)
+
+
+def _status(result: dict[str, Any]) -> None:
     told = result.pop("alarms", [])
     show.facts({name.replace("_", " "): value for name, value in result.items()})
     if told:

@@ -33,6 +33,9 @@ TASKS = (
     Column("why", "LAST REPLY"),
 )
 
+RESTORED = "held by restore of the backup"
+"""How the reason begins for which a restore holds mail."""
+
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the message.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of messages.")]
 Lane = Annotated[str, typer.Option(help="Lane, as `queue list` prints it.")]
@@ -76,7 +79,7 @@ def _edit(
     as_json: bool,
 ) -> None:  # fmt: skip
     if ids and filters:
-        show.complain("Give ids, or --lane, --sender and --recipient, not both.")
+        show.complain("Give ids, or --lane, --sender, --recipient (and --restored), not both.")
         raise typer.Exit(show.MISUSE)
     total: list[dict[str, Any]] = []
     for chosen in [{"id": message} for message in ids] if ids else [filters]:
@@ -89,6 +92,8 @@ def _edit(
     if what_if:
         show.table([task for result in total for task in result["tasks"]], TASKS)
         show.say(f"{_tasks(count)} would be {done}; nothing was changed.")
+        if RESTORED in (filters.get("held"), *(str(task.get("held"))[: len(RESTORED)] for task in total[0]["tasks"])):
+            show.say("What was delivered after that backup was made would be delivered a second time.")
     else:
         show.say(f"{_tasks(count)} {done}.")
 
@@ -120,10 +125,11 @@ def hold(
 @commands.command()
 def release(
     context: typer.Context, ids: Ids = None, lane: Lane = "", sender: Sender = "", recipient: Recipient = "",
+    restored: Annotated[bool, typer.Option("--restored", help="Everything that a restore has held.")] = False,
     what_if: WhatIf = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Let held mail go on."""
-    filters = _filters(lane=lane, sender=sender, recipient=recipient)
+    filters = _filters(lane=lane, sender=sender, recipient=recipient, held=RESTORED if restored else "")
     _edit(context, "release", "released", ids, filters, what_if, as_json)
 
 

@@ -55,8 +55,7 @@ class CompletionLog:
         """Write one record; returns its sequence number. Raises Unavailable when it cannot be written."""
         self._sequence += 1
         sequence = self._sequence
-        crc = zlib.crc32(payload, sequence & 0xFFFFFFFF)
-        record = _RECORD.pack(len(payload), crc, sequence) + payload
+        record = packed(sequence, payload)
         here = self._active
         try:
             written = os.write(self._files[here], record)
@@ -86,6 +85,11 @@ class CompletionLog:
                 with contextlib.suppress(OSError):
                     path.unlink()
             os.close(fd)
+
+
+def packed(sequence: int, payload: bytes) -> bytes:
+    """One record as it lies in the log."""
+    return _RECORD.pack(len(payload), zlib.crc32(payload, sequence & 0xFFFFFFFF), sequence) + payload
 
 
 def read_log(folder: Path, incarnation: int) -> list[tuple[int, bytes]]:

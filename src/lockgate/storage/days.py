@@ -141,7 +141,7 @@ class DayFiles:
         db = self._ledger.db
         db.execute("BEGIN IMMEDIATE")
         # The highest number ever given out is kept, for it must not be given twice.
-        db.execute("INSERT OR REPLACE INTO meta VALUES('seq', ?)", (self._ledger.newest >> SHIFT,))
+        db.execute("INSERT OR REPLACE INTO meta(name, value) VALUES('seq', ?)", (self._ledger.newest >> SHIFT,))
         db.executemany("DELETE FROM message WHERE seq BETWEEN ? AND ?", gone)
         db.executemany(
             "DELETE FROM trace WHERE number BETWEEN ? AND ?",

@@ -18,6 +18,7 @@ SLICE = 500
 
 ACTIONS = ("retry", "hold", "release", "delete")
 FILTERS = ("lane", "id", "task", "sender", "recipient", "organisation", "why", "held", "since", "until")
+"""`held` is "yes" for every held task, or how the reason begins; "" bounds nothing, and with hold means every task."""
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 _SPLIT = (
@@ -67,7 +68,7 @@ class Edit:
             ledger.roster.retry(ledger.roster.lane(self.filters["lane"]), now)
         if self._audited:
             row = (now, self.by, self.action, json.dumps(self.filters, sort_keys=True), self.count)
-            ledger.db.execute("INSERT INTO audit VALUES(?,?,?,?,?)", row)
+            ledger.db.execute("INSERT INTO audit(at, who, what, filters, count) VALUES(?,?,?,?,?)", row)
         return True
 
     def _chosen(self, parts: What) -> tuple[TaskRecipient, ...]:
@@ -186,8 +187,11 @@ def _select(filters: Mapping[str, str], ledger: Ledger, after: int) -> tuple[str
             case "organisation":
                 where.append("substr(lane, 1, ?) = ?")
                 values += [len(value) + 1, f"{value}/"]
-            case "held":
+            case "held" if value == "yes":
                 where.append("held <> ''")
+            case "held" if value:
+                where.append("substr(held, 1, ?) = ?")
+                values += [len(value), value]
             case "why":
                 where.append("instr(lower(held), lower(?)) > 0")
                 values.append(value)

@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,10 @@ _REFUSALS_WAIT = 0.3
 """Seconds until a refusal is looked at."""
 
 
+_LONGEST_PIN = 120.0
+"""Seconds for which a backup may have segment files kept; then the disk matters more."""
+
+
 class AlreadyKept(Exception):
     """Another keeper has this state directory."""
 
@@ -69,10 +74,16 @@ class Keeper:
     """Owns the queue while it runs."""
 
     def __init__(
-        self, settings: KeeperSettings, clock: Clock, journal: Journal, lives: Lives | None = None
+        self,
+        settings: KeeperSettings,
+        clock: Clock,
+        journal: Journal,
+        lives: Lives | None = None,
+        took: Callable[[float], None] | None = None,
     ) -> None:
+        """`took` is told the seconds of each batch, sync and commit together."""
         self.lives = lives or Everybody(Kept(settings.trace_life))
-        self.settings, self.clock, self.journal = settings, clock, journal
+        self.settings, self.clock, self.journal, self._took = settings, clock, journal, took
         queue = settings.state / "queue"
         self._completions = queue / "completions"
         self._completions.mkdir(parents=True, exist_ok=True)
@@ -93,6 +104,7 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._soon = False
+        self._pinned_until = 0.0
 
     def _open_ledger(self) -> Ledger:
         """The ledger; a damaged database gives way to what can be read of it."""
@@ -205,6 +217,7 @@ class Keeper:
             self._hang_up()
             self._at(now + 1.0)
             return
+        began = self.clock.monotonic()
         lost = self.live.sync({item.segment for _, kind, item in batch if kind == frames.ACCEPT})
         if lost:
             self.journal.alarm("a segment could not be made durable and is given up", segments=", ".join(sorted(lost)))
@@ -220,7 +233,11 @@ class Keeper:
             # Whatever it was, nothing of the batch is known to be durable, and nothing of it may stay in memory.
             self._fail(batch, trouble)
             return
+        if self._took is not None and batch:
+            self._took(self.clock.monotonic() - began)
         self._tell(batch, given)
+        if self.live.pinned and now >= self._pinned_until:
+            self._pin(())
         self.live.unlink_dead()
         self._forget_buried()
         self.refusals.flush(now)
@@ -287,6 +304,8 @@ class Keeper:
             case "changes":
                 told = (*self.ledger.changes.since(*ask.words[:2]), self.clock.now())
                 link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, told))))
+            case "pin":
+                link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, self._pin(ask.words)))))
             case "edit":
                 try:
                     order = msgspec.json.decode(ask.words[0], type=Order)
@@ -295,6 +314,17 @@ class Keeper:
                     link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, str(trouble)))))
             case other:
                 link.out.append(frame(frames.ANSWER, _ENCODE((ask.request, f"the keeper does not know {other!r}"))))
+
+    def _pin(self, words: tuple[str, ...]) -> int:
+        """Keep all segment files for `words` seconds ("0": not any more); whether they were kept until now."""
+        kept = self.live.pinned
+        seconds = min(float(words[0]), _LONGEST_PIN) if words else 0.0
+        self.live.pinned = seconds > 0
+        self._pinned_until = self.clock.now() + seconds
+        if kept and not self.live.pinned:
+            self.upkeep.buried = True  # what was not swept meanwhile
+        self._at(self._pinned_until)
+        return int(kept)
 
     def _proceed_edits(self, now: float) -> None:
         if self.ledger.again:
@@ -417,12 +447,17 @@ def lock_queue(state: Path) -> int:
 
 
 async def serve(
-    settings: KeeperSettings, clock: Clock, journal: Journal, stop: asyncio.Event, lives: Lives | None = None
+    settings: KeeperSettings,
+    clock: Clock,
+    journal: Journal,
+    stop: asyncio.Event,
+    lives: Lives | None = None,
+    took: Callable[[float], None] | None = None,
 ) -> None:
     """Keep the queue until `stop` is set. Raises AlreadyKept, NewerSchema, sqlite3.Error, OSError."""
     lock = lock_queue(settings.state)
     try:
-        keeper = Keeper(settings, clock, journal, lives)
+        keeper = Keeper(settings, clock, journal, lives, took)
         keeper.start()
         run_folder = settings.state / "run"
         run_folder.mkdir(parents=True, exist_ok=True)

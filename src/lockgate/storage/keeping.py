@@ -57,6 +57,17 @@ class KeeperKeeping:
             raise Misuse(answer)
         return int(answer)
 
+    async def answers(self) -> bool:
+        """Whether the keeper answers. Raises Unavailable."""
+        return await self._order(Ask(1, "found", ("",))) is None
+
+    async def pin(self, seconds: float) -> bool:
+        """Have the keeper keep all segment files for so long (0: not any more); whether it did until now.
+
+        Raises Unavailable.
+        """
+        return bool(await self._order(Ask(1, "pin", (repr(seconds),))))
+
     async def trace_find(
         self, filters: Mapping[str, str], limit: int, after: str = ""
     ) -> Sequence[Mapping[str, Any]]:
@@ -158,6 +169,10 @@ def _tasks(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
         if "lane" in filters:
             where.append("k.lane = ?")
             values.append(filters["lane"])
+        if "held" in filters:
+            begins = "" if filters["held"] == "yes" else filters["held"]
+            where.append("k.held <> '' AND substr(k.held, 1, ?) = ?")
+            values += [len(begins), begins]
         if "task" in filters:
             where.append("k.id = ?")
             values.append(int(filters["task"]) if filters["task"].isdigit() else -1)

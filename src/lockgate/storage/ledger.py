@@ -26,7 +26,11 @@ SHIFT = 20
 _MASK = (1 << SHIFT) - 1
 _DAY = 86400
 
-_MESSAGE = "INSERT INTO message VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+# Columns are named everywhere, so that one version back works on tables that have got more of them since.
+_MESSAGE = (
+    "INSERT INTO message(seq,bucket,id,received,sender,subject,size,message_id,from_ip,tls,revision,connection,tasks,"
+    "stories) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+)
 _TRACE = "INSERT INTO trace(number,organisation,recipient,status,inbound,outbound,events,rules) VALUES(?,?,?,?,?,?,?,?)"
 _TASK = (
     "INSERT INTO task(id,bucket,lane,owner,due,attention,received,expires,held,segment,at,length,crc,what,held_at,"
@@ -163,7 +167,7 @@ class Ledger:
         for lane in self._lanes:
             if lane.fails:
                 row = (lane.name, lane.next_at, lane.fails, lane.last_reply)
-                self.db.execute("INSERT OR REPLACE INTO lane VALUES(?,?,?,?)", row)
+                self.db.execute("INSERT OR REPLACE INTO lane(name,next_at,fails,last_reply) VALUES(?,?,?,?)", row)
             else:
                 self.db.execute("DELETE FROM lane WHERE name=?", (lane.name,))
         self.db.execute("COMMIT")
@@ -394,7 +398,7 @@ class Ledger:
         """A worker has come (again): it keeps what it says it holds, the rest of its tasks wait again."""
         worker = self.roster.workers.setdefault(incarnation, Worker(incarnation, slot))
         worker.slot, worker.connected, worker.taking = slot, True, True
-        self.db.execute("INSERT OR IGNORE INTO worker VALUES(?,?,?)", (incarnation, slot, 0))
+        self.db.execute("INSERT OR IGNORE INTO worker(incarnation,slot,applied) VALUES(?,?,0)", (incarnation, slot))
         self.applied.setdefault(incarnation, 0)
         self.release(incarnation, worker.owned - held)
         worker.paused_until = 0.0

@@ -23,6 +23,8 @@ class Live:
         self._sealed: set[str] = set()
         self._lost: set[str] = set()
         self._dead: list[str] = []
+        self.pinned = False
+        """While a backup gives the files second names, none is removed."""
 
     def reset(self, counts: list[tuple[str, int, int]]) -> None:
         """Start from (segment, tasks, octets) as the database has them."""
@@ -91,6 +93,8 @@ class Live:
 
     def unlink_dead(self) -> list[str]:
         """After a commit: remove what nobody refers to any more; returns the names."""
+        if self.pinned:
+            return []
         gone = []
         dead, self._dead = self._dead, []
         for name in dead:
@@ -109,6 +113,8 @@ class Live:
 
         With `aside` they are moved there instead: tasks may have been lost with a damaged database.
         """
+        if self.pinned:
+            return []
         gone = []
         for name in self.folder.names():
             if int(name[:16], 16) in alive:

@@ -1,7 +1,7 @@
 """The keeper's tables: schema by version, opened safely, moved forward step by step.
 
 Steps only add (expand); a column that nothing reads any more is taken away one version later (contract), so that
-one version back still works.
+one version back still works: it finds the tables and columns that it knows, and leaves the others to their defaults.
 """
 
 from __future__ import annotations
@@ -82,11 +82,15 @@ def open_tables(path: Path, steps: Sequence[str] = STEPS) -> sqlite3.Connection:
 
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[str] = STEPS) -> int:
-    """Bring the schema up to len(steps), each step all or nothing; returns the version found. Raises NewerSchema."""
+    """Bring the schema up to len(steps), each step all or nothing; returns the version found. Raises NewerSchema.
+
+    A schema that is one step ahead is used as it is.
+    """
     (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if found > len(steps):
+    if found > len(steps) + 1:
         raise NewerSchema(
-            f"The queue database has schema version {found}, and this Lockgate knows versions up to {len(steps)}. "
+            f"The queue database has schema version {found}, and this Lockgate works with versions up to "
+            f"{len(steps) + 1}. "
             "Start the newer Lockgate that wrote it, or restore the copy that was made before the upgrade."
         )
     for version in range(found, len(steps)):

@@ -71,7 +71,7 @@ def _has(entry: MemoryTask, name: str, value: str) -> bool:
         "recipient": True,
         "organisation": lane.startswith(f"{value}/"),
         "why": value.casefold() in (entry.held or entry.last_reply).casefold(),
-        "held": bool(entry.held),
+        "held": bool(entry.held) and entry.held.startswith("" if value == "yes" else value),
         "state": _state(entry) == value,
     }
     if name not in tests:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from lockgate.flow.asking.alerts import AlertAck, AlertList
 from lockgate.flow.asking.ask import (
     LONGEST_FRAME,
     PREFIX,
@@ -14,6 +15,8 @@ from lockgate.flow.asking.ask import (
     read_answer,
     write_frame,
 )
+from lockgate.flow.asking.audit import AuditFind
+from lockgate.flow.asking.backup import BackupMake
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
 from lockgate.flow.asking.holds import HoldBody, HoldEdit, HoldList, HoldShow
 from lockgate.flow.asking.mailboxes import MailboxList, MailboxShow
@@ -34,7 +37,11 @@ from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
 Request = (
-    Apply
+    AlertAck
+    | AlertList
+    | Apply
+    | AuditFind
+    | BackupMake
     | DomainVerify
     | Explain
     | Export
@@ -80,10 +87,14 @@ def read_request(data: bytes) -> Request:
 __all__ = [
     "LONGEST_FRAME",
     "PREFIX",
+    "AlertAck",
+    "AlertList",
     "Answer",
     "Apply",
     "Ask",
     "Assignment",
+    "AuditFind",
+    "BackupMake",
     "DomainVerify",
     "Explain",
     "Export",

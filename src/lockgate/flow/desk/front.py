@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from lockgate.flow.asking import Answer, Kind, Request
+import msgspec
+
+from lockgate.flow.asking import Answer, Ask, Kind, Request
 from lockgate.flow.desk.rights import Caller
 from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, Section, problem_row
 from lockgate.policy.documents import Invalid
@@ -28,7 +31,8 @@ class Desk:
         except Misuse as trouble:
             return Answer(Kind.MISUSE, sentence=str(trouble))
         except Forbidden as trouble:
-            self._audit.wrote(caller.name, "was refused", asked=type(request).__name__, because=str(trouble))
+            asked = {"asked": type(request).__struct_config__.tag, "request": summary(request)}
+            self._audit.wrote(caller.name, "was refused", **asked, because=str(trouble))
             return Answer(Kind.FORBIDDEN, sentence=str(trouble))
         except (Nothing, Overtaken, NoPolicy) as trouble:
             return Answer(Kind.FINDING, sentence=str(trouble))
@@ -45,6 +49,23 @@ class Desk:
         handler = self._handlers.get(type(request))
         if handler is None:
             raise Misuse("this service does not answer that")
-        if handler.right not in caller.rights:
+        if not caller.rights & {handler.right, handler.instead}:
             raise Forbidden(f"your account lacks the right {handler.right}; the operator's file grants role groups")
         return await handler.do(request, caller)
+
+
+_LONG = 200
+_SECRET = re.compile("secret|password|key|token")
+
+
+def summary(request: Ask) -> dict[str, object]:
+    """What a request asks for, short enough for an audit row: long texts only by their length, secrets not at all."""
+    told: dict[str, object] = {}
+    for name, value in msgspec.structs.asdict(request).items():
+        if _SECRET.search(name):
+            continue
+        plain = msgspec.to_builtins(value)
+        text = plain if isinstance(plain, str) else msgspec.json.encode(plain).decode()
+        if text not in ("", "{}", "[]", "null"):
+            told[name] = plain if len(text) <= _LONG else f"{text[:60]}... ({len(text)} characters)"
+    return told

@@ -9,10 +9,14 @@ import msgspec
 from lockgate.flow.asking.ask import Answer, Ask
 from lockgate.flow.asking.queue import QueueEdit, QueueList
 from lockgate.flow.desk.rights import Caller, Right
-from lockgate.flow.desk.section import Handler, Misuse, Nothing, known_filters
+from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, known_filters
 from lockgate.seams import Audit, Keeping
 
-FILTERS = ("lane", "id", "task", "sender", "recipient")
+FILTERS = ("lane", "id", "task", "sender", "recipient", "held")
+_TOLD = ("id", "lane", "sender", "recipients", "held")
+MOST_TOLD = 50
+"""Tasks that an audit row names as they were before; the trace of each message has what was done to it."""
+
 ACTIONS = ("retry", "hold", "release", "delete")
 
 
@@ -24,7 +28,7 @@ class QueueDesk(msgspec.Struct, frozen=True):
 
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section."""
-        return {QueueList: Handler(Right.QUEUE_VIEW, self.list), QueueEdit: Handler(Right.QUEUE, self.edit)}
+        return {QueueList: Handler(Right.QUEUE_VIEW, self.list), QueueEdit: Handler(Right.QUEUE, self.edit, Right.HELD)}
 
     async def list(self, request: QueueList, caller: Caller) -> Answer:
         """Lanes, or with a filter the tasks."""
@@ -34,6 +38,9 @@ class QueueDesk(msgspec.Struct, frozen=True):
         """Change waiting tasks; without a filter nothing is touched, because "everything" is rarely meant."""
         if request.action not in ACTIONS:
             raise Misuse(f"the queue knows {', '.join(ACTIONS)}, not '{request.action[:40]}'")
+        if Right.QUEUE not in caller.rights and request.action != "release":
+            # Releasing touches held mail only, whatever the filter says; the other actions do not.
+            raise Forbidden(f"your account lacks the right {Right.QUEUE}; with {Right.HELD} it may only release")
         filters = known_filters(request.filters, FILTERS)
         if not filters:
             raise Misuse("say which messages: an id, or --lane, --sender or --recipient")
@@ -44,5 +51,6 @@ class QueueDesk(msgspec.Struct, frozen=True):
             return Answer(result={"action": request.action, "what_if": True, "count": len(tasks), "tasks": tasks})
         count = await self.keeping.queue_edit(request.action, filters, caller.name)
         told = {f"for_{key}": value for key, value in filters.items()}
-        self.audit.wrote(caller.name, f"queue {request.action}", count=count, **told)
+        before = [{name: task.get(name) for name in _TOLD} for task in tasks[:MOST_TOLD]]
+        self.audit.wrote(caller.name, f"queue {request.action}", before=before, count=count, **told)
         return Answer(result={"action": request.action, "what_if": False, "count": count})

@@ -35,6 +35,8 @@ class Right(enum.StrEnum):
     """See held messages."""
     HELD = "held"
     """Release and delete held messages."""
+    ALERTS = "alerts"
+    """Take alerts."""
     AUDIT = "audit"
     """Search the audit."""
     BACKUP = "backup"
@@ -55,6 +57,7 @@ ROLE_GROUPS = MappingProxyType(
                 Right.RECIPIENTS_VIEW,
                 Right.QUEUE_VIEW,
                 Right.QUEUE,
+                Right.ALERTS,
             }
         ),
         "HygieneManagement": frozenset({Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.HYGIENE}),

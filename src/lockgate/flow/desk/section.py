@@ -25,11 +25,13 @@ class Forbidden(Exception):
 class Handler(NamedTuple):
     """How one kind of request is answered: the right it needs, and what does it.
 
-    `do` returns the answer, or raises Misuse, Nothing, Forbidden, Invalid or Unavailable.
+    `do` returns the answer, or raises Misuse, Nothing, Forbidden, Invalid or Unavailable. A caller with the right
+    `instead` gets in as well; `do` then looks at what exactly is wanted.
     """
 
     right: Right
     do: Callable[[Any, Caller], Awaitable[Answer]]
+    instead: Right | None = None
 
 
 class Section(Protocol):

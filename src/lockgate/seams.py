@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import Known, Unknown
 from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.message import BodyRef
@@ -95,6 +96,62 @@ class Directory(Protocol):
 
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
         """Whose is this address (`Address.key` form)? Unknown if the table cannot be read; never raises."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What an import would change: recipients `before`, `added`, `changed`, `removed`, `unchanged`.
+
+    `addresses` counts those before, `lost` those of them that the file does not have, `shed` those of them that
+    belong to recipients whom the file has; `missing` are the primary addresses of (the first thousand) recipients that
+    would be removed.
+    """
+
+    before: int
+    addresses: int
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    lost: int
+    shed: int
+    missing: tuple[str, ...] = ()
+
+
+class Loading(Protocol):
+    """One organisation's recipients on their way in. Always ended by `drop`, whatever came before."""
+
+    def add(self, row: RecipientRow, line: int) -> tuple[str, int] | None:
+        """Take one recipient; if one of its addresses was taken already: which, and on which line. Raises OSError."""
+
+    def seal(self) -> Difference:
+        """Compare with what is in force; from now on the organisation cannot be changed otherwise. Raises Unavailable.
+        """
+
+    def put(self, *, keep_missing: bool) -> int:
+        """Put in force, durably and at once; the revision. `keep_missing` removes nobody. Raises Unavailable."""
+
+    def drop(self) -> None:
+        """Forget what is not in force."""
+
+
+class Recipients(Protocol):
+    """The directory as those see it who change it. Blocks; kept by storage/recipients.py.
+
+    Promises: every change is durable when its method returns and seen by every `Directory` within a second; a kill
+    at any moment leaves the state before or after it.
+    """
+
+    def row(self, organisation: str, address: str) -> RecipientRow | None:
+        """The recipient with this address (`Address.key` form). Raises Unavailable."""
+
+    def rows(self, organisation: str) -> Iterator[RecipientRow]:
+        """All recipients as they are now, whatever changes while they are read. Raises Unavailable."""
+
+    def change(self, organisation: str, before: Sequence[RecipientRow], after: Sequence[RecipientRow]) -> int:
+        """Put `after` in the place of `before`; the revision. Raises Unavailable."""
+
+    def load(self, organisation: str) -> Loading:
+        """Begin an import."""
 
 
 class Unreachable(Exception):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lockgate.app.audit import JournalAudit
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
+from lockgate.app.imports import RecipientImports
 from lockgate.app.journal import LineJournal, recent_alarms
-from lockgate.app.recipients import RecipientLists
 from lockgate.app.watch import Watch, ends_of
 from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
 from lockgate.flow.desk.front import Desk
@@ -21,10 +22,11 @@ from lockgate.flow.desk.recipients import RecipientDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
-from lockgate.flow.recipients import Entry
 from lockgate.policy.policy import Policy
+from lockgate.seams import Audit
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
+from lockgate.storage.recipients import RecipientStore
 
 
 def run_desk(config: OperatorFile, listening: Sequence[str], ready: Ready) -> None:
@@ -69,7 +71,6 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
     clock = SystemClock()
     policies = policies_of(config)
     keeping = KeeperKeeping(config.state_directory)
-    lists = RecipientLists(config.recipients_directory)
 
     def described(policy: Policy) -> dict[str, Any]:
         return {
@@ -102,9 +103,6 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
             "waiting": waiting,
         }
 
-    async def store(organisation: str, entries: Sequence[Entry]) -> int:
-        return await asyncio.to_thread(lists.replace, organisation, entries)
-
     def organisations() -> tuple[str, ...]:
         return tuple(policies.compile(policies.in_force()).organisations)
 
@@ -113,7 +111,33 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
         PolicyDesk(audit, check, reload),
-        RecipientDesk(DirectoryTable(lists.table, clock), audit, store, organisations),
+        recipient_desk(config, journal, audit, organisations),
         ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),
     )
     return Desk(sections, audit, journal)
+
+
+def recipient_desk(
+    config: OperatorFile, journal: LineJournal, audit: Audit, organisations: Callable[[], tuple[str, ...]]
+) -> RecipientDesk:
+    """The directory's section: the only writer of the directory is this process."""
+    clock = SystemClock()
+    store = RecipientStore(config.recipients_directory)
+
+    def loaded(by: str, told: dict[str, Any]) -> None:
+        counts = {name: value for name, value in told.items() if name not in ("missing", "what_if")}
+        audit.wrote(by, "recipient import", before=told["before"], after=told["recipients"] + told["kept"], **counts)
+        changed()
+
+    def merge() -> None:
+        try:
+            store.merge()
+        except Exception as trouble:
+            journal.alarm("recipients not merged", because=str(trouble))
+
+    def changed() -> None:
+        if store.crowded:
+            threading.Thread(target=merge, name="recipient merge", daemon=True).start()
+
+    imports = RecipientImports(store, config.recipients_directory / "incoming", clock, journal, loaded)
+    return RecipientDesk(DirectoryTable(store.table, clock), audit, store, imports, organisations, changed)

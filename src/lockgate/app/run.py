@@ -17,9 +17,9 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, check_files, read_config
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.policies import NoPolicy, Policies
-from lockgate.app.recipients import RecipientLists
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
 from lockgate.policy.documents import Invalid, Problem
+from lockgate.storage.recipients import RecipientStore
 
 _START_PATIENCE = 30.0
 _KEEPER_PATIENCE = 15.0
@@ -122,7 +122,7 @@ class Supervisor:
 
         config = self._config
         wiring.create_load_table(self._load_table, config.worker_count)
-        if not RecipientLists(config.recipients_directory).ensure():
+        if not RecipientStore(config.recipients_directory).ensure():
             self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
         self._family.start(Child("keeper", lambda ready: wiring.run_keeper(config, ready)))
         if late := self._family.wait_ready(_START_PATIENCE):

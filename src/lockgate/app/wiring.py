@@ -19,7 +19,6 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.policies import Policies, PolicyInForce
-from lockgate.app.recipients import RecipientLists
 from lockgate.couriers.settings import CourierSettings, Patience
 from lockgate.couriers.smtp import SmtpCourier
 from lockgate.decision.judge import judge
@@ -44,6 +43,7 @@ from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeper import KeeperSettings
 from lockgate.storage.keeper import serve as keep
 from lockgate.storage.lanes import Pace
+from lockgate.storage.recipients import RecipientStore
 
 Ready = Callable[[], None]
 
@@ -146,7 +146,7 @@ class Worker:
         )
         self._recorder = Recorder()
         self.spool = KeeperSpool(SpoolSettings(config.state_directory, slot), clock, journal)
-        self._ask = local_answers(DirectoryTable(RecipientLists(config.recipients_directory).table, clock))
+        self._ask = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
         self._courier = SmtpCourier(
             DnsResolver(resolvers(config), clock, timeout=config.dns.timeout),
             courier_settings(config, listening),

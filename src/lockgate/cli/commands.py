@@ -23,6 +23,7 @@ config_commands = typer.Typer(no_args_is_help=True, help="The operator's file, l
 commands.add_typer(queue.commands, name="queue")
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
+commands.add_typer(recipients.edge_commands, name="edge-blocking")
 commands.add_typer(config_commands, name="config")
 commands.command()(init)
 commands.command()(checkup.preflight)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from lockgate.app.config import OperatorFile
 from lockgate.app.policies import Policies, read_documents
-from lockgate.app.recipients import RecipientLists
 from lockgate.edge.certificates import CertificateFiles, Certificates
 from lockgate.flow.checkup import Found, blocked, passed, warned
 from lockgate.mail.certificate_names import name_covered
@@ -15,6 +14,7 @@ from lockgate.policy.documents import Invalid
 from lockgate.policy.objects.domains import DomainType
 from lockgate.policy.policy import Policy
 from lockgate.seams import Journal
+from lockgate.storage.recipients import RecipientStore
 from lockgate.wire.certificates import leaf_facts, leaf_names
 
 
@@ -75,7 +75,7 @@ def recipients(config: OperatorFile, made: Policy) -> Iterator[Found]:
     ]
     if not needs:
         return
-    if RecipientLists(config.recipients_directory).holds_anybody():
+    if RecipientStore(config.recipients_directory).holds_anybody():
         yield passed("recipients", "there are some")
     else:
         mend = "lockgate recipient import recipients.csv"

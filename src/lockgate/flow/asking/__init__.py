@@ -16,15 +16,38 @@ from lockgate.flow.asking.ask import (
 )
 from lockgate.flow.asking.policies import Reload
 from lockgate.flow.asking.queue import QueueEdit, QueueList
-from lockgate.flow.asking.recipients import RecipientFind, RecipientImport
+from lockgate.flow.asking.recipients import (
+    RecipientAdd,
+    RecipientEstimate,
+    RecipientExport,
+    RecipientFind,
+    RecipientImport,
+    RecipientLoad,
+    RecipientPiece,
+    RecipientProgress,
+    RecipientRemove,
+    RecipientSet,
+    RecipientShow,
+    RecipientUpload,
+)
 from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceShow
 
 Request = (
     QueueEdit
     | QueueList
+    | RecipientAdd
+    | RecipientEstimate
+    | RecipientExport
     | RecipientFind
     | RecipientImport
+    | RecipientLoad
+    | RecipientPiece
+    | RecipientProgress
+    | RecipientRemove
+    | RecipientSet
+    | RecipientShow
+    | RecipientUpload
     | Reload
     | StatusAsk
     | TraceFind
@@ -52,8 +75,18 @@ __all__ = [
     "NotUnderstood",
     "QueueEdit",
     "QueueList",
+    "RecipientAdd",
+    "RecipientEstimate",
+    "RecipientExport",
     "RecipientFind",
     "RecipientImport",
+    "RecipientLoad",
+    "RecipientPiece",
+    "RecipientProgress",
+    "RecipientRemove",
+    "RecipientSet",
+    "RecipientShow",
+    "RecipientUpload",
     "Reload",
     "Request",
     "StatusAsk",

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from lockgate.mail.directory import RecipientRow
-from lockgate.mail.findings import Known, Unknown
+from lockgate.mail.findings import Known, Said, Unknown
 from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.message import BodyRef
 from lockgate.mail.outcome import Outcome
@@ -184,6 +184,28 @@ class Courier(Protocol):
 
     async def close(self) -> None:
         """Say QUIT on all idle connections."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a host said to MAIL FROM:<> and to RCPT (None: it did not let it come to that)."""
+
+    mail: Reply
+    rcpt: Reply | None
+    host: str
+
+
+class Verifier(Protocol):
+    """Asks a next hop whether it would take a recipient; no mail is carried. Kept by couriers/verify.py."""
+
+    async def verify(self, hop: NextHop, address: str) -> Asked:
+        """What the next hop says. Raises Unreachable when no transaction could begin."""
+
+
+class Callout(Protocol):
+    """Would the next hop take this recipient? Kept by probes/directory/callout.py."""
+
+    async def ask(self, hop: NextHop, organisation: str, address: str) -> Said | Unknown:
+        """Its final answer, perhaps a remembered one; Unknown if it gave none in time. Never raises."""
 
 
 class MxHost(msgspec.Struct, frozen=True):

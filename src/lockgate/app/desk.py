@@ -11,10 +11,12 @@ from lockgate.app.audit import JournalAudit
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
+from lockgate.app.estimates import Estimates
 from lockgate.app.imports import RecipientImports
 from lockgate.app.journal import LineJournal, recent_alarms
 from lockgate.app.watch import Watch, ends_of
 from lockgate.app.wiring import Ready, journal_of, policies_of, run_loop, stop_signal
+from lockgate.flow.desk.estimates import EstimateDesk
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
@@ -112,6 +114,12 @@ def desk_of(config: OperatorFile, listening: Sequence[str], journal: LineJournal
         TraceDesk(keeping, clock),
         PolicyDesk(audit, check, reload),
         recipient_desk(config, journal, audit, organisations),
+        EstimateDesk(
+            DirectoryTable(RecipientStore(config.recipients_directory).table, clock),
+            clock,
+            lambda: policies.compile(policies.in_force()),
+            Estimates(config.recipients_directory / "unlisted").all,
+        ),
         ServiceDesk(status, lambda count: recent_alarms(config.alarm_file, count)),
     )
     return Desk(sections, audit, journal)
@@ -124,9 +132,15 @@ def recipient_desk(
     clock = SystemClock()
     store = RecipientStore(config.recipients_directory)
 
-    def loaded(by: str, told: dict[str, Any]) -> None:
-        counts = {name: value for name, value in told.items() if name not in ("missing", "what_if")}
-        audit.wrote(by, "recipient import", before=told["before"], after=told["recipients"] + told["kept"], **counts)
+    loop = asyncio.get_running_loop()
+
+    def loaded(by: str, told: dict[str, Any]) -> None:  # called by the thread that has read the file
+        loop.call_soon_threadsafe(note, by, told)
+
+    def note(by: str, told: dict[str, Any]) -> None:
+        counts = {name: value for name, value in told.items() if name not in ("missing", "what_if", "before")}
+        before, after = {"recipients": told["before"]}, {"recipients": told["recipients"] + told["kept"]}
+        audit.wrote(by, "recipient import", before=before, after=after, **counts)
         changed()
 
     def merge() -> None:

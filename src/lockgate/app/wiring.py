@@ -17,10 +17,12 @@ import uvloop
 
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
+from lockgate.app.estimates import PAUSE, Estimates
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.couriers.settings import CourierSettings, Patience
 from lockgate.couriers.smtp import SmtpCourier
+from lockgate.couriers.verify import SmtpVerifier
 from lockgate.decision.judge import judge
 from lockgate.edge.certificates import PUBLIC, CertificateFiles, Certificates
 from lockgate.edge.listener import Door
@@ -30,13 +32,17 @@ from lockgate.flow.bounce import Bounce
 from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
 from lockgate.flow.hops import Pool, plan
+from lockgate.flow.inquire import Inquiries
 from lockgate.flow.intake import Reception
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
 from lockgate.flow.settle import Ask, Judge, local_answers
+from lockgate.mail.facts import Facts
 from lockgate.mail.identity import network_id
 from lockgate.mail.record import Recorder
+from lockgate.mail.ruling import Verdict
 from lockgate.policy.policy import Policy
+from lockgate.probes.directory.callout import NextHopCallout
 from lockgate.probes.trust.resolver import DnsResolver
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
@@ -147,12 +153,19 @@ class Worker:
         self._recorder = Recorder()
         self.spool = KeeperSpool(SpoolSettings(config.state_directory, slot), clock, journal)
         self._ask = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
-        self._courier = SmtpCourier(
-            DnsResolver(resolvers(config), clock, timeout=config.dns.timeout),
-            courier_settings(config, listening),
-            clock,
-            journal,
+        settings = courier_settings(config, listening)
+        resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
+        self._courier = SmtpCourier(resolver, settings, clock, journal)
+        self._verifier = SmtpVerifier(resolver, settings, clock)
+        pools = pools_of(config)
+        self._inquire = Inquiries(
+            lambda policy, route: plan(policy, route, pools, read_secret),
+            NextHopCallout(self._verifier, clock, journal, lambda: f"lockgate-{secrets.token_hex(8)}"),
         )
+        self._slot = slot
+        self._estimates = Estimates(config.recipients_directory / "unlisted")
+        self._counter = self._estimates.counter(slot)
+        self._counted_at = 0.0
         self._load = LoadTable(load, slot, config.worker_count)
         self._certificates = certificates_of(config, journal)
         self._judge = judge_with
@@ -174,7 +187,7 @@ class Worker:
             installation=config.mark,
             life=config.delivery.report_life,
         )
-        reconsider = Reconsider(self.policy, self._judge, ask, self.spool, self._recorder)
+        reconsider = Reconsider(self.policy, self._judge, ask, self.spool, self._recorder, self._inquire)
         return Delivery(
             Carriage(
                 spool=self.spool,
@@ -214,7 +227,30 @@ class Worker:
             new_id=self._new_id,
             take=self.delivery.take,
             installation=config.mark,
+            inquire=self._inquire,
+            unlisted=self._unlisted,
         )
+
+    def _unlisted(self, policy: Policy, facts: Facts, verdict: Verdict) -> None:
+        """Count a recipient whom edge blocking would refuse; at the step "estimate" the log tells of each."""
+        standing, sender = verdict.standing, facts.envelope.sender_text if facts.envelope is not None else ""
+        recipient = verdict.recipient.original
+        domain = policy.accepted(recipient.domain)
+        self._counter.note(
+            standing.organisation, standing.accepted_domain, recipient.key, sender, self._clock.now()
+        )
+        if domain is not None and domain.edge_blocking == "estimate":
+            self._journal.note("would be refused", id=facts.connection.id, sender=sender, recipient=recipient.text)
+
+    def _keep_counts(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._counted_at < PAUSE:
+            return
+        self._counted_at = now
+        try:
+            self._estimates.keep(self._slot, self._counter)
+        except OSError as trouble:
+            self._journal.note("counts of edge blocking not kept", because=str(trouble))
 
     async def open(self, sockets: Sequence[socket.socket]) -> None:
         """Connect to the keeper, then let people in."""
@@ -241,6 +277,7 @@ class Worker:
         """Take up new policy for as long as the worker lives."""
         while True:
             await asyncio.sleep(self.policy.pause)
+            self._keep_counts()
             if self.policy.look():
                 self._trust()
                 self._journal.note("policy taken up", revision=self.policy().revision)
@@ -252,6 +289,9 @@ class Worker:
         await asyncio.gather(*(door.drain(patience) for door in self._doors))
         await self.delivery.close(patience)
         await self._courier.close()
+        await self._verifier.close()
+        self._counted_at = 0.0
+        self._keep_counts()
         await self.spool.close()
 
 

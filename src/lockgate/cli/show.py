@@ -46,7 +46,7 @@ def printable(value: object) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-TIMES = frozenset({"received", "due", "at", "since", "expires", "oldest", "next_attempt"})
+TIMES = frozenset({"first_seen", "last_seen", "received", "due", "at", "since", "expires", "oldest", "next_attempt"})
 """Names whose numbers are seconds since the epoch."""
 
 

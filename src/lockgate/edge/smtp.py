@@ -31,25 +31,13 @@ _BACKLOG = 64 * 1024
 """Octets that may wait behind an unanswered command before we stop reading."""
 
 
-
 class Talk(asyncio.Protocol):
     """One connection. What it holds while idle is what ten thousand idle peers cost, so it holds little."""
 
     __slots__ = (
-        "_body",
-        "_connection",
-        "_door",
-        "_early",
-        "_half",
-        "_line",
-        "_phase",
-        "_seen",
-        "_session",
-        "_started",
-        "_visit",
-        "bucket",
-        "deadline",
-    )
+        "_body", "_connection", "_door", "_early", "_half", "_line", "_phase", "_seen", "_session", "_started",
+        "_visit", "bucket", "deadline",
+    )  # fmt: skip
 
     def __init__(self, door: Door) -> None:
         self._door = door

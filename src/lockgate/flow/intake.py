@@ -25,7 +25,6 @@ from lockgate.mail.trace_header import received_prefix
 from lockgate.policy.policy import Policy
 from lockgate.seams import Accepted, BodyWriter, Clock, Journal, Spool, Unavailable
 
-
 _UNASKED = Unknown("nobody is asked here")
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 from lockgate.app.config import check_files, read_config
 from lockgate.app.control import ControlServer
+from lockgate.app.imports import RecipientImports
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
+from lockgate.flow.desk.estimates import EstimateDesk
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
@@ -20,10 +21,13 @@ from lockgate.flow.desk.recipients import RecipientDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
+from lockgate.flow.unlisted import Estimate
 from lockgate.mail.findings import Known, Unknown, Who
 from lockgate.policy.documents import Invalid, Problem
+from lockgate.testing.builders import policy_of
 from lockgate.testing.journal import ListAudit, ListJournal
 from lockgate.testing.keeping import ListedKeeping
+from lockgate.testing.recipients import MemoryRecipients
 
 EVIL = "\x1b[2J\x1b]0;owned\x07[bold red]x[/] \u202evil\r\nFORGED"
 
@@ -44,6 +48,14 @@ ROWS = [
 ]  # fmt: skip
 
 
+POLICY = """
+[[organisation]]
+name = "contoso"
+[[accepted_domain]]
+domain_name = "contoso.test"
+edge_blocking = "observe"
+vouched_by_operator = true
+"""
 ALARMS = [{"time": "2023-11-14T22:13:20Z", "happening": EVIL, "n": 1}]
 
 
@@ -77,7 +89,13 @@ class Here:
         self.directory = DictDirectory()
         self.journal = ListJournal()
         self.audit = ListAudit()
-        self.stored: list[tuple[str, Sequence[Any]]] = []
+        self.recipients = MemoryRecipients()
+        self.imports = RecipientImports(
+            self.recipients, folder / "incoming", FixedClock(), self.journal,
+            lambda by, told: self.audit.wrote(by, "recipient import", **told),
+        )  # fmt: skip
+        self.counted: list[Estimate] = []
+        self.policy = policy_of(POLICY)
         self.names: tuple[str, ...] = ("contoso",)
         self.problems: tuple[Problem, ...] = ()
         self.reloads = 0
@@ -86,7 +104,8 @@ class Here:
             QueueDesk(self.keeping, self.audit),
             TraceDesk(self.keeping, FixedClock()),
             PolicyDesk(self.audit, self._check, self._reload),
-            RecipientDesk(self.directory, self.audit, self._store, lambda: self.names),
+            RecipientDesk(self.directory, self.audit, self.recipients, self.imports, lambda: self.names),
+            EstimateDesk(self.directory, FixedClock(), lambda: self.policy, lambda: self.counted),
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
         )
         self.desk = Desk(sections, self.audit, self.journal)
@@ -103,10 +122,6 @@ class Here:
         told = await self._check()
         self.reloads += 1
         return told
-
-    async def _store(self, organisation, entries):
-        self.stored.append((organisation, entries))
-        return 8
 
     def _serve(self, config: Path) -> int:
         self.served.append(config)

@@ -13,9 +13,9 @@ from typing import Any, TextIO
 import msgspec
 
 from lockgate.flow.desk.section import Misuse
-from lockgate.flow.loading import NotLoaded, Progress, Wishes, load
+from lockgate.flow.loading import NotLoaded, Progress, Rejected, Wishes, load
 from lockgate.flow.recipients import Wrong
-from lockgate.policy.documents import Invalid
+from lockgate.policy.documents import Invalid, Problem
 from lockgate.seams import Clock, Journal, Recipients, Unavailable
 
 MOST_OPEN = 8
@@ -80,7 +80,10 @@ class RecipientImports:
     def whole(self, text: str, wishes: Wishes, by: str) -> tuple[dict[str, Any], list[Wrong]]:
         """See Imports."""
         wrong: list[Wrong] = []
-        told = load(io.StringIO(text, newline=""), wishes, self._store, Progress(wrong.append))
+        try:
+            told = load(io.StringIO(text, newline=""), wishes, self._store, Progress(wrong.append))
+        except Rejected:
+            raise Invalid(tuple(Problem(wishes.name, one.line, one.column, one.message) for one in wrong)) from None
         if not wishes.what_if:
             self._loaded(by, told)
         return told, wrong

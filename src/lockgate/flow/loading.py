@@ -21,6 +21,10 @@ class NotLoaded(Exception):
     """The import was given up and nothing has changed; the message says why and what to do."""
 
 
+class Rejected(NotLoaded):
+    """It was given up because lines were rejected."""
+
+
 class Wishes(msgspec.Struct, frozen=True):
     """How an import is meant.
 
@@ -64,7 +68,7 @@ def load(lines: Iterable[str], wishes: Wishes, store: Recipients, progress: Prog
                 "the file holds no valid recipients; an empty directory would refuse all mail, so nothing was changed"
             )
         if wishes.all_or_nothing and progress.rejected:
-            raise NotLoaded(f"{progress.rejected} mistakes, nothing was changed, as --all-or-nothing asks for")
+            raise Rejected(f"{progress.rejected} mistakes, nothing was changed, as --all-or-nothing asks for")
         progress.phase = "comparing"
         difference = loading.seal()
         keep = wishes.keep_missing or (progress.rejected > 0 and not wishes.force)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
+
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import Said, Unknown
 from lockgate.mail.hop import NextHop
@@ -81,7 +83,11 @@ class MemoryLoading:
     def put(self, *, keep_missing: bool) -> int:
         """See Loading."""
         old = list(self._store.rows(self._organisation))
-        kept = [row for row in old if keep_missing and row.primary.key not in self._lines]
+        kept = [
+            msgspec.structs.replace(row, proxies=tuple(one for one in row.proxies if one.key not in self._lines))
+            for row in old
+            if keep_missing and row.primary.key not in self._lines
+        ]
         return self._store.change(self._organisation, old, [*self._fresh, *kept])
 
     def drop(self) -> None:

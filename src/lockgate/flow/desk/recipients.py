@@ -26,7 +26,7 @@ from lockgate.flow.asking.recipients import (
 )
 from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Handler, Misuse, Nothing, the_organisation
-from lockgate.flow.loading import NotLoaded, Wishes
+from lockgate.flow.loading import NotLoaded, Rejected, Wishes
 from lockgate.flow.recipients import Wrong as WrongLine
 from lockgate.flow.recipients import WrongRow, name_of, row_of
 from lockgate.mail.address import Address, AddressError, parse_address
@@ -117,6 +117,8 @@ class RecipientDesk(msgspec.Struct, frozen=True):
         """Say how far it is."""
         try:
             told = await asyncio.to_thread(self.imports.progress, request.ticket, request.after, caller.name)
+        except Rejected as trouble:
+            raise Nothing(str(trouble)) from None
         except NotLoaded as trouble:
             raise Misuse(str(trouble)) from None
         return Answer(result=told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import threading
 from array import array
@@ -40,6 +41,8 @@ class RecipientStore:
             left.unlink(missing_ok=True)
         if not self.table.exists():
             TableWriter(self.table, "first").publish(1)
+        # What earlier versions kept beside the table is all in the table.
+        shutil.rmtree(self.table.parent / "lists", ignore_errors=True)
         return self.holds_anybody()
 
     def holds_anybody(self) -> bool:

@@ -11,7 +11,7 @@ from lockgate.edge.certificates import CertificateFiles, Certificates
 from lockgate.flow.checkup import Found, blocked, passed, warned
 from lockgate.mail.certificate_names import name_covered
 from lockgate.policy.documents import Invalid
-from lockgate.policy.objects.domains import DomainType
+from lockgate.policy.objects.domains import DomainType, EdgeBlocking, RecipientValidation
 from lockgate.policy.policy import Policy
 from lockgate.seams import Journal
 from lockgate.storage.recipients import RecipientStore
@@ -71,7 +71,10 @@ def recipients(config: OperatorFile, made: Policy) -> Iterator[Found]:
         domain.domain_name
         for mine in made.organisations.values()
         for domain in mine.accepted
-        if domain.receives and domain.domain_type is DomainType.AUTHORITATIVE
+        if domain.receives
+        and domain.domain_type is DomainType.AUTHORITATIVE
+        and domain.recipient_validation is RecipientValidation.DIRECTORY
+        and domain.edge_blocking is EdgeBlocking.ENFORCE
     ]
     if not needs:
         return
@@ -79,4 +82,4 @@ def recipients(config: OperatorFile, made: Policy) -> Iterator[Found]:
         yield passed("recipients", "there are some")
     else:
         mend = "lockgate recipient import recipients.csv"
-        yield blocked("recipients", f"none are loaded; mail for {', '.join(needs[:3])} is put off with 451", mend)
+        yield blocked("recipients", f"none are loaded; mail for {', '.join(needs[:3])} is refused", mend)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from lockgate.mail.findings import Known, Unknown
+from lockgate.mail.directory import RecipientRow
+from lockgate.mail.findings import Known, Said, Unknown
 from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.message import BodyRef
 from lockgate.mail.outcome import Outcome
@@ -100,6 +101,62 @@ class Directory(Protocol):
         """Whose is this address (`Address.key` form)? Unknown if the table cannot be read; never raises."""
 
 
+class Difference(msgspec.Struct, frozen=True):
+    """What an import would change: recipients `before`, `added`, `changed`, `removed`, `unchanged`.
+
+    `addresses` counts those before, `lost` those of them that the file does not have, `shed` those of them that
+    belong to recipients whom the file has; `missing` are the primary addresses of (the first thousand) recipients that
+    would be removed.
+    """
+
+    before: int
+    addresses: int
+    added: int
+    changed: int
+    removed: int
+    unchanged: int
+    lost: int
+    shed: int
+    missing: tuple[str, ...] = ()
+
+
+class Loading(Protocol):
+    """One organisation's recipients on their way in. Always ended by `drop`, whatever came before."""
+
+    def add(self, row: RecipientRow, line: int) -> tuple[str, int] | None:
+        """Take one recipient; if one of its addresses was taken already: which, and on which line. Raises OSError."""
+
+    def seal(self) -> Difference:
+        """Compare with what is in force; from now on the organisation cannot be changed otherwise. Raises Unavailable.
+        """
+
+    def put(self, *, keep_missing: bool) -> int:
+        """Put in force, durably and at once; the revision. `keep_missing` removes nobody. Raises Unavailable."""
+
+    def drop(self) -> None:
+        """Forget what is not in force."""
+
+
+class Recipients(Protocol):
+    """The directory as those see it who change it. Blocks; kept by storage/recipients.py.
+
+    Promises: every change is durable when its method returns and seen by every `Directory` within a second; a kill
+    at any moment leaves the state before or after it.
+    """
+
+    def row(self, organisation: str, address: str) -> RecipientRow | None:
+        """The recipient with this address (`Address.key` form). Raises Unavailable."""
+
+    def rows(self, organisation: str) -> Iterator[RecipientRow]:
+        """All recipients as they are now, whatever changes while they are read. Raises Unavailable."""
+
+    def change(self, organisation: str, before: Sequence[RecipientRow], after: Sequence[RecipientRow]) -> int:
+        """Put `after` in the place of `before`; the revision. Raises Unavailable."""
+
+    def load(self, organisation: str) -> Loading:
+        """Begin an import."""
+
+
 class Unreachable(Exception):
     """No server of the next hop let a transaction begin; the lane backs off. `reply` says why.
 
@@ -130,6 +187,28 @@ class Courier(Protocol):
 
     async def close(self) -> None:
         """Say QUIT on all idle connections."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a host said to MAIL FROM:<> and to RCPT (None: it did not let it come to that)."""
+
+    mail: Reply
+    rcpt: Reply | None
+    host: str
+
+
+class Verifier(Protocol):
+    """Asks a next hop whether it would take a recipient; no mail is carried. Kept by couriers/verify.py."""
+
+    async def verify(self, hop: NextHop, address: str) -> Asked:
+        """What the next hop says. Raises Unreachable when no transaction could begin."""
+
+
+class Callout(Protocol):
+    """Would the next hop take this recipient? Kept by probes/directory/callout.py."""
+
+    async def ask(self, hop: NextHop, organisation: str, address: str) -> Said | Unknown:
+        """Its final answer, perhaps a remembered one; Unknown if it gave none in time. Never raises."""
 
 
 class MxHost(msgspec.Struct, frozen=True):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from lockgate.app.config import check_files, read_config
 from lockgate.app.control import ControlServer
 from lockgate.app.folder import read_documents
+from lockgate.app.imports import RecipientImports
 from lockgate.app.mailboxes import mailbox_desk
 from lockgate.app.origins import settings
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
 from lockgate.flow.desk.audit import AuditDesk
 from lockgate.flow.desk.domains import DomainDesk
+from lockgate.flow.desk.estimates import EstimateDesk
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.objects import ObjectDesk
@@ -28,10 +30,13 @@ from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
 from lockgate.flow.revising import Revising
+from lockgate.flow.unlisted import Estimate
 from lockgate.mail.findings import Known, Unknown, Who
+from lockgate.testing.builders import policy_of
 from lockgate.testing.dns import ZoneResolver
 from lockgate.testing.journal import ListAudit, ListJournal
 from lockgate.testing.keeping import ListedKeeping
+from lockgate.testing.recipients import MemoryRecipients
 from lockgate.testing.revisions import MemoryRevisions
 from policies import CONTOSO
 
@@ -54,6 +59,14 @@ ROWS = [
 ]  # fmt: skip
 
 
+POLICY = """
+[[organisation]]
+name = "contoso"
+[[accepted_domain]]
+domain_name = "contoso.test"
+edge_blocking = "observe"
+vouched_by_operator = true
+"""
 ALARMS = [{"time": "2023-11-14T22:13:20Z", "happening": EVIL, "n": 1}]
 
 
@@ -87,7 +100,13 @@ class Here:
         self.directory = DictDirectory()
         self.journal = ListJournal()
         self.audit = ListAudit()
-        self.stored: list[tuple[str, Sequence[Any]]] = []
+        self.recipients = MemoryRecipients()
+        self.imports = RecipientImports(
+            self.recipients, folder / "incoming", FixedClock(), self.journal,
+            lambda by, told: self.audit.wrote(by, "recipient import", **told),
+        )  # fmt: skip
+        self.counted: list[Estimate] = []
+        self.policy = policy_of(POLICY)
         self.names: tuple[str, ...] = ("contoso",)
         self.revisions = MemoryRevisions({"contoso.toml": CONTOSO})
         self.resolver = ZoneResolver()
@@ -104,7 +123,8 @@ class Here:
             PolicyDesk(revising),
             objects,
             DomainDesk(objects, self.resolver, FixedClock()),
-            RecipientDesk(self.directory, self.audit, self._store, lambda: self.names),
+            RecipientDesk(self.directory, self.audit, self.recipients, self.imports, lambda: self.names),
+            EstimateDesk(self.directory, FixedClock(), lambda: self.policy, lambda: self.counted),
             mailbox_desk(folder / "mail", self.directory, lambda: self.names),
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
         )
@@ -116,10 +136,6 @@ class Here:
 
     async def _status(self):
         return {"version": "0.1.0", "listeners": ["127.0.0.1:2525"], "policy_revision": 3}
-
-    async def _store(self, organisation, entries):
-        self.stored.append((organisation, entries))
-        return 8
 
     def _serve(self, config: Path) -> int:
         self.served.append(config)

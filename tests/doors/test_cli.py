@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 
 from doors.desk_here import EVIL, desk_here
-from lockgate.mail.address import parse_address
-from lockgate.mail.findings import RecipientKind, Who
 
 
 @pytest.fixture
@@ -132,45 +130,6 @@ async def test_reload_is_all_or_nothing(here):
     code, out, _ = await here.run("reload")
     assert (code, len(here.revisions.kept)) == (0, 2)
     assert [row["did"] for row in here.audit.rows] == ["reload", "operator added"]
-
-
-async def test_recipient_import_and_find(here, tmp_path):
-    file = tmp_path / "people.csv"
-    file.write_text("address,kind,aliases,city\nann@contoso.test,mail_user,a@contoso.test;b@contoso.test,Seattle\n")
-    code, out, _ = await here.run("recipient", "import", str(file), "--what-if")
-    assert (code, here.stored) == (0, []) and "1 recipients with 3 addresses would become" in out
-    code, out, _ = await here.run("recipient", "import", str(file))
-    assert code == 0 and "revision 8" in out
-    ((organisation, (entry,)),) = here.stored
-    assert organisation == "contoso" and entry.who.attributes == {"city": "Seattle"}
-    assert len(here.audit.rows) == 1
-    here.directory.known["ann@contoso.test"] = Who(
-        "contoso", RecipientKind.MAIL_USER, parse_address("Ann@contoso.test"), None, {"city": "Seattle"}
-    )
-    code, out, _ = await here.run("recipient", "find", "ANN@contoso.test")
-    assert code == 0 and "Ann@contoso.test" in out and "Seattle" in out
-    code, _, err = await here.run("recipient", "find", "bob@contoso.test")
-    assert code == 1 and "Nobody has" in err
-    here.directory.broken = True
-    code, _, err = await here.run("recipient", "find", "bob@contoso.test")
-    assert code == 3 and "damaged" in err
-
-
-async def test_mistakes_in_a_recipient_file_change_nothing(here, tmp_path):
-    file = tmp_path / "people.csv"
-    file.write_text("address,kind\nann,mail_user\nbob@contoso.test,robot\nBOB@contoso.test,mailbox\nbob@CONTOSO.test,\n")
-    code, _, err = await here.run("recipient", "import", str(file))
-    assert code == 1 and here.stored == []
-    assert f"{file}:2: address: 'ann'" in err and f"{file}:3: kind: 'robot'" in err and ":5: address:" in err
-    file.write_text("address\n")
-    code, _, err = await here.run("recipient", "import", str(file))
-    assert code == 2 and "would refuse all mail" in err
-    here.names = ("contoso", "fabrikam")
-    file.write_text("address\na@contoso.test\n")
-    code, _, err = await here.run("recipient", "import", str(file))
-    assert code == 2 and "contoso, fabrikam" in err
-    code, _, _ = await here.run("recipient", "import", str(file), "--organisation", "fabrikam")
-    assert code == 0 and here.stored[0][0] == "fabrikam"
 
 
 async def test_exit_code_three_when_nobody_answers(here):

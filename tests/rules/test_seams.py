@@ -20,14 +20,17 @@ KEEPERS = {
     "Keeping": ("lockgate.storage.keeping:KeeperKeeping", "lockgate.testing.keeping:ListedKeeping"),
     "Spool": ("lockgate.storage.client:KeeperSpool", "lockgate.testing.memory:MemorySpool"),
     "Directory": ("lockgate.storage.directory:DirectoryTable", "lockgate.testing.memory:MemoryDirectory"),
+    "Recipients": ("lockgate.storage.recipients:RecipientStore", "lockgate.testing.recipients:MemoryRecipients"),
+    "Verifier": ("lockgate.couriers.verify:SmtpVerifier", "lockgate.testing.recipients:ListedVerifier"),
+    "Callout": ("lockgate.probes.directory.callout:NextHopCallout", "lockgate.testing.recipients:ListedCallout"),
     "Courier": ("lockgate.couriers.smtp:SmtpCourier", "lockgate.testing.courier:RecordingCourier"),
     "Revisions": ("lockgate.app.policies:Policies", "lockgate.testing.revisions:MemoryRevisions"),
     "Resolver": ("lockgate.probes.trust.resolver:DnsResolver", "lockgate.testing.dns:ZoneResolver"),
 }
 """Who keeps a seam really, and who in tests."""
 
-PART_OF_ANOTHER = {"BodyWriter"}
-"""Made by a Spool, and tested with it."""
+PART_OF_ANOTHER = {"BodyWriter", "Loading"}
+"""Made by a Spool or by Recipients, and tested with them."""
 
 
 def protocols() -> list[str]:

@@ -15,13 +15,13 @@ from lockgate.app.backup import restored_from
 from lockgate.app.config import OperatorFile
 from lockgate.app.meters import Meters, slot_of
 from lockgate.app.policies import Policies
-from lockgate.app.recipients import RecipientLists
 from lockgate.app.watch import ends_of
 from lockgate.edge.load import connections_open
 from lockgate.mail.findings import Known
 from lockgate.seams import Clock
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
+from lockgate.storage.recipients import RecipientStore
 from lockgate.storage.restoring import RESTORED
 from lockgate.storage.summary import QueueSummary, summary_of
 
@@ -137,7 +137,7 @@ class Health:
         )
 
     def _directory_revision(self) -> int:
-        table = RecipientLists(self._config.recipients_directory).table
+        table = RecipientStore(self._config.recipients_directory).table
         answer = DirectoryTable(table, self._clock).who_is("", "")
         return answer.revision if isinstance(answer, Known) else 0
 

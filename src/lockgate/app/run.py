@@ -20,10 +20,10 @@ from lockgate.app.config import OperatorFile, check_files, read_config
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import ENDS, Meters, start_anew
 from lockgate.app.policies import NoPolicy, Policies
-from lockgate.app.recipients import RecipientLists
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
 from lockgate.policy.documents import Invalid, Problem
 from lockgate.storage.audits import AuditBook
+from lockgate.storage.recipients import RecipientStore
 
 _AT_START = "the policy folder as it was at start"
 _ON_SIGHUP = "the policy folder was read again"
@@ -150,7 +150,7 @@ class Supervisor:
         config = self._config
         start_anew(config.run_directory / "meters.table")
         wiring.create_load_table(self._load_table, config.worker_count)
-        if not RecipientLists(config.recipients_directory).ensure():
+        if not RecipientStore(config.recipients_directory).ensure():
             self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
         self._family.start(Child("keeper", lambda ready: wiring.run_keeper(config, ready)))
         if not self._all_ready():

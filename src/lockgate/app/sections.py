@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,16 +12,18 @@ import msgspec
 from lockgate.app.backup import Backups
 from lockgate.app.clock import SystemClock
 from lockgate.app.discreet import trace_key
+from lockgate.app.estimates import Estimates
 from lockgate.app.explaining import presented
+from lockgate.app.imports import RecipientImports
 from lockgate.app.journal import recent_alarms
 from lockgate.app.mailboxes import mailbox_desk
 from lockgate.app.policy_desk import policy_sections
-from lockgate.app.recipients import RecipientLists
 from lockgate.app.wiring import policies_of
 from lockgate.flow.asking import AuditFind
 from lockgate.flow.desk.alerts import AlertDesk
 from lockgate.flow.desk.audit import AuditDesk
 from lockgate.flow.desk.backup import BackupDesk
+from lockgate.flow.desk.estimates import EstimateDesk
 from lockgate.flow.desk.explain import ExplainDesk, Revisions
 from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.queue import QueueDesk
@@ -28,10 +31,10 @@ from lockgate.flow.desk.recipients import RecipientDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
-from lockgate.flow.recipients import Entry
 from lockgate.storage.audits import AuditBook, AuditQuestion
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
+from lockgate.storage.recipients import RecipientStore
 
 if TYPE_CHECKING:
     from lockgate.app.alerts import Alert
@@ -45,11 +48,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
     clock, policies = SystemClock(), policies_of(config)
     key = trace_key(config.trace_key_file)
     keeping = KeeperKeeping(config.state_directory, discretion=office.privacy.redactor, key=key)
-    lists = RecipientLists(config.recipients_directory)
-    directory = DirectoryTable(lists.table, clock)
-
-    async def store(organisation: str, entries: Sequence[Entry]) -> int:
-        return await asyncio.to_thread(lists.replace, organisation, entries)
+    directory = DirectoryTable(RecipientStore(config.recipients_directory).table, clock)
 
     def organisations() -> tuple[str, ...]:
         return tuple(office.policy().organisations)
@@ -61,13 +60,43 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         HoldDesk(keeping, audit, clock),
         *policy_sections(config, policies, audit, clock),
         ExplainDesk(keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark),
-        RecipientDesk(directory, audit, store, organisations),
+        recipient_desk(office, organisations),
+        EstimateDesk(directory, clock, office.policy, Estimates(config.recipients_directory / "unlisted").all),
         mailbox_desk(config.mailboxes.directory, directory, organisations),
         audit_desk(config),
         BackupDesk(audit, Backups(config, office.path, clock).make),
         alert_desk(office),
         ServiceDesk(office.health.status, lambda count: recent_alarms(config.alarm_file, count)),
     )
+
+
+def recipient_desk(office: Office, organisations: Callable[[], tuple[str, ...]]) -> RecipientDesk:
+    """The directory's section: the only writer of the directory is this process."""
+    config, audit, journal, clock = office.config, office.audit, office.journal, SystemClock()
+    store = RecipientStore(config.recipients_directory)
+    loop = asyncio.get_running_loop()
+
+    def loaded(by: str, told: dict[str, Any]) -> None:  # called by the thread that has read the file
+        loop.call_soon_threadsafe(note, by, told)
+
+    def note(by: str, told: dict[str, Any]) -> None:
+        counts = {name: value for name, value in told.items() if name not in ("missing", "what_if", "before")}
+        before, after = {"recipients": told["before"]}, {"recipients": told["recipients"] + told["kept"]}
+        audit.wrote(by, "recipient import", before=before, after=after, **counts)
+        changed()
+
+    def merge() -> None:
+        try:
+            store.merge()
+        except Exception as trouble:
+            journal.alarm("recipients not merged", because=str(trouble))
+
+    def changed() -> None:
+        if store.crowded:
+            threading.Thread(target=merge, name="recipient merge", daemon=True).start()
+
+    imports = RecipientImports(store, config.recipients_directory / "incoming", clock, journal, loaded)
+    return RecipientDesk(DirectoryTable(store.table, clock), audit, store, imports, organisations, changed)
 
 
 def alert_desk(office: Office) -> AlertDesk:

@@ -17,7 +17,6 @@ from lockgate.app.backup import moment_text
 from lockgate.app.config import OperatorFile
 from lockgate.app.config_operation import Webhook
 from lockgate.app.policies import Policies
-from lockgate.app.recipients import RecipientLists
 from lockgate.couriers.post import NotPosted, post
 from lockgate.couriers.reach import Reach
 from lockgate.flow.notice import Letter, Notices, NotSent
@@ -28,6 +27,7 @@ from lockgate.mail.record import Recorder
 from lockgate.seams import Clock, Journal, Unavailable
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
+from lockgate.storage.recipients import RecipientStore
 
 TRIES = (0.0, 2.0, 10.0, 60.0, 300.0)
 """Seconds before each attempt to tell one thing to one place."""
@@ -145,7 +145,7 @@ class Tellers:
         await spool.open()
         try:
             yield Notices(
-                spool, local_answers(DirectoryTable(RecipientLists(config.recipients_directory).table, clock)),
+                spool, local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock)),
                 Recorder(), clock, lambda: network_id(secrets.token_bytes(10), clock.now()), config.mark,
                 config.delivery.report_life,
             )  # fmt: skip
@@ -165,9 +165,7 @@ class Tellers:
                 raise NotPosted(f"the secret {hook.secret} cannot be read: {trouble}") from None
             headers["X-Lockgate-Signature"] = signature(key, body, now)
         ca_file = str(self._config.ca_bundle or "")
-        await asyncio.to_thread(
-            post, hook.url, body, headers, reach=self._reach, timeout=hook.timeout, ca_file=ca_file
-        )
+        await asyncio.to_thread(post, hook.url, body, headers, reach=self._reach, timeout=hook.timeout, ca_file=ca_file)
 
 
 def payload(notice: Notice, hostname: str, now: float) -> bytes:

@@ -20,14 +20,15 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
 from lockgate.app.counting import CountingJournal, CountingLoad, timing
 from lockgate.app.discreet import DiscreetJournal, trace_key
+from lockgate.app.estimates import Estimates, Unlisted
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import COMMIT, Meters
 from lockgate.app.policies import Policies, PolicyInForce
-from lockgate.app.recipients import RecipientLists
 from lockgate.couriers.mailbox import MailboxCourier
 from lockgate.couriers.settings import CourierSettings, Patience
 from lockgate.couriers.smtp import SmtpCourier
 from lockgate.couriers.sorting import Sorting
+from lockgate.couriers.verify import SmtpVerifier
 from lockgate.decision.judge import judge
 from lockgate.edge.certificates import PUBLIC, CertificateFiles, Certificates
 from lockgate.edge.listener import Door
@@ -37,6 +38,7 @@ from lockgate.flow.bounce import Bounce
 from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
 from lockgate.flow.hops import Keeps, Pool, plan
+from lockgate.flow.inquire import Inquiries
 from lockgate.flow.intake import Reception
 from lockgate.flow.privacy import Privacy, Wishes
 from lockgate.flow.reconsider import Reconsider
@@ -47,6 +49,7 @@ from lockgate.mail.identity import network_id
 from lockgate.mail.record import Recorder
 from lockgate.mail.redaction import Kept, Masking
 from lockgate.policy.policy import Policy
+from lockgate.probes.directory.callout import NextHopCallout
 from lockgate.probes.trust.resolver import DnsResolver
 from lockgate.seams import Journal
 from lockgate.storage.client import KeeperSpool, SpoolSettings
@@ -55,6 +58,7 @@ from lockgate.storage.keeper import KeeperSettings
 from lockgate.storage.keeper import serve as keep
 from lockgate.storage.kept import KeptFile
 from lockgate.storage.lanes import Pace
+from lockgate.storage.recipients import RecipientStore
 
 Ready = Callable[[], None]
 
@@ -66,7 +70,11 @@ def journal_of(config: OperatorFile, role: str) -> LineJournal:
     """The journal of one process."""
     log = config.log
     return start_journal(
-        SystemClock(), role=role, form=log.format, destination=log.destination, alarms=config.alarm_file,
+        SystemClock(),
+        role=role,
+        form=log.format,
+        destination=log.destination,
+        alarms=config.alarm_file,
         host=config.hostname,
     )
 
@@ -175,16 +183,21 @@ class Worker:
         self._clock = clock = SystemClock()
         self._meters = meters = meters_of(config, f"worker-{slot}")
         counting = CountingJournal(journal, meters)
-        self.policy = PolicyInForce(
-            policies_of(config), lambda why: counting.alarm("policy not taken up", because=why)
-        )
+        self.policy = PolicyInForce(policies_of(config), lambda why: counting.alarm("policy not taken up", because=why))
         self._privacy = privacy_of(config, self.policy)
         self._journal = discreet = DiscreetJournal(counting, self._privacy.redactor)
         self._recorder = Recorder()
         settings = SpoolSettings(config.state_directory, slot)
         self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
-        self._ask = local_answers(DirectoryTable(RecipientLists(config.recipients_directory).table, clock))
-        self._courier, self._network = courier_of(config, listening, clock, discreet)
+        self._ask = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
+        resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
+        carrying = courier_settings(config, listening)
+        self._network = SmtpCourier(resolver, carrying, clock, discreet)
+        self._courier = sorting_of(config, self._network, clock, discreet)
+        self._verifier = SmtpVerifier(resolver, carrying, clock)
+        self._inquire = self._inquiries()
+        estimates = Estimates(config.recipients_directory / "unlisted")
+        self._unlisted = Unlisted(estimates, slot, clock, discreet)
         self._table = LoadTable(load, slot, config.worker_count)
         self._load = CountingLoad(self._table, meters)
         self._certificates = certificates_of(config, counting)
@@ -209,8 +222,9 @@ class Worker:
             installation=config.mark,
             life=config.delivery.report_life,
         )
-        life = self._privacy.hold_life
-        reconsider = Reconsider(self.policy, self._judge, ask, self.spool, self._recorder, life)
+        reconsider = Reconsider(
+            self.policy, self._judge, ask, self.spool, self._recorder, self._privacy.hold_life, self._inquire
+        )
         return Delivery(
             Carriage(
                 spool=self.spool,
@@ -223,6 +237,14 @@ class Worker:
                 clock=clock,
                 journal=journal,
             )
+        )
+
+    def _inquiries(self) -> Inquiries:
+        """Whom to ask about recipients that only the next hop knows."""
+        config, pools = self._config, pools_of(self._config)
+        return Inquiries(
+            lambda policy, route: plan(policy, route, pools, read_secret, keeps_of(config)),
+            NextHopCallout(self._verifier, self._clock, self._journal, lambda: f"lockgate-{secrets.token_hex(8)}"),
         )
 
     def _new_id(self) -> str:
@@ -250,6 +272,8 @@ class Worker:
             new_id=self._new_id,
             take=self.delivery.take,
             installation=config.mark,
+            inquire=self._inquire,
+            unlisted=self._unlisted.note,
         )
 
     async def open(self, sockets: Sequence[Sequence[socket.socket]]) -> None:
@@ -286,6 +310,7 @@ class Worker:
         while True:
             self._meters.beat(self._clock.monotonic())
             await asyncio.sleep(self.policy.pause)
+            self._unlisted.keep()
             try:
                 if await self.policy.look():
                     self._trust()
@@ -313,6 +338,8 @@ class Worker:
         await asyncio.gather(*(door.drain(patience) for door in self._doors))
         await self.delivery.close(patience)
         await self._courier.close()
+        await self._verifier.close()
+        self._unlisted.keep(at_once=True)
         await self.spool.close()
 
 
@@ -392,15 +419,10 @@ def courier_settings(config: OperatorFile, listening: Sequence[str]) -> CourierS
     )
 
 
-def courier_of(
-    config: OperatorFile, listening: Sequence[str], clock: SystemClock, journal: Journal
-) -> tuple[Sorting, SmtpCourier]:
-    """Who carries: to other servers, and into the mailboxes of this machine where there are any; and the former."""
-    resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
-    network = SmtpCourier(resolver, courier_settings(config, listening), clock, journal)
+def sorting_of(config: OperatorFile, network: SmtpCourier, clock: SystemClock, journal: Journal) -> Sorting:
+    """Who carries: `network` to other servers, and into the mailboxes of this machine where there are any."""
     directory = config.mailboxes.directory
-    mailboxes = MailboxCourier(directory, config.hostname, clock, journal) if directory else None
-    return Sorting(network, mailboxes), network
+    return Sorting(network, MailboxCourier(directory, config.hostname, clock, journal) if directory else None)
 
 
 def keeps_of(config: OperatorFile) -> Keeps:

@@ -1,20 +1,55 @@
-"""Recipients at the terminal: import the directory, and ask who has an address."""
+"""Recipients at the terminal: import and export the directory; find, show, add, change and remove single recipients."""
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from lockgate.cli import show
-from lockgate.cli.asked import AsJson, WhatIf, answered
-from lockgate.flow.asking import RecipientFind, RecipientImport
+from lockgate.cli.asked import AsJson, WhatIf, answered, problem_line
+from lockgate.cli.show import Column
+from lockgate.flow.asking import (
+    RecipientAdd,
+    RecipientEstimate,
+    RecipientExport,
+    RecipientFind,
+    RecipientLoad,
+    RecipientPiece,
+    RecipientProgress,
+    RecipientRemove,
+    RecipientSet,
+    RecipientShow,
+    RecipientUpload,
+)
+from lockgate.flow.recipients import COLUMNS, quiet
 
 commands = typer.Typer(no_args_is_help=True, help="The directory: who may receive mail here.")
+edge_commands = typer.Typer(no_args_is_help=True, help="Edge blocking: refusing unknown recipients at RCPT.")
 
 Organisation = Annotated[str, typer.Option(help="Which organisation; not needed when there is only one.")]
+Values = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME=VALUE...", help="Attributes, for example city=Bonn or custom_attribute1=x; an empty value clears."
+    ),
+]
+Kind = Annotated[str, typer.Option(help="mailbox, mail_user, mail_contact or distribution_group.")]
+Aliases = Annotated[list[str] | None, typer.Option("--alias", help="A further address; may be given several times.")]
+External = Annotated[str | None, typer.Option("--external-address", help="Where mail for it goes on to.")]
+
+_PIECE = 4 * 1024 * 1024
+_PAUSE = 0.2
+_FIRST = ("address", "kind", "aliases", "external_address")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
 
 
 @commands.command("import")
@@ -22,6 +57,16 @@ def import_(
     context: typer.Context,
     file: Annotated[str, typer.Argument(help="CSV or TOML file; - reads CSV from standard input.")],
     organisation: Organisation = "",
+    all_or_nothing: Annotated[
+        bool, typer.Option("--all-or-nothing", help="Change nothing if a single line is rejected.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Remove recipients even if they are many or lines were rejected.")
+    ] = False,
+    keep_missing: Annotated[
+        bool, typer.Option("--keep-missing", help="Add and change only; remove nobody whom the file does not name.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the rejected lines to this CSV file.")] = None,
     what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
@@ -30,23 +75,150 @@ def import_(
     CSV columns: address, kind (mailbox, mail_user, mail_contact, distribution_group; default mail_user), aliases
     (several: separated by blanks or semicolons), external_address, and directory attributes such as display_name,
     city or custom_attribute1. Only address is needed. In TOML the same names stand under [[recipient]].
+
+    Valid lines are loaded, rejected ones are told. Nobody is removed while a line was rejected, nor more than a tenth
+    of the recipients, unless --force is given; an empty file changes nothing. Code 1 if lines were rejected.
     """
     form = "toml" if file.lower().endswith(".toml") else "csv"
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as trouble:
-        show.complain(f"{file} cannot be read: {trouble}")
-        raise typer.Exit(show.MISUSE) from None
     name = "standard input" if file == "-" else file
-    request = RecipientImport(text, form, name, organisation, what_if=what_if)
-    result = answered(context, request, as_json=as_json)
+    upload = RecipientUpload(form, name, organisation, what_if, force, all_or_nothing, keep_missing)
+    ticket = answered(context, upload, as_json=False)["ticket"]
+    try:
+        with _opened(file) as lines:
+            while text := lines.read(_PIECE):
+                answered(context, RecipientPiece(ticket, text), as_json=False)
+    except (OSError, UnicodeDecodeError) as trouble:
+        show.complain(f"{file} cannot be read: {trouble}; write it as UTF-8")
+        raise typer.Exit(show.MISUSE) from None
+    answered(context, RecipientLoad(ticket), as_json=False)
+    wrong: list[dict[str, Any]] = []
+    result: dict[str, Any] = {}
+    for told in _follow(context, ticket, as_json=as_json):
+        _tell_wrong(told["wrong"], name, quietly=as_json or report is not None)
+        if as_json or report is not None:
+            wrong += told["wrong"]
+        result = told.get("result", {})
+    if report is not None:
+        _write_report(report, wrong)
     if as_json:
-        return
-    counts = f"{result['recipients']} recipients with {result['addresses']} addresses"
-    if what_if:
-        show.say(f"{counts} would become the directory of {result['organisation']}; nothing was changed.")
+        show.as_json({**result, "wrong": wrong})
     else:
-        show.say(f"{counts} are now the directory of {result['organisation']} (revision {result['revision']}).")
+        _tell_result(result)
+    if result.get("rejected"):
+        raise typer.Exit(show.FINDING)
+
+
+def _opened(file: str) -> TextIO:
+    if file == "-":
+        return sys.stdin
+    return Path(file).open(encoding="utf-8-sig", newline="")
+
+
+def _follow(context: typer.Context, ticket: str, *, as_json: bool) -> Iterator[dict[str, Any]]:
+    """What the desk says until the import is over; with a line of progress on a terminal."""
+    after, live = 0, sys.stderr.isatty()
+    try:
+        while True:
+            told = answered(context, RecipientProgress(ticket, after), as_json=False)
+            after = told["after"]
+            if live:
+                line = f"{told['phase']}: {told['recipients']} recipients, {told['rejected']} rejected"
+                sys.stderr.write(f"\r\x1b[K{line}")
+                sys.stderr.flush()
+            yield told
+            if "result" in told:
+                return
+            if not told["wrong"]:
+                time.sleep(_PAUSE)
+    finally:
+        if live:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _tell_wrong(wrong: Sequence[dict[str, Any]], name: str, *, quietly: bool) -> None:
+    if not quietly:
+        for one in wrong:
+            show.complain(problem_line(name, one["line"], one["column"], one["message"]))
+
+
+def _write_report(path: Path, wrong: Sequence[dict[str, Any]]) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("line", "column", "message"))
+            writer.writerows((one["line"], quiet(one["column"]), quiet(one["message"])) for one in wrong)
+    except OSError as trouble:
+        show.complain(f"{path} cannot be written: {trouble}")
+        raise typer.Exit(show.MISUSE) from None
+
+
+def _tell_result(result: dict[str, Any]) -> None:
+    counts = f"{result['recipients']} recipients with {result['addresses']} addresses"
+    changes = f"{result['added']} added, {result['changed']} changed, {result['removed']} removed"
+    if result["what_if"]:
+        show.say(f"{counts} would become the directory of {result['organisation']}: {changes}; nothing was changed.")
+    else:
+        named = f"{counts} are now the directory of {result['organisation']}"
+        show.say(f"{named} (revision {result['revision']}): {changes}, {result['unchanged']} as before.")
+    if result["kept"]:
+        show.say(f"{result['kept']} recipients that the file does not name were kept; --force removes them.")
+    if result["rejected"]:
+        show.say(f"{result['rejected']} mistakes were told and their lines left out.")
+
+
+@commands.command("export")
+def export(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="CSV file to write; - writes to standard output.")] = "-",
+    organisation: Organisation = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write all recipients as CSV that `recipient import` takes, or as one JSON object a line.
+
+    Cells that a spreadsheet would take for a formula get an apostrophe, which the import takes away again.
+    """
+    if file == "-":
+        _export(context, sys.stdout, organisation, as_json=as_json)
+        return
+    try:
+        with Path(file).open("w", encoding="utf-8", newline="") as out:
+            count = _export(context, out, organisation, as_json=as_json)
+    except OSError as trouble:
+        show.complain(f"{file} cannot be written: {trouble}")
+        raise typer.Exit(show.MISUSE) from None
+    show.say(f"{count} recipients are in {file}.")
+
+
+def _export(context: typer.Context, out: TextIO, organisation: str, *, as_json: bool) -> int:
+    writer = csv.writer(out, lineterminator="\n")
+    if not as_json:
+        writer.writerow(COLUMNS)
+    ticket, count = "", 0
+    while True:
+        told = answered(context, RecipientExport(organisation, ticket), as_json=False)
+        for row in told["recipients"]:
+            count += 1
+            if as_json:
+                out.write(_json_line(row))
+            else:
+                writer.writerow(_cells(row))
+        ticket = told["ticket"]
+        if not ticket:
+            break
+    out.flush()
+    return count
+
+
+def _json_line(row: dict[str, Any]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    values = {**row["attributes"], **row, "aliases": " ".join(row["aliases"])}
+    return [quiet(values.get(column, "")) for column in COLUMNS]
+
+
+# --- one recipient ---------------------------------------------------------------------------------------------------
 
 
 @commands.command("find")
@@ -61,3 +233,142 @@ def find(
     if not as_json:
         attributes = found.pop("attributes", {})
         show.facts({**found, **attributes})
+
+
+@commands.command("show")
+def show_(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="Any address of the recipient.")],
+    organisation: Organisation = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show everything about one recipient; code 1 if nobody has the address."""
+    found = answered(context, RecipientShow(address, organisation), as_json=as_json)
+    if not as_json:
+        show.facts(_flat(found))
+
+
+@commands.command("add")
+def add(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="The primary address.")],
+    values: Values = None,
+    kind: Kind = "mail_user",
+    alias: Aliases = None,
+    external_address: External = None,
+    organisation: Organisation = "",
+    what_if: WhatIf = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add one recipient; it receives within a second."""
+    given = _values(values, kind, alias, external_address)
+    _written(answered(context, RecipientAdd(address, given, organisation, what_if), as_json=as_json), as_json=as_json)
+
+
+@commands.command("set")
+def set_(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="Any address of the recipient.")],
+    values: Values = None,
+    kind: Kind = "",
+    alias: Aliases = None,
+    external_address: External = None,
+    organisation: Organisation = "",
+    what_if: WhatIf = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change a recipient: NAME=VALUE for every attribute; address=... gives it another primary address.
+
+    --alias replaces all aliases by those given; aliases= takes them all away.
+    """
+    given = _values(values, kind, alias, external_address)
+    if not given:
+        show.complain("Say what to change, for example city=Bonn or --alias a@contoso.com.")
+        raise typer.Exit(show.MISUSE)
+    _written(answered(context, RecipientSet(address, given, organisation, what_if), as_json=as_json), as_json=as_json)
+
+
+@commands.command("remove")
+def remove(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="The primary address.")],
+    organisation: Organisation = "",
+    force: Annotated[bool, typer.Option("--force", help="Remove even the last recipient.")] = False,
+    what_if: WhatIf = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove one recipient; its addresses are unknown within a second."""
+    request = RecipientRemove(address, organisation, what_if, force)
+    _written(answered(context, request, as_json=as_json), as_json=as_json)
+
+
+def _values(
+    values: Sequence[str] | None, kind: str, alias: Sequence[str] | None, external: str | None
+) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for pair in values or ():
+        name, equals, value = pair.partition("=")
+        if not equals:
+            show.complain(f"'{pair}' is no NAME=VALUE; write for example city=Bonn.")
+            raise typer.Exit(show.MISUSE)
+        given[name] = value
+    if kind:
+        given.setdefault("kind", kind)
+    if alias is not None and alias:
+        given["aliases"] = " ".join(alias)
+    if external is not None:
+        given["external_address"] = external
+    return given
+
+
+def _written(told: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        return
+    before, after = told["before"], told["after"]
+    whom = (after or before)["address"]
+    did = "is removed" if after is None else "is added" if before is None else "is changed"
+    if told["what_if"]:
+        show.say(f"{whom} {did.replace('is ', 'would be ')}; nothing was changed.")
+    elif "revision" in told:
+        show.say(f"{whom} {did} (revision {told['revision']}).")
+    else:
+        show.say(f"{whom} is so already; nothing was changed.")
+    old, new = _flat(before or {}), _flat(after or {})
+    for name in dict.fromkeys([*old, *new]):
+        if old.get(name) != new.get(name):
+            show.say(f"  {name}: {show.printable(old.get(name)) or '-'} -> {show.printable(new.get(name)) or '-'}")
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in row.items() if name != "attributes"}
+    return {**rest, **row.get("attributes", {})}
+
+
+# --- edge blocking ---------------------------------------------------------------------------------------------------
+
+
+@commands.command("estimate")
+@edge_commands.command("estimate")
+def estimate(
+    context: typer.Context,
+    domain: Annotated[str, typer.Argument(help="An accepted domain.")],
+    days: Annotated[int, typer.Option(min=1, max=30, help="How far to look back.")] = 7,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most addresses to show.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Show who would have been refused, were edge blocking enforced for a domain (edge_blocking = "observe").
+
+    Addresses that the directory knows by now are left out.
+    """
+    told = answered(context, RecipientEstimate(domain, days, limit), as_json=as_json)
+    if as_json:
+        return
+    show.say(told["sentence"])
+    if told["addresses"]:
+        columns = (
+            Column("address", "ADDRESS"), Column("count", "MESSAGES", right=True), Column("last_sender", "LAST SENDER"),
+            Column("last_seen", "LAST SEEN"),
+        )  # fmt: skip
+        show.table(told["addresses"], columns)
+        if told["shown"] < told["unknown"]:
+            show.say(f"{told['unknown'] - told['shown']} more addresses are not shown; say --limit.")

@@ -12,6 +12,7 @@ from lockgate.couriers.hosts import Target
 from lockgate.couriers.settings import Patience
 from lockgate.mail import replies
 from lockgate.wire.smtp.client import CLOSING, Answer, AnswerReader, BadServer, Opening, Phase, Transaction
+from lockgate.wire.smtp.inquiry import Inquiry
 from lockgate.wire.tls import TlsFailed, TlsPipe
 
 SLICE = 64 * 1024
@@ -61,7 +62,7 @@ class Link(asyncio.Protocol):
         self._reader = AnswerReader()
         self.pipe: TlsPipe | None = None
         self._transport: asyncio.Transport | None = None
-        self._talk: Opening | Transaction | None = opening
+        self._talk: Opening | Transaction | Inquiry | None = opening
         self._waiter: asyncio.Future[None] | None = None
         self._over: Callable[[], None] = lambda: None
         self._leaving = False
@@ -92,7 +93,7 @@ class Link(asyncio.Protocol):
         """Whether another transaction may begin here."""
         return not (self.lost or self._leaving or self._backlog or self._talk is not None)
 
-    def begin(self, transaction: Transaction, over: Callable[[], None]) -> None:
+    def begin(self, transaction: Transaction | Inquiry, over: Callable[[], None]) -> None:
         """Say the first words of a transaction; `over` is called in the instant in which its last answer is read."""
         self.carried += 1
         self._talk, self._over = transaction, over
@@ -200,7 +201,7 @@ class Link(asyncio.Protocol):
         last = len(answers) - 1
         for number, answer in enumerate(answers):
             match self._talk:
-                case Transaction() as transaction:
+                case Transaction() | Inquiry() as transaction:
                     self._transaction_heard(transaction, answer)
                 case Opening() as opening:
                     behind = self._reader
@@ -209,7 +210,7 @@ class Link(asyncio.Protocol):
                 case None:
                     self._unasked(answer)
 
-    def _transaction_heard(self, transaction: Transaction, answer: Answer) -> None:
+    def _transaction_heard(self, transaction: Transaction | Inquiry, answer: Answer) -> None:
         if self._backlog and answer.good and transaction.phase is Phase.FINAL:
             raise BadServer("the server says that it has a message which has not been sent whole")
         out = transaction.answer(answer)

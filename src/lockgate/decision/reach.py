@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lockgate.decision.directory import Found, whose
 from lockgate.decision.stage import Depth, Questions, RecipientStage, refuse, told
 from lockgate.mail import replies
+from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Known, Unknown, Who, WhoIs
+from lockgate.mail.findings import CallForward, Said, Unknown, Who
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Defer, Direction, Hit, Ruling, Standing, Step, Verdict
 
@@ -61,17 +63,26 @@ def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
     if depth is Depth.FULL:
         because = f"{accepted.domain_name} is an accepted domain ({accepted.domain_type}) and takes mail"
         verdict = told(verdict, Step(_NAME, "recipient's domain", Hit.YES, because, "", recipient.text))
-    question = WhoIs(standing.organisation, asked_for(verdict))
-    known = facts.findings.get(question)
-    if known is None:
-        return Questions((question,))
-    return _known(verdict, accepted, known, depth)
+    return _look_up(facts, verdict, accepted, depth)
 
 
-def asked_for(verdict: Verdict) -> str:
-    """The address by which the directory is asked; <postmaster> is completed with the accepted domain."""
-    original = verdict.recipient.original
-    return original.key if original.domain else f"{original.local}@{verdict.standing.accepted_domain}".casefold()
+def _look_up(facts: Facts, verdict: Verdict, accepted: AcceptedDomain, depth: Depth) -> Verdict | Questions:
+    """Whom the directory knows, and what becomes of those it does not know."""
+    standing, recipient = verdict.standing, verdict.recipient.original
+    # <postmaster> is completed with the accepted domain (RFC 5321 4.5.1).
+    address = recipient if recipient.domain else Address(recipient.local, standing.accepted_domain)
+    found = whose(facts, standing.organisation, accepted, address)
+    match found:
+        case Questions():
+            return found
+        case Found():
+            if found.who is None:
+                return _nobody(facts, verdict, accepted, address, depth)
+            return _known(verdict, found.who, found, depth)
+        case Unknown(why):
+            # Whoever it is decides about acceptance, target and rules, so every answer could end differently.
+            because = f"it cannot be asked: {why}"
+            return refuse(_NAME, verdict, replies.DIRECTORY_UNAVAILABLE, "directory", because, Hit.UNKNOWN)
 
 
 def _filter(policy: Policy, facts: Facts, verdict: Verdict, depth: Depth) -> Verdict:
@@ -139,28 +150,72 @@ def _no_relay(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict) ->
     return refuse(_NAME, verdict, replies.RELAY_DENIED, "relay right", f"{domain or 'it'} is no accepted domain")
 
 
-def _known(verdict: Verdict, accepted: AcceptedDomain, known: Known | Unknown, depth: Depth) -> Verdict:
+def _known(verdict: Verdict, who: Who, found: Found, depth: Depth) -> Verdict:
+    standing = _described(verdict.standing, who)
+    if depth is Depth.LIVE and not found.how:
+        return told(verdict, standing=standing)
     recipient = verdict.recipient.original
-    if isinstance(known, Unknown):
-        # Whoever it is decides about acceptance, target and rules, so every answer could end differently.
-        reply = replies.DIRECTORY_UNAVAILABLE
-        return refuse(_NAME, verdict, reply, "directory", f"it cannot be asked: {known.why}", Hit.UNKNOWN)
-    if known.who is not None:
-        if depth is Depth.FULL:
-            because = f"it knows {recipient} as {known.who.kind} {known.who.primary} (revision {known.revision})"
-            step = Step(_NAME, "directory", Hit.YES, because, "", recipient.text)
-            return told(verdict, step, standing=_described(verdict.standing, known.who))
-        return told(verdict, standing=_described(verdict.standing, known.who))
+    because = f"it knows {recipient} as {who.kind} {who.primary}"
+    if found.how:
+        because = f"it does not know {recipient} itself, but {who.kind} {who.primary}: {found.how}"
+    return told(verdict, Step(_NAME, "directory", Hit.YES, because, "", recipient.text), standing=standing)
+
+
+def _nobody(
+    facts: Facts, verdict: Verdict, accepted: AcceptedDomain, address: Address, depth: Depth
+) -> Verdict | Questions:
+    """The directory knows nobody of that address: the next hop may, or it does not matter, or this is the end."""
+    recipient = verdict.recipient.original
     if recipient.local.casefold() == "postmaster":
         because = "postmaster is always accepted"  # RFC 5321 4.5.1
+    elif accepted.recipient_validation == "call_forward":
+        return _called(facts, verdict, accepted, address)
     elif accepted.domain_type == "internal_relay":
         because = f"it does not know {recipient}, but {accepted.domain_name} is an internal relay domain"
+        if accepted.edge_blocking != "enforce":
+            verdict = told(verdict, standing=_changed(verdict.standing, unlisted=True))
     else:
         because = f"it does not know {recipient}, and {accepted.domain_name} is authoritative"
-        return refuse(_NAME, verdict, replies.EDGE_BLOCKED, "directory", because, Hit.NO)
+        return _blocked(verdict, accepted, "directory", because)
     if depth is Depth.LIVE:
         return verdict
     return told(verdict, Step(_NAME, "directory", Hit.NO, because, "goes on", recipient.text))
+
+
+def _blocked(verdict: Verdict, accepted: AcceptedDomain, subject: str, because: str) -> Verdict:
+    """Edge blocking (specification 1.7), as far as the domain has got with it."""
+    if accepted.edge_blocking == "enforce":
+        return refuse(_NAME, verdict, replies.EDGE_BLOCKED, subject, because, Hit.NO)
+    effect = f"taken and counted, because edge blocking is at {accepted.edge_blocking}; enforced it would be refused"
+    step = Step(_NAME, subject, Hit.NO, because, effect, verdict.recipient.original.text)
+    return told(verdict, step, standing=_changed(verdict.standing, unlisted=True))
+
+
+def _called(facts: Facts, verdict: Verdict, accepted: AcceptedDomain, address: Address) -> Verdict | Questions:
+    """What the next hop says of a recipient. Only its own final no refuses; silence puts off (DESIGN 2: Unknown)."""
+    question = CallForward(verdict.standing.organisation, address.key)
+    said = facts.findings.get(question)
+    match said:
+        case None:
+            return Questions((question,))
+        case Said(accepts=True):
+            because = f"{said.host} says of {address}: {said.reply}"
+            if said.takes_all:
+                because += "; but it takes every address, so this says nothing"
+            step = Step(_NAME, "next hop", Hit.YES, because + _remembered(said), "", verdict.recipient.original.text)
+            return told(verdict, step)
+        case Said():
+            because = f"{said.host} says of {address}: {said.reply}{_remembered(said)}"
+            return _blocked(verdict, accepted, "next hop", because)
+        case Unknown(why):
+            because = f"it cannot be asked about {address}: {why}"
+            return refuse(_NAME, verdict, replies.RECIPIENT_UNVERIFIED, "next hop", because, Hit.UNKNOWN)
+        case _:
+            raise RuntimeError(f"no answer to a question about {address}")
+
+
+def _remembered(said: Said) -> str:
+    return " (remembered)" if said.remembered else ""
 
 
 def _described(standing: Standing, who: Who) -> Standing:
@@ -174,6 +229,7 @@ def _changed(
     allowed_by_ip: bool = False,
     kind: str = "",
     who_attributes: dict[str, str] | None = None,
+    unlisted: bool = False,
 ) -> Standing:
     return Standing(
         old.organisation,
@@ -186,6 +242,7 @@ def _changed(
         old.allowed_by_ip or allowed_by_ip,
         kind or old.kind,
         old.who_attributes if who_attributes is None else who_attributes,
+        old.unlisted or unlisted,
     )
 
 

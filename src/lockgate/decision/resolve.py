@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lockgate.decision.directory import Found, whose
 from lockgate.decision.stage import Depth, Questions, RecipientStage, refuse
 from lockgate.mail import replies
 from lockgate.mail.address import Address
@@ -28,14 +29,16 @@ def resolve(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
     if not standing.accepted_domain:
         return verdict
     address = original if original.domain else Address(original.local, standing.accepted_domain)
-    question = WhoIs(standing.organisation, address.key)
-    known = facts.findings.get(question)
-    if known is None:
-        return Questions((question,))
-    if not isinstance(known, Known) or known.who is None:
+    accepted = policy.accepted(address.domain)
+    if accepted is None:
+        return verdict
+    found = whose(facts, standing.organisation, accepted, address)
+    if isinstance(found, Questions):
+        return found
+    if not isinstance(found, Found) or found.who is None:
         return verdict if address is original else _resolved(verdict, address, address, depth)
-    identity = known.who.primary
-    end = _follow(policy, facts, known.who)
+    identity = found.who.primary
+    end = _follow(policy, facts, found.who)
     match end:
         case Questions():
             return end
@@ -70,8 +73,9 @@ def _follow(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions
         known = facts.findings.get(question)
         if known is None:
             return Questions((question,))
-        if isinstance(known, Unknown):
-            return Unknown(f"the directory cannot be asked for {external}: {known.why}")
+        if not isinstance(known, Known):
+            why = known.why if isinstance(known, Unknown) else "it gave no answer"
+            return Unknown(f"the directory cannot be asked for {external}: {why}")
         if known.who is None or known.who.primary.key == who.primary.key:
             return external
         seen.add(who.primary.key)
@@ -81,9 +85,7 @@ def _follow(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions
     return None
 
 
-def _resolved(
-    verdict: Verdict, identity: Address, target: Address, depth: Depth, *, mailbox: bool = False
-) -> Verdict:
+def _resolved(verdict: Verdict, identity: Address, target: Address, depth: Depth, *, mailbox: bool = False) -> Verdict:
     steps = verdict.steps
     if depth is Depth.FULL or target.key != verdict.recipient.original.key:
         because = f"the primary address is {identity}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -30,25 +31,13 @@ _BACKLOG = 64 * 1024
 """Octets that may wait behind an unanswered command before we stop reading."""
 
 
-
 class Talk(asyncio.Protocol):
     """One connection. What it holds while idle is what ten thousand idle peers cost, so it holds little."""
 
     __slots__ = (
-        "_body",
-        "_connection",
-        "_door",
-        "_early",
-        "_half",
-        "_line",
-        "_phase",
-        "_seen",
-        "_session",
-        "_started",
-        "_visit",
-        "bucket",
-        "deadline",
-    )
+        "_body", "_connection", "_door", "_early", "_half", "_line", "_phase", "_seen", "_session", "_started",
+        "_visit", "bucket", "deadline",
+    )  # fmt: skip
 
     def __init__(self, door: Door) -> None:
         self._door = door
@@ -327,7 +316,11 @@ class Talk(asyncio.Protocol):
             case Envelope():
                 session.reply(visit.mail(event))
             case RecipientId():
-                session.reply(visit.rcpt(event))
+                reply = visit.rcpt(event)
+                if not isinstance(reply, Reply):
+                    self._door.undertake(self._later(reply))
+                    return False
+                session.reply(reply)
             case Hello(name, extended):
                 visit.greeted(name, extended=extended)
             case Signal.BEGIN:
@@ -376,6 +369,13 @@ class Talk(asyncio.Protocol):
         except Exception as trouble:
             self._door.journal.alarm("unforeseen", id=self._id, at="the end of data", trouble=trouble)
             reply = replies.UNFORESEEN.with_id(self._id)
+        self._reply_late(reply)
+
+    async def _later(self, answer: Awaitable[Reply]) -> None:
+        """Wait for the answer to a command that others had to be asked for."""
+        self._reply_late(await answer)
+
+    def _reply_late(self, reply: Reply) -> None:
         session = self._session
         if self._line is None or session is None or self._phase != Phase.TALK:
             return

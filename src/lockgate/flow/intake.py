@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from lockgate.decision.answer import answer
 from lockgate.flow.commit import Commit, assigned
-from lockgate.flow.settle import Ask, Judge, settle
+from lockgate.flow.settle import Ask, Inquire, Judge, advance, settle, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.connection import Connection, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Findings
+from lockgate.mail.findings import Answer, Findings, Question, Unknown
 from lockgate.mail.headers import message_of
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import Deliver, Hold, Refuse, Ruling, Verdict
+from lockgate.mail.ruling import Deliver, Hold, Refuse, Ruling, Verdict, Wants
 from lockgate.mail.task import Assigned, NewMessage, Refusal
 from lockgate.mail.trace_header import received_prefix
 from lockgate.policy.policy import Policy
 from lockgate.seams import Accepted, BodyWriter, Clock, Journal, Spool, Unavailable
+
+_UNASKED = Unknown("nobody is asked here")
 
 
 class Visit(Protocol):
@@ -44,8 +46,8 @@ class Visit(Protocol):
     def mail(self, envelope: Envelope) -> Reply:
         """MAIL FROM; policy is pinned here."""
 
-    def rcpt(self, recipient: RecipientId) -> Reply:
-        """RCPT TO; a recipient named twice is taken once."""
+    def rcpt(self, recipient: RecipientId) -> Reply | Awaitable[Reply]:
+        """RCPT TO; a recipient named twice is taken once. What is awaited asks others first (and does not raise)."""
 
     def begin(self) -> BodyWriter | Reply:
         """DATA or the first BDAT: where the octets go, or a reply if they cannot be kept now."""
@@ -61,7 +63,8 @@ class Reception(msgspec.Struct, frozen=True):
     """What every visit of one worker shares; wired once by the app.
 
     `policy` gives the policy in force now; `new_id` makes network message ids; `take` hands owned tasks to
-    delivery; `installation` marks our own hops.
+    delivery; `installation` marks our own hops. `inquire` asks others what this machine does not know; `unlisted` is
+    told of each recipient whom edge blocking would refuse, were it enforced.
     """
 
     policy: Callable[[], Policy]
@@ -75,6 +78,8 @@ class Reception(msgspec.Struct, frozen=True):
     new_id: Callable[[], str]
     take: Callable[[Sequence[Assigned]], None]
     installation: str
+    inquire: Inquire | None = None
+    unlisted: Callable[[Policy, Facts, Verdict], None] | None = None
 
     def visit(self, connection: Connection) -> Visit:
         """The visit of one new connection."""
@@ -131,7 +136,7 @@ class Guest:
         self._policy, self._facts, self._ruling = policy, facts, ruling
         return replies.SENDER_OK
 
-    def rcpt(self, recipient: RecipientId) -> Reply:
+    def rcpt(self, recipient: RecipientId) -> Reply | Awaitable[Reply]:
         hall, policy, facts, ruling = self._hall, self._policy, self._facts, self._ruling
         try:
             if policy is None or facts is None or ruling is None:
@@ -142,17 +147,40 @@ class Guest:
             more = Facts(
                 facts.at, facts.connection, facts.envelope, (*facts.recipients, recipient), None, facts.findings
             )
-            more, outcome = settle(hall.judge, hall.ask, policy, more, Point.RCPT, ruling)
-            if outcome.refusal is not None:
-                return self._refuse(policy, more, outcome, outcome.refusal, Point.RCPT)
-            verdict = outcome.recipients[-1]
-            reply = refusal_of(verdict)
-            if reply is not None:
-                return self._refuse(policy, more, outcome, reply, Point.RCPT, verdict)
+            more, outcome = advance(hall.judge, hall.ask, policy, more, Point.RCPT, ruling)
+            if isinstance(outcome, Wants):
+                return self._rcpt_asking(policy, facts, more, outcome, key)
+            return self._rcpt_judged(policy, more, outcome, key)
         except Exception as trouble:
             return self._unforeseen(trouble, Point.RCPT)
+
+    async def _rcpt_asking(self, policy: Policy, before: Facts, facts: Facts, wants: Wants, key: str) -> Reply:
+        """Others have to be asked; meanwhile the peer waits for its answer, or is gone."""
+        hall = self._hall
+        try:
+            answers: dict[Question, Answer] = dict.fromkeys(wants.questions, _UNASKED)
+            if hall.inquire is not None:
+                answers = await hall.inquire(policy, facts, wants.questions)
+            facts, ruling = await settle_asking(
+                hall.judge, hall.ask, hall.inquire, policy, facts.learn(answers), Point.RCPT, wants.so_far
+            )
+            if self._facts is not before:
+                return replies.UNFORESEEN  # nobody hears it: the transaction was forgotten meanwhile
+            return self._rcpt_judged(policy, facts, ruling, key)
+        except Exception as trouble:
+            return self._unforeseen(trouble, Point.RCPT)
+
+    def _rcpt_judged(self, policy: Policy, facts: Facts, ruling: Ruling, key: str) -> Reply:
+        if ruling.refusal is not None:
+            return self._refuse(policy, facts, ruling, ruling.refusal, Point.RCPT)
+        verdict = ruling.recipients[-1]
+        reply = refusal_of(verdict)
+        if reply is not None:
+            return self._refuse(policy, facts, ruling, reply, Point.RCPT, verdict)
         self._seen.add(key)
-        self._facts, self._ruling = more, outcome
+        self._facts, self._ruling = facts, ruling
+        if verdict.standing.unlisted and self._hall.unlisted is not None:
+            self._hall.unlisted(policy, facts, verdict)
         return replies.RECIPIENT_OK
 
     def begin(self) -> BodyWriter | Reply:

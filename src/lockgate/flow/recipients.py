@@ -1,138 +1,128 @@
-"""Recipients as people hand them over (CSV or TOML), read into directory entries, all mistakes at once."""
+"""Recipients as people hand them over (CSV or TOML), read line by line; what is wrong is told line by line."""
 
 from __future__ import annotations
 
 import csv
-import io
+import difflib
+import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from lockgate.mail.address import Address, AddressError, parse_address
-from lockgate.mail.findings import RecipientKind, Who
+from lockgate.mail.directory import ATTRIBUTES, RecipientRow
+from lockgate.mail.findings import RecipientKind
 from lockgate.policy.documents import Invalid, Problem
-
-ATTRIBUTES = (
-    "city", "company", "country", *(f"custom_attribute{n}" for n in range(1, 16)), "department", "display_name",
-    "email", "fax_number", "first_name", "home_phone_number", "initials", "last_name", "manager", "mobile_number",
-    "notes", "office", "other_fax_number", "other_home_phone_number", "other_phone_number", "pager_number",
-    "phone_number", "po_box", "state", "street", "title", "user_logon_name", "zip_code",
-)  # fmt: skip
-"""The directory attributes of specification 1.15.2, lower_snake_case."""
 
 COLUMNS = ("address", "kind", "aliases", "external_address", *ATTRIBUTES)
 """The columns of a CSV file; only the first is needed. Several aliases are separated by blanks or semicolons."""
 
-MOST_PROBLEMS = 100
-"""After so many mistakes reading stops; the file is of another kind."""
+LONGEST_VALUE = 2048
+"""Characters of one attribute; attributes are part of the facts of every message."""
+
+MOST_ALIASES = 500
+
+_FOLDED = {name.replace("_", ""): name for name in COLUMNS}
+_KINDS = {kind.value: kind for kind in RecipientKind}
+_KIND_WORDS = ", ".join(_KINDS)
+_ACTIVE = re.compile(r"'(?=[=+\-@'\t\r])")
+_QUIET = re.compile(r"[=+\-@'\t\r]")
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One recipient with every address it answers to, the primary one first."""
+class Wrong(msgspec.Struct, frozen=True):
+    """A rejected line: where, which column, what is wrong and what would be right."""
 
-    who: Who
-    addresses: tuple[Address, ...]
-
-
-def read_recipients(text: str, form: str, name: str, organisation: str) -> tuple[Entry, ...]:
-    """The entries of one organisation. `form` is "csv" or "toml", `name` the file in messages. Raises Invalid."""
-    problems: list[Problem] = []
-    entries: list[Entry] = []
-    taken: dict[str, int] = {}
-    try:
-        for line, row in _rows(text, form, name, problems):
-            entry = _entry(row, organisation, name, line, problems)
-            if entry is not None:
-                entries.append(entry)
-                _note_twice(entry, taken, name, line, problems)
-            if len(problems) >= MOST_PROBLEMS:
-                break
-    except (csv.Error, tomllib.TOMLDecodeError) as trouble:
-        problems.append(Problem(name, 1, "", str(trouble)))
-    except RecursionError:
-        problems.append(Problem(name, 1, "", "the file is nested too deeply"))
-    if problems:
-        raise Invalid(tuple(problems))
-    return tuple(entries)
+    line: int
+    column: str
+    message: str
 
 
-def _rows(text: str, form: str, name: str, problems: list[Problem]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    match form:
-        case "csv":
-            yield from _csv_rows(text.removeprefix("\ufeff"), name, problems)
-        case "toml":
-            yield from _toml_rows(text, name, problems)
-        case _:
-            problems.append(Problem(name, 1, "", "recipients come as CSV or TOML"))
+class WrongRow(ValueError):
+    """A recipient that cannot be one, with every reason as (column, message)."""
+
+    def __init__(self, reasons: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(message for _, message in reasons))
+        self.reasons = tuple(reasons)
 
 
-def _csv_rows(text: str, name: str, problems: list[Problem]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
-    columns = [column.strip().lower() for column in reader.fieldnames or ()]
-    reader.fieldnames = columns
-    problems.extend(Problem(name, 1, column, "this column is unknown") for column in columns if column not in COLUMNS)
-    if "address" not in columns:
-        problems.append(Problem(name, 1, "address", "the column with the primary address is missing"))
-    if problems:
-        return
-    for row in reader:
-        if row.pop("", None) is not None:
-            problems.append(Problem(name, reader.line_num, "", "there are more values than columns"))
+def name_of(text: str) -> str:
+    """The column that is meant by `text` (case and underscores do not matter). Raises KeyError with what is near."""
+    folded = re.sub(r"[\s_-]", "", text).casefold()
+    found = _FOLDED.get(folded)
+    if found is None:
+        near = difflib.get_close_matches(folded, _FOLDED, 1, 0.6)
+        meant = f"; {_FOLDED[near[0]]} is near" if near else f"; there are {', '.join(COLUMNS)}"
+        raise KeyError(f"'{text[:60]}' is no attribute of a recipient{meant}")
+    return found
+
+
+def read_rows(
+    lines: Iterable[str], form: str, name: str, organisation: str
+) -> Iterator[tuple[int, RecipientRow] | Wrong]:
+    """Every recipient with its line, or what is wrong with the line.
+
+    `lines` keep their ends; `form` is "csv" or "toml". Raises Invalid when the file is of another kind altogether,
+    so that none of its lines means anything.
+    """
+    rows = _csv_rows(lines, name) if form == "csv" else _toml_rows("".join(lines), name) if form == "toml" else None
+    if rows is None:
+        raise Invalid((Problem(name, 1, "", "recipients come as CSV or TOML"),))
+    for line, values in rows:
+        if isinstance(values, Wrong):
+            yield values
             continue
-        yield reader.line_num, {key: value for key, value in row.items() if value}
+        try:
+            yield line, row_of(values, organisation)
+        except WrongRow as trouble:
+            for column, message in trouble.reasons:
+                yield Wrong(line, column, message)
 
 
-def _toml_rows(text: str, name: str, problems: list[Problem]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    data = tomllib.loads(text)
-    lines = (number for number, line in enumerate(text.splitlines(), 1) if line.strip().startswith("[["))
-    problems.extend(Problem(name, 1, key, "this key is unknown") for key in data if key != "recipient")
-    rows = data.get("recipient", [])
-    if not isinstance(rows, list):
-        problems.append(Problem(name, 1, "recipient", "write [[recipient]] before each recipient"))
-        return
-    for row in rows:
-        line = next(lines, 1)
-        wrong = [key for key, value in row.items() if key not in COLUMNS or not _fits(key, value)]
-        for key in wrong:
-            unknown = key not in COLUMNS
-            problems.append(Problem(name, line, key, "this key is unknown" if unknown else "this has to be text"))
-        if not wrong:
-            yield line, row
+def row_of(values: Mapping[str, Any], organisation: str) -> RecipientRow:
+    """The recipient of these columns (names as in COLUMNS, empty values left out). Raises WrongRow."""
+    wrong: list[tuple[str, str]] = []
+    primary = _address(values.get("address", ""), "address", wrong)
+    proxies: tuple[Address, ...] = ()
+    aliases = values.get("aliases")
+    if aliases:
+        proxies = _aliases(aliases, primary, wrong)
+    external = values.get("external_address")
+    target = _address(external, "external_address", wrong) if external else None
+    word = values.get("kind", "mail_user")
+    kind = _KINDS.get(word) or _KINDS.get(word.strip().lower())
+    if kind is None:
+        wrong.append(("kind", f"'{word[:40]}' is no kind of recipient; there are {_KIND_WORDS}"))
+    attributes: dict[str, str] = {}
+    for key, value in values.items():
+        if key in _BEYOND:
+            continue
+        text = value.strip()
+        if len(text) > LONGEST_VALUE:
+            wrong.append((key, f"it has {len(text)} characters; at most {LONGEST_VALUE} are kept"))
+        elif text:
+            attributes[key] = text
+    if wrong or primary is None or kind is None:
+        raise WrongRow(wrong)
+    return RecipientRow(organisation, kind, primary, target, proxies, attributes)
 
 
-def _fits(key: str, value: object) -> bool:
-    return isinstance(value, str) or (key == "aliases" and isinstance(value, list) and _all_text(value))
+_BEYOND = frozenset({"address", "kind", "aliases", "external_address"})
 
 
-def _all_text(values: Iterable[object]) -> bool:
-    return all(isinstance(value, str) for value in values)
-
-
-def _entry(
-    row: Mapping[str, Any], organisation: str, name: str, line: int, problems: list[Problem]
-) -> Entry | None:
-    before = len(problems)
-    primary = _address(row.get("address", ""), "address", name, line, problems)
-    aliases = row.get("aliases", "")
+def _aliases(aliases: str | list[str], primary: Address | None, wrong: list[tuple[str, str]]) -> tuple[Address, ...]:
     listed = aliases if isinstance(aliases, list) else aliases.replace(";", " ").split()
-    others = [_address(alias, "aliases", name, line, problems) for alias in listed]
-    external = row.get("external_address", "")
-    target = _address(external, "external_address", name, line, problems) if external else None
-    word = str(row.get("kind", "mail_user")).strip().lower()
-    if word not in {kind.value for kind in RecipientKind}:
-        message = f"'{word[:40]}' is none of {', '.join(kind.value for kind in RecipientKind)}"
-        problems.append(Problem(name, line, "kind", message))
-    if len(problems) > before or primary is None:
-        return None
-    attributes = {key: str(row[key]).strip() for key in ATTRIBUTES if row.get(key)}
-    who = Who(organisation, RecipientKind(word), primary, target, attributes)
-    unique = dict.fromkeys([primary, *(other for other in others if other is not None)])
-    return Entry(who, tuple(unique))
+    if len(listed) > MOST_ALIASES:
+        wrong.append(("aliases", f"there are {len(listed)}; at most {MOST_ALIASES} are kept"))
+        return ()
+    found = {one.key: one for alias in listed if (one := _address(alias, "aliases", wrong)) is not None}
+    if primary is not None:
+        found.pop(primary.key, None)
+    return tuple(found.values())
 
 
-def _address(text: str, column: str, name: str, line: int, problems: list[Problem]) -> Address | None:
+def _address(text: str, column: str, wrong: list[tuple[str, str]]) -> Address | None:
     # Exchange exports write SMTP:primary and smtp:alias.
     plain = text.strip()
     if plain[:5].lower() == "smtp:":
@@ -140,12 +130,96 @@ def _address(text: str, column: str, name: str, line: int, problems: list[Proble
     try:
         return parse_address(plain, utf8=True)
     except AddressError as trouble:
-        problems.append(Problem(name, line, column, f"'{plain[:80]}': {trouble}"))
+        said = f"'{plain[:80]}' is no address: {trouble}" if plain else "the address is missing"
+        wrong.append((column, f"{said}; write for example ann@contoso.com"))
         return None
 
 
-def _note_twice(entry: Entry, taken: dict[str, int], name: str, line: int, problems: list[Problem]) -> None:
-    for address in entry.addresses:
-        first = taken.setdefault(address.key, line)
-        if first != line:
-            problems.append(Problem(name, line, "address", f"{address.text} is already given on line {first}"))
+def _csv_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mapping[str, Any] | Wrong]]:
+    reader = csv.reader(lines, strict=True)
+    columns = _heading(reader, name)
+    width = len(columns)
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as trouble:
+            yield reader.line_num, Wrong(reader.line_num, "", f"the line cannot be read: {trouble}")
+            continue
+        if len(cells) > width:
+            message = f"there are {len(cells)} values for {width} columns; put values with commas in quotes"
+            yield reader.line_num, Wrong(reader.line_num, "", message)
+        elif cells:
+            pairs = zip(columns, cells, strict=False)
+            yield reader.line_num, {key: _loud(value) for key, value in pairs if value}
+
+
+def _heading(reader: Iterator[list[str]], name: str) -> list[str]:
+    try:
+        heading = [cell.strip() for cell in next(reader, [])]
+    except csv.Error as trouble:
+        raise Invalid((Problem(name, 1, "", f"the line of column names cannot be read: {trouble}"),)) from None
+    if heading:
+        heading[0] = heading[0].removeprefix("\ufeff")
+    problems: list[Problem] = []
+    columns: list[str] = []
+    for cell in heading:
+        try:
+            columns.append(name_of(cell))
+        except KeyError as trouble:
+            problems.append(Problem(name, 1, cell.lower()[:60], str(trouble.args[0])))
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    problems += [Problem(name, 1, column, "this column is there twice") for column in twice]
+    if "address" not in columns:
+        problems.append(Problem(name, 1, "address", "the column with the primary address is missing"))
+    if problems:
+        raise Invalid(tuple(problems))
+    return columns
+
+
+def _loud(cell: str) -> str:
+    """The cell without the apostrophe that kept a spreadsheet from taking it for a formula."""
+    return cell[1:] if cell[0] == "'" and _ACTIVE.match(cell) else cell
+
+
+def quiet(cell: str) -> str:
+    """The cell so that no spreadsheet takes it for a formula; `read_rows` takes the apostrophe away again."""
+    return f"'{cell}" if _QUIET.match(cell) else cell
+
+
+def _toml_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | Wrong]]:
+    try:
+        data = tomllib.loads(text.removeprefix("\ufeff"))
+    except tomllib.TOMLDecodeError as trouble:
+        found = re.search(r"at line (\d+)", str(trouble))
+        raise Invalid((Problem(name, int(found[1]) if found else 1, "", str(trouble)),)) from None
+    except RecursionError:
+        raise Invalid((Problem(name, 1, "", "the file is nested too deeply"),)) from None
+    rows = data.get("recipient", [])
+    problems = [Problem(name, 1, key, "this key is unknown; write [[recipient]]") for key in data if key != "recipient"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        problems.append(Problem(name, 1, "recipient", "write [[recipient]] before each recipient"))
+    if problems:
+        raise Invalid(tuple(problems))
+    places = (number for number, line in enumerate(text.splitlines(), 1) if line.strip().startswith("[["))
+    for row in rows:
+        line = next(places, 1)
+        values: dict[str, Any] = {}
+        wrong: list[Wrong] = []
+        for key, value in row.items():
+            try:
+                values[name_of(key)] = _text(value)
+            except KeyError as trouble:
+                wrong.append(Wrong(line, key[:60], str(trouble.args[0])))
+            except TypeError:
+                wrong.append(Wrong(line, key[:60], "this has to be text in quotes (aliases: a list of them)"))
+        yield from ((line, one) for one in wrong)
+        if not wrong:
+            yield line, {key: value for key, value in values.items() if value}
+
+
+def _text(value: object) -> object:
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+        return value
+    raise TypeError

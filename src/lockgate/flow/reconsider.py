@@ -9,7 +9,7 @@ import msgspec
 from lockgate.decision.answer import may_be_told
 from lockgate.decision.judge import released
 from lockgate.flow.commit import HOLD_LANE, a_month
-from lockgate.flow.settle import Ask, Judge, forget_unknown, settle
+from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Point
@@ -45,6 +45,7 @@ class Reconsider(msgspec.Struct, frozen=True):
     spool: Spool
     recorder: Recorder
     hold_life: Callable[[Policy, str], float] = a_month
+    inquire: Inquire | None = None
 
     async def judge(self, task: Assigned, now: float, retry_at: float) -> Decided:
         """The decision about every recipient of the task under the policy of now.
@@ -61,7 +62,7 @@ class Reconsider(msgspec.Struct, frozen=True):
         facts = msgspec.structs.replace(facts, recipients=tuple(r for r in facts.recipients if r in ids))
         so_far = released(story.ruling, ids) if lane == HOLD_LANE else None
         policy = self.policy()
-        _, ruling = settle(self.judge_with, self.ask, policy, facts, Point.DATA, so_far)
+        _, ruling = await settle_asking(self.judge_with, self.ask, self.inquire, policy, facts, Point.DATA, so_far)
         until = now + self.hold_life(policy, organisation)
         return _Sorting(task, story.ruling, now, retry_at, until).sort(ruling)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Answer, Question, Unknown
+from lockgate.mail.findings import Answer, Question, Unknown, WhoIs
 from lockgate.mail.ruling import Ruling, Wants
 from lockgate.policy.policy import Policy
 from lockgate.seams import Directory
@@ -14,31 +14,79 @@ Judge = Callable[[Policy, Facts, Point, Ruling | None], Ruling | Wants]
 """decision.judge.judge, or what a test puts in its place."""
 
 Ask = Callable[[tuple[Question, ...]], dict[Question, Answer]]
-"""Finds out. Every question gets an answer; a failure is the answer Unknown."""
+"""Finds out. A failure is the answer Unknown; what only others can answer (`Inquire`) is left out."""
 
 
 _ROUNDS = 100
 """No policy asks in more rounds; without a bound a question that is never answered would stop the whole worker."""
 
 
+Inquire = Callable[[Policy, Facts, tuple[Question, ...]], Awaitable[dict[Question, Answer]]]
+"""Finds out what this machine does not know: asks others, within its budget. Every question gets an answer."""
+
+
 def settle(
     judge: Judge, ask: Ask, policy: Policy, facts: Facts, until: Point, so_far: Ruling | None = None
 ) -> tuple[Facts, Ruling]:
-    """Judge until `until`, finding out whatever the judge still wants to know; the facts come back richer."""
+    """Judge until `until`, finding out whatever the judge still wants to know; the facts come back richer.
+
+    Nothing is awaited: what only others could answer stays unknown.
+    """
+    for _ in range(_ROUNDS):
+        facts, outcome = advance(judge, ask, policy, facts, until, so_far)
+        if not isinstance(outcome, Wants):
+            return facts, outcome
+        unasked = Unknown("it is not asked at this point")
+        facts, so_far = facts.learn(dict.fromkeys(outcome.questions, unasked)), outcome.so_far
+    raise RuntimeError("the judge goes on asking, although it is answered")
+
+
+def advance(
+    judge: Judge, ask: Ask, policy: Policy, facts: Facts, until: Point, so_far: Ruling | None = None
+) -> tuple[Facts, Ruling | Wants]:
+    """Judge as far as this machine's own answers lead: a ruling, or the questions that others have to be asked."""
     for _ in range(_ROUNDS):
         outcome = judge(policy, facts, until, so_far)
         if not isinstance(outcome, Wants):
             return facts, outcome
-        facts = facts.learn(ask(outcome.questions))
+        answers = ask(outcome.questions)
+        facts, so_far = facts.learn(answers), outcome.so_far
+        if len(answers) < len(outcome.questions):
+            rest = tuple(question for question in outcome.questions if question not in answers)
+            return facts, Wants(rest, so_far)
+    raise RuntimeError("the judge goes on asking, although it is answered")
+
+
+async def settle_asking(
+    judge: Judge,
+    ask: Ask,
+    inquire: Inquire | None,
+    policy: Policy,
+    facts: Facts,
+    until: Point,
+    so_far: Ruling | None = None,
+) -> tuple[Facts, Ruling]:
+    """The same as `settle`, but others are asked too; `so_far` may be the state out of Wants."""
+    if inquire is None:
+        return settle(judge, ask, policy, facts, until, so_far)
+    for _ in range(_ROUNDS):
+        facts, outcome = advance(judge, ask, policy, facts, until, so_far)
+        if not isinstance(outcome, Wants):
+            return facts, outcome
+        facts = facts.learn(await inquire(policy, facts, outcome.questions))
         so_far = outcome.so_far
     raise RuntimeError("the judge goes on asking, although it is answered")
 
 
 def local_answers(directory: Directory) -> Ask:
-    """Answers from this machine's memory; nothing is awaited."""
+    """Answers from this machine's memory; nothing is awaited. What only others know is left out."""
 
     def ask(questions: tuple[Question, ...]) -> dict[Question, Answer]:
-        return {question: directory.who_is(question.organisation, question.address) for question in questions}
+        return {
+            question: directory.who_is(question.organisation, question.address)
+            for question in questions
+            if isinstance(question, WhoIs)
+        }
 
     return ask
 

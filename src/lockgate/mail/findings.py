@@ -53,10 +53,30 @@ class Unknown(msgspec.Struct, frozen=True, tag="unknown"):
     why: str
 
 
-Question = WhoIs
+class CallForward(msgspec.Struct, frozen=True, tag="call_forward"):
+    """Question to the next hop of an address whose domain has no directory here: would it be taken? Answer: `Said`."""
+
+    organisation: str
+    address: str
+
+
+class Said(msgspec.Struct, frozen=True, tag="said"):
+    """The next hop's final answer to RCPT: taken or not, its words, which host said so, and whether it was remembered.
+
+    `takes_all` tells that the host takes any address, so that its yes says nothing about this one.
+    """
+
+    accepts: bool
+    reply: str
+    host: str = ""
+    remembered: bool = False
+    takes_all: bool = False
+
+
+Question = WhoIs | CallForward
 """Every kind of question there is; later kinds join this union."""
 
-Answer = Known | Unknown
+Answer = Known | Said | Unknown
 """Every kind of answer there is."""
 
 

@@ -32,6 +32,7 @@ TOO_BUSY = Reply(421, "4.3.2", "Too many connections at this moment, please try 
 UNFORESEEN = Reply(451, "4.3.0", "Something unforeseen happened here, nothing is lost, please try again later")
 STORAGE_UNAVAILABLE = Reply(452, "4.3.1", "Mail cannot be stored safely at this moment, please try again later")
 DIRECTORY_UNAVAILABLE = Reply(451, "4.3.0", "Recipients cannot be looked up at this moment, please try again later")
+RECIPIENT_UNVERIFIED = Reply(451, "4.4.1", "The recipient cannot be verified at this moment, please try again later")
 NOT_FOUND_OUT = Reply(451, "4.3.0", "What decides about this message cannot be found out now, please try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send the others in another transaction")
 

@@ -142,7 +142,8 @@ class Candidate(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True):
     """What the stages concluded of one recipient so far; what a condition may look at besides the facts.
 
-    `who_attributes` are the directory attributes of the recipient; `allowed_by_ip` tells that the
+    `who_attributes` are the directory attributes of the recipient; `unlisted` tells that edge blocking would refuse
+    it, were it enforced; `allowed_by_ip` tells that the
     organisation's IP allow list names the peer (lifts the content verdict only).
     """
 
@@ -156,6 +157,7 @@ class Standing(msgspec.Struct, frozen=True):
     allowed_by_ip: bool = False
     kind: str = ""
     who_attributes: dict[str, str] = {}
+    unlisted: bool = False
 
 
 class Effects(msgspec.Struct, frozen=True):

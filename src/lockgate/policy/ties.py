@@ -26,6 +26,7 @@ def check_ties(documents: Documents, catalog: Catalog, report: Report) -> None:
     _twice(documents, report)
     _domains_of_one(documents, report)
     _domain_owners(documents, report)
+    _other_recipients(documents, report)
     domains = accepted_by_organisation(documents.domains)
     for inbound in documents.inbound:
         _scope(inbound, domains.get(inbound.value.organisation), documents, report)
@@ -96,6 +97,30 @@ def _domains_of_one(documents: Documents, report: Report) -> None:
         if domain.default and default.setdefault(domain.organisation, domain.domain_name) != domain.domain_name:
             message = f"{default[domain.organisation]} is the default domain already; there is one"
             report.wrong(written, ("default", "organisation"), message)
+
+
+def _other_recipients(documents: Documents, report: Report) -> None:
+    """Alias domains lead to a domain that has recipients of its own; what a catch-all is, and what it rules out."""
+    own = {(one.value.organisation, one.value.domain_name): one.value for one in documents.domains}
+    for written in documents.domains:
+        domain = written.value
+        if domain.alias_of:
+            target = own.get((domain.organisation, domain.alias_of))
+            if target is None:
+                near = nearest(domain.alias_of, {name for _, name in own})
+                message = f"{domain.alias_of} is no accepted domain of the organisation{near}"
+                report.wrong(written, ("alias_of", "organisation"), message)
+            elif target.alias_of or target is domain:
+                message = f"{domain.alias_of} is an alias itself; name the domain whose recipients are meant"
+                report.wrong(written, ("alias_of",), message)
+        if not domain.catch_all_recipient_id:
+            continue
+        if domain.recipient_validation == "call_forward":
+            message = "a catch-all takes every address, so the next hop would never be asked; leave one of them out"
+            report.wrong(written, ("recipient_validation", "catch_all_recipient_id"), message)
+        if any(c.isspace() for c in domain.catch_all_recipient_id):
+            message = "this is no address and no local part, so nobody is the catch-all"
+            report.doubtful(written, ("catch_all_recipient_id",), message)
 
 
 def _domain_owners(documents: Documents, report: Report) -> None:

@@ -23,8 +23,10 @@ from typing import Any
 import msgspec
 
 from lockgate.mail.address import Address
+from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import Known, RecipientKind, Unknown, Who
 from lockgate.seams import Clock
+from lockgate.storage.recipient_changes import Overlay
 
 _HEADER = struct.Struct("<8sIIIQQ16sQQ")
 """Magic, format, bits of the bucket index, which hash, revision, words, hash key, starts of words and records."""
@@ -41,22 +43,10 @@ _WORTH_SEARCHING = 4
 """A bucket with fewer words is looked through from its beginning."""
 
 _KINDS = tuple(RecipientKind)
-_LOOK = 1.0
-"""A replaced table is noticed within this many seconds."""
-
-
-class RecipientRow(msgspec.Struct, frozen=True):
-    """One recipient object as a source gives it.
-
-    `proxies` are its further addresses; `attributes` those of specification 1.15.2, lower_snake_case.
-    """
-
-    organisation: str
-    kind: RecipientKind
-    primary: Address
-    external: Address | None = None
-    proxies: tuple[Address, ...] = ()
-    attributes: dict[str, str] = {}
+_LOOK = 0.5
+"""A replaced table and a change are noticed within this many seconds."""
+CHANGES = ".changes"
+"""What the name of a table's log of changes ends in."""
 
 
 class TwoOwners(ValueError):
@@ -242,7 +232,7 @@ class _Table:
 
 
 class DirectoryTable:
-    """seams.Directory over the table at `path`; a table that is put in its place is taken up within a second."""
+    """seams.Directory over the table at `path` and the log of changes beside it; both are taken up within a second."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
@@ -251,6 +241,9 @@ class DirectoryTable:
         self._why = "no recipient table has been loaded yet"
         self._sign: tuple[int, int, int] | None = None
         self._looked = float("-inf")
+        self._overlay = Overlay(path.with_name(path.name + CHANGES))
+        self._changed: dict[bytes, Who | None] = {}
+        self._revision = 0
 
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
         """Whose is this address (`Address.key` form)? Unknown if the table cannot be read; never raises."""
@@ -262,27 +255,40 @@ class DirectoryTable:
         if table is None:
             return Unknown(self._why)
         try:
-            return Known(table.find(organisation, f"{organisation}\0{address}".encode()), table.revision)
+            key = _key(organisation, address)
+            if self._changed and key in self._changed:
+                return Known(self._changed[key], self._revision)
+            return Known(table.find(organisation, key), self._revision)
         except UnicodeEncodeError:
-            return Known(None, table.revision)  # what cannot be written as UTF-8 is nobody's address
+            return Known(None, self._revision)  # what cannot be written as UTF-8 is nobody's address
         except Exception as trouble:
             return Unknown(f"the recipient table is damaged ({trouble})")
 
     def _look(self) -> None:
-        """Take up the table that lies there now, if it is another one."""
+        """Take up the table and the changes that lie there now, if they are other ones."""
         try:
-            there = self._path.stat()
-            sign = (there.st_ino, there.st_mtime_ns, there.st_size)
-            if sign == self._sign:
-                return
+            self._take_up()
+            if self._table is not None and self._overlay.start > self._table.revision:
+                # The table was replaced between the two looks: the log goes on from the new one.
+                self._take_up()
+                if self._overlay.start > self._table.revision:
+                    raise ValueError("the recipient table is older than the log of its changes")
+        except (OSError, ValueError, struct.error) as trouble:
+            # What cannot be read is unknown, never "nobody": an outage is not a verdict.
+            self._table, self._sign = None, None
+            self._why = f"the recipient table cannot be read ({trouble})"
+
+    def _take_up(self) -> None:
+        there = self._path.stat()
+        sign = (there.st_ino, there.st_mtime_ns, there.st_size)
+        table = self._table
+        if sign != self._sign or table is None:
             file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 table = _Table(file)
             finally:
                 os.close(file)
-        except (OSError, ValueError, struct.error) as trouble:
-            # What cannot be read is unknown, never "nobody": an outage is not a verdict.
-            self._table, self._sign = None, None
-            self._why = f"the recipient table cannot be read ({trouble})"
-            return
+        anew = table is not self._table
+        self._overlay.follow(table.revision, anew=anew)
         self._table, self._sign = table, sign
+        self._changed, self._revision = self._overlay.owners, max(table.revision, self._overlay.revision)

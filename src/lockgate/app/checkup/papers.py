@@ -7,14 +7,14 @@ from pathlib import Path
 
 from lockgate.app.config import OperatorFile
 from lockgate.app.policies import Policies, read_documents
-from lockgate.app.recipients import RecipientLists
 from lockgate.edge.certificates import CertificateFiles, Certificates
 from lockgate.flow.checkup import Found, blocked, passed, warned
 from lockgate.mail.certificate_names import name_covered
 from lockgate.policy.documents import Invalid
-from lockgate.policy.objects.domains import DomainType
+from lockgate.policy.objects.domains import DomainType, EdgeBlocking, RecipientValidation
 from lockgate.policy.policy import Policy
 from lockgate.seams import Journal
+from lockgate.storage.recipients import RecipientStore
 from lockgate.wire.certificates import leaf_facts, leaf_names
 
 
@@ -71,12 +71,15 @@ def recipients(config: OperatorFile, made: Policy) -> Iterator[Found]:
         domain.domain_name
         for mine in made.organisations.values()
         for domain in mine.accepted
-        if domain.receives and domain.domain_type is DomainType.AUTHORITATIVE
+        if domain.receives
+        and domain.domain_type is DomainType.AUTHORITATIVE
+        and domain.recipient_validation is RecipientValidation.DIRECTORY
+        and domain.edge_blocking is EdgeBlocking.ENFORCE
     ]
     if not needs:
         return
-    if RecipientLists(config.recipients_directory).holds_anybody():
+    if RecipientStore(config.recipients_directory).holds_anybody():
         yield passed("recipients", "there are some")
     else:
         mend = "lockgate recipient import recipients.csv"
-        yield blocked("recipients", f"none are loaded; mail for {', '.join(needs[:3])} is put off with 451", mend)
+        yield blocked("recipients", f"none are loaded; mail for {', '.join(needs[:3])} is refused", mend)

@@ -32,7 +32,20 @@ from lockgate.flow.asking.policies import (
     Rollback,
 )
 from lockgate.flow.asking.queue import QueueEdit, QueueList
-from lockgate.flow.asking.recipients import RecipientFind, RecipientImport
+from lockgate.flow.asking.recipients import (
+    RecipientAdd,
+    RecipientEstimate,
+    RecipientExport,
+    RecipientFind,
+    RecipientImport,
+    RecipientLoad,
+    RecipientPiece,
+    RecipientProgress,
+    RecipientRemove,
+    RecipientSet,
+    RecipientShow,
+    RecipientUpload,
+)
 from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
@@ -58,8 +71,18 @@ Request = (
     | HoldShow
     | QueueEdit
     | QueueList
+    | RecipientAdd
+    | RecipientEstimate
+    | RecipientExport
     | RecipientFind
     | RecipientImport
+    | RecipientLoad
+    | RecipientPiece
+    | RecipientProgress
+    | RecipientRemove
+    | RecipientSet
+    | RecipientShow
+    | RecipientUpload
     | Reload
     | Replay
     | RevisionDiff
@@ -113,8 +136,18 @@ __all__ = [
     "PolicyOrigins",
     "QueueEdit",
     "QueueList",
+    "RecipientAdd",
+    "RecipientEstimate",
+    "RecipientExport",
     "RecipientFind",
     "RecipientImport",
+    "RecipientLoad",
+    "RecipientPiece",
+    "RecipientProgress",
+    "RecipientRemove",
+    "RecipientSet",
+    "RecipientShow",
+    "RecipientUpload",
     "Reload",
     "Replay",
     "Request",

@@ -17,6 +17,21 @@ class DomainType(enum.StrEnum):
     INTERNAL_RELAY = "internal_relay"
 
 
+class EdgeBlocking(enum.StrEnum):
+    """The three steps by which refusing unknown recipients is switched on."""
+
+    OBSERVE = "observe"
+    ESTIMATE = "estimate"
+    ENFORCE = "enforce"
+
+
+class RecipientValidation(enum.StrEnum):
+    """Who is asked for recipients that the directory does not know."""
+
+    DIRECTORY = "directory"
+    CALL_FORWARD = "call_forward"
+
+
 class AcceptedDomain(BaseModel, frozen=True, extra="forbid"):
     """A domain of an organisation. It receives nothing until it is proven or the operator vouches for it."""
 
@@ -29,6 +44,21 @@ class AcceptedDomain(BaseModel, frozen=True, extra="forbid"):
         DomainType.AUTHORITATIVE,
         description="authoritative: unknown recipients are refused; internal_relay: they are relayed by a connector",
         examples=["internal_relay"],
+    )
+    edge_blocking: EdgeBlocking = Field(
+        EdgeBlocking.ENFORCE,
+        description="Unknown recipients: enforce refuses, observe takes and counts them, estimate also tells the log",
+        examples=["observe"],
+    )
+    recipient_validation: RecipientValidation = Field(
+        RecipientValidation.DIRECTORY,
+        description="call_forward: the next hop is asked for recipients that the directory does not know",
+        examples=["call_forward"],
+    )
+    alias_of: DomainName | None = Field(
+        None,
+        description="Its recipients are those of this accepted domain of the same organisation",
+        examples=["contoso.com"],
     )
     match_sub_domains: bool = Field(
         default=False, description="Receive for every name below the domain too; needs internal_relay", examples=[True]
@@ -75,7 +105,12 @@ class AcceptedDomain(BaseModel, frozen=True, extra="forbid"):
     mail_flow_region: str = Field("", description="Carried through on import and export", examples=["EUR"])
     smtp_dane_status: str = Field("", description="Carried through on import and export", examples=["Disabled"])
     authentication_type: str = Field("", description="Carried through on import and export", examples=["Managed"])
-    catch_all_recipient_id: str = Field("", description="Carried through on import and export", examples=["info"])
+    catch_all_recipient_id: str = Field(
+        "",
+        max_length=320,
+        description="Recipient who gets mail for unknown addresses: an address, or what stands before the @",
+        examples=["info"],
+    )
     comment: Comment = Field("", description="Note for people", examples=["head office"])
 
     @property

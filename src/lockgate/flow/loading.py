@@ -1,0 +1,135 @@
+"""Puts the recipients of a file in force, so that a stale or half-broken source never turns into refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from lockgate.flow.recipients import Wrong, read_rows
+from lockgate.seams import Difference, Loading, Recipients
+
+MOST_REMOVED = 0.10
+"""The part of an organisation's recipients, or of their addresses, that an import may take away without `force`."""
+
+STEP = 1000
+"""Lines between two reports of progress."""
+
+
+class NotLoaded(Exception):
+    """The import was given up and nothing has changed; the message says why and what to do."""
+
+
+class Rejected(NotLoaded):
+    """It was given up because lines were rejected."""
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """How an import is meant.
+
+    `force` lifts the bound on removals and lets a file with rejected lines remove recipients. `all_or_nothing` gives
+    up at the end if a line was rejected. `keep_missing` removes nobody. `what_if` changes nothing.
+    """
+
+    organisation: str
+    form: str
+    name: str
+    what_if: bool = False
+    force: bool = False
+    all_or_nothing: bool = False
+    keep_missing: bool = False
+
+
+class Progress:
+    """Where an import stands; `wrong` is told of each rejected line."""
+
+    def __init__(self, wrong: Callable[[Wrong], None]) -> None:
+        self.phase = "reading"
+        self.lines = 0
+        self.recipients = 0
+        self.addresses = 0
+        self.rejected = 0
+        self.wrong = wrong
+
+    def reject(self, one: Wrong) -> None:
+        """One more line is rejected."""
+        self.rejected += 1
+        self.wrong(one)
+
+
+def load(lines: Iterable[str], wishes: Wishes, store: Recipients, progress: Progress) -> dict[str, Any]:
+    """Read, compare, put in force; what was done, JSON-ready. Raises NotLoaded, Invalid, Unavailable, OSError."""
+    loading = store.load(wishes.organisation)
+    try:
+        _read(lines, wishes, loading, progress)
+        if not progress.recipients:
+            raise NotLoaded(
+                "the file holds no valid recipients; an empty directory would refuse all mail, so nothing was changed"
+            )
+        if wishes.all_or_nothing and progress.rejected:
+            raise Rejected(f"{progress.rejected} mistakes, nothing was changed, as --all-or-nothing asks for")
+        progress.phase = "comparing"
+        difference = loading.seal()
+        keep = wishes.keep_missing or (progress.rejected > 0 and not wishes.force)
+        if not wishes.force:
+            _guard(difference, keep=keep)
+        told = _told(difference, wishes, progress, keep=keep)
+        if not wishes.what_if:
+            progress.phase = "putting in force"
+            told["revision"] = loading.put(keep_missing=keep)
+        return told
+    finally:
+        loading.drop()
+
+
+def _read(lines: Iterable[str], wishes: Wishes, loading: Loading, progress: Progress) -> None:
+    recipients = addresses = 0
+    for found in read_rows(lines, wishes.form, wishes.name, wishes.organisation):
+        if isinstance(found, Wrong):
+            progress.reject(found)
+            continue
+        line, row = found
+        twice = loading.add(row, line)
+        if twice is not None:
+            message = f"{twice[0]} is already given on line {twice[1]}; an address belongs to one recipient"
+            progress.reject(Wrong(line, "address", message))
+            continue
+        recipients += 1
+        addresses += 1 + len(row.proxies)
+        if recipients % STEP == 0:
+            progress.lines, progress.recipients = line, recipients
+    progress.recipients, progress.addresses = recipients, addresses
+
+
+def _guard(difference: Difference, *, keep: bool) -> None:
+    """Raises NotLoaded if too many would be refused afterwards who are not refused now."""
+    removed, lost = (0, difference.shed) if keep else (difference.removed, difference.lost)
+    for gone, of, what in (
+        (removed, difference.before, "recipients"),
+        (lost, difference.addresses, "addresses"),
+    ):
+        if gone > of * MOST_REMOVED:
+            missing = f" (missing are for example {', '.join(difference.missing[:5])})" if removed else ""
+            mend = "look whether the file is whole, then say --force, or --keep-missing to remove nobody"
+            raise NotLoaded(
+                f"{gone} of {of} {what} would be removed, which is more than {MOST_REMOVED:.0%}, and nothing was "
+                f"changed; {mend}{missing}"
+            )
+
+
+def _told(difference: Difference, wishes: Wishes, progress: Progress, *, keep: bool) -> dict[str, Any]:
+    return {
+        "organisation": wishes.organisation,
+        "recipients": progress.recipients,
+        "addresses": progress.addresses,
+        "rejected": progress.rejected,
+        "before": difference.before,
+        "added": difference.added,
+        "changed": difference.changed,
+        "removed": 0 if keep else difference.removed,
+        "kept": difference.removed if keep else 0,
+        "unchanged": difference.unchanged,
+        "missing": list(difference.missing[:100]),
+        "what_if": wishes.what_if,
+    }

@@ -1,0 +1,337 @@
+"""The one who writes the directory: imports into a new table, single changes into a log, merged in the background."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import threading
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+from lockgate.mail.directory import RecipientRow
+from lockgate.seams import Difference, Unavailable
+from lockgate.storage.directory import CHANGES
+from lockgate.storage.recipient_changes import Change, Follower, append_to_log, key_of, write_log
+from lockgate.storage.records import Group, Records, TableWriter, pack, unpack
+
+MANY = 5_000
+"""More changed addresses than this are merged into the table, and smaller imports go into the log as one change."""
+
+
+class RecipientStore:
+    """seams.Recipients over `folder`; the only writer there. All methods may be called from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self.table = folder / "recipients.table"
+        self._log = self.table.with_name(self.table.name + CHANGES)
+        self._lock = threading.RLock()
+        self._building = threading.Lock()
+        self._loading: set[str] = set()
+        self._numbers = count(1)
+        self._base: Records | None = None
+        self._follower = Follower(self._log)
+        self._owners: dict[bytes, RecipientRow | None] = {}
+        self._revision = 0
+
+    def ensure(self) -> bool:
+        """Make an empty table if there is none, forget what an interrupted import left; whether anybody is known."""
+        for left in self.table.parent.glob(f".{self.table.name}.*"):
+            left.unlink(missing_ok=True)
+        if not self.table.exists():
+            TableWriter(self.table, "first").publish(1)
+        # What earlier versions kept beside the table is all in the table.
+        shutil.rmtree(self.table.parent / "lists", ignore_errors=True)
+        return self.holds_anybody()
+
+    def holds_anybody(self) -> bool:
+        """Whether any organisation has recipients; changes nothing. Raises Unavailable."""
+        return next(self._rows(None), None) is not None
+
+    @property
+    def revision(self) -> int:
+        """The revision of the newest change. Raises Unavailable."""
+        self._open()
+        return self._revision
+
+    def row(self, organisation: str, address: str) -> RecipientRow | None:
+        """See Recipients."""
+        try:
+            key = key_of(organisation, address)
+        except UnicodeEncodeError:
+            return None
+        base = self._open()
+        with self._lock:
+            if key in self._owners:
+                return self._owners[key]
+        try:
+            group = base.find(key)
+        except (ValueError, struct.error) as trouble:
+            raise Unavailable(f"the recipients cannot be read: {trouble}") from None
+        return unpack(group) if group is not None else None
+
+    def rows(self, organisation: str) -> Iterator[RecipientRow]:
+        """See Recipients."""
+        return self._rows(organisation)
+
+    def change(self, organisation: str, before: Sequence[RecipientRow], after: Sequence[RecipientRow]) -> int:
+        """See Recipients."""
+        self._open()
+        with self._lock:
+            if organisation in self._loading:
+                raise Unavailable("an import of this organisation is just being put in force; try again in a moment")
+            return self._append(organisation, before, after)
+
+    def load(self, organisation: str) -> Import:
+        """See Recipients."""
+        self._open()
+        return Import(self, organisation, TableWriter(self.table, str(next(self._numbers))))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much has changed that a merge is due."""
+        return len(self._owners) > MANY
+
+    def merge(self) -> None:
+        """Write table and changes into a new table; changes go on meanwhile. Raises Unavailable, OSError."""
+        if not self._building.acquire(blocking=False):
+            return
+        try:
+            self._open()
+            writer = TableWriter(self.table, str(next(self._numbers)))
+            try:
+                with self._lock:
+                    base, owners, revision = self._opened(), dict(self._owners), self._revision
+                for group in self._read_all(base, owners, None):
+                    writer.add(group)
+                self._swap(writer, revision)
+            except BaseException:
+                writer.drop()
+                raise
+        finally:
+            self._building.release()
+
+    # --- within ----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Records:
+        """Table and log as they lie there, read once. Raises Unavailable when they cannot be read."""
+        with self._lock:
+            if self._base is None:
+                try:
+                    self._base = Records(self.table)
+                    self._follower.forget()
+                    self._owners, self._revision = {}, self._base.revision
+                    self._catch_up()
+                except (OSError, ValueError, struct.error) as trouble:
+                    self._base = None
+                    raise Unavailable(f"the recipients cannot be read: {trouble}") from None
+            return self._base
+
+    def _opened(self) -> Records:
+        if self._base is None:
+            raise RuntimeError("the recipients have not been opened")
+        return self._base
+
+    def _catch_up(self) -> None:
+        base = self._opened()
+        _, changes = self._follower.look()
+        if self._follower.start > base.revision:
+            raise ValueError("the table is older than the log of its changes")
+        for change in changes:
+            if change.revision > base.revision:
+                self._lay(change)
+
+    def _lay(self, change: Change) -> None:
+        for address in change.gone:
+            self._owners[key_of(change.organisation, address)] = None
+        for row in change.rows:
+            for address in row.keys:
+                self._owners[key_of(change.organisation, address)] = row
+        self._revision = max(self._revision, change.revision)
+
+    def _append(self, organisation: str, before: Sequence[RecipientRow], after: Sequence[RecipientRow]) -> int:
+        gone = tuple(key for row in before for key in row.keys)
+        change = Change(self._revision + 1, organisation, gone, tuple(after))
+        try:
+            if not self._log.exists():
+                write_log(self._log, self._opened().revision, ())
+                self._follower.forget()
+                self._follower.look()
+            self._follower.at = append_to_log(self._log, self._follower.at, change)
+        except OSError as trouble:
+            raise Unavailable(f"the change cannot be kept: {trouble}") from None
+        self._lay(change)
+        return change.revision
+
+    def _swap(self, writer: TableWriter, revision: int) -> None:
+        """The new table comes into force, and the log goes on from it."""
+        with self._lock:
+            writer.publish(revision)
+            later = self._later(revision)
+            write_log(self._log, revision, later)
+            self._base = None
+            self._open()
+
+    def _later(self, revision: int) -> list[Change]:
+        if not self._log.exists():
+            return []
+        follower = Follower(self._log)
+        return [change for change in follower.look()[1] if change.revision > revision]
+
+    def _rows(self, organisation: str | None) -> Iterator[RecipientRow]:
+        base = self._open()
+        with self._lock:
+            owners = dict(self._owners)
+        prefix = None if organisation is None else key_of(organisation, "")
+        for group in self._read_all(base, owners, prefix):
+            yield unpack(group)
+
+    def _read_all(
+        self, base: Records, owners: dict[bytes, RecipientRow | None], prefix: bytes | None, *, others: bool = False
+    ) -> Iterator[Group]:
+        """Every recipient of the organisation with this key prefix (`others`: of all but that one)."""
+        try:
+            for group in base.groups():
+                first = group.keys[0][0]
+                if (prefix is None or first.startswith(prefix) is not others) and first not in owners:
+                    yield group
+        except (ValueError, struct.error) as trouble:
+            raise Unavailable(f"the recipients cannot be read: {trouble}") from None
+        for key, row in owners.items():
+            if row is None or key != key_of(row.organisation, row.primary.key):
+                continue
+            if prefix is None or key.startswith(prefix) is not others:
+                yield pack(row)
+
+
+class Import:
+    """seams.Loading: one organisation's recipients on their way in."""
+
+    def __init__(self, store: RecipientStore, organisation: str, writer: TableWriter) -> None:
+        self._store = store
+        self._organisation = organisation
+        self._prefix = key_of(organisation, "")
+        self._writer = writer
+        self._seen: dict[int, int] = {}
+        self._lines = array("Q")
+        self._places = array("Q")
+        self._digests = array("q")
+        self._missing: list[str] = []
+        self._changed: list[RecipientRow] = []
+        self._fresh: list[int] = []
+        self._sealed = False
+        self._building = False
+
+    def add(self, row: RecipientRow, line: int) -> tuple[str, int] | None:
+        """See Loading."""
+        group = pack(row)
+        number, seen = len(self._lines), self._seen
+        for key, _ in group.keys:
+            first = seen.get(hash(key))
+            if first is not None:
+                return key.partition(b"\0")[2].decode(), self._lines[first]
+        for key, _ in group.keys:
+            seen[hash(key)] = number
+        self._lines.append(line)
+        self._digests.append(hash(group.octets))
+        self._places.append(self._writer.add(group))
+        return None
+
+    def seal(self) -> Difference:
+        """See Loading."""
+        store = self._store
+        if not store._building.acquire(timeout=60.0):
+            raise Unavailable("another import is just being put in force; try again in a moment")
+        self._building = True
+        base = store._open()
+        with store._lock:
+            store._loading.add(self._organisation)
+            self._sealed = True
+            owners = dict(store._owners)
+        met = bytearray(len(self._lines))
+        before = unchanged = changed = removed = shed = addresses = lost = 0
+        for group in store._read_all(base, owners, self._prefix):
+            before += 1
+            addresses += len(group.keys)
+            gone = sum(hash(key) not in self._seen for key, _ in group.keys)
+            lost += gone
+            number = self._seen.get(hash(group.keys[0][0]))
+            if number is not None and self._digests[number] == hash(group.octets) and not met[number]:
+                unchanged += 1
+                met[number] = 1
+                continue
+            if number is None:
+                removed += 1
+                self._note_missing(group)
+            else:
+                changed += 1
+                shed += gone
+                self._fresh += [] if met[number] else [number]
+                met[number] = 1
+            if len(self._changed) <= MANY:
+                self._changed.append(unpack(group))
+        added = met.count(0)
+        if added + len(self._fresh) <= MANY:
+            self._fresh += [number for number, seen in enumerate(met) if not seen]
+        else:
+            self._fresh = list(range(MANY + 1))
+        missing = tuple(self._missing)
+        return Difference(before, addresses, added, changed, removed, unchanged, lost, shed, missing)
+
+    def _note_missing(self, group: Group) -> None:
+        if len(self._missing) < 1000:
+            self._missing.append(group.keys[0][0].partition(b"\0")[2].decode())
+
+    def put(self, *, keep_missing: bool) -> int:
+        """See Loading."""
+        store = self._store
+        if not self._sealed:
+            raise RuntimeError("an import is put in force before it was compared")
+        small = len(self._changed) + len(self._fresh) <= MANY and store._opened().revision > 1
+        if small:
+            return self._put_small(keep_missing=keep_missing)
+        with store._lock:
+            store._revision += 1
+            revision = store._revision
+            base, owners = store._opened(), dict(store._owners)
+        if keep_missing:
+            for group in store._read_all(base, owners, self._prefix):
+                kept = self._kept(unpack(group))
+                if kept is not None:
+                    self._writer.add(pack(kept))
+        for group in store._read_all(base, owners, self._prefix, others=True):
+            self._writer.add(group)
+        try:
+            store._swap(self._writer, revision)
+        except OSError as trouble:
+            raise Unavailable(f"the recipients cannot be kept: {trouble}") from None
+        return revision
+
+    def drop(self) -> None:
+        """See Loading."""
+        self._writer.drop()
+        if self._sealed:
+            with self._store._lock:
+                self._store._loading.discard(self._organisation)
+            self._sealed = False
+        if self._building:
+            self._building = False
+            self._store._building.release()
+
+    def _put_small(self, *, keep_missing: bool) -> int:
+        store = self._store
+        after = [unpack(self._writer.again(self._places[number])) for number in self._fresh]
+        if keep_missing:
+            after += [kept for row in self._changed if (kept := self._kept(row)) is not None]
+        with store._lock:
+            if not self._changed and not after:
+                return store._revision
+            return store._append(self._organisation, self._changed, after)
+
+    def _kept(self, row: RecipientRow) -> RecipientRow | None:
+        """A recipient that the file does not name, without the addresses that the file gives to others."""
+        if hash(key_of(self._organisation, row.primary.key)) in self._seen:
+            return None
+        proxies = tuple(one for one in row.proxies if hash(key_of(self._organisation, one.key)) not in self._seen)
+        return RecipientRow(row.organisation, row.kind, row.primary, row.external, proxies, row.attributes)

@@ -1,0 +1,297 @@
+"""Recipients as records of the table: read in order, found for changing, and written without holding them in memory.
+
+One group of records stands for one recipient, a record for each of its addresses, that of the primary one first; all
+records of a group are the same behind the key. The layout is told in `directory.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import shutil
+import struct
+import zlib
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from lockgate.mail.address import Address, AddressError, parse_address
+from lockgate.mail.directory import RecipientRow
+from lockgate.mail.findings import RecipientKind
+from lockgate.storage.directory import FORMAT, LONGEST
+from lockgate.storage.recipient_changes import key_of, sync_folder
+
+_MAGIC = b"LGDIRECT"
+_HEADER = struct.Struct("<8sIIIQQ16sQQ")
+_RECORD = struct.Struct("<IIBBBHI")
+_UNIT = 4
+_NO_EXTERNAL = 0xFFFF
+_KINDS = tuple(RecipientKind)
+_PLACE = {kind: number for number, kind in enumerate(_KINDS)}
+_ENCODE = msgspec.msgpack.Encoder().encode
+_ATTRIBUTES = msgspec.msgpack.Decoder(dict[str, str]).decode
+
+
+class Group(NamedTuple):
+    """The records of one recipient: their octets, and (key, place within the octets) for each address."""
+
+    octets: bytes
+    keys: list[tuple[bytes, int]]
+
+
+def pack(row: RecipientRow) -> Group:
+    """The records of a recipient. Raises ValueError for what is too long to be an address."""
+    primary, external = row.primary, row.external
+    if external is None:
+        texts, there = f"{primary.local}{primary.domain}".encode(), _NO_EXTERNAL
+    else:
+        texts = f"{primary.local}{primary.domain}{external.local}{external.domain}".encode()
+        there = len(external.local)
+    if len(primary.local) > 255 or len(primary.domain) > 255 or (external is not None and there > 255):
+        raise ValueError(f"{primary} or its external address is longer than an address can be")
+    attributes = _ENCODE(row.attributes) if row.attributes else b""
+    lengths = (_PLACE[row.kind], len(primary.local), len(primary.domain), there, len(attributes))
+    tail = texts + attributes
+    octets = bytearray()
+    keys: list[tuple[bytes, int]] = []
+    for address in row.keys:
+        key = key_of(row.organisation, address)
+        keys.append((key, len(octets)))
+        octets += _RECORD.pack(len(key), len(texts), *lengths) + key + tail
+        octets += bytes(-len(octets) % _UNIT)
+    return Group(bytes(octets), keys)
+
+
+def unpack(group: Group) -> RecipientRow:
+    """The recipient of a group; its further addresses come back in the form in which they are looked up."""
+    length, texts, kind, local, domain, there, size = _RECORD.unpack_from(group.octets)
+    start = _RECORD.size + length
+    text = group.octets[start : start + texts].decode()
+    rest = text[local + domain :]
+    external = None if there == _NO_EXTERNAL else Address(rest[:there], rest[there:])
+    packed = group.octets[start + texts : start + texts + size]
+    organisation = group.keys[0][0].partition(b"\0")[0].decode()
+    return RecipientRow(
+        organisation,
+        _KINDS[kind],
+        Address(text[:local], text[local : local + domain]),
+        external,
+        tuple(_address(key) for key, _ in group.keys[1:]),
+        _ATTRIBUTES(packed) if packed else {},
+    )
+
+
+def _address(key: bytes) -> Address:
+    text = key.partition(b"\0")[2].decode()
+    try:
+        return parse_address(text, utf8=True)
+    except AddressError:
+        local, _, domain = text.rpartition("@")
+        return Address(local, domain)
+
+
+class Records:
+    """A table opened for whoever changes it; a missing one is empty. Raises OSError, ValueError if it is none.
+
+    The mapping stays valid when the file is replaced, so what was begun on it can be ended.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.revision = 0
+        self._at = self._end = 0
+        self._map: mmap.mmap | bytes = b""
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if len(self._map) < _HEADER.size:
+            raise ValueError(f"{path} is cut off")
+        magic, version, bits, which, revision, count, salt, at_words, at = _HEADER.unpack_from(self._map)
+        if magic != _MAGIC or version != FORMAT or at_words + 8 * count != at or at > len(self._map):
+            raise ValueError(f"{path} is no recipient table that this version can read, or it is damaged")
+        view = memoryview(self._map)
+        self.revision = int(revision)
+        self._which, self._salt, self._shift = which, salt, 32 - bits
+        self._starts = view[_HEADER.size : _HEADER.size + 4 * ((1 << bits) + 1)].cast("I")
+        self._words = view[at_words:at].cast("Q")
+        self._at, self._end = at, len(self._map)
+
+    def groups(self) -> Iterator[Group]:
+        """Every recipient in the order of writing. Raises ValueError at damage."""
+        at = self._at
+        while at < self._end:
+            group = self._group(at)
+            at += len(group.octets)
+            yield group
+
+    def find(self, key: bytes) -> Group | None:
+        """The recipient that has this address. Raises ValueError at damage."""
+        start = self._place(key)
+        if start is None:
+            return None
+        length, texts, _, local, domain, _, _ = _RECORD.unpack_from(self._map, start)
+        text = self._map[start + _RECORD.size + length : start + _RECORD.size + length + texts].decode()
+        primary = key_of(key.partition(b"\0")[0].decode(), Address(text[:local], text[local : local + domain]).key)
+        first = start if primary == key else self._place(primary)
+        if first is None:
+            raise ValueError("the recipient table is damaged: an address leads to nobody")
+        return self._group(first)
+
+    def _place(self, key: bytes) -> int | None:
+        if not self._end:
+            return None
+        hashed = hash_of(self._which, key, self._salt)
+        bucket = hashed >> self._shift
+        for number in range(self._starts[bucket], self._starts[bucket + 1]):
+            word = self._words[number]
+            if word >> 32 != hashed:
+                continue
+            start = self._at + (word & 0xFFFFFFFF) * _UNIT
+            (length,) = struct.unpack_from("<I", self._map, start)
+            if self._map[start + _RECORD.size : start + _RECORD.size + length] == key:
+                return start
+        return None
+
+    def _group(self, first: int) -> Group:
+        at, data, end = first, self._map, self._end
+        keys: list[tuple[bytes, int]] = []
+        tail = prefix = b""
+        while at < end:
+            try:
+                length, texts, _, _, _, _, size = _RECORD.unpack_from(data, at)
+            except struct.error:
+                raise ValueError("the recipient table is damaged: a record is cut off") from None
+            behind = at + _RECORD.size + length
+            key, rest = data[at + _RECORD.size : behind], data[behind : behind + texts + size]
+            if not keys:
+                tail, prefix = rest, key[: key.find(b"\0") + 1]
+            elif rest != tail or not key.startswith(prefix):
+                break
+            keys.append((key, at - first))
+            at = behind + texts + size
+            at += -(at - self._at) % _UNIT
+        return Group(data[first : min(at, end)], keys)
+
+
+def hash_of(which: int, key: bytes, salt: bytes) -> int:
+    """The 32-bit hash of a key as the table's header says: 0 quick, 1 strong."""
+    if which == 0:
+        return zlib.crc32(key, int.from_bytes(salt[:4], "little"))
+    return int.from_bytes(hashlib.blake2b(key, digest_size=4, key=salt).digest(), "little")
+
+
+class TableWriter:
+    """Writes a table group by group beside the one at `path`; memory is eight octets an address.
+
+    Ends with `publish` or `drop`. Raises OSError when the disk does not take it.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._salt = os.urandom(16)
+        self._start = int.from_bytes(self._salt[:4], "little")
+        self._words = array("Q")
+        self._early = path.with_name(f".{path.name}.{name}.new")
+        self._loose = path.with_name(f".{path.name}.{name}.records")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._loose.open("w+b", buffering=1 << 20)
+        self._size = 0
+
+    def add(self, group: Group) -> int:
+        """Add one recipient; where it begins (`again` gives it back). Nobody checks here that addresses are unique."""
+        at = self._size
+        place, start, words = at // _UNIT, self._start, self._words
+        for key, offset in group.keys:
+            words.append(zlib.crc32(key, start) << 32 | (place + offset // _UNIT))
+        self._file.write(group.octets)
+        self._size = at + len(group.octets)
+        if self._size // _UNIT > 0xFFFFFFFF:
+            raise ValueError("the recipients are more than one table can hold")
+        return at
+
+    def again(self, at: int) -> Group:
+        """The recipient that was added at this place."""
+        self._file.flush()
+        # A recipient has at most a few hundred addresses; one that has more is read again with more.
+        size = 1 << 16
+        while True:
+            data = os.pread(self._file.fileno(), size, at)
+            group = _first_group(data)
+            if len(group.octets) < len(data) - 4096 or at + size >= self._size:
+                return group
+            size *= 4
+
+    def publish(self, revision: int) -> None:
+        """Put the table in the place of the one there is, atomically and durably."""
+        self._file.flush()
+        which, words = self._sorted()
+        count = len(words)
+        bits = max(1, min(24, count.bit_length()))
+        starts = _starts(words, bits)
+        at_words = -(-(_HEADER.size + 4 * len(starts)) // 8) * 8
+        at_records = at_words + 8 * count
+        head = (_MAGIC, FORMAT, bits, which, revision, count, self._salt, at_words, at_records)
+        with self._early.open("wb") as file:
+            file.write(_HEADER.pack(*head))
+            file.write(starts.tobytes())
+            file.write(bytes(at_words - file.tell()))
+            file.write(words.tobytes())
+            self._file.seek(0)
+            shutil.copyfileobj(self._file, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        self._early.replace(self._path)
+        sync_folder(self._path.parent)
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what was written."""
+        self._file.close()
+        self._loose.unlink(missing_ok=True)
+        self._early.unlink(missing_ok=True)
+
+    def _sorted(self) -> tuple[int, array[int]]:
+        words = array("Q", sorted(self._words))
+        if not _crowded(words):
+            return 0, words
+        found: list[int] = []
+        self._file.seek(0)
+        data = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        at = 0
+        while at < self._size:
+            length, texts, _, _, _, _, size = _RECORD.unpack_from(data, at)
+            key = data[at + _RECORD.size : at + _RECORD.size + length]
+            found.append(hash_of(1, key, self._salt) << 32 | at // _UNIT)
+            at += _RECORD.size + length + texts + size
+            at += -at % _UNIT
+        words = array("Q", sorted(found))
+        if _crowded(words):
+            raise ValueError("the recipients cannot be told apart by any hash")
+        return 1, words
+
+
+def _first_group(data: bytes) -> Group:
+    reader = Records.__new__(Records)
+    reader._map, reader._at, reader._end = data, 0, len(data)
+    return reader._group(0)
+
+
+def _crowded(words: array[int]) -> bool:
+    return any(words[n] >> 32 == words[n + LONGEST] >> 32 for n in range(len(words) - LONGEST))
+
+
+def _starts(words: array[int], bits: int) -> array[int]:
+    count, shift = len(words), 64 - bits
+    starts = array("I", bytes(4 * ((1 << bits) + 1)))
+    bucket = 0
+    for n, word in enumerate(words):
+        while bucket <= word >> shift:
+            starts[bucket] = n
+            bucket += 1
+    for rest in range(bucket, len(starts)):
+        starts[rest] = count
+    return starts

@@ -70,7 +70,7 @@ async def test_an_order_that_was_lost_with_its_keeper_is_all_or_nothing(stage):
     ledger = stage.keeper.ledger
     real, ledger.commit = ledger.commit, lambda: (_ for _ in ()).throw(OSError("killed here"))
     order = stage.keeping.queue_edit("release", {"id": new.id, "recipient": "bob@contoso.com"}, "ada")
-    with pytest.raises(Exception, match="went away|cannot be reached"):
+    with pytest.raises(Exception, match=r"went away|cannot be reached"):
         await order
     ledger.commit = real
     await stage.stop_keeper(kill=True)

@@ -117,7 +117,7 @@ def test_what_waits_for_an_answer_goes_on_by_itself(tmp_path: Path) -> None:
     with SmtpPeer() as peer, service(tmp_path / "s", peer.host, LOCKGATE_TEST_ANSWER=str(answer)) as running:
         message = send(running.port, "asked1", "held1")
         (row,) = running.ask("hold", "list", "--state", "pending")
-        assert row["id"] == message and row["recipients"] == ["asked1@contoso.com"] and row["due"] is not None
+        assert row["id"] == message and row["recipients"] == ["asked1@contoso.com"]
         running.cli("hold", "release", "--recipient", "asked1@contoso.com", expect=1)
         time.sleep(2.5)
         assert statuses(running, message) == {"asked1": "Pending", "held1": "Held"} and not peer.mails

@@ -131,6 +131,8 @@ def follow(
                     show.complain("The service is away; waiting for it.")
                 away = True
             else:
+                if not mark:
+                    show.complain("Following the trace; Ctrl-C ends it.")
                 away, mark = False, result["mark"]
                 for row in result["rows"]:
                     _tell(row, as_json=as_json)

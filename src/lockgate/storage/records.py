@@ -22,8 +22,8 @@ import msgspec
 from lockgate.mail.address import Address, AddressError, parse_address
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import RecipientKind
-from lockgate.storage.changes import key_of, sync_folder
 from lockgate.storage.directory import FORMAT, LONGEST
+from lockgate.storage.directory_log import key_of, sync_folder
 
 _MAGIC = b"LGDIRECT"
 _HEADER = struct.Struct("<8sIIIQQ16sQQ")

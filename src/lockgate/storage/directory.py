@@ -26,7 +26,7 @@ from lockgate.mail.address import Address
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import Known, RecipientKind, Unknown, Who
 from lockgate.seams import Clock
-from lockgate.storage.recipient_changes import Overlay
+from lockgate.storage.directory_log import Overlay
 
 _HEADER = struct.Struct("<8sIIIQQ16sQQ")
 """Magic, format, bits of the bucket index, which hash, revision, words, hash key, starts of words and records."""

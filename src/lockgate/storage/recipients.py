@@ -13,7 +13,7 @@ from pathlib import Path
 from lockgate.mail.directory import RecipientRow
 from lockgate.seams import Difference, Unavailable
 from lockgate.storage.directory import CHANGES
-from lockgate.storage.recipient_changes import Change, Follower, append_to_log, key_of, write_log
+from lockgate.storage.directory_log import Change, Follower, append_to_log, key_of, write_log
 from lockgate.storage.records import Group, Records, TableWriter, pack, unpack
 
 MANY = 5_000

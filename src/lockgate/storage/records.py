@@ -23,7 +23,7 @@ from lockgate.mail.address import Address, AddressError, parse_address
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import RecipientKind
 from lockgate.storage.directory import FORMAT, LONGEST
-from lockgate.storage.recipient_changes import key_of, sync_folder
+from lockgate.storage.directory_log import key_of, sync_folder
 
 _MAGIC = b"LGDIRECT"
 _HEADER = struct.Struct("<8sIIIQQ16sQQ")

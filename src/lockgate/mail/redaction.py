@@ -23,7 +23,7 @@ class Masking(enum.StrEnum):
 
 
 _LEVELS = tuple(Masking)
-_MASKED = re.compile(r"~[0-9a-f]{16}(@.+)?")
+_MASKED = re.compile(r"~[0-9a-f]{16}(@.+)?", re.DOTALL)
 _ADDRESS = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s<>,;:()"]+)@[^\s<>,;:()"\']*[^\s<>,;:()"\'.]')
 HIDDEN = "***"
 """What stands in the place of a hidden subject."""

@@ -12,7 +12,8 @@ import pytest
 from lockgate.flow import asking
 from lockgate.flow.desk.rights import Right
 
-DESK = Path(__file__).resolve().parents[2] / "src" / "lockgate" / "flow" / "desk"
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "lockgate"
+DESK = SOURCE / "flow" / "desk"
 LOOKING = {right for right in Right if right.name.endswith("_VIEW")} | {Right.AUDIT}
 
 
@@ -37,17 +38,59 @@ def writes(request: str) -> bool:
     return "what_if" in getattr(asking, request).__struct_fields__
 
 
-def notes(module: ast.Module, name: str, seen: frozenset[str] = frozenset()) -> bool:
-    """Whether this function, or one of the file that it calls, writes into the audit."""
+ELSEWHERE = {
+    ("revising", "publish"): (SOURCE / "flow" / "revising.py", "publish"),
+    ("objects", "publish"): (DESK / "objects.py", "publish"),
+    ("imports", "whole"): (SOURCE / "app" / "sections.py", "recipient_desk"),
+    ("imports", "open"): (SOURCE / "app" / "sections.py", "recipient_desk"),
+}
+"""What a section calls that writes the row for it: the attribute's last two names, and where that function is."""
+
+NOTED_LOOKS = {"HoldBody"}
+"""Requests that change nothing and are noted all the same: somebody reads another's mail."""
+
+RIGHT_OF_THE_OBJECT = {"ObjectWrite": "may"}
+"""Requests whose right depends on what they are about, and the function that demands it."""
+
+
+def named(module: ast.Module, name: str) -> ast.AST | None:
+    """The function of this name."""
     for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
-            called = {inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)}
-            called |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-            if "wrote" in called:
-                return True
-            if any(notes(module, one, seen | {name}) for one in called - seen - {name}):
-                return True
-    return False
+            return node
+    return None
+
+
+def called_in(function: ast.AST) -> set[str]:
+    """Every name and attribute in a function."""
+    return {inner.attr for inner in ast.walk(function) if isinstance(inner, ast.Attribute)} | {
+        inner.id for inner in ast.walk(function) if isinstance(inner, ast.Name)
+    }
+
+
+def reaches(module: ast.Module, name: str, wanted: str, seen: frozenset[str] = frozenset()) -> bool:
+    """Whether this function calls that one, or one of the file that does."""
+    function = named(module, name)
+    if function is None:
+        return False
+    called = called_in(function)
+    return wanted in called or any(reaches(module, one, wanted, seen | {name}) for one in called - seen - {name})
+
+
+def notes(module: ast.Module, name: str, seen: frozenset[str] = frozenset()) -> bool:
+    """Whether this function, or one that it calls, writes into the audit."""
+    function = named(module, name)
+    if function is None:
+        return False
+    called = called_in(function)
+    if "wrote" in called:
+        return True
+    for inner in ast.walk(function):
+        match inner:
+            case ast.Attribute(value=ast.Attribute(attr=owner), attr=attr) if (owner, attr) in ELSEWHERE:
+                path, there = ELSEWHERE[owner, attr]
+                return notes(ast.parse(path.read_text("utf-8")), there)
+    return any(notes(module, one, seen | {name}) for one in called - seen - {name})
 
 
 FOUND = list(handlers())
@@ -64,6 +107,10 @@ def test_a_write_is_audited_and_needs_more_than_looking(
 ) -> None:
     if writes(request_):
         assert notes(module, method), f"{request_} changes something and leaves no audit row"
-        assert Right[right] not in LOOKING, f"{request_} changes something with a right to look"
-    else:
+        if (demands := RIGHT_OF_THE_OBJECT.get(request_)) is None:
+            assert Right[right] not in LOOKING, f"{request_} changes something with a right to look"
+        else:
+            acts = {name for name in called_in(named(module, method)) if name.startswith("_")}
+            assert acts and all(reaches(module, act, demands) for act in acts)
+    elif request_ not in NOTED_LOOKS:
         assert not notes(module, method), f"{request_} writes and has no what_if"

@@ -41,7 +41,12 @@ def test_a_story_that_does_not_come_true_is_told_with_file_and_line(tmp_path: Pa
 def test_all_stories_can_be_played_by_a_draft(tmp_path: Path) -> None:
     draft = (HERE / "policy" / "contoso.toml").read_text().replace('ip_block_list = ["203.0.113.0/24"]', "")
     (tmp_path / "draft.toml").write_text(draft)
-    code, out, err = run("stories", str(HERE), "--policy", str(tmp_path))
+    played = tmp_path / "stories"
+    played.mkdir()
+    for story in HERE.glob("*.story"):
+        if "policy/contoso.toml" in story.read_text():
+            shutil.copy(story, played)
+    code, out, err = run("stories", str(played), "--policy", str(tmp_path))
     assert code == 1 and "11 stories: 10 came true, 1 did not." in out
     assert "expected refused 5.7.513, found refused 5.4.1" in err
 

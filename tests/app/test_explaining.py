@@ -56,13 +56,18 @@ async def test_each_revision_is_compiled_once_and_a_few_are_kept(published: Poli
 async def test_what_is_not_kept_is_gone_and_a_draft_has_no_number(published: Policies, tmp_path: Path) -> None:
     compiled = CompiledRevisions(published)
     publish(published, tmp_path / "documents", 1)
-    with pytest.raises(PolicyGone, match="revision 9 is not kept here any more"):
+    with pytest.raises(PolicyGone, match="there is no revision 9"):
         await compiled.at(9)
+    publish(published, tmp_path / "documents", 2)
+    (kept,) = tmp_path.rglob("*1.json*")
+    kept.unlink()
+    with pytest.raises(PolicyGone, match="revision 1 is not kept here any more"):
+        await compiled.at(1)
     draft = await compiled.draft({"a.toml": DOCUMENT.format(number=7)})
     assert draft.revision == 0 and "contoso7" in draft.organisations
     with pytest.raises(Invalid):
         await compiled.draft({"a.toml": "nonsense"})
-    assert (await compiled.in_force()).revision == 1
+    assert (await compiled.in_force()).revision == 2
 
 
 async def test_the_policy_in_force_is_kept_warm_and_trouble_is_told_once(published: Policies, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from house.test_acceptance_directory import FORGOTTEN, LOADED, OUTSIDE, POLICY
+from house.test_acceptance_directory import FORGOTTEN, LOADED, OUTSIDE
+from peers.contoso import contoso
 from peers.listening import Down, arrived, recipients
 from peers.service import SOURCE, Service, running
 from peers.smtp_peer import Script, SmtpPeer
@@ -33,7 +34,7 @@ def asked(service: Service, *recipients: str) -> list[tuple[int, str]]:
 
 
 def domain(more: str, host: str) -> str:
-    return POLICY.format(domain_type="authoritative", host=host).replace(
+    return contoso(host).replace(
         "vouched_by_operator = true\n", f"vouched_by_operator = true\n{more}\n", 1
     )
 

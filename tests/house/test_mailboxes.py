@@ -234,7 +234,8 @@ def test_a_full_disk_makes_mail_wait_and_loses_nothing(tmp_path: Path) -> None:
         with Injected(worker_of(service), "fdatasync", "error=ENOSPC", "1+"):
             messages = [service.send(OUTSIDE, "ana@contoso.com") for _ in range(3)]
             service.until(lambda: "4.3.1 There is no room for mailboxes" in str(service.queue()), "the lane waits")
-            assert "ALARM " in service.said() and "mailboxes cannot be written" in service.said()
+            service.until(lambda: "mailboxes cannot be written" in service.said(), "the alarm")
+            assert "ALARM " in service.said()
         for message in messages:
             service.settled(message)
         assert len(list(boxes.glob("contoso/contoso.com/ana/new/*"))) == 4

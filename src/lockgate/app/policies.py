@@ -74,7 +74,9 @@ class Policies:
 
     def at(self, number: int) -> Revision:
         """An earlier revision, by its number. Raises NoPolicy."""
-        return self._read(self._folder / _name_of(number), f"there is no revision {number}")
+        gone = number < max(self._numbers(), default=0)
+        why = f"revision {number} is not kept here any more" if gone else f"there is no revision {number}"
+        return self._read(self._folder / _name_of(number), why)
 
     def known(self, most: int) -> list[RevisionNote]:
         """The last revisions, the newest first; one that cannot be read is left out."""

@@ -12,6 +12,7 @@ from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
 from lockgate.flow.hops import Pool, plan
 from lockgate.flow.intake import Guest, Reception
+from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
 from lockgate.mail.connection import Connection
@@ -71,10 +72,8 @@ class House:
         def new_id() -> str:
             return f"id-{next(numbers)}"
 
-        bounce = Bounce(
-            self.spool, ask, recorder, self.clock, self.journal, new_id, lambda tasks: self.delivery.take(tasks),
-            "test-house", 86400.0,
-        )  # fmt: skip
+        own = OwnMail(self.spool, ask, recorder, self.clock, new_id, "test-house", 86400.0)
+        bounce = Bounce(own, self.journal, lambda tasks: self.delivery.take(tasks))
         reconsider = Reconsider(lambda: self.policy, judge_with, ask, self.spool, recorder)
         self.schedule = Schedule(steps=(60.0, 600.0), life=7200.0, delay_notice=1800.0)
         self.delivery = Delivery(

@@ -20,7 +20,7 @@ from base64 import b64decode
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lockgate.flow.asking import AlertAck, AlertList, AuditFind
+from lockgate.flow.asking import AlertAck, AlertList, AuditFind, Explain
 from peers.service import SOURCE, Service, running
 from peers.smtp_peer import SmtpPeer
 
@@ -171,8 +171,11 @@ def test_alerts_by_mail_and_webhook_taken_and_over(tmp_path):
             assert envelope.startswith("MAIL FROM:<>")
             assert subject.startswith("ALERT mx.lockgate.test: a next hop cannot be reached contoso/HQ")
             assert "lockgate alert ack" in said
+            (row,) = service.trace(recipient="ops@ops.test")
+            (part,) = service.done(Explain(row["id"]))["parts"]
+            assert not part.get("differs"), "our own letters are explained as they were judged"
             # Never by the next hop that it is about.
-            service.until(lambda: "which the alert is about" in service.said(1000), "the other letter is not sent")
+            service.until(lambda: "which the letter is about" in service.said(1000), "the other letter is not sent")
             assert service.trace(recipient="ann@contoso.test") == []
 
             calls = server.calls

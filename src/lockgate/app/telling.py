@@ -19,7 +19,8 @@ from lockgate.app.config_operation import Webhook
 from lockgate.app.policies import Policies
 from lockgate.couriers.post import NotPosted, post
 from lockgate.couriers.reach import Reach
-from lockgate.flow.notice import Letter, Notices, NotSent
+from lockgate.flow.notice import Letter, Notices
+from lockgate.flow.own_mail import NotSent, OwnMail
 from lockgate.flow.settle import local_answers
 from lockgate.mail.address import parse_address
 from lockgate.mail.identity import network_id
@@ -144,11 +145,18 @@ class Tellers:
         spool.stop_taking()
         await spool.open()
         try:
+            directory = DirectoryTable(RecipientStore(config.recipients_directory).table, clock)
             yield Notices(
-                spool, local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock)),
-                Recorder(), clock, lambda: network_id(secrets.token_bytes(10), clock.now()), config.mark,
-                config.delivery.report_life,
-            )  # fmt: skip
+                OwnMail(
+                    spool=spool,
+                    ask=local_answers(directory),
+                    recorder=Recorder(),
+                    clock=clock,
+                    new_id=lambda: network_id(secrets.token_bytes(10), clock.now()),
+                    installation=config.mark,
+                    life=config.delivery.report_life,
+                )
+            )
         finally:
             await spool.close()
 

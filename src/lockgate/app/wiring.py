@@ -40,6 +40,7 @@ from lockgate.flow.delivery import Carriage, Delivery
 from lockgate.flow.hops import Keeps, Pool, plan
 from lockgate.flow.inquire import Inquiries
 from lockgate.flow.intake import Reception
+from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.privacy import Privacy, Wishes
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
@@ -212,15 +213,17 @@ class Worker:
         schedule = Schedule(config.retry_steps, config.delivery.message_life, config.delivery.delay_notice)
         pools, keeps = pools_of(config), keeps_of(config)
         bounce = Bounce(
-            spool=self.spool,
-            ask=ask,
-            recorder=self._recorder,
-            clock=clock,
+            mail=OwnMail(
+                spool=self.spool,
+                ask=ask,
+                recorder=self._recorder,
+                clock=clock,
+                new_id=self._new_id,
+                installation=config.mark,
+                life=config.delivery.report_life,
+            ),
             journal=journal,
-            new_id=self._new_id,
             take=lambda tasks: self.delivery.take(tasks),
-            installation=config.mark,
-            life=config.delivery.report_life,
         )
         reconsider = Reconsider(
             self.policy, self._judge, ask, self.spool, self._recorder, self._privacy.hold_life, self._inquire

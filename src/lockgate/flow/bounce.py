@@ -9,22 +9,14 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from lockgate.decision.system import system_ruling
-from lockgate.flow.commit import assigned
-from lockgate.flow.settle import Ask
-from lockgate.mail.connection import OWN_REPORT, Connection
-from lockgate.mail.envelope import Envelope
-from lockgate.mail.events import Event, Happening, Status
-from lockgate.mail.facts import Facts
-from lockgate.mail.headers import message_of
+from lockgate.flow.own_mail import NotSent, OwnMail, Written
+from lockgate.mail.events import Event, Happening
 from lockgate.mail.outcome import Outcome
 from lockgate.mail.recipient import RecipientId
-from lockgate.mail.record import Recorder
 from lockgate.mail.report import Report, ReportedRecipient, compose
-from lockgate.mail.ruling import Deliver
-from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
+from lockgate.mail.task import Assigned
 from lockgate.policy.policy import Policy
-from lockgate.seams import Clock, Journal, Spool
+from lockgate.seams import Journal
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -35,17 +27,11 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Bounce(msgspec.Struct, frozen=True):
-    """Composes and queues delivery reports; wired once by the app. `life` is seconds a report may wait."""
+    """Composes delivery reports and has them queued; wired once by the app."""
 
-    spool: Spool
-    ask: Ask
-    recorder: Recorder
-    clock: Clock
+    mail: OwnMail
     journal: Journal
-    new_id: Callable[[], str]
     take: Callable[[Sequence[Assigned]], None]
-    installation: str
-    life: float
 
     async def tell(
         self, policy: Policy, task: Assigned, kind: str, outcomes: Sequence[Outcome], now: float
@@ -57,7 +43,7 @@ class Bounce(msgspec.Struct, frozen=True):
         wanted = [outcome for outcome in outcomes if _wants(task.recipients[outcome.recipient].id, kind)]
         if not wanted:
             return Told(sent=False, sentence=f"sender not told, because it asked for no report of this kind ({kind})")
-        report_id = self.new_id()
+        report_id = self.mail.new_id()
         original = task.content if task.content is not None else await self._original(task)
         organisation = task.lane.partition("/")[0]
         text = compose(
@@ -77,70 +63,21 @@ class Bounce(msgspec.Struct, frozen=True):
                 original=original,
             )
         )
-        trouble = await self._queue(policy, organisation, report_id, task, text, now)
-        if trouble:
+        about = Event(now, Happening.DSN, f"report about {task.id}")
+        utf8 = task.envelope.utf8 and not sender.text.isascii()
+        try:
+            tasks = await self.mail.queue(policy, organisation, Written(report_id, sender, text, about, utf8))
+        except NotSent as trouble:
             return Told(sent=False, sentence=f"sender not told, because the report cannot be sent: {trouble}")
+        self.take(tasks)
         self.journal.note("report", id=report_id, about=task.id, organisation=organisation, kind=kind, to=sender.text)
         return Told(sent=True, sentence=f"sender told by report {report_id}")
 
     async def _original(self, task: Assigned) -> bytes:
         try:
-            return await self.spool.read(task.body)
+            return await self.mail.spool.read(task.body)
         except (FileNotFoundError, ValueError):
             return b""
-
-    async def _queue(
-        self, policy: Policy, organisation: str, report_id: str, task: Assigned, text: bytes, now: float
-    ) -> str:
-        """Make the report durable; "" or the reason why it cannot leave."""
-        sender = task.envelope.sender
-        if sender is None:
-            return "the sender is the null sender"
-        body = self.spool.begin(b"")
-        body.write(text)
-        recipient = RecipientId(sender)
-        facts = Facts(
-            at=now,
-            connection=Connection(report_id, "", b"", 0, OWN_REPORT, helo=policy.hostname),
-            envelope=Envelope(None, utf8=task.envelope.utf8 and not sender.text.isascii()),
-            recipients=(recipient,),
-            message=message_of(report_id, body.head(), body.size, self.installation),
-        )
-        facts, ruling = system_ruling(policy, self.ask, facts, organisation)
-        verdict = ruling.recipients[0]
-        if not isinstance(verdict.disposition, Deliver):
-            body.abort()
-            return verdict.steps[-1].because if verdict.steps else "there is no way out"
-        route = verdict.disposition.route
-        envelope, message = facts.envelope, facts.message
-        if envelope is None or message is None:
-            raise RuntimeError("our own report has no envelope")
-        new = NewMessage(
-            id=report_id,
-            received=now,
-            expires=now + self.life,
-            envelope=envelope,
-            body=body.finish(),
-            size=body.size,
-            tasks=(NewTask(route.lane, route, (TaskRecipient(recipient, verdict.target, 0),), now),),
-            traces=(
-                NewTrace(
-                    number=0,
-                    organisation=organisation,
-                    recipient=sender.text,
-                    status=Status.PENDING,
-                    events=(Event(now, Happening.DSN, f"report about {task.id}"),),
-                    outbound_connector=route.connector,
-                ),
-            ),
-            stories=((organisation, self.recorder.write_story(facts, ruling)),),
-            subject=message.subject,
-            message_id=message.message_id,
-            revision=ruling.revision,
-        )
-        accepted = await self.spool.accept(new)
-        self.take(assigned(new, accepted, body.content()))
-        return ""
 
 
 def _wants(recipient: RecipientId, kind: str) -> bool:

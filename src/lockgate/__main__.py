@@ -24,7 +24,7 @@ def _places(config: Path) -> Places:
     from lockgate.app.config import read_config
 
     found = read_config(config)
-    return Places(found.hostname, found.control_socket, found.policy_directory)
+    return Places(found.hostname, found.control_socket, found.policy_directory, found.mailboxes.kept)
 
 
 def _check_config(config: Path) -> Sequence[Problem]:

@@ -18,6 +18,7 @@ from lockgate.flow.checkup import Found, Level, worst
 from lockgate.policy.compile import compile_policy
 from lockgate.testing.dns import ZoneResolver
 from peers.certificates import Authority
+from peers.lmtp_peer import LmtpPeer, Store
 from peers.names import Names
 from peers.ports import free_port
 from peers.smtp_peer import PLAIN, Script, SmtpPeer
@@ -95,6 +96,89 @@ def test_a_next_hop_without_the_tls_demanded_blocks(tmp_path, zone):
         config = installed(tmp_path, peer.host, zone.settings, tls="encryption_only")
         hop = of(preflight(config), "connector HQ")
     assert hop.level is Level.BLOCK and "TLS" in hop.what
+
+
+STORE = """
+[[mailbox_store]]
+name = "Dovecot"
+kind = "lmtp"
+servers = [{servers}]
+{more}
+"""
+
+
+def stored(folder: Path, zone, *servers: str, more: str = "", file: str = "", own: bool = True) -> list[Found]:
+    """What preflight finds about stores: of the organisation (`own`), or of the operator's file alone."""
+    config = installed(folder, "192.0.2.1", zone.settings, more=file)
+    if own:
+        written = ", ".join(json.dumps(one) for one in servers)
+        (folder / "policy" / "two.toml").write_text(STORE.format(servers=written, more=more), "utf-8")
+    hop = folder / "policy" / "one.toml"
+    hop.write_text(hop.read_text("utf-8") + "enabled = false\n", "utf-8")
+    return [one for one in preflight(config) if one.subject.startswith("mailbox")]
+
+
+def test_a_store_at_its_socket_passes_once_the_operator_lists_it(tmp_path, zone):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    with LmtpPeer(path=tmp_path / "lmtp") as peer:
+        (one,) = stored(tmp_path / "a", zone, peer.host)
+        assert one.level is Level.BLOCK and one.mend.startswith(f'[mailboxes]\nsockets = ["{peer.host}"]')
+        assert not peer.connections, "not even touched"
+        (one,) = stored(tmp_path / "b", zone, peer.host, file=one.mend + "\n")
+    assert one.level is Level.PASS and peer.host in one.what
+    assert peer.commands[0].startswith("LHLO") and peer.commands[-1] == "QUIT" and not peer.kept
+
+
+def test_a_store_that_is_down_blocks_and_one_of_two_warns(tmp_path, zone):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    down = f"127.0.0.1:{free_port()}"
+    (one,) = stored(tmp_path / "a", zone, down)
+    assert one.level is Level.BLOCK and one.mend.startswith("nc -vz 127.0.0.1 ")
+    with LmtpPeer() as peer:
+        found = stored(tmp_path / "b", zone, down, peer.host)
+    levels = {one.what.partition(" ")[0].rstrip(":"): one.level for one in found}
+    assert levels == {down: Level.WARN, peer.host: Level.PASS}
+    gone = f"unix:{tmp_path}/nobody"
+    (one,) = stored(tmp_path / "c", zone, own=False, file=f'[mailboxes]\nservers = ["{gone}"]\n')
+    assert one.subject == "mailboxes" and one.level is Level.BLOCK and one.mend.startswith(f"ls -l {tmp_path}/nobody")
+
+
+def test_a_store_has_to_meet_the_tls_demanded(tmp_path, zone):
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+    authority = Authority(tmp_path)
+    demand = 'tls_settings = "domain_validation"\ntls_domain = "store.contoso.test"\n'
+    trusting = f'{demand}ca_file = "{authority.file}"\n'
+    with LmtpPeer() as peer:
+        (one,) = stored(tmp_path / "a", zone, peer.host, more=trusting)
+    assert one.level is Level.BLOCK and one.mend.startswith(f"switch STARTTLS on at {peer.host}")
+    papers = authority.issue("store.contoso.test")
+    with LmtpPeer(Store(context=papers.server_context())) as peer:
+        (one,) = stored(tmp_path / "b", zone, peer.host, more=demand)
+        assert one.level is Level.BLOCK and one.mend.startswith('ca_file = "')
+        (one,) = stored(tmp_path / "c", zone, peer.host, more=trusting)
+        assert one.level is Level.PASS and "TLSv1.3" in one.what
+        assert "STARTTLS" in peer.commands and not peer.kept
+
+
+def test_a_server_that_speaks_smtp_is_no_store(tmp_path, zone):
+    with SmtpPeer(Script(PLAIN)) as peer:
+        (one,) = stored(tmp_path, zone, peer.host)
+    assert one.level is Level.BLOCK and "speak LMTP" in one.mend
+
+
+def test_maildirs_of_this_machine_are_told_and_one_that_is_switched_off_warns(tmp_path, zone):
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    (tmp_path / "mail").mkdir()
+    file = f'[mailboxes]\ndirectory = "{tmp_path}/mail"\n'
+    (one,) = stored(tmp_path / "a", zone, own=False, file=file)
+    assert one == Found(Level.PASS, "mailboxes", f"Maildirs below {tmp_path}/mail")
+    (one,) = stored(tmp_path / "b", zone, "127.0.0.1:24", more="enabled = false", file=file)
+    assert one.level is Level.WARN and "switched off" in one.what
+    assert stored(tmp_path / "c", zone, own=False) == [], "nobody keeps any"
 
 
 def test_a_resolver_that_does_not_answer_blocks_and_is_no_verdict_on_names(tmp_path):

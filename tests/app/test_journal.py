@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 
 from lockgate.app.clock import SystemClock
 from lockgate.app.journal import WAITING, LineJournal, recent_alarms, start_journal, writer_to
 from lockgate.app.lines import LONGEST_LINE, json_line
+from lockgate.app.storms import EVERY, OVER, VARIANTS
+from lockgate.testing.clock import HandClock
 
 
 class Fixed:
@@ -142,6 +145,73 @@ def test_alarms_are_kept_for_every_process(tmp_path):
     assert [row["number"] for row in found] == [2, 0, 1, 2]
     assert found[-1]["origin"].startswith("lockgate/worker-1")
     assert recent_alarms(tmp_path / "none") == []
+
+
+class Storm:
+    """A journal whose clock is moved by hand; its writer thread looks every second."""
+
+    def __init__(self, tmp_path) -> None:
+        self.data: list[bytes] = []
+        self.clock = HandClock()
+        self.kept = tmp_path / "alarms.jsonl"
+        self.journal = LineJournal(self.data.append, self.clock, role="worker-0", alarms=self.kept)
+
+    def strike(self, seconds: float, *, gap: float = 0.05) -> None:
+        for number in range(round(seconds / gap)):
+            self.journal.alarm("cannot keep mail", id=f"0193-{number}", peer="192.0.2.7", because="the keeper is away")
+            self.clock.move(gap)
+
+    def lines(self, wanted: int) -> list[str]:
+        """The lines once there are so many; whatever came after that is seen as well."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end and b"".join(self.data).count(b"\n") < wanted:
+            time.sleep(0.02)
+        self.journal.flush()
+        return b"".join(self.data).decode().splitlines()
+
+
+def test_a_storm_of_alarms_is_told_once_then_counted_and_then_over(tmp_path):
+    storm = Storm(tmp_path)
+    storm.strike(12.0)
+    assert storm.lines(3)[0].endswith("ALARM 0193-0: cannot keep mail: peer=192.0.2.7, because=\"the keeper is away\"")
+    assert len(storm.lines(3)) == 3, "the first one, and two counts"
+    storm.clock.move(OVER)
+    last = storm.lines(5)
+    assert len(last) == 5
+    counts = [int(found[1]) for line in last[:4] if (found := re.search(r"times=(\d+)", line))]
+    assert 1 + sum(counts) == 240, "not one is lost in the counting"
+    assert all("ALARM" in line for line in last[:4]) and "ALARM" not in last[4]
+    assert "over: what=\"cannot keep mail\"" in last[4] and "times=240" in last[4]
+    shown = recent_alarms(storm.kept, 200)
+    assert [row["alarm"] for row in shown] == [True] * 4 + [False]
+    assert storm.journal.dropped == 0
+    storm.strike(0.05)
+    assert len(storm.lines(6)) == 6, "after it was over, the next one is told at once"
+    storm.journal.close()
+
+
+def test_a_single_alarm_is_not_said_to_be_over_and_the_next_of_its_kind_is_told_at_once(tmp_path):
+    storm = Storm(tmp_path)
+    storm.strike(0.05)
+    storm.clock.move(OVER + 1)
+    time.sleep(1.3)  # the writer has looked
+    assert len(storm.lines(1)) == 1
+    storm.strike(0.05)
+    assert len(storm.lines(2)) == 2
+    storm.journal.close()
+
+
+def test_different_troubles_are_told_apart_but_not_without_end(tmp_path):
+    storm = Storm(tmp_path)
+    for number in range(100):
+        storm.journal.alarm("mailbox cannot be written", id=f"{number}", mailbox=f"box{number}")
+    storm.journal.alarm("disk nearly full", folder="/srv")
+    storm.clock.move(EVERY - 1)
+    text = "\n".join(storm.lines(VARIANTS + 2))
+    assert text.count("mailbox cannot be written") == VARIANTS + 1
+    assert "disk nearly full" in text
+    storm.journal.close()
+    assert f"times={100 - VARIANTS - 1}" in "\n".join(storm.lines(VARIANTS + 3)), "told before the process ends"
 
 
 def test_a_rotated_log_is_opened_anew(tmp_path):

@@ -164,7 +164,7 @@ class Here:
 def places(path: Path) -> Places:
     """What __main__ hands down."""
     found = read_config(path)
-    return Places(found.hostname, found.control_socket, found.policy_directory)
+    return Places(found.hostname, found.control_socket, found.policy_directory, found.mailboxes.kept)
 
 
 @contextlib.asynccontextmanager

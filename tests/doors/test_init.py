@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
@@ -12,10 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from lockgate.app.config import read_config
+from lockgate.app.config import parse_config, read_config
 from lockgate.app.first import AlreadyThere, begin, self_signed
-from lockgate.flow.first_steps import Answers, Knowing, Mailboxes, Mistake, MxNow, checked, dns_lines, documents
+from lockgate.flow.first_steps import (
+    Answers,
+    Knowing,
+    Mailboxes,
+    Mistake,
+    MxNow,
+    checked,
+    dns_lines,
+    documents,
+    next_steps,
+)
 from lockgate.policy.compile import compile_policy
+from lockgate.policy.objects.domains import DomainType, RecipientValidation
 from lockgate.wire.certificates import leaf_facts
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -35,21 +47,55 @@ def policy_of(files: dict[str, str]):
     return compile_policy(texts, hostname="mx1.contoso.test", revision=1)
 
 
-@pytest.mark.parametrize(
-    ("where", "knowing"),
-    [
-        (Mailboxes.HERE, Knowing.FILE), (Mailboxes.THERE, Knowing.FILE), (Mailboxes.BOTH, Knowing.FILE),
-        (Mailboxes.THERE, Knowing.ALL), (Mailboxes.BOTH, Knowing.ALL),
-    ],
-)  # fmt: skip
-def test_every_set_of_answers_makes_a_sound_policy(where, knowing):
-    policy = policy_of(documents(checked(answers(mailboxes=where, knowing=knowing))))
-    mine = policy.organisations["contoso"]
-    assert [domain.domain_name for domain in mine.accepted] == ["contoso.test", "contoso.example"]
-    assert all(domain.receives for domain in mine.accepted)
-    assert {c.name for c in mine.inbound.values()} == {"Our servers", "Certificate *.contoso.test"}
-    hosts = [c.smart_hosts for c in mine.outbound.named.values()]
-    assert hosts == ([] if where is Mailboxes.HERE else [("mail.contoso.test:2525",)])
+SENDERS = {"nobody": (), "addresses": ("192.0.2.0/28", "2001:db8::7"), "names": ("*.contoso.test", "out.contoso.test")}
+HOPS = ("mail.contoso.test", "mail.contoso.test:2525", "127.0.0.1:2525", "[2001:db8::25]:2525", "2001:db8::25")
+EVERYTHING = list(itertools.product(Mailboxes, MxNow, Knowing, SENDERS, HOPS))
+
+
+def possible(where: Mailboxes, knowing: Knowing) -> bool:
+    return where is not Mailboxes.HERE or knowing is Knowing.FILE
+
+
+def test_every_set_of_answers_makes_a_sound_policy():
+    """All of them: where, who receives now, how we know, who may send, and each way to write a next hop."""
+    assert len(EVERYTHING) == 405
+    seen = 0
+    for where, now, knowing, senders, hop in EVERYTHING:
+        given = answers(mailboxes=where, mx=now, knowing=knowing, senders=SENDERS[senders], next_hop=hop)
+        if not possible(where, knowing):
+            with pytest.raises(Mistake, match="have to be known"):
+                checked(given)
+            continue
+        seen += 1
+        files = documents(checked(given))
+        config = parse_config(files["lockgate.toml"], Path("/place/lockgate.toml"))
+        policy = policy_of(files)
+        mine = policy.organisations["contoso"]
+        told = (where, now, knowing, senders, hop)
+        # That a host's own certificate relays only mail of our domains is wanted, and said beside the connector.
+        assert len(policy.warnings) == (senders == "names"), policy.warnings
+        assert all("only mail with a sender of its own domains" in one.message for one in policy.warnings), told
+        assert [domain.domain_name for domain in mine.accepted] == ["contoso.test", "contoso.example"], told
+        assert all(domain.receives for domain in mine.accepted), told
+        assert {one.domain_type for one in mine.accepted} == {
+            DomainType.INTERNAL_RELAY if knowing is Knowing.ALL else DomainType.AUTHORITATIVE
+        }, told
+        assert {one.recipient_validation for one in mine.accepted} == {
+            RecipientValidation.CALL_FORWARD if knowing is Knowing.ASK else RecipientValidation.DIRECTORY
+        }, told
+        assert {one.name for one in mine.inbound.values()} == {
+            "nobody": set(), "addresses": {"Our servers"},
+            "names": {"Certificate *.contoso.test", "Certificate out.contoso.test"},
+        }[senders], told  # fmt: skip
+        hosts = [one.smart_hosts for one in mine.outbound.named.values()]
+        assert len(hosts) == (where is not Mailboxes.HERE), told
+        assert config.mailboxes.kept is (where is not Mailboxes.THERE), told
+        assert config.outgoing.allow == (("127.0.0.1/32",) if hosts and hop.startswith("127.") else ()), told
+        assert ("recipients.csv" in files) is (where is not Mailboxes.THERE or knowing is Knowing.FILE), told
+        steps = " ".join(next_steps(checked(given)))
+        assert ("recipient import" in steps) is ("recipients.csv" in files), told
+        assert all(str(line) for line in dns_lines(checked(given))), told
+    assert seen == 315
 
 
 @pytest.mark.parametrize("where", list(Mailboxes))
@@ -78,6 +124,7 @@ def test_nobody_may_send_outwards_unless_named():
         ({"senders": ("mail.elsewhere.test",)}, "sender"),
         ({"senders": ("192.0.2.1/24",)}, "sender"),
         ({"mailboxes": Mailboxes.HERE, "knowing": Knowing.ALL}, "recipients"),
+        ({"address": "our address"}, "address"),
     ],
 )
 def test_a_wrong_answer_is_told_by_its_name(wrong, answer):

@@ -194,3 +194,92 @@ def test_a_restored_place_has_documents_keys_recipients_trace_and_audit(tmp_path
             assert restored.answer(QueueEdit("release", {"held": "held by restore"})).kind == Kind.FINDING
         finally:
             assert restored.stop() == 0, restored.said()
+
+
+HOSTED = """
+[[organisation]]
+name = "contoso"
+[[accepted_domain]]
+domain_name = "contoso.test"
+vouched_by_operator = true
+"""
+PEOPLE = "address,kind\nann@contoso.test,mailbox\nben@contoso.test,mailbox\n"
+
+
+def letters(root: Path) -> dict[str, bytes]:
+    """Every letter below a directory of mailboxes, by its path."""
+    paths = [path for part in ("new", "cur") for path in root.rglob(f"{part}/*")]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths}
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+def test_mailboxes_are_in_the_backup_and_go_where_the_operators_file_says(tmp_path, inside):
+    mail = tmp_path / "old" / "state" / "mail" if inside else tmp_path / "mail"
+    mail.mkdir(parents=True)
+    with running(tmp_path / "old", HOSTED, recipients=PEOPLE, mailboxes={"directory": str(mail)}) as service:
+        for to in ("ann@contoso.test", "ben@contoso.test", "ann@contoso.test"):
+            service.settled(service.send("x@out.test", to))
+        box = mail / "contoso" / "contoso.test" / "ann"
+        (box / ".Sent" / "cur").mkdir(parents=True)
+        first = sorted((box / "new").iterdir())[0]
+        first.rename(box / ".Sent" / "cur" / f"{first.name}:2,S")
+        before = letters(mail)
+        backup, without = tmp_path / "with.tar.zst", tmp_path / "without.tar.zst"
+        code, said = cli(service.config, "backup", str(backup), "--what-if")
+        assert code == 0 and str(mail) in said, said
+        code, said = cli(service.config, "backup", str(backup))
+        assert code == 0 and re.search(r"mailboxes +2\nletters +3\n", said), said
+        code, said = cli(service.config, "backup", str(without), "--no-mailboxes")
+        assert code == 0 and re.search(r"mailboxes +left out", said), said
+        assert service.answer(BackupMake(str(mail / "x.tar.zst"))).kind == Kind.MISUSE  # not into what is copied
+    assert len(before) == 3
+
+    text = (tmp_path / "old" / "lockgate.toml").read_text()
+    elsewhere = tmp_path / "elsewhere" / "mail"
+    config = tmp_path / "new" / "lockgate.toml"
+    config.parent.mkdir()
+    config.write_text(text.replace(f'"{mail}"', f'"{elsewhere}"'))
+    (elsewhere / "contoso").mkdir(parents=True)
+    for words in (["--what-if"], []):
+        code, said = cli(config, "restore", str(backup), *words)
+        assert code == 1 and "never writes among mailboxes" in said, said
+    assert not (tmp_path / "new" / "state").exists() and list(elsewhere.rglob("*")) == [elsewhere / "contoso"]
+    (elsewhere / "contoso").rmdir()
+    (elsewhere / "lost+found").mkdir()
+    code, said = cli(config, "restore", str(backup))
+    assert code == 0, said
+    assert letters(elsewhere) == before
+    there = elsewhere / "contoso" / "contoso.test" / "ann"
+    assert {one.name for one in (there / ".Sent").iterdir()} == {"new", "cur", "tmp"}
+    assert all(stat.S_IMODE(one.stat().st_mode) & 0o077 == 0 for one in (elsewhere / "contoso").rglob("*"))
+    assert not (tmp_path / "new" / "state" / "mail").exists()
+
+    restored = Service(config.parent, config)
+    restored.start()
+    try:
+        restored.settled(restored.send("x@out.test", "ann@contoso.test"))
+        assert len(letters(elsewhere)) == 4
+    finally:
+        assert restored.stop() == 0, restored.said()
+
+    bare = tmp_path / "bare" / "lockgate.toml"
+    bare.parent.mkdir()
+    bare.write_text(text.replace(f'"{mail}"', '"state/mail"'))
+    code, said = cli(bare, "restore", str(without))
+    assert code == 0, said
+    assert (tmp_path / "bare" / "state" / "mail").is_dir() and not letters(tmp_path / "bare" / "state" / "mail")
+
+
+def test_mailboxes_that_have_no_place_any_more_are_kept_for_a_person(tmp_path):
+    mail = tmp_path / "mail"
+    mail.mkdir()
+    with running(tmp_path / "old", HOSTED, recipients=PEOPLE, mailboxes={"directory": str(mail)}) as service:
+        service.settled(service.send("x@out.test", "ann@contoso.test"))
+        made = service.done(BackupMake(str(tmp_path / "b.tar.zst")))
+    config = tmp_path / "new" / "lockgate.toml"
+    config.parent.mkdir()
+    config.write_text('hostname = "mx.lockgate.test"\n[log]\ndestination = "stderr"\n')
+    code, said = cli(config, "restore", made["file"])
+    kept = tmp_path / "new" / "state" / "restored" / "mailboxes"
+    assert code == 0 and f"mailboxes is in {kept}" in said, said
+    assert letters(kept) == letters(mail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ class Store:
     """`rcpt` and `final` give the answer for single addresses, at RCPT and after the content.
 
     `dies_after` answers to the content the connection is dropped, `deaths` times in all; `pause` seconds are between
-    two of these answers.
+    two of these answers. With `context` STARTTLS is offered, and after it nothing but the same again.
     """
 
     extensions: tuple[str, ...] = ALL
@@ -28,6 +29,7 @@ class Store:
     dies_after: int = -1
     deaths: int = 1
     pause: float = 0.0
+    context: ssl.SSLContext | None = None
 
 
 class LmtpPeer:
@@ -85,7 +87,7 @@ class _Talk:
 
     def run(self) -> None:
         self.say("220 store.test LMTP")
-        while line := self.lines.readline():
+        while line := self.lines.readline():  # `lines` is another one after STARTTLS
             text = line.decode("utf-8", "replace").rstrip()
             self.peer.commands.append(text)
             if not self.command(text):
@@ -95,7 +97,13 @@ class _Talk:
         match text.partition(" ")[0].upper():
             case "LHLO":
                 words = ["store.test", *self.store.extensions]
+                if self.store.context is not None and not isinstance(self.connection, ssl.SSLSocket):
+                    words.append("STARTTLS")
                 self.say(*[f"250-{word}" for word in words[:-1]], f"250 {words[-1]}")
+            case "STARTTLS" if self.store.context is not None:
+                self.say("220 2.0.0 go")
+                self.connection = self.store.context.wrap_socket(self.connection, server_side=True)
+                self.lines = self.connection.makefile("rb")
             case "MAIL" | "RSET":
                 self.people = []
                 self.say("250 2.1.0 ok")

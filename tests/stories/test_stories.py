@@ -47,11 +47,54 @@ def test_all_stories_can_be_played_by_a_draft(tmp_path: Path) -> None:
         if "policy/contoso.toml" in story.read_text():
             shutil.copy(story, played)
     code, out, err = run("stories", str(played), "--policy", str(tmp_path))
-    assert code == 1 and "11 stories: 10 came true, 1 did not." in out
+    assert code == 1 and "12 stories: 11 came true, 1 did not." in out
     assert "expected refused 5.7.513, found refused 5.4.1" in err
 
 
+MAILBOXES_HERE = """[[organisation]]
+name = "contoso"
+
+[[accepted_domain]]
+domain_name = "contoso.com"
+vouched_by_operator = true
+"""
+HOSTED = """given policy.toml
+from 198.51.100.9
+mail x@sender.test -> ann@contoso.com
+suppose who-is ann@contoso.com = mailbox
+expect ann@contoso.com delivered by mailbox store
+"""
+
+
+def test_hosted_mailboxes_are_known_from_the_operators_file_or_the_story(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(MAILBOXES_HERE)
+    story = tmp_path / "hosted.story"
+    story.write_text(HOSTED)
+    file = tmp_path / "lockgate.toml"
+    (tmp_path / "mail").mkdir()
+    file.write_text('hostname = "mx.contoso.com"\n\n[mailboxes]\ndirectory = "mail"\n')
+    code, _, err = run("stories", str(story))
+    assert code == 1 and "found delivered by mx contoso.com" in err, "nothing says that mailboxes are here"
+    code, out, err = run("--config", str(file), "stories", str(story))
+    assert (code, err) == (0, ""), out
+    file.write_text('hostname = "mx.contoso.com"\n')
+    assert run("--config", str(file), "stories", str(story))[0] == 1
+    story.write_text(HOSTED + "mailboxes here\n")
+    code, out, err = run("stories", str(story))
+    assert (code, err) == (0, ""), out
+
+
+def test_stories_with_and_without_mailboxes_share_their_documents(tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(MAILBOXES_HERE)
+    (tmp_path / "here.story").write_text(HOSTED + "mailboxes here\n")
+    elsewhere = HOSTED.replace("by mailbox store", "by mx contoso.com")
+    (tmp_path / "elsewhere.story").write_text(elsewhere)
+    code, out, err = run("stories", str(tmp_path))
+    assert (code, err) == (0, ""), out
+
+
 MISTAKES = {
+    "mailboxes there": (1, "write `mailboxes here`"),
     "expects nothing": (1, "did you mean 'expect'?"),
     "from 300.1.2.3": (1, "does not appear to be an IPv4 or IPv6 address"),
     "from 192.0.2.1 tls 1.3 certificat x": (1, "is none of helo NAME"),

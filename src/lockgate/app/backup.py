@@ -16,14 +16,25 @@ import msgspec
 
 import lockgate
 from lockgate.app.audit import StoredAudit
+from lockgate.app.backup_mailboxes import (
+    MailboxesThere,
+    must_be_free,
+    place_mailboxes,
+    within_state,
+    write_mailboxes,
+)
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, parse_config, read_config
+from lockgate.flow.asking import BackupMake
 from lockgate.seams import Clock, Journal
 from lockgate.storage.archive import ArchiveWriter, Manifest, unpack
 from lockgate.storage.audits import AuditBook
 from lockgate.storage.keeping import KeeperKeeping
 from lockgate.storage.restoring import hold_everything
 from lockgate.storage.snapshot import Pin, Snapshot
+
+LEFT_OUT = "left out"
+UNREADABLE_TOLD = 100
 
 RECORD = "restored.json"
 """In a restored state directory: which backup it came from, and when."""
@@ -47,18 +58,22 @@ class Backups:
         self._clock = clock
         self._keeping = KeeperKeeping(config.state_directory)
 
-    async def make(self, file: str, keys: bool, what_if: bool) -> Mapping[str, Any]:
+    async def make(self, request: BackupMake) -> Mapping[str, Any]:
         """See BackupDesk. Raises OSError, Unavailable."""
         now = self._clock.now()
-        target = self._target(file, now)
-        if what_if:
-            return {"file": str(target), "outside": [str(path) for path in self._outside(keys)]}
+        target = self._target(request.file, now)
+        if request.what_if:
+            outside = [str(path) for path in self._outside(request.keys)]
+            root = self._config.mailboxes.directory
+            return {"file": str(target), "outside": outside} | (
+                {"mailboxes": str(root) if request.mailboxes else LEFT_OUT} if root is not None else {}
+            )
         loop = asyncio.get_running_loop()
 
         def pin(seconds: float) -> bool:
             return asyncio.run_coroutine_threadsafe(self._keeping.pin(seconds), loop).result()
 
-        return await asyncio.to_thread(self._make, target, now, keys, pin)
+        return await asyncio.to_thread(self._make, target, now, request, pin)
 
     def _target(self, file: str, now: float) -> Path:
         state = self._config.state_directory.resolve()
@@ -70,25 +85,37 @@ class Backups:
             target /= name
         if target.is_relative_to(state) and target.parent != state / "backups":
             raise OSError(f"{target} lies among the service's own files; choose another place")
+        boxes = self._config.mailboxes.directory
+        if boxes is not None and target.is_relative_to(boxes.resolve()):
+            raise OSError(f"{target} lies among the mailboxes; choose another place")
         if target.exists():
             raise FileExistsError(f"{target} exists; a backup never takes the place of another file")
         return target
 
-    def _make(self, target: Path, now: float, keys: bool, pin: Pin) -> dict[str, Any]:
-        snapshot = Snapshot(self._config.state_directory)
+    def _make(self, target: Path, now: float, request: BackupMake, pin: Pin) -> dict[str, Any]:
+        snapshot = Snapshot(self._config.state_directory, within_state(self._config))
         archive = ArchiveWriter(target)
         try:
             snapshot.take(pin)
             snapshot.write(archive)
-            places = self._write_outside(archive, keys)
-            manifest = Manifest(0, lockgate.__version__, self._config.hostname, now, snapshot.counts, places)
+            # After the queue: what has left the queue by its snapshot is in a mailbox by now.
+            copied = write_mailboxes(archive, self._config) if request.mailboxes else None
+            counts = snapshot.counts
+            if copied is not None:
+                counts = {**counts, "mailboxes": copied.mailboxes, "letters": copied.letters}
+            places = self._write_outside(archive, request.keys)
+            manifest = Manifest(0, lockgate.__version__, self._config.hostname, now, counts, places)
             size = archive.finish(manifest)
         except BaseException:
             archive.abort()
             raise
         finally:
             snapshot.close()
-        told = {"file": str(target), "size": size, "made": moment_text(now), **snapshot.counts, "files": len(places)}
+        told = {"file": str(target), "size": size, "made": moment_text(now), **counts, "files": len(places)}
+        if self._config.mailboxes.directory is not None and copied is None:
+            told["mailboxes"] = LEFT_OUT
+        if copied is not None and copied.unreadable:
+            told["unreadable"] = copied.unreadable[:UNREADABLE_TOLD]
         return {**told, "damaged": snapshot.damaged} if snapshot.damaged else told
 
     def _write_outside(self, archive: ArchiveWriter, keys: bool) -> dict[str, str]:
@@ -177,6 +204,10 @@ def _restored(
         config = read_config(config_path)
     state = config.state_directory
     _must_be_empty(state)
+    try:
+        must_be_free(early, config)
+    except MailboxesThere as trouble:
+        raise CannotRestore(str(trouble)) from None
     held = hold_everything(early / "state", moment_text(manifest.made), clock, journal)
     record = _Restored(manifest.made, clock.now(), manifest.hostname)
     (early / "state" / RECORD).write_bytes(msgspec.json.encode(record))
@@ -187,6 +218,11 @@ def _restored(
     if what_if:
         return told
     left = _place(early, manifest, config)
+    boxes = place_mailboxes(early, early / "state", config)
+    if boxes and config.mailboxes.directory is None:
+        left["mailboxes"] = boxes
+    elif boxes:
+        told["mailbox_directory"] = boxes
     if fresh:
         _copy_new(mine, config_path)
     audit = StoredAudit(AuditBook(early / "state"), clock, journal)

@@ -41,7 +41,7 @@ def begin(folder: Path, files: Mapping[str, str], hostname: str) -> int:
     documents = {
         name.removeprefix("policy/"): text for name, text in files.items() if name.startswith("policy/")
     }
-    compile_policy(documents, hostname=hostname, revision=1)
+    compile_policy(documents, hostname=hostname, revision=1, keeps_mailboxes=config.mailboxes.kept)
     certificate, key = self_signed(hostname, SystemClock().now())
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():

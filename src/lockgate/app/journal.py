@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lockgate.app.lines import Stamp, cleaned, json_line, line
+from lockgate.app.storms import Storms, Told
 from lockgate.seams import Clock
 
 WAITING = 20_000
@@ -21,6 +22,7 @@ ALARMS_KEPT = 200
 """Alarms that `recent_alarms` can show at most."""
 
 _BATCH_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
 _ALARM_FILE_OCTETS = 512 * 1024
 
 
@@ -39,8 +41,9 @@ class LineJournal:
 
     `write` puts octets where they belong and may block or raise; it is called from the writer thread only.
     `form` is lines.line or lines.json_line; lines name `host`, as those of syslog do. Alarms are also appended to
-    `alarms` (one JSON object a line), from which every process of the installation can show them. Make one after the
-    process was started, not before a fork.
+    `alarms` (one JSON object a line), from which every process of the installation can show them. An alarm that comes
+    again and again is told every few seconds with a count (see storms). Make one after the process was started, not
+    before a fork.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class LineJournal:
         self._form = form
         self._alarms = alarms
         self._stamp = Stamp()
+        self._storms = Storms()
         self._waiting: deque[bytes] = deque()
         self._alarms_waiting: deque[bytes] = deque()
         self._something = threading.Event()
@@ -77,8 +81,13 @@ class LineJournal:
         self._put(happening, details, alarm=False)
 
     def alarm(self, happening: str, **details: object) -> None:
-        """Note what a person has to see tonight."""
-        self._put(happening, details, alarm=True)
+        """Note what a person has to see tonight; what comes again and again is counted."""
+        try:
+            told = self._storms.heard(happening, details, self._clock.monotonic())
+        except Exception:  # Details that cannot even be compared are no reason to hide the alarm.
+            told = Told(happening, dict(details), alarm=True)
+        if told is not None:
+            self._put(told.happening, told.details, alarm=True)
 
     def flush(self, patience: float = 5.0) -> bool:
         """Wait until everything noted so far is written; False if that took longer than `patience` seconds."""
@@ -88,21 +97,26 @@ class LineJournal:
 
     def close(self, patience: float = 5.0) -> None:
         """Write what is waiting and end the writer thread."""
+        self._tell_storms(last=True)
         self.flush(patience)
         self._closing = True
         self._something.set()
         if self._thread is not None:
             self._thread.join(patience)
 
-    def _put(self, happening: str, details: Mapping[str, object], *, alarm: bool) -> None:
+    def _tell_storms(self, *, last: bool = False) -> None:
+        for told in self._storms.due(self._clock.monotonic(), last=last):
+            self._put(told.happening, told.details, alarm=told.alarm, kept=True)
+
+    def _put(self, happening: str, details: Mapping[str, object], *, alarm: bool, kept: bool = False) -> None:
         try:
             if len(self._waiting) >= WAITING:
                 self.dropped += 1
                 return
             when = self._stamp.at(self._clock.now())
             data = self._form(when, self._origin, happening, details, alarm=alarm)
-            if alarm and self._alarms is not None:
-                self._alarms_waiting.append(json_line(when, self._origin, happening, details, alarm=True))
+            if (alarm or kept) and self._alarms is not None:
+                self._alarms_waiting.append(json_line(when, self._origin, happening, details, alarm=alarm))
             with self._counting:
                 self._waiting.append(data)
                 self._noted += 1
@@ -119,9 +133,10 @@ class LineJournal:
         told = 0
         pause = threading.Event()
         while not (self._closing and not self._waiting):
-            self._something.wait()
+            self._something.wait(_LOOK_SECONDS if self._storms.open else None)
             self._something.clear()
             if not self._closing:
+                self._tell_storms()
                 pause.wait(_BATCH_SECONDS)
             lines = len(self._waiting)
             batch = _take(self._waiting, lines)

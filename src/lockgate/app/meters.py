@@ -52,7 +52,7 @@ DELIVERIES = Counter(
 TOLD = Counter(
     "lockgate_delivery_reports_total", "Delivery reports sent", ("kind",), tuple((kind,) for kind in REPORTS)
 )
-ALARMS = Counter("lockgate_log_alarms_total", "Log lines that are for a person")
+ALARMS = Counter("lockgate_log_alarms_total", "Alarms for a person, each counted")
 ENDS = Counter(
     "lockgate_process_ends_total", "Processes of the service that ended and were started again", ("role",),
     tuple((role,) for role in ROLES),

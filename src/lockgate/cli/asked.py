@@ -32,6 +32,7 @@ class Places(NamedTuple):
     hostname: str
     control_socket: Path
     policy_directory: Path
+    keeps_mailboxes: bool = False
 
 
 class Switchboard(NamedTuple):

@@ -22,20 +22,24 @@ def backup(
     context: typer.Context,
     file: File = None,
     keys: Annotated[bool, typer.Option(help="Private keys and secrets from outside the state directory too.")] = True,
+    mailboxes: Annotated[bool, typer.Option(help="The Maildirs of this machine too.")] = True,
     what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write one consistent backup of the running service: queue, bodies, trace, audit, recipients, documents, keys."""
-    request = BackupMake(str(file.absolute()) if file else "", keys, what_if)
+    """Write one consistent backup of the running service: queue, trace, audit, recipients, policy, mailboxes, keys."""
+    request = BackupMake(str(file.absolute()) if file else "", keys, what_if, mailboxes)
     made = answered(context, request, as_json=as_json, patience=PATIENCE)
     if as_json:
         return
     if what_if:
         show.say(f"A backup would be written to {made['file']}; nothing was done.")
-        show.facts({"from outside": made["outside"]})
+        show.facts({"from outside": made["outside"], "mailboxes": made.get("mailboxes", "none are kept here")})
         return
     show.say(f"The backup is in {made['file']} ({made['size']} octets).")
-    show.facts({name: made.get(name) for name in ("made", "messages", "tasks", "bodies", "damaged")})
+    told = ("made", "messages", "tasks", "bodies", "mailboxes", "letters", "damaged")
+    show.facts({name: made.get(name) for name in told})
+    for path in made.get("unreadable", ()):
+        show.complain(f"{path} could not be read; it is not in the backup.")
 
 
 def restore(

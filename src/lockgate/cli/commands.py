@@ -115,14 +115,14 @@ def check(
     from lockgate.policy.documents import Invalid
 
     options = given(context)
-    if folder is None or not hostname:
-        if folder is None or options.config is not None:
-            found = asked.places(options)
-            folder, hostname = folder or found.policy_directory, hostname or found.hostname
-        else:
-            hostname = "localhost.localdomain"
+    kept = False
+    if folder is None or options.config is not None:
+        found = asked.places(options)
+        folder, hostname, kept = folder or found.policy_directory, hostname or found.hostname, found.keeps_mailboxes
+    hostname = hostname or "localhost.localdomain"
     try:
-        policy = compile_policy(options.board.read_documents(folder), hostname=hostname, revision=0)
+        documents = options.board.read_documents(folder)
+        policy = compile_policy(documents, hostname=hostname, revision=0, keeps_mailboxes=kept)
     except Invalid as trouble:
         asked.mistakes(trouble.problems, as_json=as_json)
         raise typer.Exit(show.FINDING) from None

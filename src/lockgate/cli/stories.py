@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lockgate.cli import show
+from lockgate.cli import asked, show
 from lockgate.cli.asked import AsJson, given, problem_line
 from lockgate.policy.documents import Invalid, Problem
 
@@ -25,13 +25,16 @@ def stories(
     policy: Annotated[
         Path | None, typer.Option("--policy", metavar="DIR", help="Play them by these documents, whatever is `given`.")
     ] = None,
-    hostname: Annotated[str, typer.Option(help="Our name, as in the operator's file.")] = _HOSTNAME,
+    hostname: Annotated[
+        str, typer.Option(help=f"Our name; default: that of the operator's file if --config names one, or {_HOSTNAME}.")
+    ] = "",
     steps: Annotated[bool, typer.Option("--steps", help="Print every step of the stories that fail.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Play story files: a message, what is supposed, and what must come of it. Code 1 if one does not come true.
 
-    The service is not needed. What fails is told as file:line: message; docs/stories.md has the words.
+    The service is not needed. An operator's file is read only if `lockgate --config FILE stories` names one; it says
+    whether mailboxes are kept here. What fails is told as file:line: message; docs/stories.md has the words.
     """
     paths = [folder] if folder.is_file() else sorted(folder.rglob("*.story"))
     if not paths:
@@ -55,10 +58,14 @@ class _Shelf:
     """The policies that stories name, each compiled once."""
 
     def __init__(self, context: typer.Context, instead: Path | None, hostname: str) -> None:
-        self._read = given(context).board.read_documents
+        options = given(context)
+        # Only a file that is named: a story must not depend on the folder in which it is played.
+        found = asked.places(options) if options.config is not None else None
+        self._read = options.board.read_documents
         self._instead = instead
-        self._hostname = hostname
-        self._compiled: dict[tuple[Path, ...], Policy] = {}
+        self._hostname = hostname or (found.hostname if found else _HOSTNAME)
+        self._kept = found is not None and found.keeps_mailboxes
+        self._compiled: dict[tuple[tuple[Path, ...], bool], Policy] = {}
 
     def policy(self, story: Story, path: Path) -> Policy:
         """The policy a story is played by. Raises Invalid."""
@@ -67,10 +74,12 @@ class _Shelf:
         places = (self._instead,) if self._instead else tuple(path.parent / name for name in story.given)
         if not places:
             raise Invalid((Problem(story.name, 1, "", "say `given DOCUMENT`, or --policy DIR for all stories"),))
-        if places not in self._compiled:
+        kept = self._kept or story.mailboxes_here
+        if (places, kept) not in self._compiled:
             texts = {name: text for place in places for name, text in self._documents(story, place)}
-            self._compiled[places] = compile_policy(texts, hostname=self._hostname, revision=0)
-        return self._compiled[places]
+            made = compile_policy(texts, hostname=self._hostname, revision=0, keeps_mailboxes=kept)
+            self._compiled[places, kept] = made
+        return self._compiled[places, kept]
 
     def _documents(self, story: Story, place: Path) -> Iterator[tuple[str, str]]:
         if place.is_dir():

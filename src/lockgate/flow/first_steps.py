@@ -66,6 +66,11 @@ class Answers(msgspec.Struct, frozen=True):
     port: int = 2525
 
     @property
+    def lists(self) -> bool:
+        """Whether people are read from a list: whoever has a mailbox here has to stand in one."""
+        return self.knowing is Knowing.FILE or self.mailboxes is not Mailboxes.THERE
+
+    @property
     def organisation(self) -> str:
         """A short name made of the first domain."""
         return _NAME.sub("-", self.domains[0].partition(".")[0].lower()).strip("-") or "main"
@@ -117,8 +122,24 @@ def checked(answers: Answers) -> Answers:
         hostname=hostname,
         domains=tuple(dict.fromkeys(domains)),
         next_hop=_next_hop(answers),
+        address=_address(answers.address),
         senders=tuple([_sender(text, domains) for text in answers.senders]),
     )
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip())) if text.strip() else ""
+    except ValueError:
+        raise Mistake("address", f"'{text[:80]}' is no IP address; say one, or nothing") from None
+
+
+def _host(next_hop: str) -> str:
+    """A next hop without its port and brackets; a bare IPv6 address has no port."""
+    try:
+        return str(ipaddress.ip_address(next_hop))
+    except ValueError:
+        return _PORT.sub("", next_hop).strip("[]")
 
 
 def _next_hop(answers: Answers) -> str:
@@ -127,9 +148,9 @@ def _next_hop(answers: Answers) -> str:
         return ""
     if not text:
         raise Mistake("next-hop", "say where the other mailboxes are: host or host:port")
-    host = _PORT.sub("", text)
+    host = _host(text)
     try:
-        ipaddress.ip_address(host.strip("[]"))
+        ipaddress.ip_address(host)
     except ValueError:
         try:
             full_name(host)
@@ -167,7 +188,7 @@ def documents(answers: Answers) -> dict[str, str]:
     }
     if connectors := _connectors(answers):
         files["policy/connectors.toml"] = connectors
-    if answers.knowing is Knowing.FILE:
+    if answers.lists:
         files["recipients.csv"] = _recipients(answers)
     return files
 
@@ -200,7 +221,7 @@ destination = "stderr"
 [mailboxes]
 directory = "state/mail"
 """
-    host = _PORT.sub("", answers.next_hop).strip("[]")
+    host = _host(answers.next_hop)
     if _is_loopback(host):
         text += f"""
 # Outgoing connections to this very machine are refused unless they are listed.
@@ -302,7 +323,7 @@ def dns_lines(answers: Answers) -> tuple[DnsLine, ...]:
         reverse = ipaddress.ip_address(answers.address).reverse_pointer
         lines.append(DnsLine(reverse, "PTR", f"{answers.hostname}.", "it leads back (the network's owner enters it)"))
     # As long as mail still leaves by the other server as well, its name belongs into the record.
-    also = f" a:{_PORT.sub('', answers.next_hop)}" if _names_a_host(answers.next_hop) else ""
+    also = f" a:{_host(answers.next_hop)}" if _names_a_host(answers.next_hop) else ""
     for domain in answers.domains:
         lines.append(DnsLine(domain, "MX", f"10 {answers.hostname}.", "mail for the domain comes to us", later=True))
         spf = f"v=spf1 mx a:{answers.hostname}{also} ~all"
@@ -313,7 +334,7 @@ def dns_lines(answers: Answers) -> tuple[DnsLine, ...]:
 
 
 def _names_a_host(next_hop: str) -> bool:
-    host = _PORT.sub("", next_hop).strip("[]")
+    host = _host(next_hop)
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -327,8 +348,9 @@ def next_steps(answers: Answers) -> tuple[str, ...]:
         "lockgate preflight    # names, ports, certificates, next hops: what is missing, and the line that mends it",
         "lockgate serve        # or the systemd unit; everything below speaks to the running service",
     ]
-    if answers.knowing is Knowing.FILE:
-        steps.append("lockgate recipient import recipients.csv    # after you have put your people into it")
+    if answers.lists:
+        whom = "your people" if answers.knowing is Knowing.FILE else "those whose mailbox is here"
+        steps.append(f"lockgate recipient import recipients.csv    # after you have put {whom} into it")
     first = answers.domains[0]
     steps.append(f"lockgate what-if --from someone@elsewhere.example --to postmaster@{first} --ip 198.51.100.1")
     if answers.mx is MxNow.US:

@@ -37,13 +37,15 @@ WHEN = 1_900_000_000.0
 """When a story happens that does not say `at`: 2030-03-17 17:46:40 UTC."""
 
 WORDS = (
-    "given", "from", "mail", "subject", "header", "size", "require-tls", "at", "suppose", "expect", "because",
+    "given", "mailboxes", "from", "mail", "subject", "header", "size", "require-tls", "at", "suppose", "expect",
+    "because",
 )  # fmt: skip
 
 
 @dataclass
 class Story:
-    """One story, read. `expected` and `because` come with the number of their line."""
+    """One story, read. `expected` and `because` come with the number of their line; `mailboxes_here` stands for what
+    the operator's file says in [mailboxes]."""
 
     name: str
     given: list[str] = field(default_factory=list)
@@ -53,6 +55,7 @@ class Story:
     fields: list[str] = field(default_factory=list)
     size: int = 0
     require_tls: bool = False
+    mailboxes_here: bool = False
     at: float = WHEN
     supposed: list[str] = field(default_factory=list)
     expected: list[tuple[int, str, str]] = field(default_factory=list)
@@ -101,6 +104,10 @@ def _read_line(story: Story, number: int, word: str, rest: str) -> None:
             story.expected.append((number, whom, re.sub(r"\s+", " ", what)))
         case "because":
             story.because.append((number, rest))
+        case "mailboxes":
+            if rest != "here":
+                raise ValueError("write `mailboxes here`, as if the operator's file had [mailboxes]; or leave it out")
+            story.mailboxes_here = True
         case _:
             _read_message(story, word, rest)
 

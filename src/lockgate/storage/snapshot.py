@@ -35,11 +35,13 @@ PIN = 60.0
 class Snapshot:
     """The queue at one moment. `take` makes it, `write` puts it into an archive, `close` removes the second names.
 
-    `damaged` names the segments whose records could not be read whole; their tasks are in the backup all the same.
+    Files below `leave` are not among "everything else". `damaged` names the segments whose records could not be read
+    whole; their tasks are in the backup all the same.
     """
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, leave: Path | None = None) -> None:
         self._state = state
+        self._leave = leave
         self._work = state / "snapshot"
         self._folder = SegmentFolder(state / "queue")
         self._held = SegmentFolder(self._work)
@@ -116,6 +118,8 @@ class Snapshot:
 
     def _write_rest(self, archive: ArchiveWriter) -> None:
         for path in _files(self._state):
+            if self._leave is not None and path.is_relative_to(self._leave):
+                continue
             name = f"state/{path.relative_to(self._state).as_posix()}"
             with contextlib.suppress(FileNotFoundError):  # gone meanwhile: then it need not be kept
                 if _is_database(path):

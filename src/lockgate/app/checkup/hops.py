@@ -76,25 +76,31 @@ def _only(hop: NextHop, host: str) -> NextHop:
     return msgspec.structs.replace(hop, smart_hosts=(host,))
 
 
-async def _dial(config: OperatorFile, dialler: Dialler, hop: NextHop, subject: str, where: str) -> Found:
+async def greeted(dialler: Dialler, hop: NextHop) -> str:
+    """Dial, and part where mail would begin; the TLS made, "" for plain text. Raises Unreachable, TimeoutError."""
     gone = asyncio.Event()
 
     def over(link: Link) -> None:
         gone.set()
 
-    try:
-        link = await asyncio.wait_for(dialler.dial(hop, functools.partial(over), set()), PATIENCE)
-    except Unreachable as trouble:
-        mend = _mend(config, str(trouble.reply), where)
-        return blocked(subject, f"{where}: {trouble.reply.text}", mend)
-    except TimeoutError:
-        return blocked(subject, f"{where}: no answer within {PATIENCE:g} seconds", f"nc -vz {where.replace(':', ' ')}")
+    link = await asyncio.wait_for(dialler.dial(hop, functools.partial(over), set()), PATIENCE)
     tls = link.tls
     link.quit()
     try:
         await asyncio.wait_for(gone.wait(), 5.0)
     except TimeoutError:
         link.abort("it did not part")
+    return tls
+
+
+async def _dial(config: OperatorFile, dialler: Dialler, hop: NextHop, subject: str, where: str) -> Found:
+    try:
+        tls = await greeted(dialler, hop)
+    except Unreachable as trouble:
+        mend = _mend(config, str(trouble.reply), where)
+        return blocked(subject, f"{where}: {trouble.reply.text}", mend)
+    except TimeoutError:
+        return blocked(subject, f"{where}: no answer within {PATIENCE:g} seconds", f"nc -vz {where.replace(':', ' ')}")
     if not tls and hop.tls.level is TlsLevel.OPPORTUNISTIC:
         mend = "switch STARTTLS on there, then set tls_settings to what you demand"
         return warned(subject, f"{where} answers, but in plain text", mend)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from lockgate.app.checkup import hops, names, papers, place
+from lockgate.app.checkup import hops, names, papers, place, stores
 from lockgate.app.checkup.service import listening, service
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, check_files, read_config, resolvers
@@ -69,4 +69,5 @@ async def _network(config: OperatorFile, made: Policy | None, clock: SystemClock
     if made is not None:
         settings = courier_settings(config, ())
         found += await hops.next_hops(config, made, resolver, settings, pools_of(config), clock)
+        found += await stores.mailbox_stores(config, made, resolver, settings, pools_of(config), clock)
     return found

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lockgate.app.config import OperatorFile
-from lockgate.app.policies import Policies, read_documents
+from lockgate.app.policies import read_documents
+from lockgate.app.wiring import policies_of
 from lockgate.edge.certificates import CertificateFiles, Certificates
 from lockgate.flow.checkup import Found, blocked, passed, warned
 from lockgate.mail.certificate_names import name_covered
@@ -52,7 +53,7 @@ def _certificate(chain: Path, key: Path, config: OperatorFile, now: float, journ
 
 def policy(config: OperatorFile) -> tuple[list[Found], Policy | None]:
     """The documents of the folder, and the policy they make."""
-    policies = Policies(config.state_directory / "policy", config.hostname)
+    policies = policies_of(config)
     try:
         made = policies.check(config.policy_directory)
     except Invalid as trouble:

@@ -11,8 +11,8 @@ from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Handler, Misuse
 from lockgate.seams import Audit
 
-Make = Callable[[str, bool, bool], Awaitable[Mapping[str, Any]]]
-"""Make a backup (file, keys, what_if); what is to be said of it. Raises OSError in words, Unavailable."""
+Make = Callable[[BackupMake], Awaitable[Mapping[str, Any]]]
+"""Make the backup that is asked for; what is to be said of it. Raises OSError in words, Unavailable."""
 
 
 class BackupDesk:
@@ -35,7 +35,7 @@ class BackupDesk:
             raise Misuse("another backup is being made now")
         self._busy = True
         try:
-            made = await self._make(request.file, request.keys, request.what_if)
+            made = await self._make(request)
         except OSError as trouble:
             raise Misuse(f"no backup was made: {trouble}") from None
         finally:

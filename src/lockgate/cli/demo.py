@@ -85,8 +85,9 @@ def _all(town: Town, program: str, *, as_json: bool) -> list[dict[str, Any]]:
         if not as_json:
             print()
             title = f"{number:2}. {letter.what}: {row['envelope']}"
-            telling.draw([Line(0, (title,), ("bold",)), *lines, Line(4, (f"all of it: {row['command']}",), ("dim",))])
-            sys.stdout.flush()
+            telling.draw([Line(0, (title,), ("bold",)), *lines])
+            # Not drawn: a command that is broken into lines cannot be copied.
+            _progress(f"    all of it: {row['command']}")
     return rows
 
 
@@ -175,7 +176,7 @@ def _stay(town: Town, program: str, rows: Sequence[Mapping[str, Any]]) -> None:
     })  # fmt: skip
     print()
     show.say("What to try next (in another terminal):")
-    refused = next((row["id"] for row in rows if "Refused" in row["expect"].values()), "ID")
+    refused, waiting = _one(rows, "Refused"), _one(rows, "Pending")
     who = f"--from alice@outside.test --to ann@contoso.test --ip {BLOCKED}"
     show.facts({
         "  why, every step": f"{program} explain {refused}",
@@ -185,6 +186,7 @@ def _stay(town: Town, program: str, rows: Sequence[Mapping[str, Any]]) -> None:
         "  send mail": f"swaks --server 127.0.0.1:{town.port} --from me@outside.test --to eva@contoso.test",
         "  read mail": f"{program} mailbox show eva@contoso.test",
         "  what waits": f"{program} queue list",
+        "  hold mail": f"{program} queue hold {waiting}",
         "  what is held": f"{program} hold list",
         "  somebody new": f"{program} recipient add max@contoso.test --kind mailbox",
         "  change policy": f"edit {folder / 'policy' / 'contoso.toml'}, then:",
@@ -196,6 +198,11 @@ def _stay(town: Town, program: str, rows: Sequence[Mapping[str, Any]]) -> None:
     sys.stdout.flush()
     while True:
         signal.pause()
+
+
+def _one(rows: Sequence[Mapping[str, Any]], status: str) -> str:
+    """The id of a message that stands so."""
+    return next((str(row["id"]) for row in rows if status in row["became"].values()), "ID")
 
 
 def _afterwards(town: Town, program: str) -> None:

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-_DAYS = 30
+_FROM, _UNTIL = dt.datetime(2020, 1, 1, tzinfo=dt.UTC), dt.datetime(2099, 12, 31, tzinfo=dt.UTC)
+"""Fixed, so that a machine whose clock is wrong can show the demonstration too."""
 
 
 class Authority:
@@ -37,10 +38,9 @@ class Authority:
         return chain
 
     def _begin(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> x509.CertificateBuilder:
-        now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateBuilder().subject_name(name).issuer_name(self._name).public_key(key.public_key())
         builder = builder.serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(now - dt.timedelta(hours=1)).not_valid_after(now + dt.timedelta(days=_DAYS))
+        builder = builder.not_valid_before(_FROM).not_valid_after(_UNTIL)
         return builder.add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
 
 

@@ -14,6 +14,9 @@ _FATE_STYLES = {
     "delivered": "bold green", "refused": "bold red", "put off": "bold yellow", "waits": "bold yellow",
     "held": "bold yellow", "dropped": "bold red",
 }  # fmt: skip
+_STATUS_STYLES = {"Delivered": "bold green", "Refused": "bold red", "Failed": "bold red", "Pending": "bold yellow"}
+"""How it stands, where that is known, outdoes what was decided."""
+
 _FACTS = {
     "sender": "sender",
     "peer": "came from",
@@ -152,7 +155,7 @@ def _recipient(row: Mapping[str, Any]) -> Iterator[Line]:
         yield Line(2, (f"because {row['because']}",))
     yield from _steps(row.get("steps", ()))
     route = row.get("route") or {}
-    if route.get("tls_demanded"):
+    if route.get("tls_demanded") and route.get("via") != "mailbox":
         yield Line(2, ("=", "TLS", f"demanded outwards: {route['tls_demanded']}; seen: {_tls_seen(row)}"), ("", "cyan"),
                    (1, 9))  # fmt: skip
     if row.get("attempts"):
@@ -216,8 +219,9 @@ def in_three_lines(part: Mapping[str, Any]) -> Iterator[Line]:
         yield Line(4, (f"told: {refusal['reply']}",))
     for row in _worth_telling(part):
         said = row.get("reply") if row.get("what") in ("refused", "put off") else ""
-        headline = {**row, "sentence": row["what"]} if said else row
-        yield _headline(headline)._replace(indent=2)
+        status = f" [{row['status']}]" if row.get("status") else ""
+        style = _STATUS_STYLES.get(row.get("status", ""), _FATE_STYLES.get(row.get("what", ""), "bold"))
+        yield Line(2, (f"{row.get('recipient')}{status}: {row['what'] if said else row.get('sentence')}",), (style,))
         if row.get("because"):
             yield Line(4, (f"because {row['because']}",))
         if said:

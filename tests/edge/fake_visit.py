@@ -155,6 +155,11 @@ class FakeVisit:
         self.hall.taken.append(body.content() or b"")
         return replies.queued(str(len(self.hall.taken)))
 
+    def spoiled(self, reply: Reply) -> Reply:
+        self._told("spoiled", reply)
+        self.reset()
+        return reply.with_id(self.connection.id)
+
     def reset(self) -> None:
         self.resets += 1
         if self.body is not None:

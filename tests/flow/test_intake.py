@@ -7,6 +7,8 @@ import pytest
 from flow.house import CONTOSO, OURS, House
 from lockgate.decision.judge import judge
 from lockgate.decision.stage import refused_for_all
+from lockgate.flow.simulate import converse, unasked
+from lockgate.mail import replies
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Point
 from lockgate.mail.recipient import RecipientId
@@ -262,3 +264,31 @@ async def test_the_directory_fails_during_the_conversation() -> None:
     house = House()
     house.ask = people(failing="the table is being built")
     assert [r.code for r in await house.send("ben@contoso.com")] == [250, 451]
+
+
+@pytest.mark.parametrize(
+    ("reply", "subject"),
+    [(replies.BARE_LINE_ENDS, "line ends"), (replies.MESSAGE_TOO_LARGE, "size limit"),
+     (replies.TEXT_LINE_TOO_LONG, "line length")],
+)  # fmt: skip
+async def test_octets_that_are_no_message_are_refused_by_the_judge_and_can_be_judged_again(
+    reply: Reply, subject: str
+) -> None:
+    house = House()
+    guest = house.guest()
+    guest.greeted("mail.sender.test", extended=True)
+    assert guest.mail(Envelope(address("x@sender.test"))).code == 250
+    assert guest.rcpt(RecipientId(address("ben@contoso.com"))).code == 250
+    body = guest.begin()
+    assert not isinstance(body, Reply)
+    body.write(b"Subject: x\r\n\r\nhello\r\n")
+    said = guest.spoiled(reply)
+    assert said == reply.with_id("C0NNECT10N")
+    (row,) = house.spool.refusals
+    assert (row.point, row.reply) == ("DATA", str(reply)) and row.reason.startswith(f"{subject}: ")
+    assert not house.spool.messages
+    story = house.reception.recorder.read_story(row.story)
+    assert story.facts.message is not None and story.facts.message.size == len(b"Subject: x\r\n\r\nhello\r\n")
+    course = converse(house.policy, story.facts, unasked)
+    assert course.ruling.refusal == reply == story.ruling.refusal
+    assert guest.mail(Envelope(address("y@sender.test"))).code == 250, "the conversation goes on"

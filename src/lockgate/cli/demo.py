@@ -2,83 +2,42 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
+import os
+import shlex
 import signal
-import smtplib
-import socket
-import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from email.message import EmailMessage
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from lockgate.cli import show, telling
+from lockgate.cli.demo_letters import BLOCKED, LETTERS, Letter, send
+from lockgate.cli.demo_town import PATIENCE, SITES, Failed, Town, running
+from lockgate.cli.telling import Line
+from lockgate.flow.asking import Explain, TraceFind
 
-from lockgate.cli import show
-from lockgate.cli.client import NotReachable, ask
-from lockgate.cli.demo_documents import OPERATOR, POLICY, RECIPIENTS
-from lockgate.cli.show import Column
-from lockgate.flow.asking import Answer, Kind, RecipientImport, Request, StatusAsk, TraceFind, TraceShow
-
-PATIENCE = 30.0
-"""Seconds for the service to answer, and for all messages to arrive."""
-
-TAKEN_UP = 1.5
-"""Seconds after which every worker has taken up a new directory."""
-
-SITES = ("headquarters", "new-orleans", "partner")
-MARK = ".lockgate-demo"
-"""A file that tells a folder of ours from a folder of somebody else."""
-
-COLUMNS = (
-    Column("what", "WHAT WAS SENT"),
-    Column("envelope", "FROM -> TO"),
-    Column("answer", "LOCKGATE SAID"),
-    Column("became", "BECAME"),
-    Column("why", "WHY"),
-)
-
-
-class Failed(Exception):
-    """The demonstration cannot go on; the message says why."""
-
-
-class Letter(msgspec.Struct, frozen=True):
-    """One message of the demonstration: who sends it from which address, and what should become of it."""
-
-    what: str
-    peer: str
-    sender: str
-    recipient: str
-    expect: str
-    site: str = ""
-
-
-LETTERS = (
-    Letter("mail from outside", "127.0.0.10", "alice@outside.test", "ann@contoso.test", "Delivered", "headquarters"),
-    Letter("to an alias", "127.0.0.10", "alice@outside.test", "ann.smith@contoso.test", "Delivered", "headquarters"),
-    Letter("to somebody unknown", "127.0.0.10", "alice@outside.test", "nobody@contoso.test", "Refused"),
-    Letter("a relay attempt", "127.0.0.10", "alice@outside.test", "eve@elsewhere.test", "Refused"),
-    Letter("from a blocked address", "127.0.0.66", "mallory@outside.test", "ann@contoso.test", "Refused"),
-    Letter("by a rule", "127.0.0.10", "alice@outside.test", "luis@nola.contoso.test", "Delivered", "new-orleans"),
-    Letter("from our own server", "127.0.0.3", "ann@contoso.test", "buyer@partner.test", "Delivered", "partner"),
-)
+_TRIED = ("Send", "Deliver", "Defer", "Fail")
 
 
 def run(folder: Path, *, once: bool, as_json: bool, interpreter: str) -> int:
     """Start everything, send, tell; then stay until Ctrl-C, or with `once` stop. 0 if all fared as expected, else 1."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
+    began = time.monotonic()
+    program = f"{_program()} --config {shlex.quote(str(folder / 'lockgate.toml'))}"
     try:
-        with _running(folder, interpreter) as port:
-            control = folder / "state" / "run" / "control.sock"
-            rows = [_told(letter, _send(letter, port), control) for letter in LETTERS]
-            surprises = _surprises(rows, folder)
-            _show(rows, surprises, as_json=as_json)
+        with running(folder, interpreter, _quiet if as_json else _progress) as town:
+            rows = _all(town, program, as_json=as_json)
+            surprises = _surprises(rows, town)
+            if as_json:
+                show.as_json({"messages": rows, "surprises": surprises})
+            else:
+                _sum_up(rows, surprises, time.monotonic() - began)
             if not once:
-                _stay(folder, port)
+                _stay(town, program, rows)
+        if not as_json:
+            _afterwards(town, program)
     except Failed as trouble:
         for line in f"The demonstration cannot go on: {trouble}".splitlines():
             show.complain(line)
@@ -93,201 +52,160 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def _running(folder: Path, interpreter: str) -> Iterator[int]:
-    """Service and sites as processes; all of them are gone afterwards. Gives the port of the service."""
-    _prepare(folder)
-    with contextlib.ExitStack() as processes:
-        ports = {}
-        for name in SITES:
-            home = folder / "sites" / name
-            home.mkdir(parents=True)
-            command = [interpreter, "-m", "lockgate.cli.demo_site", f"{name}.test", str(home)]
-            site = processes.enter_context(_process(command, home / "log"))
-            ports[name] = _port_of(site, home)
-        port = _free_port()
-        (folder / "lockgate.toml").write_text(OPERATOR.format(port=port), "utf-8")
-        (folder / "policy").mkdir()
-        policy = POLICY.format(hq=ports["headquarters"], nola=ports["new-orleans"], partner=ports["partner"])
-        (folder / "policy" / "contoso.toml").write_text(policy, "utf-8")
-        (folder / "recipients.csv").write_text(RECIPIENTS, "utf-8")
-        command = [interpreter, "-m", "lockgate", "--config", str(folder / "lockgate.toml"), "serve"]
-        service = processes.enter_context(_process(command, folder / "serve.out"))
-        control = folder / "state" / "run" / "control.sock"
-        _wait_for(service, control, folder, port)
-        _done(control, RecipientImport(RECIPIENTS, "csv", "recipients.csv"))
-        time.sleep(TAKEN_UP)
-        yield port
+def _progress(text: str) -> None:
+    print(show.printable(text), flush=True)
 
 
-def _prepare(folder: Path) -> None:
-    control = folder / "state" / "run" / "control.sock"
-    with contextlib.suppress(NotReachable):
-        ask(control, StatusAsk(), 2.0)
-        raise Failed(f"a demonstration is already running in {folder}; stop it with Ctrl-C where it was started")
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARK).is_file():
-            raise Failed(f"{folder} is not empty and not of an earlier demonstration; say --folder ANOTHER")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).write_text("This folder is thrown away by the next `lockgate demo`.\n")
+def _quiet(text: str) -> None:
+    """With --json nothing but JSON is printed, and progress goes to standard error."""
+    show.complain(text)
 
 
-@contextlib.contextmanager
-def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as out:
-        # A session of its own: Ctrl-C reaches us alone, and we stop everything in order.
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _program() -> str:
+    """How this very program is called again."""
+    name = sys.argv[0]
+    if Path(name).name != "lockgate":
+        return f"{shlex.quote(sys.executable)} -m lockgate"
+    nearer = os.path.relpath(name)
+    return shlex.quote(name if len(name) <= len(nearer) or os.sep not in name else nearer)
 
 
-def _port_of(site: subprocess.Popen[bytes], home: Path) -> int:
-    deadline = time.monotonic() + PATIENCE
-    while not (home / "port").exists():
-        if site.poll() is not None or time.monotonic() > deadline:
-            raise Failed(f"the other mail server did not start (is aiosmtpd installed?):\n{_tail(home / 'log')}")
-        time.sleep(0.02)
-    return int((home / "port").read_text())
+# --- sending and telling
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+def _all(town: Town, program: str, *, as_json: bool) -> list[dict[str, Any]]:
+    """Send every letter, and tell what became of it as soon as it is settled."""
+    (_quiet if as_json else _progress)(f"Sending {len(LETTERS)} messages, one after the other ...")
+    rows = []
+    for number, letter in enumerate(LETTERS, 1):
+        answer = send(letter, town.port, town.papers)
+        row, lines = _told(letter, answer, town)
+        row["command"] = f"{program} explain {row['id']}"
+        rows.append(row)
+        if not as_json:
+            print()
+            title = f"{number:2}. {letter.what}: {row['envelope']}"
+            telling.draw([Line(0, (title,), ("bold",)), *lines])
+            # Not drawn: a command that is broken into lines cannot be copied.
+            _progress(f"    all of it: {row['command']}")
+    return rows
 
 
-def _wait_for(service: subprocess.Popen[bytes], control: Path, folder: Path, port: int) -> None:
-    """Until the desk answers and the port greets."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with contextlib.suppress(NotReachable, OSError):
-            ask(control, StatusAsk(), 5.0)
-            socket.create_connection(("127.0.0.1", port), 2.0).close()
-            return
-        if service.poll() is not None or time.monotonic() > deadline:
-            said = _tail(folder / "serve.out") + _tail(folder / "lockgate.log")
-            raise Failed(f"`lockgate serve` did not start:\n{said}")
-        time.sleep(0.05)
-
-
-def _tail(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        return "\n".join(path.read_text("utf-8", "replace").splitlines()[-20:]) + "\n"
-    return ""
-
-
-def _done(control: Path, request: Request) -> Any:
-    try:
-        answer: Answer = ask(control, request, 30.0)
-    except NotReachable as trouble:
-        raise Failed(str(trouble)) from None
-    if answer.kind != Kind.OK:
-        raise Failed(f"{answer.sentence} {answer.result or ''}")
-    return answer.result
-
-
-def _send(letter: Letter, port: int) -> str:
-    """Send it as any program would; the answer that settled it."""
-    message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = letter.sender, letter.recipient, letter.what
-    message.set_content(f"This is the demonstration: {letter.what}.")
-    try:
-        with smtplib.SMTP("127.0.0.1", port, "client.test", 15, source_address=(letter.peer, 0)) as client:
-            client.ehlo()
-            for code, text in (client.mail(letter.sender), client.rcpt(letter.recipient)):
-                if code >= 400:
-                    return _said(code, text)
-            return _said(*client.data(message.as_bytes().replace(b"\n", b"\r\n")))
-    except smtplib.SMTPConnectError as refused:
-        said = refused.smtp_error
-        return _said(refused.smtp_code, said if isinstance(said, bytes) else str(said).encode())
-    except (OSError, smtplib.SMTPException) as trouble:
-        return f"no answer: {trouble}"
-
-
-def _said(code: int, text: bytes) -> str:
-    return f"{code} {text.decode('utf-8', 'replace')}".replace("\n", " ")
-
-
-def _told(letter: Letter, answer: str, control: Path) -> dict[str, Any]:
-    """The letter's row of the trace, once it is settled (or as it is when our patience ends)."""
+def _told(letter: Letter, answer: str, town: Town) -> tuple[dict[str, Any], list[Line]]:
+    """The letter as a row and its explanation, once it is settled (or as it is when our patience ends)."""
     words = answer.rstrip(")").split()
     reference = words[-1] if words else ""
+    found = _settled(letter, reference, town)
+    parts = town.ask(Explain(reference))["parts"] if found else []
+    lines = [line for part in parts for line in telling.in_three_lines(part)]
+    row = {
+        "what": letter.what,
+        "envelope": f"{letter.sender} -> {', '.join(letter.recipients)}",
+        "answer": answer,
+        "became": found,
+        "expect": dict(letter.expect),
+        "explanation": [line.strip() for line in telling.lines_of(lines)],
+        "because": letter.because,
+        "then": letter.then,
+        "id": reference,
+        "site": list(letter.site),
+    }
+    return row, lines
+
+
+def _settled(letter: Letter, reference: str, town: Town) -> dict[str, str]:
+    """The status of each recipient in the trace; what should wait is waited for until it was tried."""
     deadline = time.monotonic() + PATIENCE
-    row: dict[str, Any] = {}
+    found: dict[str, str] = {}
     while time.monotonic() < deadline:
-        rows = _done(control, TraceFind({"id": reference}, 10))
-        row = rows[0] if rows else {}
-        if row.get("status") not in (None, "Pending"):
+        rows = town.ask(TraceFind({"id": reference}, 10))
+        found = {str(row.get("recipient_address") or ""): str(row["status"]) for row in rows}
+        waiting = [status for status in found.values() if status == "Pending"]
+        if found and (not waiting or ("Pending" in letter.expect.values() and _tried(reference, town))):
             break
         time.sleep(0.1)
-    return {
-        "what": letter.what,
-        "envelope": f"{letter.sender} -> {letter.recipient}",
-        "answer": answer,
-        "became": row.get("status", "not in the trace"),
-        "why": _why(row, control),
-        "id": reference,
-        "expect": letter.expect,
-        "site": letter.site,
-    }
-
-
-def _why(row: dict[str, Any], control: Path) -> str:
-    """The reason in one line: what decided a refusal, or by which door it left and what the next server said."""
-    if row.get("status") == "Refused":
-        reasons = _done(control, TraceShow(row["id"])).get("reasons") or [row.get("reply", "")]
-        return str(reasons[0])
-    door = f"connector '{row.get('outbound_connector')}'" if row.get("outbound_connector") else "MX"
-    return f"left by {door}, which said: {row.get('reply')}" if row.get("reply") else door
-
-
-def _surprises(rows: list[dict[str, Any]], folder: Path) -> list[str]:
-    """What did not go as it should have, in sentences."""
-    found = [
-        f"'{row['what']}' should have become {row['expect']}, not {row['became']}."
-        for row in rows
-        if row["became"] != row["expect"]
-    ]
-    for site in SITES:
-        wanted = sum(1 for row in rows if row["site"] == site)
-        there = len(list((folder / "sites" / site).glob("*.eml")))
-        if wanted != there:
-            found.append(f"The server {site} should have received {wanted} messages, not {there}.")
     return found
 
 
-def _show(rows: list[dict[str, Any]], surprises: list[str], *, as_json: bool) -> None:
-    if as_json:
-        show.as_json({"messages": rows, "surprises": surprises})
-        return
-    show.table(rows, COLUMNS)
+def _tried(reference: str, town: Town) -> bool:
+    rows = [row for part in town.ask(Explain(reference))["parts"] for row in part["recipients"]]
+    return all(any(event["kind"] in _TRIED for event in row.get("attempts", ())) for row in rows)
+
+
+def _surprises(rows: Sequence[Mapping[str, Any]], town: Town) -> list[str]:
+    """What did not go as it should have, in sentences."""
+    found = []
+    for row in rows:
+        if row["became"] != row["expect"]:
+            found.append(f"'{row['what']}' should have become {_named(row['expect'])}, not {_named(row['became'])}.")
+        elif not all(any(words in line for line in row["explanation"]) for words in (row["because"], row["then"])):
+            found.append(f"The explanation of '{row['what']}' should name '{row['because']}' and '{row['then']}'.")
+    for site in (*SITES, "eva"):
+        wanted, there = sum(site in row["site"] for row in rows), town.arrived(site)
+        if wanted != there:
+            what = "server" if site in SITES else "mailbox"
+            found.append(f"The {what} {site} should have received {wanted} messages, not {there}.")
+    return found
+
+
+def _named(statuses: Mapping[str, str]) -> str:
+    return ", ".join(f"{status} ({whom})" if whom else status for whom, status in statuses.items()) or "unknown"
+
+
+# --- the end
+
+
+def _sum_up(rows: Sequence[Mapping[str, Any]], surprises: Sequence[str], seconds: float) -> None:
     print()
-    for sentence in surprises or ["Every message fared as it should."]:
+    for sentence in surprises:
         show.say(sentence)
+    if not surprises:
+        show.say(f"All {len(rows)} messages fared as they should, by the trace and by what arrived ({seconds:.0f} s).")
+    sys.stdout.flush()
 
 
-def _stay(folder: Path, port: int) -> None:
-    """Say where everything is, and wait for Ctrl-C."""
-    program = f"lockgate --config {folder / 'lockgate.toml'}"
+def _stay(town: Town, program: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say where everything is and what to try, and wait for Ctrl-C."""
+    folder, eva = town.folder, town.mailboxes / "eva"
     print()
     show.facts({
-        "SMTP": f"127.0.0.1 port {port}",
+        "SMTP": f"127.0.0.1 port {town.port}",
         "files": f"{folder} (policy/contoso.toml is what the organisation wants)",
+        "mailbox": f"{eva} (Maildir of eva@contoso.test; mutt -f {eva})",
         "log": folder / "lockgate.log",
-        "try": f"{program} trace find",
-        "and": f"{program} queue list",
-        "or send": f"swaks --server 127.0.0.1:{port} --from me@outside.test --to ann@contoso.test",
+    })  # fmt: skip
+    print()
+    show.say("What to try next (in another terminal):")
+    refused, waiting = _one(rows, "Refused"), _one(rows, "Pending")
+    who = f"--from alice@outside.test --to ann@contoso.test --ip {BLOCKED}"
+    show.facts({
+        "  why, every step": f"{program} explain {refused}",
+        "  what if": f"{program} what-if {who}",
+        "  find mail": f"{program} trace find --recipient eva@contoso.test",
+        "  watch mail": f"{program} trace follow",
+        "  send mail": f"swaks --server 127.0.0.1:{town.port} --from me@outside.test --to eva@contoso.test",
+        "  read mail": f"{program} mailbox show eva@contoso.test",
+        "  what waits": f"{program} queue list",
+        "  hold mail": f"{program} queue hold {waiting}",
+        "  what is held": f"{program} hold list",
+        "  somebody new": f"{program} recipient add max@contoso.test --kind mailbox",
+        "  change policy": f"edit {folder / 'policy' / 'contoso.toml'}, then:",
+        "    look, then do": f"{program} plan; {program} apply",
+        "    and undo": f"{program} rollback 1",
     })  # fmt: skip
     print()
     show.say("Lockgate goes on running; Ctrl-C stops it.")
+    sys.stdout.flush()
     while True:
         signal.pause()
+
+
+def _one(rows: Sequence[Mapping[str, Any]], status: str) -> str:
+    """The id of a message that stands so."""
+    return next((str(row["id"]) for row in rows if status in row["became"].values()), "ID")
+
+
+def _afterwards(town: Town, program: str) -> None:
+    """After --once: how to look at what is left."""
+    show.say(f"Everything is stopped. The mail that was delivered here lies in {town.mailboxes / 'eva'}.")
+    show.say(f"The commands above answer again while this runs: {program} serve")

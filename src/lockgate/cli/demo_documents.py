@@ -1,6 +1,21 @@
-"""The files of the demonstration: an organisation with a main site, a second site, and a partner."""
+"""The files of the demonstration: an organisation with mailboxes here and at two sites, and its partners."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What is known only on the spot: our port, the ports of the other servers, the certificate authority."""
+
+    port: int
+    ports: Mapping[str, int]
+    authority: Path
+
 
 OPERATOR = """\
 # The operator's file of the demonstration: what cannot change while Lockgate runs.
@@ -12,6 +27,13 @@ workers = 1
 [[listener]]
 address = "127.0.0.1"
 port = {port}
+
+[[certificate]]
+chain = "tls/mx.contoso.test.pem"
+key = "tls/mx.contoso.test.key"
+
+[mailboxes]
+directory = "mail"              # Maildirs of the recipients that are of the kind mailbox
 
 [dns]
 resolvers = ["127.0.0.1"]       # nobody answers there: the demonstration needs no names from outside
@@ -30,13 +52,14 @@ destination = "lockgate.log"
 """
 
 POLICY = """\
-# What contoso.test wants. `lockgate --config run/lockgate.toml check` reads this; `... reload` puts it in force.
+# What contoso.test wants. `lockgate --config run/lockgate.toml check` reads this; `... apply` puts it in force.
 
 [operator]
 ip_block_list = ["127.0.0.66"]
 
 [[organisation]]
 name = "contoso"
+max_receive_size = 100000
 
 [[accepted_domain]]
 domain_name = "contoso.test"
@@ -60,7 +83,7 @@ name = "Headquarters"
 connector_type = "on_premises"
 recipient_domains = ["contoso.test", "*.contoso.test"]
 use_mx_record = false
-smart_hosts = ["127.0.0.1:{hq}"]
+smart_hosts = ["127.0.0.1:{headquarters}"]
 tls_settings = "opportunistic"
 
 # ... but the rule below takes New Orleans' mail by its own door.
@@ -69,16 +92,46 @@ name = "New Orleans"
 connector_type = "on_premises"
 is_transport_rule_scoped = true
 use_mx_record = false
-smart_hosts = ["127.0.0.1:{nola}"]
+smart_hosts = ["127.0.0.1:{new_orleans}"]
 tls_settings = "opportunistic"
 
+# The bank's mail is taken only over TLS and with its certificate.
+[[inbound_connector]]
+name = "Bank"
+connector_type = "partner"
+sender_domains = ["bank.test"]
+tls_sender_certificate_name = "mail.bank.test"
+restrict_domains_to_certificate = true
+ca_file = {authority}
+
+# To partners mail leaves over TLS, to a server that proves its name, or it waits.
 [[outbound_connector]]
 name = "Partner"
 connector_type = "partner"
 recipient_domains = ["partner.test"]
 use_mx_record = false
 smart_hosts = ["127.0.0.1:{partner}"]
-tls_settings = "opportunistic"
+tls_settings = "domain_validation"
+tls_domain = "mx.partner.test"
+ca_file = {authority}
+
+[[outbound_connector]]
+name = "Plain partner"
+connector_type = "partner"
+recipient_domains = ["plain.test"]
+use_mx_record = false
+smart_hosts = ["127.0.0.1:{plain}"]
+tls_settings = "encryption_only"
+
+[[outbound_connector]]
+name = "Impostor"
+connector_type = "partner"
+recipient_domains = ["impostor.test"]
+use_mx_record = false
+smart_hosts = ["127.0.0.1:{impostor}"]
+tls_settings = "domain_validation"
+tls_domain = "mx.impostor.test"
+ca_file = {authority}
 
 [[mail_flow_rule]]
 name = "New Orleans by its own server"
@@ -88,6 +141,18 @@ route_message_outbound_connector = "New Orleans"
 
 RECIPIENTS = """\
 address,kind,aliases,display_name,city
+eva@contoso.test,mailbox,,Eva Brandt,Seattle
 ann@contoso.test,mail_user,ann.smith@contoso.test,Ann Smith,Seattle
 luis@nola.contoso.test,mail_user,,Luis Ortega,New Orleans
 """
+
+
+def documents(place: Place) -> dict[str, str]:
+    """Every file by its name in the folder."""
+    ports = {name.replace("-", "_"): port for name, port in place.ports.items()}
+    authority = json.dumps(str(place.authority.resolve()), ensure_ascii=False)  # JSON's strings are TOML's as well
+    return {
+        "lockgate.toml": OPERATOR.format(port=place.port),
+        "policy/contoso.toml": POLICY.format(authority=authority, **ports),
+        "recipients.csv": RECIPIENTS,
+    }

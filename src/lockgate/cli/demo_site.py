@@ -1,14 +1,15 @@
 """A mail server of somebody else, for the demonstration: takes every message and keeps it as a file.
 
 It stands on aiosmtpd alone, so that what arrives was understood by a second implementation. Run as a process of its
-own: `python -m lockgate.cli.demo_site NAME FOLDER`; it writes its port to FOLDER/port and each message to
-FOLDER/NUMBER.eml.
+own: `python -m lockgate.cli.demo_site NAME FOLDER [CHAIN.pem]`; it writes its port to FOLDER/port and each message to
+FOLDER/NUMBER.eml. With a certificate (its key is CHAIN.key) it offers STARTTLS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,16 @@ class Mailbox:
         return ACCEPTED
 
 
-async def serve(name: str, folder: Path) -> None:
+async def serve(name: str, folder: Path, chain: Path | None = None) -> None:
     """Listen on a free port of 127.0.0.1 until SIGTERM."""
     loop = asyncio.get_running_loop()
     mailbox = Mailbox(folder)
+    context = None
+    if chain is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(chain, chain.with_suffix(".key"))
     server = await loop.create_server(
-        lambda: SMTP(mailbox, hostname=name, enable_SMTPUTF8=True, loop=loop), "127.0.0.1", 0
+        lambda: SMTP(mailbox, hostname=name, enable_SMTPUTF8=True, loop=loop, tls_context=context), "127.0.0.1", 0
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,4 +59,4 @@ async def serve(name: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], Path(sys.argv[2])))
+    asyncio.run(serve(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None))

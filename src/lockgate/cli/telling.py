@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lockgate.cli import show
@@ -14,6 +14,9 @@ _FATE_STYLES = {
     "delivered": "bold green", "refused": "bold red", "put off": "bold yellow", "waits": "bold yellow",
     "held": "bold yellow", "dropped": "bold red",
 }  # fmt: skip
+_STATUS_STYLES = {"Delivered": "bold green", "Refused": "bold red", "Failed": "bold red", "Pending": "bold yellow"}
+"""How it stands, where that is known, outdoes what was decided."""
+
 _FACTS = {
     "sender": "sender",
     "peer": "came from",
@@ -46,10 +49,10 @@ def tell(explanation: Mapping[str, Any], *, short: bool = False) -> None:
     for number, part in enumerate(explanation.get("parts", ())):
         if number:
             print()
-        _print(tuple(_part(part, explanation, short=short)))
+        draw(tuple(_part(part, explanation, short=short)))
     if explanation.get("refused_besides"):
         print()
-        _print(tuple(_besides(explanation)))
+        draw(tuple(_besides(explanation)))
 
 
 def _besides(explanation: Mapping[str, Any]) -> Iterator[Line]:
@@ -66,7 +69,7 @@ def _part(part: Mapping[str, Any], explanation: Mapping[str, Any], *, short: boo
     facts = dict(part.get("facts", {}))
     yield Line(0, (_title(part, explanation, facts),), ("bold",))
     if short:
-        yield from _short(part)
+        yield from in_three_lines(part)
         yield from _differences(part.get("differs", ()), part.get("judged", {}))
         return
     yield from _facts(facts, part.get("judged", {}))
@@ -152,7 +155,7 @@ def _recipient(row: Mapping[str, Any]) -> Iterator[Line]:
         yield Line(2, (f"because {row['because']}",))
     yield from _steps(row.get("steps", ()))
     route = row.get("route") or {}
-    if route.get("tls_demanded"):
+    if route.get("tls_demanded") and route.get("via") != "mailbox":
         yield Line(2, ("=", "TLS", f"demanded outwards: {route['tls_demanded']}; seen: {_tls_seen(row)}"), ("", "cyan"),
                    (1, 9))  # fmt: skip
     if row.get("attempts"):
@@ -208,28 +211,50 @@ def _differences(found: Sequence[Mapping[str, str]], judged: Mapping[str, Any]) 
         yield Line(2, (f"{one['recipient'] or 'everybody'}: was {one['before']}; now {one['now']}",))
 
 
-def _short(part: Mapping[str, Any]) -> Iterator[Line]:
-    """What became of each recipient, why, and the last thing that happened: three lines at most."""
+def in_three_lines(part: Mapping[str, Any]) -> Iterator[Line]:
+    """For each recipient: what became of it; the step that decided, and why; the reply, or the last attempt and TLS."""
     if refusal := part.get("refusal"):
-        yield Line(2, (f"everything is {refusal['what']}: {refusal['reply']}",), (_FATE_STYLES[refusal["what"]],))
+        yield Line(2, (f"everything is {refusal['what']}",), (_FATE_STYLES[refusal["what"]],))
         yield Line(4, (f"because {refusal['because']}",))
+        yield Line(4, (f"told: {refusal['reply']}",))
     for row in _worth_telling(part):
-        yield _headline(row)._replace(indent=2)
+        said = row.get("reply") if row.get("what") in ("refused", "put off") else ""
+        status = f" [{row['status']}]" if row.get("status") else ""
+        style = _STATUS_STYLES.get(row.get("status", ""), _FATE_STYLES.get(row.get("what", ""), "bold"))
+        yield Line(2, (f"{row.get('recipient')}{status}: {row['what'] if said else row.get('sentence')}",), (style,))
         if row.get("because"):
             yield Line(4, (f"because {row['because']}",))
-        if row.get("attempts"):
+        if said:
+            yield Line(4, (f"told: {said}",))
+        elif row.get("attempts"):
             last = row["attempts"][-1]
-            yield Line(4, (f"last: {last.get('kind')} {_happening(last)}",))
+            yield Line(4, (f"last: {last.get('kind')} {_happening(last)}{_in_plain(row, last)}",))
 
 
-def _print(lines: Sequence[Line]) -> None:
+def _in_plain(row: Mapping[str, Any], last: Mapping[str, Any]) -> str:
+    """Said only where mail left without TLS, because silence would be read as TLS."""
+    left = last.get("kind") == "Send" and not last.get("tls") and (row.get("route") or {}).get("tls_demanded")
+    return ", in plain text" if left else ""
+
+
+def lines_of(lines: Iterable[Line]) -> list[str]:
+    """Lines as plain text without anything that could move a cursor."""
+    return [_plain(line) for line in lines]
+
+
+def _plain(line: Line) -> str:
+    parts = [show.printable(part) for part in line.parts]
+    padded = [part.ljust(width) for part, width in zip(parts, line.widths, strict=False)] + parts[len(line.widths):]
+    return (" " * line.indent + "  ".join(padded)).rstrip()
+
+
+def draw(lines: Sequence[Line]) -> None:
+    """Print lines, with colour on a terminal."""
     if sys.stdout.isatty():
         _drawn(lines)
         return
     for line in lines:
-        parts = [show.printable(part) for part in line.parts]
-        padded = [part.ljust(width) for part, width in zip(parts, line.widths, strict=False)] + parts[len(line.widths):]
-        print((" " * line.indent + "  ".join(padded)).rstrip())
+        print(_plain(line))
 
 
 def _drawn(lines: Sequence[Line]) -> None:

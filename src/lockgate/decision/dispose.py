@@ -5,13 +5,13 @@ Specification 1.22 (limits; before the rules, 2.1 P5) and 2.5 (loops); later als
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from lockgate.decision.stage import Depth, MessageStage, RecipientStage, noted, refuse, refused_for_all, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.message import Message
+from lockgate.mail.message import Flaw, Message
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Hit, Ruling, Step, Verdict
 
@@ -21,15 +21,35 @@ if TYPE_CHECKING:
 
 _NAME = "dispose"
 
+_FLAWS: Mapping[Flaw, tuple[str, str, Reply]] = {
+    Flaw.LINE_ENDS: (
+        "line ends",
+        "the message has a bare CR, a bare LF or NUL; another server could see its end, and a second message, there",
+        replies.BARE_LINE_ENDS,
+    ),
+    Flaw.SIZE: ("size limit", "more octets came than are allowed", replies.MESSAGE_TOO_LARGE),
+    Flaw.LINE_LENGTH: ("line length", "a line is longer than is accepted here", replies.TEXT_LINE_TOO_LONG),
+}
+"""What is said of octets that are no message (RFC 5321 2.3.8, 4.1.1.4): subject, reason, reply."""
+
+_FLAW_OF = {reply: flaw for flaw, (_, _, reply) in _FLAWS.items()}
+
+
+def flaw_of(reply: Reply) -> Flaw | None:
+    """The flaw of which the SMTP session speaks with this reply."""
+    return _FLAW_OF.get(reply)
+
 
 def measure(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling:
-    """Refuse the whole message if it is too large or goes in circles."""
+    """Refuse the whole message if it is none, is too large or goes in circles."""
     message = facts.message
     if message is None:
         return ruling
     limits = policy.limits
     trouble: tuple[str, str, Reply] | None = None
-    if message.size > limits.message_size:
+    if message.flaw is not None:
+        trouble = _FLAWS[message.flaw]
+    elif message.size > limits.message_size:
         because = f"the message has {message.size} octets, {limits.message_size} are allowed"
         trouble = "size limit", because, replies.MESSAGE_TOO_LARGE
     elif message.cut:

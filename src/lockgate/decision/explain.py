@@ -73,6 +73,9 @@ def _leaving(route: Route, target: str, policy: Policy | None) -> dict[str, Any]
         way = f"connector {route.connector}" + (f" ({hops})" if hops else "")
     verb, what = ("waits for", "waits") if route.waits else ("leaves by", "delivered")
     sentence = f"{verb} {way}, TLS {route.tls}, to {target}"
+    if route.via is Via.MAILBOX:
+        store = f"in the store {route.store}" if route.store else "here"
+        sentence = f"{'waits for' if route.waits else 'goes into'} the mailbox {target} {store}"
     return {
         "what": what,
         "sentence": f"{sentence}; {route.waits}" if route.waits else sentence,

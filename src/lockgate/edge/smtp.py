@@ -389,14 +389,14 @@ class Talk(asyncio.Protocol):
     def _spoiled(self, session: ServerSession, visit: Visit, event: Spoiled) -> None:
         """The octets ended and are no message: say why; after bare line ends nothing more is believed."""
         self._body = None
-        visit.reset()
-        door, reply, trouble = self._door, event.reply, event.trouble
-        if reply is None:
-            reply = replies.STORAGE_UNAVAILABLE if isinstance(trouble, Unavailable) else replies.UNFORESEEN
-            door.journal.alarm("cannot keep mail", id=self._id, peer=self._peer, trouble=trouble)
+        trouble = event.trouble
+        if event.reply is not None:
+            session.reply(visit.spoiled(event.reply))
         else:
-            door.journal.note("refused", id=self._id, point="DATA", peer=self._peer, reply=str(reply))
-        session.reply(reply.with_id(self._id))
+            visit.reset()
+            reply = replies.STORAGE_UNAVAILABLE if isinstance(trouble, Unavailable) else replies.UNFORESEEN
+            self._door.journal.alarm("cannot keep mail", id=self._id, peer=self._peer, trouble=trouble)
+            session.reply(reply.with_id(self._id))
         if event.reply is replies.BARE_LINE_ENDS:
             session.close()
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from lockgate.decision.answer import answer
+from lockgate.decision.dispose import flaw_of
 from lockgate.flow.commit import Commit, assigned
 from lockgate.flow.settle import Ask, Inquire, Judge, advance, settle, settle_asking
 from lockgate.mail import replies
@@ -16,6 +17,7 @@ from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Answer, Findings, Question, Unknown
 from lockgate.mail.headers import message_of
+from lockgate.mail.message import Message
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
@@ -54,6 +56,9 @@ class Visit(Protocol):
 
     async def done(self, body: BodyWriter) -> Reply:
         """The end of data: judge, make durable, and only then 250."""
+
+    def spoiled(self, reply: Reply) -> Reply:
+        """The octets ended and are no message, which `reply` tells; nothing of it is kept but the refusal."""
 
     def reset(self) -> None:
         """RSET, or the peer is gone: forget the transaction (the body included)."""
@@ -221,6 +226,22 @@ class Guest:
         except Exception as trouble:
             body.abort()
             return self._unforeseen(trouble, Point.DATA)
+
+    def spoiled(self, reply: Reply) -> Reply:
+        policy, facts, ruling, body = self._policy, self._facts, self._ruling, self._body
+        network_id, prefix, flaw = self._id, self._prefix, flaw_of(reply)
+        size = max(0, body.size - prefix) if body is not None else 0
+        self.reset()
+        try:
+            if policy is None or facts is None or ruling is None or flaw is None:
+                raise RuntimeError("a spoiled message without an open transaction")
+            message = Message(network_id, size, (), flaw=flaw)
+            facts = Facts(facts.at, facts.connection, facts.envelope, facts.recipients, message, facts.findings)
+            facts, ruling = settle(self._hall.judge, self._hall.ask, policy, facts, Point.DATA, ruling)
+            return self._refuse(policy, facts, ruling, ruling.refusal or reply, Point.DATA)
+        except Exception as trouble:
+            self._unforeseen(trouble, Point.DATA)
+            return reply.with_id(self._connection.id)  # whatever else is wrong, this is no message
 
     async def _keep(
         self, policy: Policy, facts: Facts, ruling: Ruling, network_id: str, body: BodyWriter, prefix: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 
@@ -14,13 +16,22 @@ class BodyRef(msgspec.Struct, frozen=True):
     crc: int
 
 
+class Flaw(enum.StrEnum):
+    """Why the octets of a message ended without being one: nothing of it was kept, and its header is not known."""
+
+    LINE_ENDS = "line ends"
+    SIZE = "size"
+    LINE_LENGTH = "line length"
+
+
 class Message(msgspec.Struct, frozen=True):
     """One received message.
 
     `id` is the network message id (one per accepted message, shared by all its copies). `fields` are the
     header fields in order as (name, value) with the value unfolded to one line, decoded as UTF-8 with
     surrogate-free replacement; at most 64 KiB in all are kept, `cut` tells that more were there. `size` counts
-    the octets as received. `hops` is the number of Received fields, `own_hops` how many of them are ours.
+    the octets as received. `hops` is the number of Received fields, `own_hops` how many of them are ours. A message
+    with a `flaw` was not kept: `size` is then what had come when it showed.
     """
 
     id: str
@@ -32,3 +43,4 @@ class Message(msgspec.Struct, frozen=True):
     own_hops: int = 0
     cut: bool = False
     eight_bit: bool = False
+    flaw: Flaw | None = None

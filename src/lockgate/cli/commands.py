@@ -13,6 +13,7 @@ from lockgate.cli import (
     alerts,
     asked,
     audit,
+    auth,
     backup,
     checkup,
     connectors,
@@ -43,6 +44,7 @@ commands.add_typer(queue.commands, name="queue")
 commands.add_typer(hold.commands, name="hold")
 commands.add_typer(alerts.commands, name="alert")
 commands.add_typer(audit.commands, name="audit")
+commands.add_typer(auth.commands, name="auth")
 commands.command()(backup.backup)
 commands.command()(backup.restore)
 commands.add_typer(trace.commands, name="trace")

@@ -54,7 +54,7 @@ def authenticate(
     async def check() -> Authenticated:
         asked = DnsResolver(servers, clock, timeout=timeout)
         async with asyncio.timeout(PATIENCE):
-            return await SenderCheck(asked, clock, hostname).check(peer, helo, address, octets)
+            return await SenderCheck(asked, clock, hostname).authenticate(peer, helo, address, octets)
 
     return _told(asyncio.run(check()), hostname, peer, domain)
 

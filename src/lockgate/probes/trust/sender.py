@@ -13,9 +13,17 @@ from lockgate.probes.trust.dmarc import DmarcCheck
 from lockgate.probes.trust.spf.check import check_host
 from lockgate.seams import Clock, Resolver
 
+LARGE = 256 * 1024
+"""Octets from which on a body is hashed beside the loop."""
+
+_SIGNED = frozenset((b"dkim-signature", b"arc-message-signature"))
+
 
 class SenderCheck:
-    """Made once for each process. `hostname` is our own name, which explanations of SPF may show."""
+    """Implements seams.Authenticator. Made once for each process.
+
+    `hostname` is our own name, which explanations of SPF may show.
+    """
 
     def __init__(self, resolver: Resolver, clock: Clock, hostname: str) -> None:
         self._resolver = resolver
@@ -23,7 +31,7 @@ class SenderCheck:
         self._hostname = hostname
         self._dmarc = DmarcCheck(resolver)
 
-    async def check(self, peer: str, helo: str, sender: str, octets: bytes) -> Authenticated:
+    async def authenticate(self, peer: str, helo: str, sender: str, octets: bytes) -> Authenticated:
         """What proves the sender of a message that `peer` (a textual address) handed over as these octets.
 
         `sender` is the envelope sender with its domain as A-label; without one ("") SPF checks the HELO name
@@ -31,6 +39,8 @@ class SenderCheck:
         """
         headers = read_headers(octets)
         bodies = Bodies(octets[headers.end :])
+        if len(octets) > LARGE and any(name.lower() in _SIGNED for name, _ in headers.fields):
+            await asyncio.to_thread(_hash, bodies)
         now = self._clock.now()
         domain = sender.rpartition("@")[2] if sender else helo
         spf, dkim, arc = await asyncio.gather(
@@ -39,3 +49,9 @@ class SenderCheck:
             check_chain(self._resolver, headers, bodies),
         )
         return Authenticated(spf, dkim, await self._dmarc.check(headers, spf, dkim), arc)
+
+
+def _hash(bodies: Bodies) -> None:
+    """Make both hashes, so that who asks for them does not wait."""
+    bodies.digest(relaxed=True)
+    bodies.digest(relaxed=False)

@@ -67,7 +67,6 @@ def fate(answer: object, settings: str = "", sender: str = "x@sender.test", dept
         ("pass", "reject", "", TO_HQ),
         ("none", "none", "", TO_HQ),
         ("bestguesspass", "none", "", TO_HQ),
-        ("permerror", "none", "", TO_HQ),
         ("fail", "none", "", TO_HQ),
         ("fail", "quarantine", "", QUARANTINE),
         ("fail", "reject", "", "550 5.7.509"),
@@ -111,6 +110,34 @@ def test_an_own_domain_as_author_needs_proof(verdict, action, expected):
     assert said(fate(found, f'own_domain_spoof_action = "{action}"').disposition) == expected
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("", "held: the author: several From fields"),
+        ('unclear_author_action = "reject"', "550 5.7.512"),
+        ('unclear_author_action = "none"', TO_HQ),
+    ],
+)
+def test_an_author_whom_nobody_can_name_is_no_way_round(settings, expected):
+    found = authenticated("permerror", domain="", problem="several From fields")
+    assert said(fate(found, settings).disposition) == expected
+
+
+def test_a_partner_at_its_address_may_write_in_the_organisation_s_name():
+    partner = """own_domain_spoof_action = "reject"
+[[inbound_connector]]
+organisation = "contoso"
+name = "newsletters"
+sender_domains = ["*"]
+require_tls = false
+sender_ip_addresses = ["198.51.100.7"]
+restrict_domains_to_ip_addresses = true
+"""
+    found = authenticated("none", domain="contoso.com")
+    assert said(fate(found, partner).disposition) == TO_HQ
+    assert said(fate(found, partner.replace("198.51.100.7", "198.51.100.8")).disposition) == "550 5.7.51"
+
+
 def test_without_a_word_an_unproven_own_domain_is_held():
     assert "From names contoso.com" in said(fate(authenticated("none", domain="contoso.com")).disposition)
     assert said(fate(authenticated("none", domain="fabrikam.com")).disposition) == TO_HQ, "another organisation's"
@@ -152,7 +179,7 @@ def test_one_organisation_s_wish_is_not_another_s():
     assert second.startswith("-> fabrikam/")
 
 
-@pytest.mark.parametrize("verdict", ["pass", "none", "fail", "bestguesspass", "permerror"])
+@pytest.mark.parametrize("verdict", ["pass", "none", "fail", "bestguesspass"])
 def test_an_explanation_always_says_what_dmarc_said(verdict):
     told = fate(authenticated(verdict, problem="two authors"), depth=Depth.FULL)
     assert said(told.disposition) == TO_HQ

@@ -104,6 +104,16 @@ def test_quarantine_is_held(world: World) -> None:
     message = text.rpartition(" ")[2]
     world.service.settled(message, "Held")
     assert "shop.test asks for quarantine" in str(world.service.told("hold", "list"))
+    code, out, err = world.service.command("hold", "release", message)
+    assert code == 0, (out, err)
+    world.service.settled(message)
+
+
+def test_rubbish_in_the_header_is_no_way_round_dmarc(world: World) -> None:
+    octets = letter("Bank <a@bank.test>").replace(b"Subject", b"rubbish without a colon\r\nSubject")
+    code, text = world.say("", "x@plain.test", FORGER, octets=octets)
+    assert code == 250, text
+    world.service.settled(text.rpartition(" ")[2], "Held")
 
 
 def test_an_own_author_from_outside_is_refused(world: World) -> None:

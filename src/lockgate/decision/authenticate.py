@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lockgate.decision.partners import choose
 from lockgate.decision.stage import Depth, Either, Questions, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.authentication import Authenticated, Dmarc, DmarcVerdict
 from lockgate.mail.dmarc import Wish
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Unknown, WhoSent
+from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Direction, Hit, Hold, Ruling, Step, Verdict
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _NAME = "authenticate"
 _DMARC = "DMARC"
 _OWN = "own domain as author"
+_UNCLEAR = "the author"
 _PROVEN = frozenset({DmarcVerdict.PASS, DmarcVerdict.BEST_GUESS_PASS})
 
 
@@ -51,7 +54,7 @@ def authenticate(
         case Authenticated(dmarc=dmarc) if dmarc.verdict is DmarcVerdict.TEMPERROR:
             return _in_doubt(verdict, f"DMARC for {dmarc.domain or 'its author'}: {dmarc.problem}")
         case Authenticated(dmarc=dmarc):
-            return _judged(policy, wanted, dmarc, verdict, depth)
+            return _judged(policy, facts, wanted, dmarc, verdict, depth)
     raise ValueError("who sent it was answered by something else")
 
 
@@ -60,21 +63,38 @@ def _in_doubt(verdict: Verdict, why: str) -> Either:
     return Either((verdict, refuse(_NAME, verdict, replies.AUTHOR_UNPROVEN, _DMARC, why, Hit.UNKNOWN)), why)
 
 
-def _judged(policy: Policy, wanted: AntiPhishingPolicy, dmarc: Dmarc, verdict: Verdict, depth: Depth) -> Verdict:
+def _judged(
+    policy: Policy, facts: Facts, wanted: AntiPhishingPolicy, dmarc: Dmarc, verdict: Verdict, depth: Depth
+) -> Verdict:
     if dmarc.verdict is DmarcVerdict.FAIL and not dmarc.test and dmarc.wish != Wish.NONE:
         return _failed(wanted, dmarc, verdict)
-    if dmarc.verdict not in _PROVEN and _is_own(policy, dmarc.domain, verdict):
-        because = f"From names {dmarc.domain}, a domain of this organisation, and nothing proves it"
-        match wanted.own_domain_spoof_action:
-            case "reject":
-                return refuse(_NAME, verdict, replies.DIRECT_SEND_REFUSED, _OWN, f"{because} (reason 010)")
-            case "quarantine":
-                return _held(verdict, _OWN, f"{because} (reason 010)")
-            case "none" if depth is Depth.FULL:
-                return told(verdict, _step(verdict, _OWN, Hit.YES, f"{because}; the policy lets it pass"))
+    if not dmarc.domain:  # else a line of rubbish in the header would be the way round every domain's wish
+        because = dmarc.problem or "nobody can say who it is"
+        return _acted(wanted.unclear_author_action, replies.AUTHOR_UNCLEAR, _UNCLEAR, because, verdict, depth)
+    if dmarc.verdict not in _PROVEN and _is_own(policy, dmarc.domain, verdict) and not _vouched(policy, facts, verdict):
+        because = f"From names {dmarc.domain}, a domain of this organisation, and nothing proves it (reason 010)"
+        return _acted(wanted.own_domain_spoof_action, replies.DIRECT_SEND_REFUSED, _OWN, because, verdict, depth)
     if depth is Depth.LIVE:
         return verdict
     return told(verdict, _step(verdict, _DMARC, Hit.NO, _harmless(dmarc)))
+
+
+def _acted(action: str, reply: Reply, subject: str, because: str, verdict: Verdict, depth: Depth) -> Verdict:
+    """What the policy wants done."""
+    if action == "reject":
+        return refuse(_NAME, verdict, reply, subject, because)
+    if action == "quarantine":
+        return _held(verdict, subject, because)
+    if depth is Depth.LIVE:
+        return verdict
+    return told(verdict, _step(verdict, subject, Hit.YES, f"{because}; the policy lets it pass"))
+
+
+def _vouched(policy: Policy, facts: Facts, verdict: Verdict) -> bool:
+    """Whether a partner connector lets this session send in the organisation's name, as for the envelope (1.3)."""
+    sender_domain = facts.envelope.sender_domain if facts.envelope is not None else ""
+    choice = choose(policy.of(verdict.standing.organisation), facts, verdict.standing, sender_domain)
+    return choice is not None and (choice.certified or choice.at_address)
 
 
 def _failed(wanted: AntiPhishingPolicy, dmarc: Dmarc, verdict: Verdict) -> Verdict:

@@ -36,4 +36,9 @@ class AntiPhishingPolicy(BaseModel, frozen=True, extra="forbid"):
         description="From names a domain of the organisation, and nothing proves it: deliver, hold, refuse (5.7.68)",
         examples=["reject"],
     )
+    unclear_author_action: Literal["none", "quarantine", "reject"] = Field(
+        "quarantine",
+        description="No From, several, or a header that readers read differently: deliver, hold, refuse (5.7.512)",
+        examples=["reject"],
+    )
     comment: Comment = Field("", description="Note for people", examples=["since the invoices of March"])

@@ -80,13 +80,21 @@ def _doctor(config: Path) -> Sequence[Found]:
     return doctor(config)
 
 
+def _authenticate(
+    file: Path, peer: str, helo: str, sender: str, config: Path | None, resolver: str
+) -> dict[str, Any]:
+    from lockgate.app.authenticity import CannotCheck, authenticate
+
+    try:
+        return authenticate(file, peer, helo, sender, config, resolver)
+    except CannotCheck as trouble:
+        raise CannotDo(str(trouble)) from None
+
+
 def main() -> None:
     """Run one command and exit with its code."""
-    command_line(
-        Switchboard(
-            _serve, _places, _check_config, _read_documents, _begin, _preflight, _doctor, _settings, _restore
-        )
-    )
+    board = Switchboard(_serve, _places, _check_config, _read_documents, _begin, _preflight, _doctor, _settings)
+    command_line(board._replace(restore=_restore, authenticate=_authenticate))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from lockgate.mail.authentication import Authenticated
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import Known, Said, Unknown
 from lockgate.mail.hop import Cargo, NextHop
@@ -48,6 +49,9 @@ class BodyWriter(Protocol):
 
     def content(self) -> bytes | None:
         """All octets if they are in memory, else None."""
+
+    def octets(self) -> bytes:
+        """All octets, read back if they are in a file; before `finish` only. Blocks. Raises Unavailable."""
 
     def abort(self) -> None:
         """Forget them."""
@@ -251,6 +255,16 @@ class Resolver(Protocol):
         """The names an address leads to (PTR), without trailing dot; () if there are none.
 
         Raises DnsNone, DnsTemporary, ValueError if it is no address.
+        """
+
+
+class Authenticator(Protocol):
+    """Who sent this message? Kept by probes/trust/sender.py."""
+
+    async def authenticate(self, peer: str, helo: str, sender: str, octets: bytes) -> Authenticated:
+        """What proves the sender; `sender` is the envelope sender ("" for none), `octets` the message as it came.
+
+        Trouble with DNS is the result temperror. Raises ValueError if `peer` is no address.
         """
 
 

@@ -81,6 +81,9 @@ class Sheet:
     def content(self) -> bytes | None:
         return b"".join(self.chunks)
 
+    def octets(self) -> bytes:
+        return b"".join(self.chunks)
+
     def abort(self) -> None:
         self.aborted = True
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lockgate.flow.suppose import TABLE, Unsupposable, forms, read_suppositions
-from lockgate.mail.findings import Known, Question, RecipientKind, Unknown, WhoIs
+from lockgate.mail.authentication import Authenticated
+from lockgate.mail.findings import Known, Question, RecipientKind, Unknown, WhoIs, WhoSent
 from lockgate.testing.builders import facts_of, people, who_of
 
 ANN, BOB = WhoIs("contoso", "ann@contoso.com"), WhoIs("contoso", "bob@contoso.com")
@@ -43,6 +44,10 @@ def test_primary_and_external_address() -> None:
     ("text", "says"),
     [
         ("spf = fail", "nothing asks about 'spf'"),
+        ("dmarc = foil", "'foil' is none of none, pass, fail"),
+        ("dmarc x@y.test = fail", "dmarc concerns the message"),
+        ("dmarc = fail not..a-domain", "'fail not..a-domain'"),
+        ("who-sent = nobody", "write who-sent = unknown"),
         ("direktory = nobody", "did you mean 'directory'?"),
         ("who-is = nobody", "is no address"),
         ("who-is ann@contoso.com = mailboks", "did you mean 'mailbox'?"),
@@ -62,6 +67,23 @@ def test_a_supposition_wins_over_what_is_on_record() -> None:
     facts = facts_of("x@sender.test", "ann@contoso.com", findings=LIVE((ANN, BOB)))
     left = read_suppositions(("who-is ann@contoso.com = nobody",)).forget(facts)
     assert left.findings.get(ANN) is None and left.findings.get(BOB) is not None
+
+
+def test_who_sent_it() -> None:
+    asked = WhoSent("contoso")
+
+    def answer(text: str) -> object:
+        return read_suppositions((text,)).answer(asked)
+
+    found = answer("dmarc = fail d.test reject")
+    assert isinstance(found, Authenticated)
+    assert (found.dmarc.verdict, found.dmarc.wish, found.dmarc.domain) == ("fail", "reject", "d.test")
+    assert answer("who-sent = unknown no answer") == Unknown("no answer")
+    assert answer("directory = nobody") is None
+
+
+def test_what_only_others_know_is_left_out() -> None:
+    assert read_suppositions(("directory = nobody",)).over(lambda questions: {})((WhoSent("contoso"),)) == {}
 
 
 def test_every_entry_of_the_table_says_how_it_is_written() -> None:

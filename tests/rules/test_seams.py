@@ -23,6 +23,7 @@ KEEPERS = {
     "Recipients": ("lockgate.storage.recipients:RecipientStore", "lockgate.testing.recipients:MemoryRecipients"),
     "Verifier": ("lockgate.couriers.verify:SmtpVerifier", "lockgate.testing.recipients:ListedVerifier"),
     "Callout": ("lockgate.probes.directory.callout:NextHopCallout", "lockgate.testing.recipients:ListedCallout"),
+    "Authenticator": ("lockgate.probes.trust.sender:SenderCheck", "lockgate.testing.sender:ListedAuthenticator"),
     "Courier": ("lockgate.couriers.smtp:SmtpCourier", "lockgate.testing.courier:RecordingCourier"),
     "Revisions": ("lockgate.app.policies:Policies", "lockgate.testing.revisions:MemoryRevisions"),
     "Resolver": ("lockgate.probes.trust.resolver:DnsResolver", "lockgate.testing.dns:ZoneResolver"),

@@ -105,6 +105,7 @@ def test_a_large_body_takes_bounded_memory(folder):
     tracemalloc.stop()
     assert peak < 4 * LARGE
     assert body.content() is None and body.head()[:13] == b"Received: x\r\n" and len(body.head()) == 256 * 1024
+    assert body.octets() == b"Received: x\r\n" + chunk * 800
     ref = body.finish()
     assert body.head()[:13] == b"Received: x\r\n"
     assert read_body(folder, ref) == b"Received: x\r\n" + chunk * 800 and ref.length == body.size
@@ -127,7 +128,7 @@ def test_content_and_head_before_and_after_the_end(folder):
     body = Body(folder, writer, b"A: b\r\n", lambda size: size < 100, lambda ref, body: None)
     body.write(b"x")
     body.write(memoryview(b"y"))
-    assert body.head() == body.content() == b"A: b\r\nxy"
+    assert body.head() == body.content() == body.octets() == b"A: b\r\nxy"
     body.finish()
     body.settled()
     assert body.content() == b"A: b\r\nxy"

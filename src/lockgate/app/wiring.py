@@ -40,6 +40,7 @@ from lockgate.flow.delivery import Carriage, Delivery
 from lockgate.flow.hops import Keeps, Pool, plan
 from lockgate.flow.inquire import Inquiries
 from lockgate.flow.intake import Reception
+from lockgate.flow.letter import Authentication
 from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.privacy import Privacy, Wishes
 from lockgate.flow.reconsider import Reconsider
@@ -52,6 +53,7 @@ from lockgate.mail.redaction import Kept, Masking
 from lockgate.policy.policy import Policy
 from lockgate.probes.directory.callout import NextHopCallout
 from lockgate.probes.trust.resolver import DnsResolver
+from lockgate.probes.trust.sender import SenderCheck
 from lockgate.seams import Journal
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
@@ -62,6 +64,9 @@ from lockgate.storage.lanes import Pace
 from lockgate.storage.recipients import RecipientStore
 
 Ready = Callable[[], None]
+
+_LARGE_AT_ONCE = 2
+"""Large messages whose signatures one worker verifies at the same time."""
 
 _LOOK_FOR_SIBLINGS = 0.2
 """Seconds between two looks at whether another worker is down."""
@@ -197,6 +202,9 @@ class Worker:
         self._courier = sorting_of(config, self._network, clock, discreet)
         self._verifier = SmtpVerifier(resolver, carrying, clock)
         self._inquire = self._inquiries()
+        self._authentication = Authentication(
+            SenderCheck(resolver, clock, config.hostname), asyncio.Semaphore(_LARGE_AT_ONCE)
+        )
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)
         self._table = LoadTable(load, slot, config.worker_count)
@@ -226,8 +234,9 @@ class Worker:
             take=lambda tasks: self.delivery.take(tasks),
         )
         reconsider = Reconsider(
-            self.policy, self._judge, ask, self.spool, self._recorder, self._privacy.hold_life, self._inquire
-        )
+            self.policy, self._judge, ask, self.spool, self._recorder, self._privacy.hold_life, self._inquire,
+            self._authentication,
+        )  # fmt: skip
         return Delivery(
             Carriage(
                 spool=self.spool,
@@ -277,6 +286,7 @@ class Worker:
             installation=config.mark,
             inquire=self._inquire,
             unlisted=self._unlisted.note,
+            authentication=self._authentication,
         )
 
     async def open(self, sockets: Sequence[Sequence[socket.socket]]) -> None:

@@ -56,6 +56,7 @@ class Switchboard(NamedTuple):
     doctor: Callable[[Path], Sequence[Found]]
     settings: Callable[[Path], Sequence[Mapping[str, Any]]]
     restore: Callable[[Path, Path, bool], dict[str, Any]] | None = None
+    authenticate: Callable[[Path, str, str, str, Path | None, str], dict[str, Any]] | None = None
 
 
 class Given(NamedTuple):

@@ -13,6 +13,7 @@ from lockgate.cli import (
     alerts,
     asked,
     audit,
+    auth,
     backup,
     checkup,
     connectors,
@@ -43,6 +44,7 @@ commands.add_typer(queue.commands, name="queue")
 commands.add_typer(hold.commands, name="hold")
 commands.add_typer(alerts.commands, name="alert")
 commands.add_typer(audit.commands, name="audit")
+commands.add_typer(auth.commands, name="auth")
 commands.command()(backup.backup)
 commands.command()(backup.restore)
 commands.add_typer(trace.commands, name="trace")
@@ -55,6 +57,7 @@ commands.add_typer(ip_list.commands, name="ip-list")
 commands.add_typer(nouns.ORGANISATIONS, name="organisation")
 commands.add_typer(nouns.REMOTE_DOMAINS, name="remote-domain")
 commands.add_typer(nouns.RULES, name="rule")
+commands.add_typer(nouns.ANTI_PHISHING, name="anti-phishing")
 for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, policy.rollback, policy.export):
     commands.command()(_command)
 commands.command()(settings.reference)

@@ -108,6 +108,20 @@ REMOTE_DOMAINS = noun(
     ),
 )
 
+ANTI_PHISHING = noun(
+    "anti_phishing_policy",
+    "anti-phishing policy",
+    "Anti-phishing policies: what becomes of mail whose author is forged.",
+    (
+        Column("organisation", "ORGANISATION"),
+        Column("name", "NAME"),
+        Column("enabled", "ENABLED"),
+        Column("honor_dmarc_policy", "DMARC"),
+        Column("dmarc_reject_action", "ON REJECT"),
+        Column("own_domain_spoof_action", "OWN DOMAIN"),
+    ),
+)
+
 RULES = noun(
     "mail_flow_rule",
     "mail flow rule",

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from lockgate.mail.authentication import Authenticated
 from lockgate.mail.connection import Tls
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Known, Unknown
+from lockgate.mail.findings import CallForward, Known, Unknown, WhoIs, WhoSent
 from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hit, Hold, Refuse, Route, Step, Verdict, Via
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def known(facts: Facts) -> dict[str, Any]:
         told["subject"] = message.subject
         told["message_id"] = message.message_id
     told["directory"] = directory(facts)
+    told["authentication"] = authentication(facts)
     return {name: value for name, value in told.items() if value not in ("", False, 0, [], {}, None)}
 
 
@@ -158,6 +160,8 @@ def directory(facts: Facts) -> dict[str, str]:
     """What the directory answered, by address."""
     told: dict[str, str] = {}
     for question, answer in facts.findings.items():
+        if not isinstance(question, WhoIs | CallForward):
+            continue
         match answer:
             case Known(None, revision):
                 told[question.address] = f"nobody (revision {revision})"
@@ -169,6 +173,27 @@ def directory(facts: Facts) -> dict[str, str]:
             case _:
                 pass
     return told
+
+
+def authentication(facts: Facts) -> dict[str, str]:
+    """What was found out about the sender, by the name of the check; the same for every organisation that asked."""
+    for question, answer in facts.findings.items():
+        if not isinstance(question, WhoSent):
+            continue
+        match answer:
+            case Authenticated(spf, dkim, dmarc, arc):
+                signed = ", ".join(f"{one.verdict} ({one.domain or one.problem})" for one in dkim)
+                return {
+                    "spf": f"{spf.verdict} ({spf.domain})",
+                    "dkim": signed or "none",
+                    "dmarc": f"{dmarc.verdict} ({dmarc.domain or dmarc.problem})",
+                    "arc": str(arc.verdict),
+                }
+            case Unknown(why):
+                return {"sender": f"unknown: {why}"}
+            case _:
+                pass
+    return {}
 
 
 def revisions(facts: Facts) -> list[int]:

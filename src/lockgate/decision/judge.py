@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
-from lockgate.decision import admit, attribute, dispose, reach, regulate, resolve, route, secure
+from lockgate.decision import admit, attribute, authenticate, dispose, reach, regulate, resolve, route, secure
 from lockgate.decision.stage import Depth, Either, MessageStage, Questions, RecipientStage
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
@@ -28,6 +28,7 @@ STAGES: tuple[MessageStage | RecipientStage, ...] = (
     reach.STAGE,
     resolve.STAGE,
     dispose.MEASURE,
+    authenticate.STAGE,
     regulate.STAGE,
     dispose.STAGE,
     route.STAGE,

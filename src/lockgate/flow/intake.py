@@ -10,12 +10,13 @@ import msgspec
 from lockgate.decision.answer import answer
 from lockgate.decision.dispose import flaw_of
 from lockgate.flow.commit import Commit, assigned
+from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, advance, settle, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.connection import Connection, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Answer, Findings, Question, Unknown
+from lockgate.mail.findings import Answer, Findings, Question, Unknown, WhoSent
 from lockgate.mail.headers import message_of
 from lockgate.mail.message import Message
 from lockgate.mail.recipient import RecipientId
@@ -69,7 +70,7 @@ class Reception(msgspec.Struct, frozen=True):
 
     `policy` gives the policy in force now; `new_id` makes network message ids; `take` hands owned tasks to
     delivery; `installation` marks our own hops. `inquire` asks others what this machine does not know; `unlisted` is
-    told of each recipient whom edge blocking would refuse, were it enforced.
+    told of each recipient whom edge blocking would refuse, were it enforced. `authentication` finds out who sent it.
     """
 
     policy: Callable[[], Policy]
@@ -85,6 +86,7 @@ class Reception(msgspec.Struct, frozen=True):
     installation: str
     inquire: Inquire | None = None
     unlisted: Callable[[Policy, Facts, Verdict], None] | None = None
+    authentication: Authentication | None = None
 
     def visit(self, connection: Connection) -> Visit:
         """The visit of one new connection."""
@@ -250,7 +252,8 @@ class Guest:
         head = body.head()
         message = message_of(network_id, head[prefix:], body.size - prefix, hall.installation)
         facts = Facts(facts.at, facts.connection, facts.envelope, facts.recipients, message, facts.findings)
-        facts, ruling = settle(hall.judge, hall.ask, policy, facts, Point.DATA, ruling)
+        who = hall.authentication.arriving(body, prefix) if hall.authentication is not None else None
+        facts, ruling = await settle_asking(hall.judge, hall.ask, who, policy, facts, Point.DATA, ruling)
         reply = answer(ruling)
         if reply is not None:
             body.abort()
@@ -350,7 +353,7 @@ def _about(facts: Facts, ruling: Ruling, verdict: Verdict | None) -> tuple[Facts
     organisation, address = verdict.standing.organisation, verdict.recipient.original.key
     answers = [(q, a) for q, a in facts.findings.items() if q.organisation == organisation]
     if len(answers) > _FEW:
-        answers = [(q, a) for q, a in answers if q.address == address]
+        answers = [(q, a) for q, a in answers if isinstance(q, WhoSent) or q.address == address]
     newest = len(facts.recipients) - 1  # the one refused at RCPT; whoever is refused later was within the limit
     before = newest if facts.message is None and newest > 0 else 0
     return (

@@ -282,6 +282,24 @@ def _store(difference: Difference, both: Both) -> Iterator[str]:
         yield f"mail for the mailboxes of {difference.organisation} will go {new} (before: {old})"
 
 
+def _anti_phishing(difference: Difference, both: Both) -> Iterator[str]:
+    """What becomes of mail with a forged author now."""
+    old, new = (_forged(policy, difference.organisation) for policy in both)
+    if old != new:
+        yield f"mail to {difference.organisation} with a forged author will be {new} (before: {old})"
+
+
+def _forged(policy: Policy, organisation: str) -> str:
+    mine = policy.organisations.get(organisation)
+    wanted = mine.anti_phishing if mine is not None else None
+    if wanted is None:
+        return "delivered, because nobody asks who the author is"
+    rejects = wanted.honor_dmarc_policy and wanted.dmarc_reject_action == "reject"
+    own = {"none": "delivered", "quarantine": "held", "reject": "refused"}[wanted.own_domain_spoof_action]
+    refused = "refused" if rejects else "held"
+    return f"{refused} where DMARC asks for rejection, held where it asks for quarantine, {own} in its own domains"
+
+
 def _place(policy: Policy, organisation: str) -> str:
     mine = policy.organisations.get(organisation)
     store = mine.store if mine is not None else None
@@ -301,6 +319,7 @@ _TELLERS: MappingProxyType[str, Callable[[Difference, Both], Iterator[str]]] = M
         "connection_filter": _filter,
         "remote_domain": _remote,
         "mailbox_store": _store,
+        "anti_phishing_policy": _anti_phishing,
         "mail_flow_rule": _rule,
         "operator": _operator,
     }

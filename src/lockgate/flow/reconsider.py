@@ -9,10 +9,11 @@ import msgspec
 from lockgate.decision.answer import may_be_told
 from lockgate.decision.judge import released
 from lockgate.flow.commit import HOLD_LANE, a_month
+from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.events import Event, Happening, Status
-from lockgate.mail.facts import Point
+from lockgate.mail.facts import Facts, Point
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
@@ -46,6 +47,7 @@ class Reconsider(msgspec.Struct, frozen=True):
     recorder: Recorder
     hold_life: Callable[[Policy, str], float] = a_month
     inquire: Inquire | None = None
+    authentication: Authentication | None = None
 
     async def judge(self, task: Assigned, now: float, retry_at: float) -> Decided:
         """The decision about every recipient of the task under the policy of now.
@@ -62,9 +64,23 @@ class Reconsider(msgspec.Struct, frozen=True):
         facts = msgspec.structs.replace(facts, recipients=tuple(r for r in facts.recipients if r in ids))
         so_far = released(story.ruling, ids) if lane == HOLD_LANE else None
         policy = self.policy()
-        _, ruling = await settle_asking(self.judge_with, self.ask, self.inquire, policy, facts, Point.DATA, so_far)
+        inquire = self._asking(task, facts)
+        _, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
         until = now + self.hold_life(policy, organisation)
         return _Sorting(task, story.ruling, now, retry_at, until).sort(ruling)
+
+
+    def _asking(self, task: Assigned, facts: Facts) -> Inquire | None:
+        """Others are asked as when it arrived, about the message as it came: without our trace fields."""
+        if self.authentication is None or facts.message is None:
+            return self.inquire
+        size = facts.message.size
+
+        async def octets() -> bytes:
+            whole = await self.spool.read(task.body)
+            return whole[max(len(whole) - size, 0) :]
+
+        return self.authentication.of(octets, size, self.inquire)
 
 
 class _Sorting:

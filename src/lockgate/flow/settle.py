@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from lockgate.mail.authentication import Authenticated, DmarcVerdict
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Answer, Question, Unknown, WhoIs
 from lockgate.mail.ruling import Ruling, Wants
@@ -94,7 +95,7 @@ def local_answers(directory: Directory) -> Ask:
 def forget_unknown(facts: Facts) -> Facts:
     """The facts without answers that were no answers, so that judging again asks again."""
     known: dict[Question, Answer] = {
-        question: answer for question, answer in facts.findings.items() if not isinstance(answer, Unknown)
+        question: answer for question, answer in facts.findings.items() if not _no_answer(answer)
     }
     return Facts(
         facts.at,
@@ -105,3 +106,10 @@ def forget_unknown(facts: Facts) -> Facts:
         type(facts.findings)(known),
         facts.before,
     )
+
+
+def _no_answer(answer: Answer) -> bool:
+    """Whether another time might find out more: nothing is known, or DNS gave no answer that decides."""
+    if isinstance(answer, Authenticated):
+        return answer.dmarc.verdict is DmarcVerdict.TEMPERROR
+    return isinstance(answer, Unknown)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from lockgate.flow.settle import Ask
-from lockgate.mail.address import AddressError, parse_address
+from lockgate.mail.address import AddressError, parse_address, parse_domain
+from lockgate.mail.authentication import Arc, ArcVerdict, Authenticated, Dmarc, DmarcVerdict, Spf, SpfVerdict
+from lockgate.mail.dmarc import Wish
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Answer, Known, Question, RecipientKind, Unknown, Who, WhoIs
+from lockgate.mail.findings import Answer, Known, Question, RecipientKind, Unknown, Who, WhoIs, WhoSent
 from lockgate.policy.documents import nearest
 
 Guess = Callable[[Question], Answer | None]
@@ -92,6 +94,42 @@ def _described(value: str, address: str) -> Callable[[WhoIs], Answer]:
     return answer
 
 
+def _who_sent(argument: str, value: str) -> Guess:
+    """Who sent it cannot be found out."""
+    word, _, rest = value.partition(" ")
+    if argument or word != _UNKNOWN:
+        raise Unsupposable("write who-sent = unknown [WHY], or dmarc = VERDICT")
+    return _of_sender(Unknown(rest.strip() or "supposed"))
+
+
+def _dmarc(argument: str, value: str) -> Guess:
+    """What DMARC says: a verdict, and with it a wish and the author's domain in any order."""
+    if argument:
+        raise Unsupposable("dmarc concerns the message; write dmarc = fail reject sender.example")
+    verdicts, wishes = [one.value for one in DmarcVerdict], [one.value for one in Wish]
+    word, *rest = value.split()
+    if word not in verdicts:
+        raise Unsupposable(f"'{word[:40]}' is none of {', '.join(verdicts)}{nearest(word, verdicts)}")
+    wish = next((one for one in rest if one in wishes), Wish.NONE.value)
+    try:
+        domains = [parse_domain(one) for one in rest if one not in wishes]
+    except AddressError as trouble:
+        raise Unsupposable(f"'{value[:80]}': {trouble}") from None
+    domain = domains[0] if domains else "sender.example"
+    verdict = DmarcVerdict(word)
+    proven = verdict in (DmarcVerdict.PASS, DmarcVerdict.BEST_GUESS_PASS)
+    spf = Spf(SpfVerdict.PASS if proven else SpfVerdict.FAIL, domain)
+    problem = "supposed" if verdict in (DmarcVerdict.TEMPERROR, DmarcVerdict.PERMERROR) else ""
+    dmarc = Dmarc(
+        verdict, domain, domain, domain, wish, aligned_by=("spf",) if proven else (), problem=problem
+    )
+    return _of_sender(Authenticated(spf, (), dmarc, Arc(ArcVerdict.NONE)))
+
+
+def _of_sender(answer: Answer) -> Guess:
+    return lambda question: answer if isinstance(question, WhoSent) else None
+
+
 TABLE = (
     Supposition(
         "who-is",
@@ -110,6 +148,16 @@ TABLE = (
             Form("directory = KIND", "it knows every address, as a mailbox, mail_user, ..."),
         ),
         _directory,
+    ),
+    Supposition(
+        "dmarc",
+        (Form("dmarc = VERDICT [none|quarantine|reject] [DOMAIN]", "pass, fail, none, temperror, ... of the author"),),
+        _dmarc,
+    ),
+    Supposition(
+        "who-sent",
+        (Form("who-sent = unknown [WHY]", "it cannot be found out who sent it"),),
+        _who_sent,
     ),
 )
 """Every kind of supposition there is; what stands first wins over what stands later."""
@@ -136,7 +184,8 @@ class Supposed:
             found = {question: self.answer(question) for question in questions}
             rest = tuple(question for question, answer in found.items() if answer is None)
             told = otherwise(rest) if rest else {}
-            return {question: answer if answer is not None else told[question] for question, answer in found.items()}
+            # What only others could answer is left out by `otherwise`, and so it is here.
+            return {question: answer for question, answer in found.items() if answer is not None} | told
 
         return ask
 

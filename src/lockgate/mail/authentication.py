@@ -123,3 +123,15 @@ class Dmarc(msgspec.Struct, frozen=True, tag="dmarc"):
     aligned_by: tuple[str, ...] = ()
     reports: tuple[str, ...] = ()
     problem: str = ""
+
+
+class Authenticated(msgspec.Struct, frozen=True, tag="authenticated"):
+    """All that was found out about the sender of one message.
+
+    Trouble with DNS is inside it, as the result `temperror` of what it concerns; it is never a pass.
+    """
+
+    spf: Spf
+    dkim: tuple[Dkim, ...]
+    dmarc: Dmarc
+    arc: Arc

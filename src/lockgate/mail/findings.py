@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from lockgate.mail.address import Address
+from lockgate.mail.authentication import Authenticated
 
 
 class RecipientKind(enum.StrEnum):
@@ -73,10 +74,16 @@ class Said(msgspec.Struct, frozen=True, tag="said"):
     takes_all: bool = False
 
 
-Question = WhoIs | CallForward
+class WhoSent(msgspec.Struct, frozen=True, tag="who_sent"):
+    """Question for an organisation that wants it answered: what proves the sender of this message? `Authenticated`."""
+
+    organisation: str
+
+
+Question = WhoIs | CallForward | WhoSent
 """Every kind of question there is; later kinds join this union."""
 
-Answer = Known | Said | Unknown
+Answer = Known | Said | Authenticated | Unknown
 """Every kind of answer there is."""
 
 

@@ -110,6 +110,12 @@ DIRECT_SEND_REFUSED = Reply(
     "5.7.68",
     "TenantInboundAttribution; Direct Send not allowed for this organization from unauthorized sources",
 )
+AUTHOR_UNPROVEN = Reply(
+    550, "5.7.509", "Access denied, sending domain does not pass DMARC verification and has a DMARC policy of reject"
+)
+AUTHOR_UNCLEAR = Reply(
+    550, "5.7.512", "Access denied, message must be RFC 5322 section 3.6.2 compliant and include a valid From address"
+)
 HOP_COUNT_EXCEEDED = Reply(554, "5.4.14", "Hop count exceeded - possible mail loop ATTR34")
 RECIPIENT_LOOP = Reply(554, "5.4.6", "The recipient's target addresses lead in a circle")
 MESSAGE_TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")

@@ -13,6 +13,7 @@ from lockgate.policy.compatibility import check_compatibility
 from lockgate.policy.documents import Documents, Invalid, Problem, Written, read
 from lockgate.policy.kinds import BoundByDomain, ByDomainAlone
 from lockgate.policy.networks import parse_networks
+from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
@@ -139,6 +140,7 @@ class _Grouped:
         }
         self.remote: dict[str, list[RemoteDomain]] = _by_organisation(documents.remote)
         self.stores: dict[str, list[MailboxStore]] = _by_organisation(documents.stores)
+        self.anti_phishing: dict[str, list[AntiPhishingPolicy]] = _by_organisation(documents.anti_phishing)
         self.rules: dict[str, list[Written[MailFlowRule]]] = {}
         for written in documents.rules:
             self.rules.setdefault(written.value.organisation, []).append(written)
@@ -165,6 +167,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         accepted=domains,
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
         store=next(iter(sorted(mine.stores.get(name, ()), key=lambda store: (not store.enabled, store.name))), None),
+        anti_phishing=next((one for one in mine.anti_phishing.get(name, ()) if one.enabled), None),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
     )
 

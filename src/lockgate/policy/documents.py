@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from lockgate.policy.catalog import Catalog
 from lockgate.policy.locate import Path, line_of, locate
+from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
@@ -78,6 +79,7 @@ class Documents:
     remote: list[Written[RemoteDomain]] = field(default_factory=list)
     rules: list[Written[MailFlowRule]] = field(default_factory=list)
     stores: list[Written[MailboxStore]] = field(default_factory=list)
+    anti_phishing: list[Written[AntiPhishingPolicy]] = field(default_factory=list)
     operator: Written[Operator] | None = None
     unread: set[tuple[str, str]] = field(default_factory=set)
     """(table, name) of objects too broken to be read; whoever refers to them is not blamed."""
@@ -92,6 +94,7 @@ class Documents:
         yield from self.remote
         yield from self.rules
         yield from self.stores
+        yield from self.anti_phishing
 
 
 class Places:
@@ -124,6 +127,7 @@ TABLES = (
     "remote_domain",
     "mail_flow_rule",
     "mailbox_store",
+    "anti_phishing_policy",
 )
 """The arrays of tables that documents are made of; besides there is the one table [operator]."""
 
@@ -143,6 +147,7 @@ _MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "connection_filter": ConnectionFilter,
         "remote_domain": RemoteDomain,
         "mailbox_store": MailboxStore,
+        "anti_phishing_policy": AntiPhishingPolicy,
         "operator": Operator,
     }
 )
@@ -268,6 +273,8 @@ class _Reader:
                 documents.rules.append(written)
             case MailboxStore():
                 documents.stores.append(written)
+            case AntiPhishingPolicy():
+                documents.anti_phishing.append(written)
             case Operator() if documents.operator is None:
                 documents.operator = written
             case _:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lockgate.policy.documents import Problem
+from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
@@ -67,6 +68,7 @@ class OrganisationPolicy:
     `accepted` are its accepted domains, proven or not; `postmaster` is the address that generated mail comes from;
     `remote` finds the remote domain for a destination, None where the defaults hold. `store` is where its mailboxes
     lie: the enabled one, else a disabled one (mail waits), else None (as the operator has it).
+    `anti_phishing` is the enabled anti-phishing policy, None where nobody asks who the author is.
     """
 
     organisation: Organisation
@@ -79,6 +81,7 @@ class OrganisationPolicy:
     postmaster: str
     remote: DomainMap[RemoteDomain] = field(default_factory=DomainMap)
     store: MailboxStore | None = None
+    anti_phishing: AntiPhishingPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from lockgate.policy.anti_phishing import check_anti_phishing
 from lockgate.policy.catalog import EXCEPTION, Catalog
 from lockgate.policy.checks import Report
 from lockgate.policy.documents import Documents, Written, name_key, nearest
@@ -38,6 +39,7 @@ def check_ties(documents: Documents, catalog: Catalog, report: Report) -> None:
     _rules(documents, catalog, report)
     _relay_needs_connector(documents, report)
     check_stores(documents, report)
+    check_anti_phishing(documents, report)
 
 
 def accepted_by_organisation(domains: Iterable[Written[AcceptedDomain]]) -> dict[str, DomainMap[AcceptedDomain]]:

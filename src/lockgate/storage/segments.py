@@ -295,6 +295,22 @@ class Body:
         """All octets if they are in memory and the worker may keep them there."""
         return None if self._large or not self._may_keep(self._size) else self._whole()
 
+    def octets(self) -> bytes:
+        """All octets, read back from the file of a large body; before `finish` only. Blocks. Raises Unavailable."""
+        if not self._large:
+            return self._whole()
+        pieces, at, left = [], HEADER.size, self._size
+        try:
+            while left:
+                piece = os.pread(self._fd, min(left, LARGE), at)
+                if not piece:
+                    raise Unavailable("the body is shorter than what was written")
+                pieces.append(piece)
+                at, left = at + len(piece), left - len(piece)
+        except OSError as trouble:
+            raise Unavailable(f"the body could not be read: {trouble.strerror}") from trouble
+        return b"".join(pieces)
+
     def abort(self) -> None:
         """Forget them; does nothing to octets that the keeper has taken over."""
         self._chunks = []

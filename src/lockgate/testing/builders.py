@@ -9,7 +9,7 @@ from lockgate.mail.address import Address, parse_address
 from lockgate.mail.connection import Certificate, Connection, Load, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Answer, Findings, Known, Question, RecipientKind, Unknown, Who
+from lockgate.mail.findings import Answer, Findings, Known, Question, RecipientKind, Unknown, Who, WhoSent
 from lockgate.mail.message import Message
 from lockgate.mail.recipient import RecipientId
 from lockgate.policy.compile import compile_policy
@@ -123,6 +123,10 @@ def people(*everybody: Who, aliases: Mapping[str, str] | None = None, failing: s
     def ask(questions: tuple[Question, ...]) -> dict[Question, Answer]:
         if failing:
             return {question: Unknown(failing) for question in questions}
-        return {question: Known(known.get((question.organisation, question.address)), 1) for question in questions}
+        return {
+            question: Known(known.get((question.organisation, question.address)), 1)
+            for question in questions
+            if not isinstance(question, WhoSent)
+        }
 
     return ask

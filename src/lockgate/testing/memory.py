@@ -68,6 +68,10 @@ class MemoryBody:
         """All octets."""
         return bytes(self._octets)
 
+    def octets(self) -> bytes:
+        """All octets."""
+        return bytes(self._octets)
+
     def abort(self) -> None:
         """Forget them."""
 

@@ -29,6 +29,7 @@ RIGHT_FOR = MappingProxyType(
         "inbound_connector": Right.DOMAINS_AND_CONNECTORS,
         "outbound_connector": Right.DOMAINS_AND_CONNECTORS,
         "connection_filter": Right.HYGIENE,
+        "anti_phishing_policy": Right.HYGIENE,
         "mailbox_store": Right.DOMAINS_AND_CONNECTORS,
         "mail_flow_rule": Right.RULES,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from publicsuffixlist import PublicSuffixList
@@ -16,11 +17,14 @@ Records = dict[str, DmarcRecord]
 
 
 class DmarcCheck:
-    """Made once: it holds the list of public suffixes, used only for guesses about domains without a record."""
+    """Made once. The list of public suffixes is read for the first guess about a domain without a record."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
-        self._suffixes = PublicSuffixList()
+
+    @functools.cached_property
+    def _suffixes(self) -> PublicSuffixList:
+        return PublicSuffixList()
 
     async def check(self, headers: Headers, spf: Spf | None, dkim: Sequence[Dkim]) -> Dmarc:
         """What DMARC says. Never raises for what message or DNS say."""

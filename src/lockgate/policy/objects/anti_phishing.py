@@ -1,0 +1,44 @@
+"""Anti-phishing policies: what becomes of mail whose author is not who it says (specification 1.13.1)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from lockgate.policy.spelling import Comment, ObjectName
+
+
+class AntiPhishingPolicy(BaseModel, frozen=True, extra="forbid"):
+    """What becomes of mail from outside whose author is forged. Without one SPF, DKIM and DMARC are not asked.
+
+    Where DMARC fails and the domain asks for quarantine, the mail is held. Own servers and logged-in sessions are
+    exempt. Behind another gateway the true source is not seen, so this is not for mail that comes through one.
+    """
+
+    name: ObjectName = Field(description="Name, unique among the organisation's policies", examples=["Default"])
+    organisation: ObjectName = Field(
+        description="Whose policy it is; may be left out when there is one organisation", examples=["contoso"]
+    )
+    enabled: bool = Field(default=True, description="Whether the policy acts", examples=[False])
+    honor_dmarc_policy: bool = Field(
+        default=True,
+        description="Follow what the author's domain asks for; otherwise all that would be refused is held",
+        examples=[False],
+    )
+    dmarc_reject_action: Literal["reject", "quarantine"] = Field(
+        "reject",
+        description="Where DMARC fails and the domain asks for rejection: refuse (5.7.509) or hold it",
+        examples=["quarantine"],
+    )
+    own_domain_spoof_action: Literal["none", "quarantine", "reject"] = Field(
+        "quarantine",
+        description="From names a domain of the organisation, and nothing proves it: deliver, hold, refuse (5.7.68)",
+        examples=["reject"],
+    )
+    unclear_author_action: Literal["none", "quarantine", "reject"] = Field(
+        "quarantine",
+        description="No From, several, or a header that readers read differently: deliver, hold, refuse (5.7.512)",
+        examples=["reject"],
+    )
+    comment: Comment = Field("", description="Note for people", examples=["since the invoices of March"])

@@ -1,0 +1,57 @@
+"""Who sent this? SPF, DKIM and ARC side by side, and DMARC, which needs the first two (RFC 9989 5.3)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from lockgate.mail.authentication import Authenticated
+from lockgate.mail.dkim.canonical import Bodies
+from lockgate.mail.headers import read_headers
+from lockgate.probes.trust.arc import check_chain
+from lockgate.probes.trust.dkim import check_signatures
+from lockgate.probes.trust.dmarc import DmarcCheck
+from lockgate.probes.trust.spf.check import check_host
+from lockgate.seams import Clock, Resolver
+
+LARGE = 256 * 1024
+"""Octets from which on a body is hashed beside the loop."""
+
+_SIGNED = frozenset((b"dkim-signature", b"arc-message-signature"))
+
+
+class SenderCheck:
+    """Implements seams.Authenticator. Made once for each process.
+
+    `hostname` is our own name, which explanations of SPF may show.
+    """
+
+    def __init__(self, resolver: Resolver, clock: Clock, hostname: str) -> None:
+        self._resolver = resolver
+        self._clock = clock
+        self._hostname = hostname
+        self._dmarc = DmarcCheck(resolver)
+
+    async def authenticate(self, peer: str, helo: str, sender: str, octets: bytes) -> Authenticated:
+        """What proves the sender of a message that `peer` (a textual address) handed over as these octets.
+
+        `sender` is the envelope sender with its domain as A-label; without one ("") SPF checks the HELO name
+        (RFC 7208 2.4). Never raises for what message or DNS say; ValueError if `peer` is no address.
+        """
+        headers = read_headers(octets)
+        bodies = Bodies(octets[headers.end :])
+        if len(octets) > LARGE and any(name.lower() in _SIGNED for name, _ in headers.fields):
+            await asyncio.to_thread(_hash, bodies)
+        now = self._clock.now()
+        domain = sender.rpartition("@")[2] if sender else helo
+        spf, dkim, arc = await asyncio.gather(
+            check_host(self._resolver, peer, domain, sender or domain, helo, receiver=self._hostname, now=now),
+            check_signatures(self._resolver, headers, bodies, now),
+            check_chain(self._resolver, headers, bodies),
+        )
+        return Authenticated(spf, dkim, await self._dmarc.check(headers, spf, dkim), arc)
+
+
+def _hash(bodies: Bodies) -> None:
+    """Make both hashes, so that who asks for them does not wait."""
+    bodies.digest(relaxed=True)
+    bodies.digest(relaxed=False)

@@ -1,0 +1,166 @@
+"""Who sent it, asked at the end of data: once, with the message as it came, and never an outage as a verdict."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from flow.house import CONTOSO, House
+from lockgate.flow import letter
+from lockgate.flow.letter import LARGE, Authentication
+from lockgate.flow.settle import forget_unknown
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.findings import CallForward, Unknown, WhoSent
+from lockgate.mail.recipient import RecipientId
+from lockgate.testing.builders import address, facts_of
+from lockgate.testing.sender import ListedAuthenticator, authenticated
+
+POLICY = CONTOSO + """
+[[anti_phishing_policy]]
+name = "Default"
+"""
+LETTER = b"Subject: Hello\r\nMessage-ID: <m1@sender.test>\r\n\r\nHello\r\n"
+
+
+def house_with(asked: ListedAuthenticator, policy: str = POLICY) -> House:
+    house = House(policy=policy)
+    authentication = Authentication(asked, asyncio.Semaphore(1))
+    house.reception = msgspec.structs.replace(house.reception, authentication=authentication)
+    return house
+
+
+async def test_it_is_asked_once_with_the_message_as_it_came():
+    asked = ListedAuthenticator(authenticated("pass"))
+    said = await house_with(asked).send("ben@contoso.com", "amy@contoso.com")
+    assert [reply.code for reply in said] == [250] * 4
+    assert asked.asked == [("198.51.100.7", "mail.sender.test", "x@sender.test", LETTER)]
+
+
+async def test_without_a_policy_nobody_is_asked():
+    asked = ListedAuthenticator(authenticated("fail", "reject"))
+    said = await house_with(asked, CONTOSO).send("ben@contoso.com")
+    assert (said[-1].code, asked.asked) == (250, [])
+
+
+async def test_a_forged_author_is_refused_and_nothing_is_kept():
+    house = house_with(ListedAuthenticator(authenticated("fail", "reject")))
+    said = await house.send("ben@contoso.com")
+    assert (said[-1].code, said[-1].enhanced) == (550, "5.7.509")
+    assert not house.spool.messages
+    assert "asks for reject" in house.spool.refusals[-1].reason
+
+
+async def test_quarantine_is_accepted_and_held():
+    house = house_with(ListedAuthenticator(authenticated("fail", "quarantine")))
+    said = await house.send("ben@contoso.com")
+    await house.settle()
+    assert said[-1].code == 250
+    assert not house.courier.carried
+
+
+@pytest.mark.parametrize("trouble", [ValueError("no address"), OSError("gone"), TimeoutError()])
+async def test_what_fails_is_temporary(trouble):
+    async def fails() -> None:
+        raise trouble
+
+    house = house_with(ListedAuthenticator(authenticated("pass"), first=fails))
+    said = await house.send("ben@contoso.com")
+    assert said[-1].code == 451
+    assert not house.spool.messages
+
+
+async def test_a_slow_answer_is_no_answer(monkeypatch):
+    monkeypatch.setattr(letter, "BUDGET", 0.05)
+    never = asyncio.Event()
+
+    async def slow() -> None:
+        await never.wait()
+
+    said = await house_with(ListedAuthenticator(authenticated("pass"), first=slow)).send("ben@contoso.com")
+    assert said[-1].code == 451
+
+
+async def test_without_anybody_to_ask_it_is_temporary():
+    said = await House(policy=POLICY).send("ben@contoso.com")
+    assert said[-1].code == 451
+
+
+async def test_a_large_message_is_read_whole_and_few_are_at_once():
+    running, most = 0, 0
+
+    async def count() -> None:
+        nonlocal running, most
+        running, most = running + 1, max(most, running + 1)
+        await asyncio.sleep(0.01)
+        running -= 1
+
+    asked = ListedAuthenticator(authenticated("pass"), first=count)
+    house = house_with(asked)
+    large = LETTER + b"x" * 70 * 1000 + b"\r\n" + (b"y" * 900 + b"\r\n") * (LARGE // 900)
+
+    async def send() -> int:
+        guest = house.guest()
+        guest.mail(Envelope(address("x@sender.test")))
+        guest.rcpt(RecipientId(address("ben@contoso.com")))
+        body = guest.begin()
+        body.write(large)
+        return (await guest.done(body)).code
+
+    assert await asyncio.gather(*(send() for _ in range(3))) == [250] * 3
+    assert [octets == large for *_, octets in asked.asked] == [True] * 3
+    assert most == 1
+
+
+async def test_what_was_temporary_is_asked_again_with_the_kept_message():
+    """One recipient is taken, so the message is kept; the other one waits until DNS answers."""
+    asked = ListedAuthenticator(authenticated("temperror", problem="SERVFAIL"), authenticated("pass"))
+    other = """
+[[organisation]]
+name = "fabrikam"
+[[accepted_domain]]
+organisation = "fabrikam"
+domain_name = "fabrikam.com"
+domain_type = "internal_relay"
+vouched_by_operator = true
+"""
+    policy = POLICY
+    for table in ("accepted_domain", "inbound_connector", "outbound_connector", "anti_phishing_policy"):
+        policy = policy.replace(f"[[{table}]]", f'[[{table}]]\norganisation = "contoso"')
+    house = house_with(asked, policy + other)
+    reconsider = msgspec.structs.replace(
+        house.delivery._with.reconsider, authentication=house.reception.authentication
+    )
+    house.delivery._with = msgspec.structs.replace(house.delivery._with, reconsider=reconsider)
+    said = await house.send("ben@contoso.com", "b@fabrikam.com")
+    assert said[-1].code == 250
+    await house.settle()
+    house.clock.move(61.0)
+    house.spool.assign()
+    await house.settle()
+    assert len(asked.asked) == 2
+    assert asked.asked[0] == asked.asked[1], "the same octets, without our trace fields"
+
+
+def test_trouble_with_dns_is_forgotten_before_asking_again():
+    unsure, sure = WhoSent("contoso"), WhoSent("fabrikam")
+    facts = facts_of(findings={unsure: authenticated("temperror"), sure: authenticated("fail")})
+    left = forget_unknown(facts).findings
+    assert (unsure in left, sure in left) == (False, True)
+
+
+async def test_what_else_is_asked_goes_to_the_others():
+    async def others(policy, facts, questions):
+        return dict.fromkeys(questions, Unknown("the next hop is away"))
+
+    async def octets() -> bytes:
+        return LETTER
+
+    forward, who = CallForward("contoso", "ben@contoso.com"), WhoSent("contoso")
+    asked = Authentication(ListedAuthenticator(authenticated("pass")), asyncio.Semaphore(1))
+    facts = facts_of()
+    found = await asked.of(octets, len(LETTER), others)(None, facts, (forward, who))
+    assert found == {forward: Unknown("the next hop is away"), who: authenticated("pass")}
+    alone = await asked.of(octets, len(LETTER))(None, facts, (forward,))
+    assert isinstance(alone[forward], Unknown)

@@ -161,6 +161,8 @@ name = "rest"
 recipient_domains = ["*"]
 tls_settings = "encryption_only"
 """,
+)
+FORGED = (
     """
 [[anti_phishing_policy]]
 organisation = "contoso"
@@ -203,7 +205,7 @@ HOW_MANY = 1000
 
 def policies(chance: random.Random, count: int) -> list[Policy]:
     """A small pool of policies; each takes about half of the pieces."""
-    texts = ["".join([BASE, *(piece for piece in PIECES if chance.random() < 0.6)]) for _ in range(count)]
+    texts = ["".join([BASE, *(piece for piece in PIECES + FORGED if chance.random() < 0.6)]) for _ in range(count)]
     return [policy_of(text, revision=number) for number, text in enumerate(texts, 1)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 from typing import Any
@@ -13,13 +14,16 @@ from flow.house import House
 from lockgate.flow import retelling
 from lockgate.flow.asking.explain import WhatIf
 from lockgate.flow.intake import Guest
+from lockgate.flow.letter import Authentication
 from lockgate.flow.retelling import PolicyGone, Recorded, Retelling, part
 from lockgate.flow.simulate import converse
 from lockgate.flow.suppose import read_suppositions
 from lockgate.flow.supposing import Scene, supposed_facts
 from lockgate.mail import replies
+from lockgate.mail.authentication import Authenticated
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
+from lockgate.mail.findings import WhoSent
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.ruling import Hit, Step
@@ -158,6 +162,22 @@ recipient_domains = ["*"]
 tls_settings = "encryption_only"
 """,
 )
+FORGED = (
+    """
+[[anti_phishing_policy]]
+organisation = "contoso"
+name = "strict"
+own_domain_spoof_action = "reject"
+""",
+    """
+[[anti_phishing_policy]]
+organisation = "fabrikam"
+name = "mild"
+dmarc_reject_action = "quarantine"
+own_domain_spoof_action = "none"
+unclear_author_action = "none"
+""",
+)
 DIRECTORY = people(
     who_of("contoso", "u@contoso.com", city="Seattle"),
     who_of("contoso", "rosa@nola.contoso.com", kind="mailbox"),
@@ -175,12 +195,17 @@ RECIPIENTS = (
 )  # fmt: skip
 PEERS = ("198.51.100.7", "198.51.100.66", "192.0.2.25", "192.0.2.26", "203.0.113.9", "203.0.113.7", "2001:db8::1")
 CERTIFICATES = ("", "", "mail.contoso.com", "mail.bank.test", "*.contoso.com")
+AUTHORS = (
+    "dmarc = pass sender.test", "dmarc = pass sender.test", "dmarc = none contoso.com", "dmarc = none fabrikam.com",
+    "dmarc = fail reject sender.test", "dmarc = fail quarantine sender.test", "dmarc = temperror sender.test",
+    "who-sent = unknown no answer",
+)  # fmt: skip
 HOW_MANY = 1000
 
 
 def policies(chance: random.Random, count: int) -> list[Policy]:
     """A small pool of policies; each takes about half of the pieces."""
-    texts = ["".join([BASE, *(piece for piece in PIECES if chance.random() < 0.6)]) for _ in range(count)]
+    texts = ["".join([BASE, *(piece for piece in PIECES + FORGED if chance.random() < 0.6)]) for _ in range(count)]
     return [policy_of(text, revision=number) for number, text in enumerate(texts, 1)]
 
 
@@ -201,7 +226,7 @@ def random_message(chance: random.Random) -> WhatIf:
         require_tls=chance.random() < 0.1,
         size=len(head) + chance.choice((0, 1000, 60_000, 130_000, 160_000)),
         head=head,
-        suppose=("directory = unknown it is being built",) if chance.random() < 0.1 else (),
+        suppose=(chance.choice(AUTHORS), *(("directory = unknown it is being built",) * (chance.random() < 0.1))),
     )
 
 
@@ -243,6 +268,20 @@ def told(course_part: dict[str, Any]) -> list[str]:
     return replies[1:] if replies[0].startswith("220") else replies
 
 
+class Supposing:
+    """seams.Authenticator that finds out what is supposed."""
+
+    def __init__(self) -> None:
+        self.found: object = None
+
+    async def authenticate(self, *_: object) -> Authenticated:
+        match self.found:
+            case Authenticated() as found:
+                return found
+            case unknown:
+                raise ValueError(unknown.why)
+
+
 class Checked:
     """One message, live, explained, and supposed."""
 
@@ -251,6 +290,9 @@ class Checked:
         self.pool = {policy.revision: policy for policy in pool}
         self.recorder = Recorder()
         self.retelling = Retelling(self.at, self.recorder)
+        self.authenticator = Supposing()
+        authentication = Authentication(self.authenticator, asyncio.Semaphore(1))
+        house.reception = msgspec.structs.replace(house.reception, authentication=authentication)
 
     async def at(self, number: int) -> Policy:
         if number not in self.pool:
@@ -261,7 +303,8 @@ class Checked:
         house = self.house
         house.spool.messages.clear()
         house.spool.refusals.clear()
-        failing = "it is being built" if said.suppose else ""
+        self.authenticator.found = read_suppositions(said.suppose).answer(WhoSent("contoso"))
+        failing = "it is being built" if len(said.suppose) > 1 else ""
         house.ask = people(failing=failing) if failing else DIRECTORY
         live = await sent(house, said)
         supposed = self.supposed(said)
@@ -312,9 +355,12 @@ async def test_a_thousand_random_messages_live_explained_and_supposed_are_one() 
     pool = policies(chance, 12)
     checked = Checked(house, pool)
     ends = {"accepted": 0, "refused": 0}
+    codes: set[str] = set()
     for _ in range(HOW_MANY):
         house.policy = chance.choice(pool)
         ends[await checked.check(random_message(chance))] += 1
+        codes |= {refusal.reply.split()[1] for refusal in house.spool.refusals}
+    assert {"5.7.509", "5.7.68", "4.3.0"} <= codes, "forged authors are among them"
     assert min(ends.values()) > HOW_MANY // 5, f"the messages are not mixed: {ends}"
 
 

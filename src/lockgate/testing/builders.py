@@ -121,12 +121,9 @@ def people(*everybody: Who, aliases: Mapping[str, str] | None = None, failing: s
         known[who.organisation, alias.casefold()] = who
 
     def ask(questions: tuple[Question, ...]) -> dict[Question, Answer]:
+        mine = [question for question in questions if not isinstance(question, WhoSent)]
         if failing:
-            return {question: Unknown(failing) for question in questions}
-        return {
-            question: Known(known.get((question.organisation, question.address)), 1)
-            for question in questions
-            if not isinstance(question, WhoSent)
-        }
+            return {question: Unknown(failing) for question in mine}
+        return {question: Known(known.get((question.organisation, question.address)), 1) for question in mine}
 
     return ask

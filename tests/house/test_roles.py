@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from lockgate.cli.client import ask
-from lockgate.flow.asking import Answer, AuditFind, Kind, QueueEdit, QueueList, Reload, Request, StatusAsk
+from lockgate.flow.asking import Answer, AuditFind, Kind, ObjectWrite, QueueEdit, QueueList, Reload, Request, StatusAsk
+from lockgate.flow.asking.objects import Assignment
 from peers.service import running
 
 NOBODY = "nobody"
@@ -99,14 +100,17 @@ def test_t_adm_1_a_quarantine_administrator_releases_and_may_not_edit_a_connecto
 
         # When she then tries to edit a connector: it is refused and the attempt is audited.
         revision = ask(socket, StatusAsk(), 20).result["policy_revision"]
+        assignment = Assignment("smart_hosts", "=", "127.0.0.1:2")
+        change = ObjectWrite("set", ("outbound_connector",), "HQ", assignments=(assignment,))
         service.write_policy(POLICY.replace("127.0.0.1:1", "127.0.0.1:2"))
-        edit = asked_by(NOBODY, socket, Reload())
-        assert edit.kind == Kind.FORBIDDEN
-        assert "lacks the right" in edit.sentence
-        assert ask(socket, StatusAsk(), 20).result["policy_revision"] == revision
-        (row, *_) = audit(socket, who=NOBODY, refused=True)
-        assert row["what"] == "was refused"
-        assert row["details"]["asked"] == "reload"
+        for edit, asked in ((change, "object_write"), (Reload(), "reload")):
+            refused = asked_by(NOBODY, socket, edit)
+            assert refused.kind == Kind.FORBIDDEN
+            assert "lacks the right" in refused.sentence
+            assert ask(socket, StatusAsk(), 20).result["policy_revision"] == revision
+            (row, *_) = audit(socket, who=NOBODY, refused=True)
+            assert row["what"] == "was refused"
+            assert row["details"]["asked"] == asked
 
         # Nor may she do anything else to the queue, and a stranger nothing at all.
         for action in ("hold", "delete", "retry"):

@@ -167,7 +167,7 @@ def recording() -> Iterator[tuple[str, float]]:
     def row(number: int) -> object:
         new = commit.message(whole, facts, ruling, body, 4096, 3.0)
         whats = [What(new.id, task.route, new.envelope, new.size, task.recipients) for task in new.tasks]
-        return pack_accept(number, new, whats)
+        return pack_accept(number, new, whats, new.envelope.sender_text)
 
     story = recorder.write_story(facts, ruling)
     yield "record facts and ruling", best(lambda _: recorder.write_story(facts, ruling), 3000)

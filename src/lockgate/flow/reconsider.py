@@ -69,7 +69,6 @@ class Reconsider(msgspec.Struct, frozen=True):
         until = now + self.hold_life(policy, organisation)
         return _Sorting(task, story.ruling, now, retry_at, until).sort(ruling)
 
-
     def _asking(self, task: Assigned, facts: Facts) -> Inquire | None:
         """Others are asked as when it arrived, about the message as it came: without our trace fields."""
         if self.authentication is None or facts.message is None:

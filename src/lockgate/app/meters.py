@@ -6,14 +6,13 @@ What can be counted stands in COUNTERS and TIMES with every label value there is
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import mmap
-import os
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from lockgate.edge.mapped import map_shared
 
 
 class Counter(NamedTuple):
@@ -111,7 +110,7 @@ class Meters:
     def __init__(self, file: Path, role: str, workers: int) -> None:
         """Open the table; make it anew if it is missing or of another kind. Raises OSError."""
         self._slots = slots(workers)
-        self._map = _open(file, self._slots)
+        self._map = map_shared(file, _MAGIC, _HEADER + self._slots * _CELLS * 8)
         self._cells = memoryview(self._map)[_HEADER:].cast("d")
         self._own = slot_of(role) * _CELLS
 
@@ -160,31 +159,6 @@ class Meters:
 def start_anew(file: Path) -> None:
     """Before the first process of a service starts: counters begin at nought."""
     file.unlink(missing_ok=True)
-
-
-def _open(file: Path, count: int) -> mmap.mmap:
-    size = _HEADER + count * _CELLS * 8
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        if not _usable(file, size):
-            fresh = file.with_name(f"{file.name}.new")
-            fresh.write_bytes(_MAGIC)
-            fresh.chmod(0o600)
-            os.truncate(fresh, size)
-            fresh.replace(file)
-        with file.open("r+b") as opened:
-            return mmap.mmap(opened.fileno(), size)
-    finally:
-        os.close(folder)
-
-
-def _usable(file: Path, size: int) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return os.fstat(opened.fileno()).st_size == size and opened.read(len(_MAGIC)) == _MAGIC
-    except FileNotFoundError:
-        return False
 
 
 def places(meters: Meters, counter: Counter) -> Mapping[tuple[str, ...], int]:

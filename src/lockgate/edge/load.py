@@ -7,13 +7,12 @@ keyed hash): memory is bounded whatever comes, and nobody outside can choose pee
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import mmap
 import os
 import sys
 from pathlib import Path
 
+from lockgate.edge.mapped import map_shared
 from lockgate.mail.connection import Load
 
 _MAGIC = b"lockgate-load-1\n"
@@ -42,7 +41,7 @@ class LoadTable:
         """
         if not 0 <= slot < slots:
             raise ValueError(f"there is no worker slot {slot} of {slots}")
-        self._map = _open(file, slots)
+        self._map = map_shared(file, _MAGIC, _HEADER + slots * _SLICE_CELLS * _CELL_SIZE, os.urandom(_KEY_SIZE))
         self._key = self._map[len(_MAGIC) : len(_MAGIC) + _KEY_SIZE]
         self._cells = memoryview(self._map)[_HEADER:].cast("I")
         self._bases = tuple(number * _SLICE_CELLS for number in range(slots))
@@ -113,30 +112,3 @@ def connections_open(file: Path, slots: int) -> int:
             opened.seek(_HEADER + (slot * _SLICE_CELLS + _TOTAL) * _CELL_SIZE)
             total += int.from_bytes(opened.read(_CELL_SIZE), sys.byteorder)
     return total
-
-
-def _open(file: Path, slots: int) -> mmap.mmap:
-    """Map the file; whoever comes first makes it, under a lock that only starting workers take."""
-    size = _HEADER + slots * _SLICE_CELLS * _CELL_SIZE
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        if not _usable(file, size):
-            # A new file, never the old one made shorter: somebody may still have it mapped.
-            fresh = file.with_name(f"{file.name}.new")
-            fresh.write_bytes(_MAGIC + os.urandom(_KEY_SIZE))
-            fresh.chmod(0o600)
-            os.truncate(fresh, size)
-            fresh.replace(file)
-        with file.open("r+b") as opened:
-            return mmap.mmap(opened.fileno(), size)
-    finally:
-        os.close(folder)
-
-
-def _usable(file: Path, size: int) -> bool:
-    try:
-        with file.open("rb") as opened:
-            return os.fstat(opened.fileno()).st_size == size and opened.read(len(_MAGIC)) == _MAGIC
-    except FileNotFoundError:
-        return False

@@ -13,7 +13,20 @@ from lockgate.mail.authentication import Authenticated
 from lockgate.mail.connection import Tls
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import CallForward, Known, Unknown, WhoIs, WhoSent
-from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hit, Hold, Refuse, Route, Step, Verdict, Via
+from lockgate.mail.ruling import (
+    Defer,
+    Deliver,
+    Disposition,
+    Drop,
+    Hit,
+    Hold,
+    Refuse,
+    Resolved,
+    Route,
+    Step,
+    Verdict,
+    Via,
+)
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -49,7 +62,8 @@ def decided_by(steps: Iterable[Step]) -> str:
 def fate(disposition: Disposition | None, policy: Policy | None = None) -> dict[str, Any]:
     """What becomes of a copy: `what` in one word, `sentence`, and the route's parts where it leaves.
 
-    `what` is delivered, waits, held, refused, put off, dropped or undecided. With the policy the next hop is named.
+    `what` is delivered, waits, held, refused, put off, dropped, expanded, resolved or undecided. With the policy the
+    next hop is named.
     """
     match disposition:
         case Deliver(route, target):
@@ -58,6 +72,9 @@ def fate(disposition: Disposition | None, policy: Policy | None = None) -> dict[
             return {"what": "held", "sentence": f"held: {why}"}
         case Drop(why):
             return {"what": "dropped", "sentence": f"dropped: {why}"}
+        case Resolved(why, expanded):
+            word = "expanded" if expanded else "resolved"
+            return {"what": word, "sentence": f"{word}: {why}"}
         case Refuse(reply):
             return {"what": "refused", "sentence": f"refused: {reply}", "reply": str(reply)}
         case Defer(reply):

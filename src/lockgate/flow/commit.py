@@ -11,7 +11,7 @@ from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
 from lockgate.mail.record import Recorder
-from lockgate.mail.ruling import Defer, Deliver, Drop, Hit, Hold, Refuse, Route, Ruling, Verdict
+from lockgate.mail.ruling import Defer, Deliver, Drop, Hit, Hold, Refuse, Resolved, Route, Ruling, Verdict
 from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Accepted
@@ -125,6 +125,10 @@ class Commit(msgspec.Struct, frozen=True):
                 return f"{organisation}/{HOLD_LANE}", None, why, now, Status.HELD, event
             case Drop(why):
                 return "", None, "", now, Status.DROPPED, Event(now, Happening.DROP, why)
+            case Resolved(why, expanded=True):
+                return "", None, "", now, Status.EXPANDED, Event(now, Happening.EXPAND, why)
+            case Resolved(why):
+                return "", None, "", now, Status.RESOLVED, Event(now, Happening.RESOLVED, why)
             case Defer(reply):
                 event = Event(now, Happening.DEFER, "will be judged again", str(reply))
                 return f"{organisation}/{PENDING_LANE}", None, "", now + self.first_retry, Status.PENDING, event
@@ -160,6 +164,7 @@ def assigned(new: NewMessage, accepted: Accepted, content: bytes | None) -> list
             received=new.received,
             expires=new.expires,
             content=content,
+            stamp=task.stamp,
         )
         for task, (number, owned) in zip(new.tasks, accepted.tasks, strict=True)
         if owned

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from lockgate.flow.bounce import Bounce, Told
+from lockgate.flow.departure import Departure, Parcel, whole
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule, next_due, notice_is_due
 from lockgate.mail import replies
@@ -27,7 +27,10 @@ Plan = Callable[[Policy, Route], NextHop | str]
 
 
 class Carriage(msgspec.Struct, frozen=True):
-    """What delivery needs; wired once by the app. `schedule` says when to try again."""
+    """What delivery needs; wired once by the app. `schedule` says when to try again.
+
+    `departure` makes of a task the copies that leave; without it every copy leaves as the message lies there.
+    """
 
     spool: Spool
     courier: Courier
@@ -38,6 +41,7 @@ class Carriage(msgspec.Struct, frozen=True):
     schedule: Schedule
     clock: Clock
     journal: Journal
+    departure: Departure | None = None
 
 
 class Lane:
@@ -153,27 +157,52 @@ class Delivery:
             content = task.content if task.content is not None else await with_.spool.read(task.body)
         except (FileNotFoundError, ValueError) as trouble:
             with_.journal.alarm("body unreadable", id=task.id, lane=lane.name, because=str(trouble))
-            await self._settle(task, _everyone(task, Fate.DEFERRED, replies.BODY_UNREADABLE))
+            await self._settle(task, _everyone(_all(task), Fate.DEFERRED, replies.BODY_UNREADABLE))
             return
+        departure = with_.departure
+        if departure is None or departure.as_it_is(task):
+            parcels: tuple[Parcel, ...] = (whole(task, content),)
+        else:
+            parcels = await departure.dress(with_.policy(), task, content)
+        noted: set[int] = set()
+        outcomes: list[Outcome] = []
+        for number, parcel in enumerate(parcels):
+            try:
+                outcomes += await self._carry(task, hop, parcel, noted)
+            except Unreachable as trouble:
+                if trouble.permanent:
+                    outcomes += _everyone(parcel.recipients, Fate.FAILED, trouble.reply, trouble.host, trouble.tls)
+                elif number:  # others of this task have been carried; the rest of it waits on
+                    outcomes += _everyone(parcel.recipients, Fate.DEFERRED, trouble.reply, trouble.host, trouble.tls)
+                else:
+                    await self._lane_down(lane, task, trouble.reply, str(trouble.reply))
+                    return
+        await self._settle(task, outcomes, hop.pool)
+
+    async def _carry(self, task: Assigned, hop: NextHop, parcel: Parcel, noted: set[int]) -> list[Outcome]:
+        """What became of one parcel, by the numbers of the recipients within the task. Raises Unreachable."""
+        recipients = [task.recipients[number] for number in parcel.recipients]
         cargo = Cargo(
             task.id,
-            task.envelope,
-            tuple([CargoRecipient(r.target.text, r.id.orcpt, r.id.notify) for r in task.recipients]),
-            content,
+            parcel.envelope,
+            tuple([CargoRecipient(r.target.text, r.id.orcpt, r.id.notify) for r in recipients]),
+            parcel.content,
         )
-        noted: set[int] = set()
-        try:
-            outcomes = await with_.courier.carry(hop, cargo, functools.partial(self._taken, task, noted, hop.pool))
-        except Unreachable as trouble:
-            if trouble.permanent:
-                outcomes = _everyone(task, Fate.FAILED, trouble.reply, trouble.host, trouble.tls)
-            else:
-                await self._lane_down(lane, task, trouble.reply, str(trouble.reply))
-                return
+        all_of_it = len(recipients) == len(task.recipients)
+
+        def renumbered(outcomes: Sequence[Outcome]) -> list[Outcome]:
+            if all_of_it:
+                return list(outcomes)
+            return [msgspec.structs.replace(o, recipient=parcel.recipients[o.recipient]) for o in outcomes]
+
+        def taken(outcomes: Sequence[Outcome]) -> None:
+            self._taken(task, noted, hop.pool, renumbered(outcomes))
+
+        outcomes = renumbered(await self._with.courier.carry(hop, cargo, taken))
         unsaid = [o for o in outcomes if o.fate is Fate.DELIVERED and o.recipient not in noted]
         if unsaid:  # a courier that told only at its end
             self._taken(task, noted, hop.pool, unsaid)
-        await self._settle(task, outcomes, hop.pool)
+        return outcomes
 
     def _taken(self, task: Assigned, noted: set[int], pool: str, outcomes: Sequence[Outcome]) -> None:
         """What the next hop has taken is on record before anything else can go wrong."""
@@ -257,7 +286,7 @@ class Delivery:
         """The task waits on, its sender told if that is due; or it fails because its life is over (False)."""
         with_ = self._with
         now = with_.clock.now()
-        everyone = _everyone(task, Fate.DEFERRED, reply)
+        everyone = _everyone(_all(task), Fate.DEFERRED, reply)
         if task.expired or now >= task.expires:
             await self._settle(task, everyone)
             return False
@@ -321,9 +350,13 @@ def _arrival(task: Assigned, now: float, outcome: Outcome, pool: str) -> Event:
     return _event(now, Happening.DELIVER if outcome.final else Happening.SEND, outcome, detail, pool)
 
 
-def _everyone(task: Assigned, fate: Fate, reply: Reply, host: str = "", tls: str = "") -> tuple[Outcome, ...]:
-    """The same outcome for all recipients of the task."""
-    return tuple([Outcome(number, fate, reply, host, tls) for number in range(len(task.recipients))])
+def _all(task: Assigned) -> range:
+    return range(len(task.recipients))
+
+
+def _everyone(numbers: Iterable[int], fate: Fate, reply: Reply, host: str = "", tls: str = "") -> tuple[Outcome, ...]:
+    """The same outcome for all these recipients of the task."""
+    return tuple([Outcome(number, fate, reply, host, tls) for number in numbers])
 
 
 def _result(outcome: Outcome, status: Status | None, event: Event) -> Result:

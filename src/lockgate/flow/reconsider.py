@@ -18,7 +18,7 @@ from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Route, Ruling, Verdict
+from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Route, Ruling, Verdict
 from lockgate.mail.task import Assigned, NewTask, Result, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Spool
@@ -108,13 +108,15 @@ class _Sorting:
                 disposition = _of_all(ruling.refusal)
             self._place(number, recipient, disposition, told=self._may_be_told(ruling, recipient.id, verdict))
         tasks = [
-            NewTask(lane, route, tuple(members), self._now, held, self._held_until if held else 0.0)
+            NewTask(
+                lane, route, tuple(members), self._now, held, self._held_until if held else 0.0, self._task.stamp
+            )
             for (lane, held), (route, members) in self._groups.items()
         ]
         if tasks and self._deferred:
             # New tasks take the place of all remaining recipients, so those who wait on need one as well.
             waiting = tuple(self._task.recipients[outcome.recipient] for outcome in self._deferred)
-            tasks.append(NewTask(self._task.lane, None, waiting, self._retry_at))
+            tasks.append(NewTask(self._task.lane, None, waiting, self._retry_at, stamp=self._task.stamp))
         return Decided(tuple(self._refused), tuple(self._deferred), tuple(tasks), tuple(self._results))
 
     def _may_be_told(self, ruling: Ruling, who: RecipientId, verdict: Verdict | None) -> bool:
@@ -124,8 +126,8 @@ class _Sorting:
 
     def _place(self, number: int, recipient: TaskRecipient, disposition: Disposition | None, *, told: bool) -> None:
         match disposition:
-            case Deliver(route, target):
-                moved = TaskRecipient(recipient.id, target, recipient.trace, recipient.proven)
+            case Deliver(route, target, rewrite):
+                moved = msgspec.structs.replace(recipient, target=target, rewrite=rewrite)
                 self._move(number, moved, route.lane, route)
             case Hold(_, pending=True) if not self._expired:
                 self._deferred.append(Outcome(number, Fate.DEFERRED, replies.NOT_FOUND_OUT))
@@ -134,6 +136,10 @@ class _Sorting:
                 self._hold(number, recipient, why)
             case Drop(why):
                 self._note(number, Status.DROPPED, Event(self._now, Happening.DROP, why), done=True)
+            case Resolved(why, expanded=True):
+                self._note(number, Status.EXPANDED, Event(self._now, Happening.EXPAND, why), done=True)
+            case Resolved(why):
+                self._note(number, Status.RESOLVED, Event(self._now, Happening.RESOLVED, why), done=True)
             case Refuse(reply) if told:
                 self._refused.append(Outcome(number, Fate.FAILED, reply))
             case Refuse(reply):

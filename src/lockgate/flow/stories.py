@@ -29,7 +29,7 @@ from lockgate.flow.supposing import Scene, supposed_facts
 from lockgate.mail.address import parse_address
 from lockgate.mail.connection import Certificate
 from lockgate.mail.findings import Answer, Known, Question
-from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Via
+from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Via
 from lockgate.policy.documents import Invalid, Problem, nearest
 from lockgate.policy.policy import Policy
 
@@ -217,6 +217,8 @@ def _words(disposition: Disposition | None, original: str) -> str:
             return f'held "{why}"'
         case Drop(why):
             return f'dropped "{why}"'
+        case Resolved(_, expanded):
+            return "expanded" if expanded else "resolved"
         case Refuse(reply):
             return f"refused {reply.enhanced}"
         case Defer(reply):

@@ -33,6 +33,8 @@ class Happening(enum.StrEnum):
     HOLD = "Hold"
     RELEASE = "Release"
     DROP = "Drop"
+    EXPAND = "Expand"
+    RESOLVED = "Resolved"
     DSN = "DSN"
     RULE = "Rule"
     REFUSE = "Refuse"

@@ -19,6 +19,31 @@ class RecipientKind(enum.StrEnum):
     GROUP = "distribution_group"
 
 
+class Forwarding(msgspec.Struct, frozen=True):
+    """Where a mailbox sends its mail on; with `keeps_copy` it has its own copy besides.
+
+    `by_user` tells that its owner set it up, and not an administrator: remote domains may forbid that (1.5).
+    """
+
+    to: Address
+    keeps_copy: bool = True
+    by_user: bool = False
+
+
+class Restriction(msgspec.Struct, frozen=True):
+    """Who may send to a recipient (specification 1.6 rule 8). Empty values restrict nothing.
+
+    `authenticated_only`: only senders that are proven to be of the organisation; `members_only`: only its members (of a
+    group). `accept_from` and `reject_from` are primary addresses in `Address.key` form, of people and of groups whose
+    members are meant.
+    """
+
+    authenticated_only: bool = False
+    members_only: bool = False
+    accept_from: tuple[str, ...] = ()
+    reject_from: tuple[str, ...] = ()
+
+
 class Who(msgspec.Struct, frozen=True):
     """One recipient object of the directory, as the judge needs it.
 
@@ -32,6 +57,8 @@ class Who(msgspec.Struct, frozen=True):
     primary: Address
     external: Address | None = None
     attributes: dict[str, str] = {}
+    forwarding: Forwarding | None = None
+    restriction: Restriction | None = None
 
 
 class WhoIs(msgspec.Struct, frozen=True, tag="who_is"):
@@ -52,6 +79,35 @@ class Unknown(msgspec.Struct, frozen=True, tag="unknown"):
     """The third truth value: it could not be found out, and why. Never a hit, never a miss."""
 
     why: str
+
+
+class MembersOf(msgspec.Struct, frozen=True, tag="members_of"):
+    """Question to the directory: who are the direct members of this group (its primary address)? Answer: `Members`."""
+
+    organisation: str
+    address: str
+
+
+class Members(msgspec.Struct, frozen=True, tag="members"):
+    """The direct members of a group: the recipients of its organisation among them, and addresses of others."""
+
+    known: tuple[Who, ...]
+    others: tuple[Address, ...]
+    revision: int
+
+
+class LeadsBack(msgspec.Struct, frozen=True, tag="leads_back"):
+    """Question about an address that looks like a rewritten sender (mail/srs.py): whose is it? Answer: `Original`."""
+
+    organisation: str
+    address: str
+
+
+class Original(msgspec.Struct, frozen=True, tag="original"):
+    """Whom a rewritten sender stands for, or None and why it stands for nobody (too old, forged)."""
+
+    sender: Address | None
+    why: str = ""
 
 
 class CallForward(msgspec.Struct, frozen=True, tag="call_forward"):
@@ -80,10 +136,10 @@ class WhoSent(msgspec.Struct, frozen=True, tag="who_sent"):
     organisation: str
 
 
-Question = WhoIs | CallForward | WhoSent
+Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack
 """Every kind of question there is; later kinds join this union."""
 
-Answer = Known | Said | Authenticated | Unknown
+Answer = Known | Said | Authenticated | Members | Original | Unknown
 """Every kind of answer there is."""
 
 

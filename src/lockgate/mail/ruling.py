@@ -88,10 +88,15 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Deliver(msgspec.Struct, frozen=True, tag="deliver"):
-    """Carry it to `target` (the address after resolving) by this route."""
+    """Carry it to `target` (the address after resolving) by this route.
+
+    `rewrite` is the domain under which the envelope sender is rewritten (mail/srs.py), because the copy is sent on by
+    us for somebody; "": the sender stays as it is.
+    """
 
     route: Route
     target: Address
+    rewrite: str = ""
 
 
 class Hold(msgspec.Struct, frozen=True, tag="hold"):
@@ -122,7 +127,16 @@ class Drop(msgspec.Struct, frozen=True, tag="drop"):
     why: str
 
 
-Disposition = Deliver | Hold | Refuse | Defer | Drop
+class Resolved(msgspec.Struct, frozen=True, tag="resolved"):
+    """No copy of its own, because others have it: the members of a group (`expanded`), whom it is forwarded to, or
+    the same mailbox by another address. `why` says which.
+    """
+
+    why: str
+    expanded: bool = False
+
+
+Disposition = Deliver | Hold | Refuse | Defer | Drop | Resolved
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -190,7 +204,8 @@ class Ruling(msgspec.Struct, frozen=True):
     """The answer of the judge up to `point`.
 
     `refusal` is a reply to everything (connect, MAIL, or DATA as a whole); then no recipient fares better.
-    `recipients` follows the order of the facts. `digest` and `revision` name the policy; `steps` concern all.
+    `recipients` follows the order of the facts; behind them, from DATA on, come those derived from them, in
+    the order in which they were derived. `digest` and `revision` name the policy; `steps` concern all.
     `stage` counts the message-wide stages already judged and `settled` how many recipients, from the first on, have
     been judged up to `point` (the fold goes on there).
     """

@@ -12,16 +12,37 @@ from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Route
 
 
+class Stamp(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What the copies of a task are to be given on their way out, besides our trace fields.
+
+    `results` are the parts of the Authentication-Results field (mail/authentication_results.py: `results`), () where
+    nobody asked who sent it; `foreign` tells that the message came with such fields in our name, which are taken out;
+    `chain` is what was found of its ARC chain ("none", "pass", "fail"; "": not looked at), to be sealed; `sign` tells
+    that the organisation answers for the message, so that it gets our DKIM signature.
+    """
+
+    results: tuple[str, ...] = ()
+    foreign: bool = False
+    chain: str = ""
+    sign: bool = False
+
+
+PLAIN = Stamp()
+
+
 class TaskRecipient(msgspec.Struct, frozen=True):
     """One recipient of a task: who, the address to carry it to, and the number of its trace row.
 
-    `proven` tells that the sender is known to be who it says, so that it may be told of success (specification 2.1 P7).
+    `proven` tells that the sender is known to be who it says, so that it may be told of success (specification 2.1 P7);
+    `forged` that it is known not to be, so that it is told of nothing (DESIGN 2). `rewrite` as in `Deliver`.
     """
 
     id: RecipientId
     target: Address
     trace: int
     proven: bool = False
+    forged: bool = False
+    rewrite: str = ""
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -37,6 +58,7 @@ class NewTask(msgspec.Struct, frozen=True):
     due: float
     held: str = ""
     until: float = 0.0
+    stamp: Stamp = PLAIN
 
 
 class NewTrace(msgspec.Struct, frozen=True):
@@ -103,6 +125,7 @@ class Assigned(msgspec.Struct, frozen=True):
     last_reply: str = ""
     lane_down: str = ""
     content: bytes | None = None
+    stamp: Stamp = PLAIN
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):

@@ -340,7 +340,7 @@ class KeeperSpool:
             tasks.append(Assigned(
                 row.task, what.id, row.lane, what.route, what.envelope,
                 BodyRef(row.segment, row.offset, row.length, row.crc), what.size, what.recipients, row.received,
-                row.expires, row.attempts, row.warned, row.expired, row.last_reply, row.lane_down,
+                row.expires, row.attempts, row.warned, row.expired, row.last_reply, row.lane_down, None, what.stamp,
             ))  # fmt: skip
         self._take(tasks)
 
@@ -384,7 +384,9 @@ class KeeperSpool:
         body = self._bodies.pop(new.body, None)
         self._request += 1
         request = self._request
-        whats = [What(new.id, task.route, new.envelope, new.size, task.recipients) for task in new.tasks]
+        whats = [
+            What(new.id, task.route, new.envelope, new.size, task.recipients, task.stamp) for task in new.tasks
+        ]
         try:
             kept, sender = message_as_wished(new, self._discretion)
             payload = frame(frames.ACCEPT, _ENCODE(pack_accept(request, kept, whats, sender)))

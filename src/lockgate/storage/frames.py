@@ -9,7 +9,7 @@ import msgspec
 
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.ruling import Route
-from lockgate.mail.task import TaskRecipient
+from lockgate.mail.task import PLAIN, Stamp, TaskRecipient
 
 HELLO = 1
 ACCEPT = 2
@@ -44,6 +44,7 @@ class What(msgspec.Struct, frozen=True, array_like=True, gc=False):
     envelope: Envelope
     size: int
     recipients: tuple[TaskRecipient, ...]
+    stamp: Stamp = PLAIN
 
 
 class TaskRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

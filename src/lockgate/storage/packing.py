@@ -35,7 +35,7 @@ def pack_accept(request: int, new: NewMessage, whats: list[What], sender: str) -
 
 def pack_task(task: NewTask, what: What) -> TaskRow:
     """A task that takes the place of one whose What this was."""
-    part = msgspec.structs.replace(what, route=task.route, recipients=task.recipients)
+    part = msgspec.structs.replace(what, route=task.route, recipients=task.recipients, stamp=task.stamp)
     return TaskRow(task.lane, task.due, task.held, _ENCODE(part), task.until)
 
 

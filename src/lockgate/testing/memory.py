@@ -224,7 +224,7 @@ class MemorySpool:
         return Assigned(
             entry.number, new.id, entry.task.lane, entry.task.route, new.envelope, new.body, new.size,
             entry.recipients, new.received, entry.expires, entry.attempts, entry.warned, expired, entry.last_reply,
-            down,
+            down, None, entry.task.stamp,
         )  # fmt: skip
 
     # -- Keeping ---------------------------------------------------------------------------------------------------

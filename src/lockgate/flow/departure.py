@@ -1,0 +1,69 @@
+"""What leaves: the copies of a task as they go on the wire, made at each attempt from the message as it lies there.
+
+The stored octets are never touched. A copy that needs nothing is carried as it is; otherwise the finishes are applied
+in their order (the results of authentication, then the seal of the chain, then our signature, which covers both), and
+recipients whose envelope sender is rewritten get a parcel of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import msgspec
+
+from lockgate.mail.address import Address
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.task import PLAIN, Assigned
+from lockgate.policy.policy import Policy
+
+Finish = Callable[[Policy, Assigned, bytes], Awaitable[bytes]]
+"""Gives back the octets of the message with what it adds or takes away. What it cannot do now raises OSError."""
+
+Rewrite = Callable[[Address, str, float], Address]
+"""The envelope sender under this domain at this time (mail/srs.py: `rewrite`, with the secret of the installation)."""
+
+
+class Parcel(NamedTuple):
+    """One transaction: `recipients` are numbers within the task."""
+
+    envelope: Envelope
+    recipients: tuple[int, ...]
+    content: bytes
+
+
+def whole(task: Assigned, content: bytes) -> Parcel:
+    """The task as one parcel, as it lies there."""
+    return Parcel(task.envelope, tuple(range(len(task.recipients))), content)
+
+
+class Departure(msgspec.Struct, frozen=True):
+    """Makes parcels; wired once by the app."""
+
+    finishes: tuple[Finish, ...]
+    rewrite: Rewrite | None = None
+
+    def as_it_is(self, task: Assigned) -> bool:
+        """Whether nothing is done to any copy of this task."""
+        return task.stamp == PLAIN and not any(recipient.rewrite for recipient in task.recipients)
+
+    async def dress(self, policy: Policy, task: Assigned, content: bytes) -> tuple[Parcel, ...]:
+        """The parcels of this task, at least one; the same at each attempt, but for changed keys.
+
+        Raises OSError when a finish is not possible now.
+        """
+        for finish in self.finishes:
+            content = await finish(policy, task, content)
+        groups: dict[str, list[int]] = {}
+        for number, recipient in enumerate(task.recipients):
+            groups.setdefault(recipient.rewrite, []).append(number)
+        return tuple(
+            Parcel(self._envelope(task, domain), tuple(numbers), content)
+            for domain, numbers in groups.items()
+        )
+
+    def _envelope(self, task: Assigned, domain: str) -> Envelope:
+        envelope = task.envelope
+        if not domain or envelope.sender is None or self.rewrite is None:
+            return envelope
+        return msgspec.structs.replace(envelope, sender=self.rewrite(envelope.sender, domain, task.received))

@@ -9,6 +9,7 @@ import msgspec
 
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.directory import RecipientRow
+from lockgate.mail.dkim.sign import SigningKey
 from lockgate.mail.findings import Known, Said, Unknown
 from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.message import BodyRef
@@ -265,6 +266,14 @@ class Authenticator(Protocol):
         """What proves the sender; `sender` is the envelope sender ("" for none), `octets` the message as it came.
 
         Trouble with DNS is the result temperror. Raises ValueError if `peer` is no address.
+        """
+
+
+class SigningKeys(Protocol):
+    """The keys with which organisations sign and seal what they send."""
+
+    def key_for(self, organisation: str, domain: str) -> SigningKey | None:
+        """The active key of this domain, else that of the organisation's initial or default domain; None without one.
         """
 
 

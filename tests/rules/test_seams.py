@@ -30,7 +30,7 @@ KEEPERS = {
 }
 """Who keeps a seam really, and who in tests."""
 
-PART_OF_ANOTHER = {"BodyWriter", "Loading"}
+PART_OF_ANOTHER = {"BodyWriter", "Loading", "SigningKeys"}
 """Made by a Spool or by Recipients, and tested with them."""
 
 

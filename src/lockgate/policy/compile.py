@@ -169,7 +169,13 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         store=next(iter(sorted(mine.stores.get(name, ()), key=lambda store: (not store.enabled, store.name))), None),
         anti_phishing=next((one for one in mine.anti_phishing.get(name, ()) if one.enabled), None),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
+        rewriting_domain=next((one.domain_name for one in domains if one.default and _hears(one)), ""),
     )
+
+
+def _hears(domain: AcceptedDomain) -> bool:
+    """Whether mail to the domain comes to us."""
+    return domain.receives and not domain.outbound_only and not domain.sending_to_domain_disabled
 
 
 def _default_domain(domains: tuple[AcceptedDomain, ...]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from decision.judging import said, settled
 from lockgate.decision.judge import judge
 from lockgate.decision.stage import Depth
+from lockgate.mail.authentication import Arc, ArcVerdict
 from lockgate.mail.facts import Point
 from lockgate.mail.findings import Unknown, WhoSent
 from lockgate.mail.record import Recorder
@@ -82,6 +84,79 @@ def fate(answer: object, settings: str = "", sender: str = "x@sender.test", dept
 )
 def test_t_af_1_and_the_decision_table(verdict, wish, settings, expected):
     assert said(fate(authenticated(verdict, wish, problem="no answer"), settings).disposition) == expected
+
+
+SPOOF_ON, SPOOF_OFF = "enable_spoof_intelligence = true\n", "enable_spoof_intelligence = false\n"
+HONOUR, IGNORE = "honor_dmarc_policy = true\n", "honor_dmarc_policy = false\n"
+HELD = 'authentication_fail_action = "quarantine"'
+IMPLICIT = "held: composite authentication: fail (reason 001)"
+OF_QUARANTINE, OF_REJECT = (f"asks for {wish} (reason 000)" for wish in ("quarantine", "reject"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "implicit", "quarantine", "reject", "nothing"),
+    [
+        (SPOOF_ON + HONOUR + HELD, IMPLICIT, OF_QUARANTINE, "550 5.7.509", TO_HQ),
+        (SPOOF_ON + IGNORE + HELD, IMPLICIT, OF_QUARANTINE, OF_REJECT, IMPLICIT),
+        (SPOOF_OFF + HONOUR + HELD, TO_HQ, OF_QUARANTINE, "550 5.7.509", TO_HQ),
+        (SPOOF_OFF + IGNORE + HELD, TO_HQ, OF_QUARANTINE, OF_REJECT, TO_HQ),
+        (SPOOF_ON + HONOUR + HELD.replace("quarantine", "none"), TO_HQ, OF_QUARANTINE, "550 5.7.509", TO_HQ),
+        (SPOOF_ON + IGNORE + HELD.replace("quarantine", "none"), TO_HQ, TO_HQ, TO_HQ, TO_HQ),
+        (SPOOF_OFF + IGNORE + HELD.replace("quarantine", "none"), TO_HQ, OF_QUARANTINE, OF_REJECT, TO_HQ),
+        (SPOOF_ON + HONOUR, TO_HQ, OF_QUARANTINE, "550 5.7.509", TO_HQ),
+        (SPOOF_ON + IGNORE, TO_HQ, OF_QUARANTINE, OF_REJECT, TO_HQ),
+    ],
+    ids=[
+        "on, on", "on, off", "off, on", "off, off", "on, on, nothing to be done", "on, off, nothing to be done",
+        "off, off, nothing to be done", "as it comes", "as it comes, but DMARC not honoured",
+    ],
+)  # fmt: skip
+def test_the_decision_table_of_1_13_1_row_by_row(settings, implicit, quarantine, reject, nothing):
+    assert implicit in said(fate(authenticated("none"), settings).disposition)
+    for wish, expected in (("quarantine", quarantine), ("reject", reject), ("none", nothing)):
+        assert expected in said(fate(authenticated("fail", wish), settings).disposition), wish
+
+
+def sealed(verdict: str, wish: str, results: str, sealer: str = "list.test", state: str = "pass") -> object:
+    arc = Arc(ArcVerdict(state), 1, sealer, sealer, (sealer,), results=results)
+    return msgspec.structs.replace(authenticated(verdict, wish), arc=arc)
+
+
+TRUSTED = """
+[[arc_config]]
+organisation = "contoso"
+trusted_arc_sealers = ["List.test"]
+"""
+SAID = "i=1; list.test; spf=pass smtp.mailfrom=sender.test; dmarc=pass (p=reject) header.from=sender.test"
+
+
+def test_the_word_of_a_trusted_sealer_replaces_a_failure():
+    verdict = fate(sealed("fail", "reject", SAID), TRUSTED)
+    assert said(verdict.disposition) == TO_HQ
+    (step,) = [step for step in verdict.steps if step.stage == "authenticate"]
+    assert (step.subject, step.effect) == ("ARC", "taken for proven")
+    assert "reason 130" in step.because
+    assert "list.test" in step.because
+    assert said(fate(sealed("none", "none", SAID), HELD + TRUSTED).disposition) == TO_HQ
+
+
+@pytest.mark.parametrize(
+    ("answer", "settings"),
+    [
+        (sealed("fail", "reject", SAID), ""),
+        (sealed("fail", "reject", SAID, "evil.test"), TRUSTED),
+        (sealed("fail", "reject", SAID, state="fail"), TRUSTED),
+        (sealed("fail", "reject", SAID.replace("from=sender", "from=other")), TRUSTED),
+        (sealed("fail", "reject", SAID.replace("dmarc=pass", "dmarc=fail")), TRUSTED),
+    ],
+    ids=["nobody is trusted", "somebody else", "broken", "about another author", "it failed there too"],
+)
+def test_no_other_word_does(answer, settings):
+    assert said(fate(answer, settings).disposition) == "550 5.7.509"
+
+
+def test_what_could_not_be_found_out_is_not_left_to_sealers():
+    assert said(fate(sealed("temperror", "none", SAID), TRUSTED).disposition) == "451 4.3.0"
 
 
 def test_a_record_on_trial_asks_for_nothing():
@@ -183,7 +258,8 @@ def test_one_organisation_s_wish_is_not_another_s():
 def test_an_explanation_always_says_what_dmarc_said(verdict):
     told = fate(authenticated(verdict, problem="two authors"), depth=Depth.FULL)
     assert said(told.disposition) == TO_HQ
-    assert [step.subject for step in told.steps if step.stage == "authenticate"] == ["DMARC"]
+    subjects = [step.subject for step in told.steps if step.stage == "authenticate"]
+    assert subjects == ["composite authentication", "DMARC"]
 
 
 def test_facts_and_answers_come_back_from_the_record():

@@ -16,6 +16,7 @@ from lockgate.app.config import read_config, resolvers
 from lockgate.mail.address import AddressError, parse_address
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.authentication_results import field, results
+from lockgate.mail.composite import compose
 from lockgate.probes.trust.resolver import DnsResolver, Server, servers_of
 from lockgate.probes.trust.sender import SenderCheck
 
@@ -98,14 +99,23 @@ def server_of(text: str) -> Server:
 
 
 def _told(found: Authenticated, hostname: str, peer: str, domain: str) -> dict[str, Any]:
+    composed = compose(found)  # without a policy: no domain is our own, and nobody's seal is trusted
     parts = results(
-        hostname, peer=peer, sender=domain, spf=found.spf, dkim=found.dkim, dmarc=found.dmarc, arc=found.arc
+        hostname,
+        peer=peer,
+        sender=domain,
+        spf=found.spf,
+        dkim=found.dkim,
+        dmarc=found.dmarc,
+        arc=found.arc,
+        composite=(composed.verdict, composed.reason),
     )
     return {
         "spf": _plain(found.spf),
         "dkim": [_plain(one) for one in found.dkim],
         "dmarc": _plain(found.dmarc),
         "arc": _plain(found.arc),
+        "composite": _plain(composed),
         "field": field(parts).decode("ascii"),
     }
 

@@ -75,6 +75,9 @@ def _show(told: dict[str, Any]) -> None:
         {"check": "DMARC", "result": dmarc["verdict"], "about": dmarc["domain"], "why": _why_dmarc(dmarc)}
     )
     rows.append({"check": "ARC", "result": arc["verdict"], "about": arc["sealer"], "why": _why_arc(arc)})
+    composed = told["composite"]
+    result, why = f"{composed['verdict']} ({composed['reason']})", composed["because"]
+    rows.append({"check": "composite", "result": result, "about": dmarc["domain"], "why": why})
     columns = (Column("check", "CHECK"), Column("result", "RESULT"), Column("about", "ABOUT"), Column("why", "WHY"))
     show.table(rows, columns)
     print()

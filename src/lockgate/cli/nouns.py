@@ -122,6 +122,17 @@ ANTI_PHISHING = noun(
     ),
 )
 
+ARC = noun(
+    "arc_config",
+    "ARC setting",
+    "ARC settings: whose seals on forwarded mail are trusted.",
+    (
+        Column("organisation", "ORGANISATION"),
+        Column("name", "NAME"),
+        Column("trusted_arc_sealers", "TRUSTED SEALERS"),
+    ),
+)
+
 RULES = noun(
     "mail_flow_rule",
     "mail flow rule",

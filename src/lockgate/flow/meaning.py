@@ -297,7 +297,27 @@ def _forged(policy: Policy, organisation: str) -> str:
     rejects = wanted.honor_dmarc_policy and wanted.dmarc_reject_action == "reject"
     own = {"none": "delivered", "quarantine": "held", "reject": "refused"}[wanted.own_domain_spoof_action]
     refused = "refused" if rejects else "held"
-    return f"{refused} where DMARC asks for rejection, held where it asks for quarantine, {own} in its own domains"
+    implicit = wanted.authentication_fail_action if wanted.enable_spoof_intelligence else None
+    ends = f"{own} in its own domains"
+    if implicit == "none" and not wanted.honor_dmarc_policy:
+        return f"delivered, but {ends}"
+    if implicit == "quarantine":
+        ends = f"held where nothing is asked for, {ends}"
+    return f"{refused} where DMARC asks for rejection, held where it asks for quarantine, {ends}"
+
+
+def _arc(difference: Difference, both: Both) -> Iterator[str]:
+    """Whose word about authors counts now."""
+    old, new = (_sealers(policy, difference.organisation) for policy in both)
+    for domain in sorted(new - old):
+        yield f"what {domain} sealed as proven will be taken for proven by {difference.organisation}"
+    for domain in sorted(old - new):
+        yield f"the seals of {domain} will count for nothing with {difference.organisation}"
+
+
+def _sealers(policy: Policy, organisation: str) -> frozenset[str]:
+    mine = policy.organisations.get(organisation)
+    return mine.trusted_sealers if mine is not None else frozenset()
 
 
 def _place(policy: Policy, organisation: str) -> str:
@@ -320,6 +340,7 @@ _TELLERS: MappingProxyType[str, Callable[[Difference, Both], Iterator[str]]] = M
         "remote_domain": _remote,
         "mailbox_store": _store,
         "anti_phishing_policy": _anti_phishing,
+        "arc_config": _arc,
         "mail_flow_rule": _rule,
         "operator": _operator,
     }

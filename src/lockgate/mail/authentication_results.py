@@ -24,11 +24,13 @@ def results(
     action: str = "none",
     arc: Arc | None = None,
     composite: tuple[str, str] | None = None,
+    trusted: bool = False,
 ) -> list[str]:
     """The parts of the field's value, our name first; to be joined by ";" (specification 1.19.3).
 
     `sender` is the envelope sender's domain or the HELO name that SPF checked, `action` what was done for DMARC,
-    `composite` the verdict and reason of composite authentication.
+    `composite` the verdict and reason of composite authentication, `trusted` that a trusted sealer's word overrode ours
+    (oda=1, specification 1.13.3).
     """
     parts = [name]
     if spf is not None:
@@ -40,7 +42,8 @@ def results(
     if dmarc is not None:
         parts.append(f"dmarc={dmarc.verdict} action={action} header.from={_value(dmarc.domain)}")
     if arc is not None and arc.verdict is not ArcVerdict.NONE:
-        parts.append(f"arc={arc.verdict} (i={arc.sets} d={_comment(arc.sealer)})")
+        overrode = " oda=1" if trusted else ""
+        parts.append(f"arc={arc.verdict} (i={arc.sets} d={_comment(arc.sealer)}{overrode})")
     if composite is not None:
         parts.append(f"compauth={composite[0]} reason={composite[1]}")
     return parts

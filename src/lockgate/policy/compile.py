@@ -14,6 +14,7 @@ from lockgate.policy.documents import Documents, Invalid, Problem, Written, read
 from lockgate.policy.kinds import BoundByDomain, ByDomainAlone
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
+from lockgate.policy.objects.arc import ArcConfig
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
@@ -141,6 +142,7 @@ class _Grouped:
         self.remote: dict[str, list[RemoteDomain]] = _by_organisation(documents.remote)
         self.stores: dict[str, list[MailboxStore]] = _by_organisation(documents.stores)
         self.anti_phishing: dict[str, list[AntiPhishingPolicy]] = _by_organisation(documents.anti_phishing)
+        self.arc: dict[str, list[ArcConfig]] = _by_organisation(documents.arc)
         self.rules: dict[str, list[Written[MailFlowRule]]] = {}
         for written in documents.rules:
             self.rules.setdefault(written.value.organisation, []).append(written)
@@ -169,6 +171,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         store=next(iter(sorted(mine.stores.get(name, ()), key=lambda store: (not store.enabled, store.name))), None),
         anti_phishing=next((one for one in mine.anti_phishing.get(name, ()) if one.enabled), None),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
+        trusted_sealers=frozenset(domain for one in mine.arc.get(name, ()) for domain in one.trusted_arc_sealers),
         rewriting_domain=next((one.domain_name for one in domains if one.default and _hears(one)), ""),
     )
 

@@ -69,6 +69,7 @@ class OrganisationPolicy:
     `remote` finds the remote domain for a destination, None where the defaults hold. `store` is where its mailboxes
     lie: the enabled one, else a disabled one (mail waits), else None (as the operator has it).
     `anti_phishing` is the enabled anti-phishing policy, None where nobody asks who the author is.
+    `trusted_sealers` are the domains whose ARC seals it trusts.
     `rewriting_domain` is the default accepted domain if it receives here: senders of mail that is sent on are rewritten
     under it; "" if there is none.
     """
@@ -84,6 +85,7 @@ class OrganisationPolicy:
     remote: DomainMap[RemoteDomain] = field(default_factory=DomainMap)
     store: MailboxStore | None = None
     anti_phishing: AntiPhishingPolicy | None = None
+    trusted_sealers: frozenset[str] = frozenset()
     rewriting_domain: str = ""
 
 

@@ -41,4 +41,15 @@ class AntiPhishingPolicy(BaseModel, frozen=True, extra="forbid"):
         description="No From, several, or a header that readers read differently: deliver, hold, refuse (5.7.512)",
         examples=["reject"],
     )
+    enable_spoof_intelligence: bool = Field(
+        default=True,
+        description="Judge authors too whose domain demands nothing by DMARC (implicit authentication)",
+        examples=[False],
+    )
+    authentication_fail_action: Literal["none", "quarantine"] | None = Field(
+        None,
+        description="Implicit failure: deliver or hold; with honor_dmarc_policy off for every failure. Left out:"
+        " implicit failures are delivered, and what DMARC's wish is not followed for is held",
+        examples=["quarantine"],
+    )
     comment: Comment = Field("", description="Note for people", examples=["since the invoices of March"])

@@ -64,6 +64,20 @@ def rewrite_domain(policy: Policy, facts: Facts, verdict: Verdict, connector: Ou
     return home if _is_own(policy, organisation, home) else ""
 
 
+def leaves_for_somebody(policy: Policy, verdict: Verdict) -> bool:
+    """Whether this copy is sent on by us and leaves the organisation, whoever its sender is; then it is sealed."""
+    where = verdict.disposition
+    if not isinstance(where, Deliver) or where.route.via is Via.MAILBOX or verdict.standing.relay:
+        return False
+    if not _is_sent_on(verdict):
+        return False
+    mine = policy.organisations.get(where.route.organisation)
+    connector = mine.outbound.named.get(where.route.connector) if mine is not None else None
+    if connector is not None and connector.on_premises:
+        return connector.sender_rewriting_enabled
+    return not _is_own(policy, verdict.standing.organisation, verdict.target.domain)
+
+
 def _is_sent_on(verdict: Verdict) -> bool:
     """Whether it goes somewhere else than it was addressed to, or is relayed for an own server."""
     recipient, standing = verdict.recipient, verdict.standing

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from lockgate.decision.answer import may_be_told
+from lockgate.flow.stamping import stamp_of
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
@@ -50,7 +51,7 @@ class Commit(msgspec.Struct, frozen=True):
             raise RuntimeError("a message without envelope or content cannot be kept")
         connection = facts.connection
         organisations = tuple(dict.fromkeys(verdict.standing.organisation for verdict in ruling.recipients))
-        tasks, traces = self._plan(policy, ruling, now, f"from {connection.peer} ({connection.helo})")
+        tasks, traces = self._plan(policy, facts, ruling, now, f"from {connection.peer} ({connection.helo})")
         return NewMessage(
             id=message.id,
             received=now,
@@ -76,7 +77,7 @@ class Commit(msgspec.Struct, frozen=True):
         return self.recorder.write_story(facts, ruling)
 
     def _plan(
-        self, policy: Policy, ruling: Ruling, now: float, origin: str
+        self, policy: Policy, facts: Facts, ruling: Ruling, now: float, origin: str
     ) -> tuple[tuple[NewTask, ...], tuple[NewTrace, ...]]:
         groups: dict[tuple[str, str], tuple[Route | None, float, list[TaskRecipient]]] = {}
         traces: list[NewTrace] = []
@@ -99,9 +100,15 @@ class Commit(msgspec.Struct, frozen=True):
             if lane:
                 group = groups.setdefault((lane, held), (route, due, []))
                 proven = may_be_told(ruling, verdict)
-                group[2].append(TaskRecipient(verdict.recipient, verdict.target, number, proven))
+                rewrite = verdict.disposition.rewrite if isinstance(verdict.disposition, Deliver) else ""
+                recipient = TaskRecipient(verdict.recipient, verdict.target, number, proven, rewrite=rewrite)
+                group[2].append(recipient)
+        everybody = ruling.recipients
         tasks = [
-            NewTask(lane, route, tuple(recipients), due, held, self._until(policy, lane, now) if held else 0.0)
+            NewTask(
+                lane, route, tuple(recipients), due, held, self._until(policy, lane, now) if held else 0.0,
+                stamp_of(policy, facts, ruling, [everybody[one.trace] for one in recipients], held=bool(held)),
+            )
             for (lane, held), (route, due, recipients) in groups.items()
         ]
         return tuple(tasks), tuple(traces)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -11,6 +11,7 @@ from lockgate.decision.judge import released
 from lockgate.flow.commit import HOLD_LANE, a_month
 from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
+from lockgate.flow.stamping import stamp_of
 from lockgate.mail import replies
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts, Point
@@ -19,7 +20,7 @@ from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Route, Ruling, Verdict
-from lockgate.mail.task import Assigned, NewTask, Result, TaskRecipient
+from lockgate.mail.task import Assigned, NewTask, Result, Stamp, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Spool
 
@@ -65,9 +66,9 @@ class Reconsider(msgspec.Struct, frozen=True):
         so_far = released(story.ruling, ids) if lane == HOLD_LANE else None
         policy = self.policy()
         inquire = self._asking(task, facts)
-        _, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
+        facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
         until = now + self.hold_life(policy, organisation)
-        return _Sorting(task, story.ruling, now, retry_at, until).sort(ruling)
+        return _Sorting(task, story.ruling, now, retry_at, until).sort(policy, facts, ruling)
 
     def _asking(self, task: Assigned, facts: Facts) -> Inquire | None:
         """Others are asked as when it arrived, about the message as it came: without our trace fields."""
@@ -98,7 +99,7 @@ class _Sorting:
         self._results: list[Result] = []
         self._groups: dict[tuple[str, str], tuple[Route | None, list[TaskRecipient]]] = {}
 
-    def sort(self, ruling: Ruling) -> Decided:
+    def sort(self, policy: Policy, facts: Facts, ruling: Ruling) -> Decided:
         """Every recipient of the task in its place."""
         verdicts = {verdict.recipient: verdict for verdict in ruling.recipients}
         for number, recipient in enumerate(self._task.recipients):
@@ -109,7 +110,8 @@ class _Sorting:
             self._place(number, recipient, disposition, told=self._may_be_told(ruling, recipient.id, verdict))
         tasks = [
             NewTask(
-                lane, route, tuple(members), self._now, held, self._held_until if held else 0.0, self._task.stamp
+                lane, route, tuple(members), self._now, held, self._held_until if held else 0.0,
+                self._stamp(policy, facts, ruling, [verdicts.get(member.id) for member in members], held),
             )
             for (lane, held), (route, members) in self._groups.items()
         ]
@@ -118,6 +120,17 @@ class _Sorting:
             waiting = tuple(self._task.recipients[outcome.recipient] for outcome in self._deferred)
             tasks.append(NewTask(self._task.lane, None, waiting, self._retry_at, stamp=self._task.stamp))
         return Decided(tuple(self._refused), tuple(self._deferred), tuple(tasks), tuple(self._results))
+
+    def _stamp(
+        self, policy: Policy, facts: Facts, ruling: Ruling, verdicts: Sequence[Verdict | None], held: str
+    ) -> Stamp:
+        """By what is known now; where nothing is known of them, as it was."""
+        known = [verdict for verdict in verdicts if verdict is not None]
+        if not known:
+            return self._task.stamp
+        was_held = self._task.lane.endswith(f"/{HOLD_LANE}")
+        fresh = stamp_of(policy, facts, ruling, known, held=bool(held) or was_held)
+        return msgspec.structs.replace(fresh, sign=self._task.stamp.sign)
 
     def _may_be_told(self, ruling: Ruling, who: RecipientId, verdict: Verdict | None) -> bool:
         """By what is known now, or, if the message was refused before anybody was looked at, by what was known."""

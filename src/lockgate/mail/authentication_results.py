@@ -9,6 +9,7 @@ from lockgate.mail.authentication import Arc, ArcVerdict, Dkim, Dmarc, Spf
 
 FIELD = b"Authentication-Results"
 _PLAIN = re.compile(r"[A-Za-z0-9!#$&'*+./^_`{|}~@:-]+")
+_ODD = frozenset('=;() \t"')
 _LINE = 76
 _MOST = 5
 
@@ -82,11 +83,57 @@ def _value(text: str) -> str:
     return f'"{safe}"'
 
 
+def is_ours_by_name(kind: str) -> bool:
+    """Whether only we may write a field of this name (lower case): all of ours but the pass mark of loops (2.5)."""
+    return kind.startswith("x-lockgate-") and kind != "x-lockgate-hop"
+
+
 def claims_to_be(value: bytes, name: str) -> bool:
     """Whether a field from outside might be taken for one of ours (RFC 8601 5): in doubt, yes.
 
-    Comments, quotes and folds before the first semicolon are hiding places, so our name anywhere there counts.
+    Comments, quotes and folds before the first semicolon are hiding places, so our name anywhere there counts. Linear.
     """
-    head = value.partition(b";")[0].decode("latin-1")
-    plain = re.sub(r"[\s\"\\]", "", head).casefold()
-    return name.casefold() in plain or name.casefold() in re.sub(r"\([^()]*\)", "", plain)
+    text = value.decode("latin-1")
+    ours = name.casefold()
+    if ours in _squeezed(text.partition(";")[0]):
+        return True
+    if not any(mark in text for mark in '("'):
+        return False
+    # A semicolon in a comment or a string is no end; one that is never closed may hide anything.
+    plain = without_comments(text)
+    return ours in _squeezed(text if plain is None else plain.partition(";")[0])
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"[\s\"\\]", "", text).casefold()
+
+
+def without_comments(text: str) -> str | None:
+    """The text without comments, and quoted strings without their quotes; None if one of them has no end. Linear.
+
+    What could end a value is replaced inside strings, so that it cannot be taken for one outside.
+    """
+    kept: list[str] = []
+    depth, quoted, escaped = 0, False, False
+    for character in text:
+        if escaped:
+            escaped = False
+            if quoted:
+                kept.append("?")
+        elif character == "\\" and (depth or quoted):
+            escaped = True
+        elif quoted:
+            if character == '"':
+                quoted = False
+            else:
+                kept.append("?" if character in _ODD else character)
+        elif character == "(":
+            depth += 1
+            kept.append(" ")
+        elif character == ")" and depth:
+            depth -= 1
+        elif not depth:
+            quoted = character == '"'
+            if not quoted:
+                kept.append(character)
+    return None if depth or quoted or escaped else "".join(kept)

@@ -8,6 +8,7 @@ import re
 
 import msgspec
 
+from lockgate.mail.authentication_results import is_ours_by_name
 from lockgate.mail.message import Message
 
 HEADER_LIMIT = 256 * 1024
@@ -20,7 +21,8 @@ HOP_FIELD = "X-Lockgate-Hop"
 """Our own pass mark: installation name, semicolon, network message id."""
 
 _BLANKS = b" \t"
-_READ = frozenset(("received", "message-id", "subject", "x-lockgate-hop"))
+_READ = frozenset(("received", "message-id", "subject", "x-lockgate-hop", "authentication-results"))
+_OURS = "x-lockgate-"
 _KEPT = 64 * 1024
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _WORD = re.compile(r"=\?([A-Za-z0-9._:+-]{1,40})(?:\*[A-Za-z0-9-]{1,20})?\?([bBqQ])\?([!->@-~]{0,8000})\?=")
@@ -107,7 +109,7 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
     """The facts of a message from its first octets (`size` octets in all, as received)."""
     headers = read_headers(head)
     fields: list[tuple[str, str]] = []
-    kept, hops, own = 0, 0, 0
+    kept, hops, own, claims = 0, 0, 0, 0
     message_id = subject = ""
     cut = headers.oversize
     mark = f"{installation};".casefold()
@@ -118,7 +120,9 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
             value = unfold(raw_value)
         lower = name.lower()
         if lower not in _READ:
-            pass
+            claims += lower[:11] == _OURS and is_ours_by_name(lower)
+        elif lower == "authentication-results":
+            claims += 1
         elif lower == "received":
             hops += 1
         elif lower == "message-id" and not message_id:
@@ -138,6 +142,7 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
         subject=subject,
         hops=hops,
         own_hops=own,
+        claims=claims,
         cut=cut or kept > HEADER_LIMIT,
         eight_bit=not head.isascii(),
     )

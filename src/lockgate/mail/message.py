@@ -30,8 +30,10 @@ class Message(msgspec.Struct, frozen=True):
     `id` is the network message id (one per accepted message, shared by all its copies). `fields` are the
     header fields in order as (name, value) with the value unfolded to one line, decoded as UTF-8 with
     surrogate-free replacement; at most 64 KiB in all are kept, `cut` tells that more were there. `size` counts
-    the octets as received. `hops` is the number of Received fields, `own_hops` how many of them are ours. A message
-    with a `flaw` was not kept: `size` is then what had come when it showed.
+    the octets as received. `hops` is the number of Received fields, `own_hops` how many of them are ours.
+    `claims` counts the fields that might be taken for our word about the message (Authentication-Results of any name,
+    and those that only we may write), also the ones that are not among `fields`. A message with a `flaw` was not kept:
+    `size` is then what had come when it showed.
     """
 
     id: str
@@ -44,3 +46,4 @@ class Message(msgspec.Struct, frozen=True):
     cut: bool = False
     eight_bit: bool = False
     flaw: Flaw | None = None
+    claims: int = 0

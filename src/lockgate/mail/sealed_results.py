@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from lockgate.mail.address import AddressError, parse_domain
+from lockgate.mail.authentication_results import without_comments
 
 _AROUND = re.compile(r" ?= ?")
-_ODD = frozenset('=;() \t"')
 
 
 def says_author_passed(results: str, domain: str) -> bool:
@@ -34,36 +34,8 @@ def _as_domain(text: str) -> str:
 
 def _parts(results: str) -> list[list[str]]:
     """The results as words, in lower case; [] for what cannot be read. Linear."""
-    plain = _without_comments(results)
+    plain = without_comments(results)
     if plain is None:
         return []
     parts = [_AROUND.sub("=", " ".join(part.split())).casefold() for part in plain.split(";")]
     return [part.split(" ") for part in parts if part]
-
-
-def _without_comments(text: str) -> str | None:
-    """The text without comments, and quoted strings without their quotes; None if one of them has no end."""
-    kept: list[str] = []
-    depth, quoted, escaped = 0, False, False
-    for character in text:
-        if escaped:
-            escaped = False
-            if quoted:
-                kept.append("?")
-        elif character == "\\" and (depth or quoted):
-            escaped = True
-        elif quoted:
-            if character == '"':
-                quoted = False
-            else:
-                kept.append("?" if character in _ODD else character)
-        elif character == "(":
-            depth += 1
-            kept.append(" ")
-        elif character == ")" and depth:
-            depth -= 1
-        elif not depth:
-            quoted = character == '"'
-            if not quoted:
-                kept.append(character)
-    return None if depth or quoted or escaped else "".join(kept)

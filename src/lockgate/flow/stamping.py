@@ -1,0 +1,77 @@
+"""What the copies of a task are to be given on their way out: results of authentication, and a seal (mail/task.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lockgate.decision.authenticate import composed_of, is_exempt
+from lockgate.decision.rewriting import leaves_for_somebody
+from lockgate.mail.authentication import ArcVerdict, Authenticated
+from lockgate.mail.authentication_results import claims_to_be, is_ours_by_name, results
+from lockgate.mail.composite import Composite, Reason, action_of
+from lockgate.mail.facts import Facts
+from lockgate.mail.findings import WhoSent
+from lockgate.mail.message import Message
+from lockgate.mail.ruling import Ruling, Verdict
+from lockgate.mail.task import PLAIN, Stamp
+from lockgate.policy.policy import Policy
+
+
+def stamp_of(policy: Policy, facts: Facts, ruling: Ruling, verdicts: Sequence[Verdict], *, held: bool) -> Stamp:
+    """The stamp of a task for these recipients of one organisation; PLAIN, at no cost, for nearly all mail.
+
+    `held`: it waits for a person, or did.
+    """
+    standing, message = verdicts[0].standing, facts.message
+    found = facts.findings.get(WhoSent(standing.organisation))
+    foreign = message is not None and message.claims > 0 and _is_foreign(policy, message, ruling, verdicts[0])
+    if not isinstance(found, Authenticated) or is_exempt(ruling, standing):
+        return Stamp(foreign=True) if foreign else PLAIN
+    if standing.organisation not in policy.organisations:  # held mail may outlive its organisation
+        return Stamp(foreign=foreign)
+    composed = composed_of(policy, facts, standing, found)
+    parts = tuple(_parts(policy, facts, found, composed, held=held))
+    return Stamp(parts, foreign, _chain(policy, found, verdicts))
+
+
+def _parts(policy: Policy, facts: Facts, found: Authenticated, composed: Composite, *, held: bool) -> list[str]:
+    return results(
+        policy.hostname,
+        peer=facts.connection.peer,
+        sender=facts.envelope.sender_domain if facts.envelope is not None else "",
+        spf=found.spf,
+        dkim=found.dkim,
+        dmarc=found.dmarc,
+        action=action_of(found.dmarc, proven=composed.proven, held=held),
+        arc=found.arc,
+        composite=(composed.verdict, composed.reason),
+        trusted=composed.reason is Reason.TRUSTED_SEALER,
+    )
+
+
+def _chain(policy: Policy, found: Authenticated, verdicts: Sequence[Verdict]) -> str:
+    """The state of the chain that we seal; "": we do not. What could not be found out cannot be sealed either."""
+    if found.arc.verdict is ArcVerdict.TEMPERROR:
+        return ""
+    return found.arc.verdict.value if any(leaves_for_somebody(policy, one) for one in verdicts) else ""
+
+
+def _is_foreign(policy: Policy, message: Message, ruling: Ruling, verdict: Verdict) -> bool:
+    """Whether fields in our name came from outside, where nobody may write them (RFC 8601 5).
+
+    What an own server hands over that has passed us before may bear ours from then. In doubt (some fields are not in
+    the facts) they are looked at when the message leaves.
+    """
+    organisation = verdict.standing.organisation
+    if message.own_hops and any(candidate.organisation == organisation for candidate in ruling.candidates):
+        return False
+    seen = 0
+    for name, value in message.fields:
+        kind = name.lower()
+        if is_ours_by_name(kind):
+            return True
+        if kind == "authentication-results":
+            seen += 1
+            if claims_to_be(value.encode(), policy.hostname):
+                return True
+    return seen < message.claims

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import msgspec
 
 from lockgate.decision.answer import may_be_told
+from lockgate.decision.signing import signs
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
 from lockgate.mail.record import Recorder
 from lockgate.mail.ruling import Defer, Deliver, Drop, Hit, Hold, Refuse, Resolved, Route, Ruling, Verdict
-from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
+from lockgate.mail.task import PLAIN, Assigned, NewMessage, NewTask, NewTrace, Stamp, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Accepted
 
@@ -50,7 +51,8 @@ class Commit(msgspec.Struct, frozen=True):
             raise RuntimeError("a message without envelope or content cannot be kept")
         connection = facts.connection
         organisations = tuple(dict.fromkeys(verdict.standing.organisation for verdict in ruling.recipients))
-        tasks, traces = self._plan(policy, ruling, now, f"from {connection.peer} ({connection.helo})")
+        origin = f"from {connection.peer} ({connection.helo})"
+        tasks, traces = self._plan(policy, ruling, now, origin, null_sender=envelope.sender is None)
         return NewMessage(
             id=message.id,
             received=now,
@@ -76,10 +78,11 @@ class Commit(msgspec.Struct, frozen=True):
         return self.recorder.write_story(facts, ruling)
 
     def _plan(
-        self, policy: Policy, ruling: Ruling, now: float, origin: str
+        self, policy: Policy, ruling: Ruling, now: float, origin: str, *, null_sender: bool
     ) -> tuple[tuple[NewTask, ...], tuple[NewTrace, ...]]:
         groups: dict[tuple[str, str], tuple[Route | None, float, list[TaskRecipient]]] = {}
         traces: list[NewTrace] = []
+        signed: set[tuple[str, str]] = set()
         received = Event(now, Happening.RECEIVE, origin)
         for number, verdict in enumerate(ruling.recipients):
             lane, route, held, due, status, event = self._treatment(verdict, ruling, now)
@@ -100,8 +103,13 @@ class Commit(msgspec.Struct, frozen=True):
                 group = groups.setdefault((lane, held), (route, due, []))
                 proven = may_be_told(ruling, verdict)
                 group[2].append(TaskRecipient(verdict.recipient, verdict.target, number, proven))
+                if signs(policy, verdict, null_sender=null_sender):
+                    signed.add((lane, held))
         tasks = [
-            NewTask(lane, route, tuple(recipients), due, held, self._until(policy, lane, now) if held else 0.0)
+            NewTask(
+                lane, route, tuple(recipients), due, held, self._until(policy, lane, now) if held else 0.0,
+                Stamp(sign=True) if (lane, held) in signed else PLAIN,
+            )
             for (lane, held), (route, due, recipients) in groups.items()
         ]
         return tuple(tasks), tuple(traces)

@@ -17,6 +17,7 @@ from lockgate.policy.catalog import Catalog
 from lockgate.policy.locate import Path, line_of, locate
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
+from lockgate.policy.objects.dkim_signing import DkimSigningConfig
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
@@ -80,6 +81,7 @@ class Documents:
     rules: list[Written[MailFlowRule]] = field(default_factory=list)
     stores: list[Written[MailboxStore]] = field(default_factory=list)
     anti_phishing: list[Written[AntiPhishingPolicy]] = field(default_factory=list)
+    signing: list[Written[DkimSigningConfig]] = field(default_factory=list)
     operator: Written[Operator] | None = None
     unread: set[tuple[str, str]] = field(default_factory=set)
     """(table, name) of objects too broken to be read; whoever refers to them is not blamed."""
@@ -95,6 +97,7 @@ class Documents:
         yield from self.rules
         yield from self.stores
         yield from self.anti_phishing
+        yield from self.signing
 
 
 class Places:
@@ -128,6 +131,7 @@ TABLES = (
     "mail_flow_rule",
     "mailbox_store",
     "anti_phishing_policy",
+    "dkim_signing_config",
 )
 """The arrays of tables that documents are made of; besides there is the one table [operator]."""
 
@@ -148,6 +152,7 @@ _MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "remote_domain": RemoteDomain,
         "mailbox_store": MailboxStore,
         "anti_phishing_policy": AntiPhishingPolicy,
+        "dkim_signing_config": DkimSigningConfig,
         "operator": Operator,
     }
 )
@@ -160,7 +165,7 @@ def model_of(table: str, catalog: Catalog) -> type[BaseModel]:
 
 def name_key(table: str) -> str:
     """The property by which an object of the table is called; names differ within an organisation."""
-    return "domain_name" if table in {"accepted_domain", "remote_domain"} else "name"
+    return "domain_name" if table in {"accepted_domain", "remote_domain", "dkim_signing_config"} else "name"
 
 
 def read(files: Mapping[str, str], catalog: Catalog) -> tuple[Documents, list[Problem], Places]:
@@ -275,6 +280,8 @@ class _Reader:
                 documents.stores.append(written)
             case AntiPhishingPolicy():
                 documents.anti_phishing.append(written)
+            case DkimSigningConfig():
+                documents.signing.append(written)
             case Operator() if documents.operator is None:
                 documents.operator = written
             case _:

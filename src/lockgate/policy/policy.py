@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from lockgate.policy.documents import Problem
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
+from lockgate.policy.objects.dkim_signing import DkimSigningConfig
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Limits
@@ -68,7 +69,9 @@ class OrganisationPolicy:
     `accepted` are its accepted domains, proven or not; `postmaster` is the address that generated mail comes from;
     `remote` finds the remote domain for a destination, None where the defaults hold. `store` is where its mailboxes
     lie: the enabled one, else a disabled one (mail waits), else None (as the operator has it).
-    `anti_phishing` is the enabled anti-phishing policy, None where nobody asks who the author is.
+    `anti_phishing` is the enabled anti-phishing policy, None where nobody asks who the author is. `signing` are the
+    enabled DKIM signing configurations by domain, `signing_domain` is the one of them that signs for domains without
+    ("" where there is none).
     """
 
     organisation: Organisation
@@ -82,6 +85,8 @@ class OrganisationPolicy:
     remote: DomainMap[RemoteDomain] = field(default_factory=DomainMap)
     store: MailboxStore | None = None
     anti_phishing: AntiPhishingPolicy | None = None
+    signing: Mapping[str, DkimSigningConfig] = field(default_factory=dict)
+    signing_domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

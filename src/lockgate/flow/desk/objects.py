@@ -30,6 +30,7 @@ RIGHT_FOR = MappingProxyType(
         "outbound_connector": Right.DOMAINS_AND_CONNECTORS,
         "connection_filter": Right.HYGIENE,
         "anti_phishing_policy": Right.HYGIENE,
+        "dkim_signing_config": Right.DOMAINS_AND_CONNECTORS,
         "mailbox_store": Right.DOMAINS_AND_CONNECTORS,
         "mail_flow_rule": Right.RULES,
     }

@@ -289,7 +289,7 @@ class KeyStore(Protocol):
 
     Promises: a change is durable when `change` returns and seen by every process at its next look; a kill at any
     moment leaves the keys before or after it; private keys are readable by nobody else. Synchronous, it reads files;
-    faked by MemoryKeys in testing/signing.py.
+    faked by MemoryKeys in testing/signing_store.py.
     """
 
     def keys(self) -> tuple[HeldKey, ...]:

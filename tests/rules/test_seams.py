@@ -27,7 +27,7 @@ KEEPERS = {
     "Courier": ("lockgate.couriers.smtp:SmtpCourier", "lockgate.testing.courier:RecordingCourier"),
     "Revisions": ("lockgate.app.policies:Policies", "lockgate.testing.revisions:MemoryRevisions"),
     "SigningKeys": ("lockgate.flow.signing_keys:KeyRing", "lockgate.testing.signing:ListedKeys"),
-    "KeyStore": ("lockgate.storage.signing_keys:SigningKeyFiles", "lockgate.testing.signing:MemoryKeys"),
+    "KeyStore": ("lockgate.storage.signing_keys:SigningKeyFiles", "lockgate.testing.signing_store:MemoryKeys"),
     "Resolver": ("lockgate.probes.trust.resolver:DnsResolver", "lockgate.testing.dns:ZoneResolver"),
 }
 """Who keeps a seam really, and who in tests."""

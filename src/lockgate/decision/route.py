@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lockgate.decision.outbound import lost
+from lockgate.decision.rewriting import sent_on
 from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
@@ -26,6 +27,10 @@ _Match = tuple["OutboundConnector", str]
 
 def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
     """Choose the connector, or MX; a connector that a rule names is used or waited for, never gone around."""
+    return sent_on(policy, facts, _chosen(policy, facts, ruling, verdict, depth))
+
+
+def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
     organisation = verdict.standing.organisation
     mine = policy.organisations.get(organisation)
     if mine is None:  # a report about mail of an organisation that is gone

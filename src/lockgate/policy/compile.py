@@ -175,7 +175,13 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         signing=signing,
         signing_domain=signing_domain(domains, signing),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
+        rewriting_domain=next((one.domain_name for one in domains if one.default and _hears(one)), ""),
     )
+
+
+def _hears(domain: AcceptedDomain) -> bool:
+    """Whether mail to the domain comes to us."""
+    return domain.receives and not domain.outbound_only and not domain.sending_to_domain_disabled
 
 
 def _default_domain(domains: tuple[AcceptedDomain, ...]) -> str:

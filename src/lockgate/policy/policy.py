@@ -69,9 +69,11 @@ class OrganisationPolicy:
     `accepted` are its accepted domains, proven or not; `postmaster` is the address that generated mail comes from;
     `remote` finds the remote domain for a destination, None where the defaults hold. `store` is where its mailboxes
     lie: the enabled one, else a disabled one (mail waits), else None (as the operator has it).
-    `anti_phishing` is the enabled anti-phishing policy, None where nobody asks who the author is. `signing` are the
-    enabled DKIM signing configurations by domain, `signing_domain` is the one of them that signs for domains without
-    ("" where there is none).
+    `anti_phishing` is the enabled anti-phishing policy, None where nobody asks who the author is.
+    `rewriting_domain` is the default accepted domain if it receives here: senders of mail that is sent on are rewritten
+    under it; "" if there is none.
+    `signing` are the enabled DKIM signing configurations by domain, `signing_domain` is the one of them that signs for
+    domains without ("" where there is none).
     """
 
     organisation: Organisation
@@ -85,6 +87,7 @@ class OrganisationPolicy:
     remote: DomainMap[RemoteDomain] = field(default_factory=DomainMap)
     store: MailboxStore | None = None
     anti_phishing: AntiPhishingPolicy | None = None
+    rewriting_domain: str = ""
     signing: Mapping[str, DkimSigningConfig] = field(default_factory=dict)
     signing_domain: str = ""
 

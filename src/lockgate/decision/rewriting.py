@@ -1,0 +1,79 @@
+"""Under which domain does a copy that is sent on for somebody leave, so that its sender's SPF is not broken by us?
+
+Specification 1.2 (SenderRewritingEnabled): a copy for a member of a group, for whom a mailbox forwards to, or for a
+recipient who lives outside is ours to answer for once it leaves the organisation; mail/srs.py makes the address.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lockgate.decision.stage import decided
+from lockgate.mail.facts import Facts
+from lockgate.mail.ruling import Deliver, Hit, Step, Verdict, Via
+
+if TYPE_CHECKING:
+    from lockgate.policy.objects.connectors import OutboundConnector
+    from lockgate.policy.policy import Policy
+
+
+def sent_on(policy: Policy, facts: Facts, verdict: Verdict) -> Verdict:
+    """The verdict on its way out, with the domain under which its sender is rewritten, and the step that says so."""
+    where = verdict.disposition
+    if not isinstance(where, Deliver) or where.route.via is Via.MAILBOX or not _is_sent_on(verdict):
+        return verdict
+    mine = policy.organisations.get(where.route.organisation)
+    connector = mine.outbound.named.get(where.route.connector) if mine is not None else None
+    domain = rewrite_domain(policy, facts, verdict, connector)
+    if not domain:
+        return verdict
+    because = f"the copy is sent on to {where.target}, and its sender has no domain of this organisation"
+    whom = verdict.recipient.original.text
+    step = Step("route", "envelope sender", Hit.YES, because, f"rewritten under {domain}", whom)
+    return decided(verdict, msgspec.structs.replace(where, rewrite=domain), step)
+
+
+def rewrite_domain(policy: Policy, facts: Facts, verdict: Verdict, connector: OutboundConnector | None) -> str:
+    """The domain under which the envelope sender is rewritten; "": it stays as it is.
+
+    `connector` is the one by which the copy leaves, None for the MX of its domain. Own servers get the sender as it
+    was, unless their connector asks for rewriting. The domain is the organisation's default one if it receives,
+    because reports have to find the way back, else that of the recipient who was written to.
+    """
+    sender = facts.envelope.sender if facts.envelope is not None else None
+    organisation = verdict.standing.organisation
+    mine = policy.organisations.get(organisation)
+    if sender is None or mine is None or not _is_sent_on(verdict):
+        return ""
+    to_own_server = connector is not None and connector.on_premises
+    if connector is not None and to_own_server and not connector.sender_rewriting_enabled:
+        return ""
+    if _is_own(policy, organisation, sender.domain):
+        return ""
+    stays = _is_own(policy, organisation, verdict.target.domain)
+    if stays and (not to_own_server or verdict.recipient.derived_from is None):
+        return ""
+    if verdict.standing.relay and not to_own_server:
+        return ""
+    if mine.rewriting_domain:
+        return mine.rewriting_domain
+    written_to = verdict.recipient.derived_from or verdict.recipient
+    home = written_to.original.domain or verdict.standing.accepted_domain
+    return home if _is_own(policy, organisation, home) else ""
+
+
+def _is_sent_on(verdict: Verdict) -> bool:
+    """Whether it goes somewhere else than it was addressed to, or is relayed for an own server."""
+    recipient, standing = verdict.recipient, verdict.standing
+    if recipient.derived_from is not None or (standing.relay and standing.inbound_connector):
+        return True
+    return bool(standing.accepted_domain) and verdict.target.domain != (
+        recipient.original.domain or standing.accepted_domain
+    )
+
+
+def _is_own(policy: Policy, organisation: str, domain: str) -> bool:
+    home = policy.accepted(domain)
+    return home is not None and home.organisation == organisation

@@ -10,6 +10,9 @@ from lockgate.mail.dkim.sign import SigningKey
 from lockgate.policy.policy import Policy
 from lockgate.seams import KeyStore
 
+ALGORITHMS = ("rsa", "ed25519")
+"""The algorithms there are, in the order of the signatures."""
+
 
 class KeyRing:
     """Implements seams.SigningKeys; wired once by the app. `policy` gives the policy of now."""
@@ -37,7 +40,8 @@ class KeyRing:
             self._of = keys
         for name in names:
             wanted = policy.organisations[organisation].signing[name].algorithms
-            held = [self._active.get((organisation, name, algorithm)) for algorithm in dict.fromkeys(wanted)]
+            # RSA first: who takes only one key (a seal of ARC is RSA by its definition) takes the first.
+            held = [self._active.get((organisation, name, one)) for one in ALGORITHMS if one in wanted]
             found = tuple([self._store.private(key) for key in held if key is not None])
             if found:
                 return found

@@ -21,7 +21,8 @@ class HeldKey(msgspec.Struct, frozen=True):
 
     `algorithm` is "rsa" or "ed25519"; `record` the TXT record to publish. It is in `state` since `since`; `until` says
     until when the record of a retiring one has to stay published. `looked` is when DNS was last asked for it, `seen`
-    when the right record was there, `said` what was wrong at the last look ("" for nothing).
+    when the right record was there, `said` what was wrong at the last look ("" for nothing); it says nothing about the
+    record if DNS gave no answer (`silent`).
     """
 
     organisation: str
@@ -37,6 +38,7 @@ class HeldKey(msgspec.Struct, frozen=True):
     looked: float = 0.0
     seen: float = 0.0
     said: str = ""
+    silent: bool = False
 
     @property
     def name(self) -> str:
@@ -44,6 +46,11 @@ class HeldKey(msgspec.Struct, frozen=True):
         return f"{self.selector}._domainkey.{self.domain}"
 
     @property
-    def wanted(self) -> bool:
+    def published(self) -> bool:
         """Whether its record has to be in DNS now."""
         return self.state is not KeyState.REVOKED
+
+    @property
+    def missing(self) -> bool:
+        """Whether it signs and DNS is known not to have its record, so that its signatures prove nothing."""
+        return self.state is KeyState.ACTIVE and bool(self.said) and not self.silent

@@ -130,8 +130,8 @@ class Rotation(msgspec.Struct, frozen=True):
 
     def _tell(self, key: HeldKey, before: KeyState | None, by: str) -> None:
         self.audit.wrote(
-            by, f"dkim key {key.state}", before=before, after=key.state, organisation=key.organisation,
-            domain=key.domain, name=key.name, algorithm=key.algorithm, bits=key.bits,
+            by, f"dkim key {key.state}", before=before, after=key.state, object=key.name,
+            organisation=key.organisation, domain=key.domain, algorithm=key.algorithm, bits=key.bits,
         )  # fmt: skip
 
 

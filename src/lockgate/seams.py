@@ -9,6 +9,7 @@ import msgspec
 
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.directory import RecipientRow
+from lockgate.mail.dkim.held import HeldKey
 from lockgate.mail.dkim.sign import SigningKey
 from lockgate.mail.findings import Known, Said, Unknown
 from lockgate.mail.hop import Cargo, NextHop
@@ -270,10 +271,40 @@ class Authenticator(Protocol):
 
 
 class SigningKeys(Protocol):
-    """The keys with which organisations sign and seal what they send."""
+    """The keys with which an organisation signs now. Kept by flow/signing_keys.py, faked by testing/signing.py."""
 
     def key_for(self, organisation: str, domain: str) -> SigningKey | None:
-        """The active key of this domain, else that of the organisation's initial or default domain; None without one.
+        """The active key of this domain, else that of the organisation's initial or default domain.
+
+        None if it has none. No file is read for it while nothing changes. Raises OSError when a key that should sign
+        cannot be read.
+        """
+
+    def keys_for(self, organisation: str, domain: str) -> tuple[SigningKey, ...]:
+        """The same, one of each algorithm that is wanted; the first one is that of `key_for`."""
+
+
+class KeyStore(Protocol):
+    """All signing keys of the installation, and what is known of each. Kept by storage/signing_keys.py.
+
+    Promises: a change is durable when `change` returns and seen by every process at its next look; a kill at any
+    moment leaves the keys before or after it; private keys are readable by nobody else. Synchronous, it reads files;
+    faked by MemoryKeys in testing/signing_store.py.
+    """
+
+    def keys(self) -> tuple[HeldKey, ...]:
+        """Every key, in the order in which they were made; costs one stat while nothing changes. Raises OSError."""
+
+    def private(self, key: HeldKey) -> SigningKey:
+        """The key itself; its file is read once. Raises OSError."""
+
+    def change(
+        self, edit: Callable[[tuple[HeldKey, ...]], tuple[HeldKey, ...]], secrets: Mapping[str, bytes]
+    ) -> tuple[HeldKey, ...]:
+        """Put what `edit` makes of the keys in their place; the keys now. One change at a time.
+
+        `secrets` are the private keys (PEM) of new ones by their `name`; those of revoked ones are deleted.
+        Raises OSError.
         """
 
 

@@ -41,6 +41,8 @@ def writes(request: str) -> bool:
 ELSEWHERE = {
     ("revising", "publish"): (SOURCE / "flow" / "revising.py", "publish"),
     ("objects", "publish"): (DESK / "objects.py", "publish"),
+    ("rotation", "rotate"): (SOURCE / "flow" / "rotation.py", "rotate"),
+    ("rotation", "revoke"): (SOURCE / "flow" / "rotation.py", "revoke"),
     ("imports", "whole"): (SOURCE / "app" / "sections.py", "recipient_desk"),
     ("imports", "open"): (SOURCE / "app" / "sections.py", "recipient_desk"),
 }

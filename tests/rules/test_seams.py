@@ -26,11 +26,13 @@ KEEPERS = {
     "Authenticator": ("lockgate.probes.trust.sender:SenderCheck", "lockgate.testing.sender:ListedAuthenticator"),
     "Courier": ("lockgate.couriers.smtp:SmtpCourier", "lockgate.testing.courier:RecordingCourier"),
     "Revisions": ("lockgate.app.policies:Policies", "lockgate.testing.revisions:MemoryRevisions"),
+    "SigningKeys": ("lockgate.flow.signing_keys:KeyRing", "lockgate.testing.signing:ListedKeys"),
+    "KeyStore": ("lockgate.storage.signing_keys:SigningKeyFiles", "lockgate.testing.signing_store:MemoryKeys"),
     "Resolver": ("lockgate.probes.trust.resolver:DnsResolver", "lockgate.testing.dns:ZoneResolver"),
 }
 """Who keeps a seam really, and who in tests."""
 
-PART_OF_ANOTHER = {"BodyWriter", "Loading", "SigningKeys"}
+PART_OF_ANOTHER = {"BodyWriter", "Loading"}
 """Made by a Spool or by Recipients, and tested with them."""
 
 

@@ -93,7 +93,8 @@ class Backups:
         return target
 
     def _make(self, target: Path, now: float, request: BackupMake, pin: Pin) -> dict[str, Any]:
-        snapshot = Snapshot(self._config.state_directory, within_state(self._config))
+        leave = [within_state(self._config), None if request.keys else self._config.signing_keys_directory]
+        snapshot = Snapshot(self._config.state_directory, [path for path in leave if path is not None])
         archive = ArchiveWriter(target)
         try:
             snapshot.take(pin)

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from lockgate.app.config_kinds import Hostname, IpAddress, Network, Port, Section, Token, V4Address, V6Address
-from lockgate.app.config_operation import Alerts, Control, Log, Metrics, Trace
+from lockgate.app.config_operation import Alerts, Control, Dkim, Log, Metrics, Trace
 from lockgate.app.roles import unknown_names
 from lockgate.app.units import Duration, Size
 from lockgate.mail.ruling import TlsLevel
@@ -146,6 +146,7 @@ class OperatorFile(Section):
     alerts: Alerts = Alerts()
     control: Control = Control()
     trace: Trace = Trace()
+    dkim: Dkim = Dkim()
     log: Log = Log()
     metrics: Metrics = Metrics()
 
@@ -187,6 +188,11 @@ class OperatorFile(Section):
     def recipients_directory(self) -> Path:
         """The recipient tables."""
         return self.state_directory / "directory"
+
+    @property
+    def signing_keys_directory(self) -> Path:
+        """The private keys that sign what leaves."""
+        return self.state_directory / "dkim"
 
     @property
     def trace_key_file(self) -> Path:

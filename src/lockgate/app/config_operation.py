@@ -116,6 +116,15 @@ class Trace(Section):
     hold_retention: Duration = Field(30 * 86400.0, gt=0, description="How long held mail is kept, then deleted")
 
 
+class Dkim(Section):
+    """How the keys are looked after that sign what leaves."""
+
+    look: Duration = Field(60.0, gt=0, description="How often DNS is asked for keys that wait for their record")
+    keep_record: Duration = Field(
+        7 * 86400.0, description="How long the record of a key that signs no more has to stay published"
+    )
+
+
 class Log(Section):
     """Where happenings are told."""
 

@@ -16,6 +16,7 @@ from lockgate.app.config import OperatorFile
 from lockgate.app.control import ControlServer
 from lockgate.app.counting import CountingJournal
 from lockgate.app.discreet import DiscreetJournal
+from lockgate.app.dkim import key_room
 from lockgate.app.explaining import CompiledRevisions
 from lockgate.app.exposition import exposition
 from lockgate.app.health import Health
@@ -58,12 +59,13 @@ class Office:
         alerts = config.alerts
         self.book = AlertBook(config.state_directory / "alerts.json", repeat=alerts.repeat, settle=alerts.settle)
         self.tellers = Tellers(config, policies, clock, self.journal, listening, read_secret)
+        self.keys = key_room(config, self.audit, self.journal)
         self.health = Health(config, policies, clock, self._meters, listening, self.book.active)
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory, certificates=lambda: ends_of([one.chain for one in config.certificate]),
             refusals=lambda: sum(count for _, count in self._meters.counted(REFUSALS)), book=self.book,
-            tell=self.tellers.tell,
+            tell=self.tellers.tell, others=self.keys.wrong,
         )  # fmt: skip
 
     def desk(self) -> Desk:
@@ -123,7 +125,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
         if config.metrics.port is not None:
             where = await monitor.open(config.metrics.address, config.metrics.port)
             (config.run_directory / "metrics.json").write_bytes(msgspec.json.encode(where))
-        chores = (office.watch.run(), office.pass_wishes_on(), office.keep_warm())
+        chores = (office.watch.run(), office.pass_wishes_on(), office.keep_warm(), office.keys.caretaker.run())
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()
         await stop.wait()

@@ -66,6 +66,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         audit_desk(config),
         BackupDesk(audit, Backups(config, office.path, clock).make),
         alert_desk(office),
+        office.keys.desk(office),
         ServiceDesk(office.health.status, lambda count: recent_alarms(config.alarm_file, count)),
     )
 

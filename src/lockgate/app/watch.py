@@ -28,7 +28,7 @@ class Watch:
 
     What is wrong goes into `book`, and what that says is new, again or over, goes into the log and to `tell`.
     `certificates` gives the end of validity in seconds since the epoch by name, and is asked at each look; `refusals`
-    counts all refusals.
+    counts all refusals; `others` gives what else is wrong.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Watch:
         refusals: Callable[[], float] = lambda: 0.0,
         book: AlertBook | None = None,
         tell: Callable[[Sequence[Notice]], None] = lambda notices: None,
+        others: Callable[[], Found] = dict,
     ) -> None:
         self._keeping = keeping
         self._alerts = alerts
@@ -54,6 +55,7 @@ class Watch:
         self._refused: deque[tuple[float, float]] = deque()
         self._book = book or AlertBook()
         self._tell = tell
+        self._others = others
 
     async def run(self, pause: float = PAUSE) -> None:
         """Look until cancelled."""
@@ -77,6 +79,7 @@ class Watch:
         except Exception as trouble:
             found["certificate unreadable", ""] = {"trouble": trouble}
         found |= self._surge()
+        found |= self._others()
         try:
             notices = self._book.update(found, self._clock.now())
         except OSError as trouble:

@@ -19,6 +19,7 @@ import uvloop
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
 from lockgate.app.counting import CountingJournal, CountingLoad, timing
+from lockgate.app.departures import departure_of
 from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.estimates import Estimates, Unlisted
 from lockgate.app.journal import LineJournal, start_journal
@@ -248,6 +249,7 @@ class Worker:
                 schedule=schedule,
                 clock=clock,
                 journal=journal,
+                departure=departure_of(config, self.policy),
             )
         )
 

@@ -17,6 +17,7 @@ from lockgate.cli import (
     backup,
     checkup,
     connectors,
+    dkim,
     domains,
     explain,
     hold,
@@ -59,6 +60,7 @@ commands.add_typer(nouns.REMOTE_DOMAINS, name="remote-domain")
 commands.add_typer(nouns.RULES, name="rule")
 commands.add_typer(nouns.ANTI_PHISHING, name="anti-phishing")
 commands.add_typer(nouns.ARC, name="arc")
+commands.add_typer(dkim.commands, name="dkim")
 for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, policy.rollback, policy.export):
     commands.command()(_command)
 commands.command()(settings.reference)

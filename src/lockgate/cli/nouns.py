@@ -133,6 +133,21 @@ ARC = noun(
     ),
 )
 
+SIGNING = noun(
+    "dkim_signing_config",
+    "signing domain",
+    "DKIM: which domains sign what leaves, and the keys they sign with.",
+    (
+        Column("domain_name", "DOMAIN"),
+        Column("organisation", "ORGANISATION"),
+        Column("enabled", "ENABLED"),
+        Column("algorithms", "ALGORITHMS"),
+        Column("key_size", "RSA BITS", right=True),
+        Column("header_canonicalization", "HEADER"),
+        Column("body_canonicalization", "BODY"),
+    ),
+)
+
 RULES = noun(
     "mail_flow_rule",
     "mail flow rule",

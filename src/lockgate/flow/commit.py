@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from lockgate.decision.answer import may_be_told
+from lockgate.decision.signing import signs
 from lockgate.flow.stamping import stamp_of
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
@@ -51,7 +52,8 @@ class Commit(msgspec.Struct, frozen=True):
             raise RuntimeError("a message without envelope or content cannot be kept")
         connection = facts.connection
         organisations = tuple(dict.fromkeys(verdict.standing.organisation for verdict in ruling.recipients))
-        tasks, traces = self._plan(policy, facts, ruling, now, f"from {connection.peer} ({connection.helo})")
+        origin = f"from {connection.peer} ({connection.helo})"
+        tasks, traces = self._plan(policy, facts, ruling, now, origin, null_sender=envelope.sender is None)
         return NewMessage(
             id=message.id,
             received=now,
@@ -77,10 +79,11 @@ class Commit(msgspec.Struct, frozen=True):
         return self.recorder.write_story(facts, ruling)
 
     def _plan(
-        self, policy: Policy, facts: Facts, ruling: Ruling, now: float, origin: str
+        self, policy: Policy, facts: Facts, ruling: Ruling, now: float, origin: str, *, null_sender: bool
     ) -> tuple[tuple[NewTask, ...], tuple[NewTrace, ...]]:
         groups: dict[tuple[str, str], tuple[Route | None, float, list[TaskRecipient]]] = {}
         traces: list[NewTrace] = []
+        signed: set[tuple[str, str]] = set()
         received = Event(now, Happening.RECEIVE, origin)
         for number, verdict in enumerate(ruling.recipients):
             lane, route, held, due, status, event = self._treatment(verdict, ruling, now)
@@ -103,11 +106,16 @@ class Commit(msgspec.Struct, frozen=True):
                 rewrite = verdict.disposition.rewrite if isinstance(verdict.disposition, Deliver) else ""
                 recipient = TaskRecipient(verdict.recipient, verdict.target, number, proven, rewrite=rewrite)
                 group[2].append(recipient)
+                if signs(policy, verdict, null_sender=null_sender):
+                    signed.add((lane, held))
         everybody = ruling.recipients
         tasks = [
             NewTask(
                 lane, route, tuple(recipients), due, held, self._until(policy, lane, now) if held else 0.0,
-                stamp_of(policy, facts, ruling, [everybody[one.trace] for one in recipients], held=bool(held)),
+                stamp_of(
+                    policy, facts, ruling, [everybody[one.trace] for one in recipients],
+                    held=bool(held), sign=(lane, held) in signed,
+                ),
             )
             for (lane, held), (route, due, recipients) in groups.items()
         ]

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lockgate.decision.route import ranked
+from lockgate.decision.signing import signing_domains
 from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.differences import Difference, What, plain
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
@@ -320,6 +321,21 @@ def _sealers(policy: Policy, organisation: str) -> frozenset[str]:
     return mine.trusted_sealers if mine is not None else frozenset()
 
 
+def _signing(difference: Difference, both: Both) -> Iterator[str]:
+    """Whose mail is signed now, and by which domain."""
+    organisation = difference.organisation
+    mine = both.after.organisations.get(organisation)
+    names = [difference.name, *(one.domain_name for one in (mine.accepted if mine else ())[:MOST_DOMAINS])]
+    for name in dict.fromkeys(names):
+        old, new = (next(iter(signing_domains(policy, organisation, name)), "") for policy in both)
+        if old != new:
+            yield f"mail of {name} that leaves will be {_signature(new)} (before: {_signature(old)})"
+
+
+def _signature(domain: str) -> str:
+    return f"signed by {domain}, once its key is seen in DNS" if domain else "not signed"
+
+
 def _place(policy: Policy, organisation: str) -> str:
     mine = policy.organisations.get(organisation)
     store = mine.store if mine is not None else None
@@ -341,6 +357,7 @@ _TELLERS: MappingProxyType[str, Callable[[Difference, Both], Iterator[str]]] = M
         "mailbox_store": _store,
         "anti_phishing_policy": _anti_phishing,
         "arc_config": _arc,
+        "dkim_signing_config": _signing,
         "mail_flow_rule": _rule,
         "operator": _operator,
     }

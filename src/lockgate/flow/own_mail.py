@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from lockgate.decision.signing import signs_letter
 from lockgate.decision.system import system_ruling
 from lockgate.flow.commit import assigned
 from lockgate.flow.settle import Ask
@@ -18,7 +19,7 @@ from lockgate.mail.headers import message_of
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.ruling import Deliver
-from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
+from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, Stamp, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Clock, Spool
 
@@ -76,6 +77,7 @@ class OwnMail(msgspec.Struct, frozen=True):
         if route.lane in letter.avoid:
             body.abort()
             raise NotSent(f"its way is {route.lane}, which the letter is about")
+        stamp = Stamp(sign=signs_letter(policy, organisation, verdict))
         trace = NewTrace(
             number=0,
             organisation=organisation,
@@ -91,7 +93,7 @@ class OwnMail(msgspec.Struct, frozen=True):
             envelope=envelope,
             body=body.finish(),
             size=body.size,
-            tasks=(NewTask(route.lane, route, (TaskRecipient(recipient, verdict.target, 0),), now),),
+            tasks=(NewTask(route.lane, route, (TaskRecipient(recipient, verdict.target, 0),), now, stamp=stamp),),
             traces=(trace,),
             stories=((organisation, self.recorder.write_story(facts, ruling)),),
             subject=message.subject,

@@ -17,21 +17,23 @@ from lockgate.mail.task import PLAIN, Stamp
 from lockgate.policy.policy import Policy
 
 
-def stamp_of(policy: Policy, facts: Facts, ruling: Ruling, verdicts: Sequence[Verdict], *, held: bool) -> Stamp:
+def stamp_of(
+    policy: Policy, facts: Facts, ruling: Ruling, verdicts: Sequence[Verdict], *, held: bool, sign: bool = False
+) -> Stamp:
     """The stamp of a task for these recipients of one organisation; PLAIN, at no cost, for nearly all mail.
 
-    `held`: it waits for a person, or did.
+    `held`: it waits for a person, or did. `sign` as in Stamp.
     """
     standing, message = verdicts[0].standing, facts.message
     found = facts.findings.get(WhoSent(standing.organisation))
     foreign = message is not None and message.claims > 0 and _is_foreign(policy, message, ruling, verdicts[0])
     if not isinstance(found, Authenticated) or is_exempt(ruling, standing):
-        return Stamp(foreign=True) if foreign else PLAIN
+        return Stamp(foreign=foreign, sign=sign) if foreign or sign else PLAIN
     if standing.organisation not in policy.organisations:  # held mail may outlive its organisation
-        return Stamp(foreign=foreign)
+        return Stamp(foreign=foreign, sign=sign)
     composed = composed_of(policy, facts, standing, found)
     parts = tuple(_parts(policy, facts, found, composed, held=held))
-    return Stamp(parts, foreign, _chain(policy, found, verdicts))
+    return Stamp(parts, foreign, _chain(policy, found, verdicts), sign)
 
 
 def _parts(policy: Policy, facts: Facts, found: Authenticated, composed: Composite, *, held: bool) -> list[str]:

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
+from lockgate.policy.dkim_signing import signing_domain, signing_of
 from lockgate.policy.documents import Documents, Invalid, Problem, Written, read
 from lockgate.policy.kinds import BoundByDomain, ByDomainAlone
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.arc import ArcConfig
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
+from lockgate.policy.objects.dkim_signing import DkimSigningConfig
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Operator
@@ -143,6 +145,7 @@ class _Grouped:
         self.stores: dict[str, list[MailboxStore]] = _by_organisation(documents.stores)
         self.anti_phishing: dict[str, list[AntiPhishingPolicy]] = _by_organisation(documents.anti_phishing)
         self.arc: dict[str, list[ArcConfig]] = _by_organisation(documents.arc)
+        self.signing: dict[str, list[DkimSigningConfig]] = _by_organisation(documents.signing)
         self.rules: dict[str, list[Written[MailFlowRule]]] = {}
         for written in documents.rules:
             self.rules.setdefault(written.value.organisation, []).append(written)
@@ -159,6 +162,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
     name = organisation.name
     domains = tuple(mine.domains.get(name, ()))
     inbound = mine.inbound.get(name, [])
+    signing = signing_of(mine.signing.get(name, ()))
     return OrganisationPolicy(
         organisation=organisation,
         partners=_partners([connector for connector in inbound if connector.enabled and not connector.on_premises]),
@@ -170,6 +174,8 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
         store=next(iter(sorted(mine.stores.get(name, ()), key=lambda store: (not store.enabled, store.name))), None),
         anti_phishing=next((one for one in mine.anti_phishing.get(name, ()) if one.enabled), None),
+        signing=signing,
+        signing_domain=signing_domain(domains, signing),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
         trusted_sealers=frozenset(domain for one in mine.arc.get(name, ()) for domain in one.trusted_arc_sealers),
         rewriting_domain=next((one.domain_name for one in domains if one.default and _hears(one)), ""),

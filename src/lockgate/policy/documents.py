@@ -18,6 +18,7 @@ from lockgate.policy.locate import Path, line_of, locate
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.arc import ArcConfig
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
+from lockgate.policy.objects.dkim_signing import DkimSigningConfig
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
@@ -82,6 +83,7 @@ class Documents:
     stores: list[Written[MailboxStore]] = field(default_factory=list)
     anti_phishing: list[Written[AntiPhishingPolicy]] = field(default_factory=list)
     arc: list[Written[ArcConfig]] = field(default_factory=list)
+    signing: list[Written[DkimSigningConfig]] = field(default_factory=list)
     operator: Written[Operator] | None = None
     unread: set[tuple[str, str]] = field(default_factory=set)
     """(table, name) of objects too broken to be read; whoever refers to them is not blamed."""
@@ -98,6 +100,7 @@ class Documents:
         yield from self.stores
         yield from self.anti_phishing
         yield from self.arc
+        yield from self.signing
 
 
 class Places:
@@ -132,6 +135,7 @@ TABLES = (
     "mailbox_store",
     "anti_phishing_policy",
     "arc_config",
+    "dkim_signing_config",
 )
 """The arrays of tables that documents are made of; besides there is the one table [operator]."""
 
@@ -153,6 +157,7 @@ _MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "mailbox_store": MailboxStore,
         "anti_phishing_policy": AntiPhishingPolicy,
         "arc_config": ArcConfig,
+        "dkim_signing_config": DkimSigningConfig,
         "operator": Operator,
     }
 )
@@ -165,7 +170,7 @@ def model_of(table: str, catalog: Catalog) -> type[BaseModel]:
 
 def name_key(table: str) -> str:
     """The property by which an object of the table is called; names differ within an organisation."""
-    return "domain_name" if table in {"accepted_domain", "remote_domain"} else "name"
+    return "domain_name" if table in {"accepted_domain", "remote_domain", "dkim_signing_config"} else "name"
 
 
 def read(files: Mapping[str, str], catalog: Catalog) -> tuple[Documents, list[Problem], Places]:
@@ -282,6 +287,8 @@ class _Reader:
                 documents.anti_phishing.append(written)
             case ArcConfig():
                 documents.arc.append(written)
+            case DkimSigningConfig():
+                documents.signing.append(written)
             case Operator() if documents.operator is None:
                 documents.operator = written
             case _:

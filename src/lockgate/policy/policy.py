@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from lockgate.policy.documents import Problem
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
+from lockgate.policy.objects.dkim_signing import DkimSigningConfig
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Limits
@@ -72,6 +73,8 @@ class OrganisationPolicy:
     `trusted_sealers` are the domains whose ARC seals it trusts.
     `rewriting_domain` is the default accepted domain if it receives here: senders of mail that is sent on are rewritten
     under it; "" if there is none.
+    `signing` are the enabled DKIM signing configurations by domain, `signing_domain` is the one of them that signs for
+    domains without ("" where there is none).
     """
 
     organisation: Organisation
@@ -87,6 +90,8 @@ class OrganisationPolicy:
     anti_phishing: AntiPhishingPolicy | None = None
     trusted_sealers: frozenset[str] = frozenset()
     rewriting_domain: str = ""
+    signing: Mapping[str, DkimSigningConfig] = field(default_factory=dict)
+    signing_domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

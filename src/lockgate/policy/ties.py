@@ -11,6 +11,7 @@ from typing import Any
 from lockgate.policy.anti_phishing import check_anti_phishing
 from lockgate.policy.catalog import EXCEPTION, Catalog
 from lockgate.policy.checks import Report
+from lockgate.policy.dkim_signing import check_dkim_signing
 from lockgate.policy.documents import Documents, Written, name_key, nearest
 from lockgate.policy.kinds import Refers
 from lockgate.policy.networks import Network, parse_networks
@@ -40,6 +41,7 @@ def check_ties(documents: Documents, catalog: Catalog, report: Report) -> None:
     _relay_needs_connector(documents, report)
     check_stores(documents, report)
     check_anti_phishing(documents, report)
+    check_dkim_signing(documents, domains, report)
 
 
 def accepted_by_organisation(domains: Iterable[Written[AcceptedDomain]]) -> dict[str, DomainMap[AcceptedDomain]]:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,11 @@ PIN = 60.0
 class Snapshot:
     """The queue at one moment. `take` makes it, `write` puts it into an archive, `close` removes the second names.
 
-    Files below `leave` are not among "everything else". `damaged` names the segments whose records could not be read
-    whole; their tasks are in the backup all the same.
+    Files below the folders `leave` are not among "everything else". `damaged` names the segments whose records could
+    not be read whole; their tasks are in the backup all the same.
     """
 
-    def __init__(self, state: Path, leave: Path | None = None) -> None:
+    def __init__(self, state: Path, leave: Sequence[Path] = ()) -> None:
         self._state = state
         self._leave = leave
         self._work = state / "snapshot"
@@ -118,7 +118,7 @@ class Snapshot:
 
     def _write_rest(self, archive: ArchiveWriter) -> None:
         for path in _files(self._state):
-            if self._leave is not None and path.is_relative_to(self._leave):
+            if any(path.is_relative_to(folder) for folder in self._leave):
                 continue
             name = f"state/{path.relative_to(self._state).as_posix()}"
             with contextlib.suppress(FileNotFoundError):  # gone meanwhile: then it need not be kept

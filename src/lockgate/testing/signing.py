@@ -23,3 +23,8 @@ class ListedKeys:
     def key_for(self, organisation: str, domain: str) -> SigningKey | None:
         """The organisation's key."""
         return self._keys.get(organisation)
+
+    def keys_for(self, organisation: str, domain: str) -> tuple[SigningKey, ...]:
+        """The organisation's key."""
+        key = self._keys.get(organisation)
+        return () if key is None else (key,)

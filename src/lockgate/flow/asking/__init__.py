@@ -17,6 +17,7 @@ from lockgate.flow.asking.ask import (
 )
 from lockgate.flow.asking.audit import AuditFind
 from lockgate.flow.asking.backup import BackupMake
+from lockgate.flow.asking.dkim import DkimCheck, DkimDns, DkimKeys, DkimRevoke, DkimRotate
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
 from lockgate.flow.asking.holds import HoldBody, HoldEdit, HoldList, HoldShow
 from lockgate.flow.asking.mailboxes import MailboxList, MailboxShow
@@ -55,6 +56,11 @@ Request = (
     | Apply
     | AuditFind
     | BackupMake
+    | DkimCheck
+    | DkimDns
+    | DkimKeys
+    | DkimRevoke
+    | DkimRotate
     | DomainVerify
     | Explain
     | Export
@@ -118,6 +124,11 @@ __all__ = [
     "Assignment",
     "AuditFind",
     "BackupMake",
+    "DkimCheck",
+    "DkimDns",
+    "DkimKeys",
+    "DkimRevoke",
+    "DkimRotate",
     "DomainVerify",
     "Explain",
     "Export",

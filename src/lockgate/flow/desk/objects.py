@@ -31,6 +31,7 @@ RIGHT_FOR = MappingProxyType(
         "connection_filter": Right.HYGIENE,
         "anti_phishing_policy": Right.HYGIENE,
         "arc_config": Right.HYGIENE,
+        "dkim_signing_config": Right.DOMAINS_AND_CONNECTORS,
         "mailbox_store": Right.DOMAINS_AND_CONNECTORS,
         "mail_flow_rule": Right.RULES,
     }

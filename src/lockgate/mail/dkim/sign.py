@@ -1,4 +1,4 @@
-"""Making a DKIM-Signature field (RFC 6376 5): relaxed/relaxed, SHA-256, the important fields oversigned."""
+"""Making a DKIM-Signature field (RFC 6376 5): SHA-256, the important fields oversigned."""
 
 from __future__ import annotations
 
@@ -63,16 +63,30 @@ def public_record(key: SigningKey) -> str:
     return f"v=DKIM1; k=rsa; p={base64.b64encode(data).decode()}"
 
 
-def sign(fields: Sequence[Field], bodies: Bodies, key: SigningKey, *, at: int, expires: int | None = None) -> bytes:
-    """The whole field with its line end, to be put first. `at` and `expires` are seconds since the epoch."""
+def sign(
+    fields: Sequence[Field],
+    bodies: Bodies,
+    key: SigningKey,
+    *,
+    at: int,
+    expires: int | None = None,
+    relaxed_header: bool = True,
+    relaxed_body: bool = True,
+) -> bytes:
+    """The whole field with its line end, to be put first. `at` and `expires` are seconds since the epoch.
+
+    Without `relaxed_header` or `relaxed_body` that part is signed to the letter (RFC 6376 3.4).
+    """
     names = _names(fields)
-    digest = base64.b64encode(bodies.digest(relaxed=True)).decode()
-    tags = [f"v=1; a={key.algorithm}; c=relaxed/relaxed; d={key.domain}; s={key.selector};", f"t={at};"]
+    digest = base64.b64encode(bodies.digest(relaxed=relaxed_body)).decode()
+    forms = "/".join("relaxed" if relaxed else "simple" for relaxed in (relaxed_header, relaxed_body))
+    tags = [f"v=1; a={key.algorithm}; c={forms}; d={key.domain}; s={key.selector};", f"t={at};"]
     if expires is not None:
         tags.append(f"x={expires};")
     lines = [" ".join(tags), *_folded("h=", [name.decode() for name in names], ":"), f"bh={digest};", "b="]
     field: Field = (b"DKIM-Signature", b" " + "\r\n\t".join(lines).encode())
-    value = base64.b64encode(_signed(key.key, signed_text(fields, names, field, relaxed=True))).decode()
+    text = signed_text(fields, names, field, relaxed=relaxed_header)
+    value = base64.b64encode(_signed(key.key, text)).decode()
     pieces = [value[place : place + _LINE] for place in range(0, len(value), _LINE)]
     return field[0] + b":" + field[1] + "\r\n\t".join(pieces).encode() + b"\r\n"
 

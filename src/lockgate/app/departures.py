@@ -1,0 +1,19 @@
+"""What each worker does to copies on their way out: the finishes of departing mail, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lockgate.app.clock import SystemClock
+from lockgate.app.config import OperatorFile
+from lockgate.app.dkim import key_files
+from lockgate.flow.departure import Departure
+from lockgate.flow.signing import Signing
+from lockgate.flow.signing_keys import KeyRing
+from lockgate.policy.policy import Policy
+
+
+def departure_of(config: OperatorFile, policy: Callable[[], Policy]) -> Departure:
+    """The departure of one worker; our signature comes last, for it covers what the others have added."""
+    keys = KeyRing(policy, key_files(config))
+    return Departure((Signing(keys, SystemClock()).finish,))

@@ -8,12 +8,19 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.dkim import key_files
 from lockgate.flow.departure import Departure
+from lockgate.flow.leading_back import WaysBack
+from lockgate.flow.results import put_results
+from lockgate.flow.sealing import Sealing
 from lockgate.flow.signing import Signing
 from lockgate.flow.signing_keys import KeyRing
 from lockgate.policy.policy import Policy
+from lockgate.seams import Journal
 
 
-def departure_of(config: OperatorFile, policy: Callable[[], Policy]) -> Departure:
+def departure_of(
+    config: OperatorFile, policy: Callable[[], Policy], ways_back: WaysBack, journal: Journal
+) -> Departure:
     """The departure of one worker; our signature comes last, for it covers what the others have added."""
     keys = KeyRing(policy, key_files(config))
-    return Departure((Signing(keys, SystemClock()).finish,))
+    finishes = (put_results, Sealing(keys, journal).finish, Signing(keys, SystemClock()).finish)
+    return Departure(finishes, ways_back.rewrite)

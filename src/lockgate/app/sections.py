@@ -18,6 +18,7 @@ from lockgate.app.imports import RecipientImports
 from lockgate.app.journal import recent_alarms
 from lockgate.app.mailboxes import mailbox_desk
 from lockgate.app.policy_desk import policy_sections
+from lockgate.app.srs_key import ways_back_of
 from lockgate.app.wiring import policies_of
 from lockgate.flow.asking import AuditFind
 from lockgate.flow.desk.alerts import AlertDesk
@@ -59,7 +60,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         TraceDesk(keeping, clock),
         HoldDesk(keeping, audit, clock),
         *policy_sections(config, policies, audit, clock),
-        ExplainDesk(keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark),
+        ExplainDesk(keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark, ways_back=ways_back_of(config)),
         recipient_desk(office, organisations),
         EstimateDesk(directory, clock, office.policy, Estimates(config.recipients_directory / "unlisted").all),
         mailbox_desk(config.mailboxes.directory, directory, organisations),

@@ -25,6 +25,7 @@ from lockgate.app.estimates import Estimates, Unlisted
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import COMMIT, Meters
 from lockgate.app.policies import Policies, PolicyInForce
+from lockgate.app.srs_key import ways_back_of
 from lockgate.couriers.mailbox import MailboxCourier
 from lockgate.couriers.settings import CourierSettings, Patience
 from lockgate.couriers.smtp import SmtpCourier
@@ -196,7 +197,9 @@ class Worker:
         self._recorder = Recorder()
         settings = SpoolSettings(config.state_directory, slot)
         self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
-        self._ask = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
+        self._ways_back = ways_back_of(config)
+        directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
+        self._ask = self._ways_back.over(directory)
         resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
         carrying = courier_settings(config, listening)
         self._network = SmtpCourier(resolver, carrying, clock, discreet)
@@ -249,7 +252,7 @@ class Worker:
                 schedule=schedule,
                 clock=clock,
                 journal=journal,
-                departure=departure_of(config, self.policy),
+                departure=departure_of(config, self.policy, self._ways_back, journal),
             )
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from lockgate.decision.directory import Found, whose
 from lockgate.decision.stage import Depth, Questions, RecipientStage, refuse, told
+from lockgate.decision.way_back import lead_back
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
@@ -63,7 +64,8 @@ def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
     if depth is Depth.FULL:
         because = f"{accepted.domain_name} is an accepted domain ({accepted.domain_type}) and takes mail"
         verdict = told(verdict, Step(_NAME, "recipient's domain", Hit.YES, because, "", recipient.text))
-    return _look_up(facts, verdict, accepted, depth)
+    back = lead_back(facts, verdict, accepted)
+    return back if back is not None else _look_up(facts, verdict, accepted, depth)
 
 
 def _look_up(facts: Facts, verdict: Verdict, accepted: AcceptedDomain, depth: Depth) -> Verdict | Questions:

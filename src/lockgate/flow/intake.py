@@ -353,7 +353,7 @@ def _about(facts: Facts, ruling: Ruling, verdict: Verdict | None) -> tuple[Facts
     organisation, address = verdict.standing.organisation, verdict.recipient.original.key
     answers = [(q, a) for q, a in facts.findings.items() if q.organisation == organisation]
     if len(answers) > _FEW:
-        answers = [(q, a) for q, a in answers if isinstance(q, WhoSent) or q.address == address]
+        answers = [(q, a) for q, a in answers if isinstance(q, WhoSent) or q.address.casefold() == address]
     newest = len(facts.recipients) - 1  # the one refused at RCPT; whoever is refused later was within the limit
     before = newest if facts.message is None and newest > 0 else 0
     return (

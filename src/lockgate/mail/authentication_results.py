@@ -9,7 +9,8 @@ from lockgate.mail.authentication import Arc, ArcVerdict, Dkim, Dmarc, Spf
 
 FIELD = b"Authentication-Results"
 _PLAIN = re.compile(r"[A-Za-z0-9!#$&'*+./^_`{|}~@:-]+")
-_ODD = frozenset('=;() \t"')
+_ODD = re.compile(r'[=;() \t"]')
+_PIECES = re.compile(r'[^()"\\;]+|\\.?|[()";]', re.S)
 _LINE = 76
 _MOST = 5
 
@@ -100,40 +101,43 @@ def claims_to_be(value: bytes, name: str) -> bool:
     if not any(mark in text for mark in '("'):
         return False
     # A semicolon in a comment or a string is no end; one that is never closed may hide anything.
-    plain = without_comments(text)
-    return ours in _squeezed(text if plain is None else plain.partition(";")[0])
+    plain = without_comments(text, first=True)
+    return ours in _squeezed(text if plain is None else plain)
 
 
 def _squeezed(text: str) -> str:
     return re.sub(r"[\s\"\\]", "", text).casefold()
 
 
-def without_comments(text: str) -> str | None:
+def without_comments(text: str, *, first: bool = False) -> str | None:
     """The text without comments, and quoted strings without their quotes; None if one of them has no end. Linear.
 
-    What could end a value is replaced inside strings, so that it cannot be taken for one outside.
+    What could end a value is replaced inside strings, so that it cannot be taken for one outside. With `first` only the
+    text before the first semicolon that is one.
     """
     kept: list[str] = []
-    depth, quoted, escaped = 0, False, False
-    for character in text:
-        if escaped:
-            escaped = False
-            if quoted:
-                kept.append("?")
-        elif character == "\\" and (depth or quoted):
-            escaped = True
+    depth, quoted = 0, False
+    for match in _PIECES.finditer(text):
+        piece = match[0]
+        mark = piece[0]
+        if mark == "\\" and (depth or quoted):
+            if len(piece) == 1:
+                return None
+            kept.append("?" if quoted else "")
         elif quoted:
-            if character == '"':
+            if mark == '"':
                 quoted = False
             else:
-                kept.append("?" if character in _ODD else character)
-        elif character == "(":
+                kept.append(_ODD.sub("?", piece))
+        elif mark == "(":
             depth += 1
             kept.append(" ")
-        elif character == ")" and depth:
+        elif mark == ")" and depth:
             depth -= 1
         elif not depth:
-            quoted = character == '"'
+            if mark == ";" and first:
+                break
+            quoted = mark == '"'
             if not quoted:
-                kept.append(character)
-    return None if depth or quoted or escaped else "".join(kept)
+                kept.append(piece)
+    return None if depth or quoted else "".join(kept)

@@ -97,6 +97,8 @@ def queued(network_id: str) -> Reply:
 # --- decisions at the edge (specification 1.7, 1.8, 1.20, 2.2-2.5) -------------------------------------------------
 
 EDGE_BLOCKED = Reply(550, "5.4.1", "Recipient address rejected: Access denied")
+NO_WAY_BACK = Reply(550, "5.1.1", "This address of forwarded mail leads nowhere: it is too old, or none of ours")
+REPORTS_ONLY = Reply(550, "5.1.1", "This address of forwarded mail takes reports only, which have no sender")
 RELAY_DENIED = Reply(550, "5.4.1", "Relay Access Denied")
 ATTRIBUTION_DENIED = Reply(550, "5.7.64", "TenantAttribution; Relay Access Denied")
 PARTNER_RESTRICTED = Reply(

@@ -265,36 +265,32 @@ class _Reader:
         return _message(error, model)
 
     def _keep(self, written: Written[Any]) -> None:
-        documents = self.documents
-        match written.value:
-            case Organisation():
-                documents.organisations.append(written)
-            case AcceptedDomain():
-                documents.domains.append(written)
-            case InboundConnector():
-                documents.inbound.append(written)
-            case OutboundConnector():
-                documents.outbound.append(written)
-            case ConnectionFilter():
-                documents.filters.append(written)
-            case RemoteDomain():
-                documents.remote.append(written)
-            case MailFlowRule():
-                documents.rules.append(written)
-            case MailboxStore():
-                documents.stores.append(written)
-            case AntiPhishingPolicy():
-                documents.anti_phishing.append(written)
-            case ArcConfig():
-                documents.arc.append(written)
-            case DkimSigningConfig():
-                documents.signing.append(written)
-            case Operator() if documents.operator is None:
-                documents.operator = written
-            case _:
-                first = documents.operator.file if documents.operator else ""
-                message = f"[operator] may be written once, and {first} has it already"
-                self.problems.append(self.places.problem(written.file, ("operator",), message))
+        documents, value = self.documents, written.value
+        if not isinstance(value, Operator):
+            _list_of(documents, value).append(written)
+        elif documents.operator is None:
+            documents.operator = written
+        else:
+            message = f"[operator] may be written once, and {documents.operator.file} has it already"
+            self.problems.append(self.places.problem(written.file, ("operator",), message))
+
+
+def _list_of(documents: Documents, value: BaseModel) -> list[Written[Any]]:
+    """Where objects of this kind are kept."""
+    lists: tuple[tuple[type[BaseModel], list[Any]], ...] = (
+        (Organisation, documents.organisations),
+        (AcceptedDomain, documents.domains),
+        (InboundConnector, documents.inbound),
+        (OutboundConnector, documents.outbound),
+        (ConnectionFilter, documents.filters),
+        (RemoteDomain, documents.remote),
+        (MailFlowRule, documents.rules),
+        (MailboxStore, documents.stores),
+        (AntiPhishingPolicy, documents.anti_phishing),
+        (ArcConfig, documents.arc),
+        (DkimSigningConfig, documents.signing),
+    )
+    return next(kept for kind, kept in lists if isinstance(value, kind))
 
 
 def _salvage(model: type[BaseModel], raw: dict[str, Any], wrong: frozenset[str]) -> BaseModel | None:

@@ -12,8 +12,10 @@ from lockgate.flow.asking.explain import Explain, Replay, WhatIf
 from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing
 from lockgate.flow.desk.times import moment_before
+from lockgate.flow.leading_back import WaysBack
 from lockgate.flow.replay import MOST_MESSAGES, replayed
 from lockgate.flow.retelling import At, PolicyGone, Recorded, Retelling, differences, part, recorded_of
+from lockgate.flow.settle import Ask as Answering
 from lockgate.flow.settle import local_answers
 from lockgate.flow.simulate import converse
 from lockgate.flow.suppose import Unsupposable, read_suppositions
@@ -46,6 +48,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
     presented: Presented
     installation: str
     recorder: Recorder = msgspec.field(default_factory=Recorder)
+    ways_back: WaysBack | None = None
 
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section."""
@@ -80,7 +83,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
             facts = supposed_facts(request, story.facts if story is not None else None, scene)
         except Unsupposable as trouble:
             raise Misuse(str(trouble)) from None
-        course = converse(policy, supposed.forget(facts), supposed.over(local_answers(self.directory)))
+        course = converse(policy, supposed.forget(facts), supposed.over(self._ask()))
         told = _only(part(policy, course), request.organisation)
         told["judged"] |= {"steps": "supposed", "policy": named}
         result: dict[str, Any] = {"id": request.like or "what-if", "kind": "what-if", "parts": [told]}
@@ -99,12 +102,16 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         filters = {"since": repr(since)} | ({"organisation": request.organisation} if request.organisation else {})
         rows = await self.keeping.trace_find(filters, request.limit * 4)
         told = await replayed(
-            self.keeping, self.recorder, policy, local_answers(self.directory), rows, request.limit,
-            request.organisation,
+            self.keeping, self.recorder, policy, self._ask(), rows, request.limit, request.organisation,
         )  # fmt: skip
         return Answer(result={"policy": named, "since": since, **told})
 
     # --- what these share
+
+    def _ask(self) -> Answering:
+        """What this machine knows itself."""
+        directory = local_answers(self.directory)
+        return directory if self.ways_back is None else self.ways_back.over(directory)
 
     async def _recorded(self, message: str, organisation: str) -> tuple[Mapping[str, Any], list[Recorded]]:
         found = await self.keeping.trace_show(message) or await self._by_another_id(message)

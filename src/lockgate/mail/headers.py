@@ -22,7 +22,7 @@ HOP_FIELD = "X-Lockgate-Hop"
 
 _BLANKS = b" \t"
 _READ = frozenset(("received", "message-id", "subject", "x-lockgate-hop", "authentication-results"))
-_OURS = "x-lockgate-"
+_OURS = b"x-lockgate-"
 _KEPT = 64 * 1024
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _WORD = re.compile(r"=\?([A-Za-z0-9._:+-]{1,40})(?:\*[A-Za-z0-9-]{1,20})?\?([bBqQ])\?([!->@-~]{0,8000})\?=")
@@ -112,6 +112,7 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
     kept, hops, own, claims = 0, 0, 0, 0
     message_id = subject = ""
     cut = headers.oversize
+    ours = _OURS in head[: headers.end].lower()
     mark = f"{installation};".casefold()
     for raw_name, raw_value in headers.fields:
         name = raw_name.decode("ascii", "replace")
@@ -120,7 +121,8 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
             value = unfold(raw_value)
         lower = name.lower()
         if lower not in _READ:
-            claims += lower[:11] == _OURS and is_ours_by_name(lower)
+            if ours:
+                claims += is_ours_by_name(lower)
         elif lower == "authentication-results":
             claims += 1
         elif lower == "received":

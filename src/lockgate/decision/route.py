@@ -2,7 +2,8 @@
 
 Specification 2.4 with ruling C-1: rule, central connector, exact domain, longest wildcard, all accepted domains,
 `*`, MX. A mailbox of the directory goes to the organisation's store, unless a rule or centralised transport (2.6: all
-inbound mail by on-premises) says otherwise; where there is no store it is routed like everybody else.
+inbound mail by on-premises) says otherwise; where there is no store it is routed like everybody else. What we send on
+for a group or a mailbox leaves with a sender of ours (1.2 sender_rewriting_enabled, mail/srs.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ _Match = tuple["OutboundConnector", str]
 
 def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
     """Choose the connector, or MX; a connector that a rule names is used or waited for, never gone around."""
+    if verdict.recipient.derived_from is None:
+        return _chosen(policy, facts, ruling, verdict, depth)
+    return _sent_on(policy, facts, _chosen(policy, facts, ruling, verdict, depth))
+
+
+def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
     organisation = verdict.standing.organisation
     mine = policy.organisations.get(organisation)
     if mine is None:  # a report about mail of an organisation that is gone
@@ -162,6 +169,43 @@ def _level(connector: OutboundConnector, *, secure: bool) -> TlsLevel:
 
 def _step(verdict: Verdict, subject: str, hit: Hit, because: str, effect: str) -> Step:
     return Step(_NAME, subject, hit, because, effect, verdict.recipient.original.text)
+
+
+def _sent_on(policy: Policy, facts: Facts, verdict: Verdict) -> Verdict:
+    """The sender of a derived copy that leaves the organisation is rewritten, unless it is one of our own.
+
+    An own server is told the true sender, except where its connector wants the rewritten one.
+    """
+    disposition, sender = verdict.disposition, facts.envelope.sender if facts.envelope is not None else None
+    mine = policy.organisations.get(verdict.standing.organisation)
+    if not isinstance(disposition, Deliver) or sender is None or mine is None or disposition.route.via is Via.MAILBOX:
+        return verdict
+    for domain in (sender.domain, disposition.target.domain):
+        home = policy.accepted(domain)
+        if home is not None and home.organisation == mine.organisation.name:
+            return verdict
+    connector = mine.outbound.named.get(disposition.route.connector) if disposition.route.connector else None
+    if connector is not None and connector.on_premises and not connector.sender_rewriting_enabled:
+        return verdict
+    rewrite = _own_domain(policy, mine, verdict)
+    parent = verdict.recipient.derived_from
+    because = f"it is sent on for {parent.original if parent is not None else 'a recipient'}, and {sender} is not ours"
+    step = _step(verdict, "sender", Hit.YES, because, f"rewritten under {rewrite}")
+    return decided(verdict, Deliver(disposition.route, disposition.target, rewrite), step)
+
+
+def _own_domain(policy: Policy, mine: OrganisationPolicy, verdict: Verdict) -> str:
+    """The organisation's default domain, if it receives what comes back; else the one the message came to."""
+    for one in mine.accepted:
+        if one.default and one.receives and not one.sending_to_domain_disabled and not one.outbound_only:
+            return one.domain_name
+    here = verdict.recipient.derived_from
+    while here is not None:
+        home = policy.accepted(here.original.domain)
+        if home is not None and home.organisation == mine.organisation.name:
+            return here.original.domain
+        here = here.derived_from
+    return verdict.standing.accepted_domain
 
 
 STAGE = RecipientStage(_NAME, Point.DATA, route)

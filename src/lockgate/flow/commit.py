@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from lockgate.decision.answer import may_be_told
+from lockgate.decision.explain import derivation
+from lockgate.flow.excerpt import narrow
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
@@ -81,9 +83,16 @@ class Commit(msgspec.Struct, frozen=True):
         groups: dict[tuple[str, str], tuple[Route | None, float, list[TaskRecipient]]] = {}
         traces: list[NewTrace] = []
         received = Event(now, Happening.RECEIVE, origin)
+        derived: dict[str, Event] = {}
         for number, verdict in enumerate(ruling.recipients):
             lane, route, held, due, status, event = self._treatment(verdict, ruling, now)
             events = (received,) if event is None else (received, event)
+            if verdict.recipient.derived_from is not None:
+                how = derivation(verdict)
+                came = derived.get(how)
+                if came is None:
+                    came = derived[how] = Event(now, Happening.EXPAND, how)
+                events = (received, came, *events[1:])
             traces.append(
                 NewTrace(
                     number=number,
@@ -98,11 +107,11 @@ class Commit(msgspec.Struct, frozen=True):
             )
             if lane:
                 group = groups.setdefault((lane, held), (route, due, []))
-                proven = may_be_told(ruling, verdict)
-                group[2].append(TaskRecipient(verdict.recipient, verdict.target, number, proven))
+                group[2].append(recipient_of(verdict, number, proven=may_be_told(ruling, verdict)))
         tasks = [
-            NewTask(lane, route, tuple(recipients), due, held, self._until(policy, lane, now) if held else 0.0)
+            NewTask(lane, route, some, due, held, self._until(policy, lane, now) if held else 0.0)
             for (lane, held), (route, due, recipients) in groups.items()
+            for some in chunks(recipients)
         ]
         return tuple(tasks), tuple(traces)
 
@@ -115,7 +124,7 @@ class Commit(msgspec.Struct, frozen=True):
         """Lane, route, hold reason, due time, first status and second event of one recipient."""
         organisation = verdict.standing.organisation
         match verdict.disposition:
-            case Deliver(route, _):
+            case Deliver(route):
                 return route.lane, route, "", now, Status.PENDING, None
             case Hold(why, pending=True):
                 event = Event(now, Happening.DEFER, f"accepted, and will be judged again: {why}")
@@ -141,6 +150,21 @@ class Commit(msgspec.Struct, frozen=True):
                 return f"{organisation}/{HOLD_LANE}", None, why, now, Status.HELD, event
             case None:
                 raise RuntimeError("a recipient without a disposition cannot be kept")
+
+
+MOST_AT_ONCE = 1000
+"""Recipients of one task; more make further copies of the message (specification 1.6 rule 5)."""
+
+
+def chunks(recipients: list[TaskRecipient]) -> Iterator[tuple[TaskRecipient, ...]]:
+    """The recipients of one lane, cut into as many tasks as they need."""
+    return (tuple(recipients[at : at + MOST_AT_ONCE]) for at in range(0, len(recipients), MOST_AT_ONCE))
+
+
+def recipient_of(verdict: Verdict, trace: int, *, proven: bool) -> TaskRecipient:
+    """The recipient of a task."""
+    rewrite = verdict.disposition.rewrite if isinstance(verdict.disposition, Deliver) else ""
+    return TaskRecipient(verdict.recipient, verdict.target, trace, proven, rewrite=rewrite)
 
 
 def rules_of(verdict: Verdict) -> tuple[str, ...]:
@@ -169,16 +193,3 @@ def assigned(new: NewMessage, accepted: Accepted, content: bytes | None) -> list
         for task, (number, owned) in zip(new.tasks, accepted.tasks, strict=True)
         if owned
     ]
-
-
-def narrow(facts: Facts, ruling: Ruling, organisation: str) -> tuple[Facts, Ruling]:
-    """Facts and ruling of one organisation's recipients alone (DESIGN 2: one transaction, several organisations)."""
-    verdicts = tuple(v for v in ruling.recipients if v.standing.organisation == organisation)
-    findings = {q: a for q, a in facts.findings.items() if q.organisation == organisation}
-    candidates = tuple(c for c in ruling.candidates if c.organisation == organisation)
-    return (
-        msgspec.structs.replace(
-            facts, recipients=tuple(v.recipient for v in verdicts), findings=type(facts.findings)(findings)
-        ),
-        msgspec.structs.replace(ruling, recipients=verdicts, candidates=candidates),
-    )

@@ -11,7 +11,7 @@ from lockgate.mail.authentication import Authenticated
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.dkim.held import HeldKey
 from lockgate.mail.dkim.sign import SigningKey
-from lockgate.mail.findings import Known, Said, Unknown
+from lockgate.mail.findings import Known, Members, Said, Unknown
 from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.message import BodyRef
 from lockgate.mail.outcome import Outcome
@@ -105,6 +105,13 @@ class Directory(Protocol):
 
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
         """Whose is this address (`Address.key` form)? Unknown if the table cannot be read; never raises."""
+
+    def members_of(self, organisation: str, address: str) -> Members | Unknown:
+        """The direct members of the group with this primary address (`Address.key` form); nobody's group has none.
+
+        Unknown if the table cannot be read; never raises. Members that are recipients of the organisation come as such
+        (`known`, each once, by whichever of their addresses they are listed), all others as addresses (`others`).
+        """
 
 
 class Difference(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from lockgate.decision.judge import judge
 from lockgate.decision.stage import Depth
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Answer, Question
-from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Ruling, Verdict, Wants
+from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Ruling, Verdict, Wants
 from lockgate.policy.policy import Policy
 from lockgate.testing.builders import people
 
@@ -47,6 +47,8 @@ def said(disposition: Disposition | None) -> str:
             return f"{reply.code} {reply.enhanced}"
         case Drop(why):
             return f"dropped: {why}"
+        case Resolved(why, expanded):
+            return f"{'expanded' if expanded else 'resolved'}: {why}"
         case None:
             return "undecided"
 

@@ -15,7 +15,18 @@ from lockgate.decision.stage import Depth
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Answer, Known, Unknown
 from lockgate.mail.record import Recorder
-from lockgate.mail.ruling import Defer, Effects, Refuse, Ruling, Verdict, Wants
+from lockgate.mail.ruling import (
+    Defer,
+    Deliver,
+    Disposition,
+    Effects,
+    Hold,
+    Refuse,
+    Resolved,
+    Ruling,
+    Verdict,
+    Wants,
+)
 from lockgate.policy.policy import Policy
 from lockgate.policy.rules import CompiledRule, CompiledRules, no, unknown, yes
 from lockgate.testing.builders import (
@@ -223,6 +234,9 @@ def test_what_is_unknown_never_turns_a_refusal_into_an_acceptance(policy: Policy
             assert isinstance(unsure.disposition, Refuse | Defer)
         elif isinstance(unsure.disposition, Refuse):
             assert isinstance(sure.disposition, Refuse | Defer), said(sure.disposition)
+        elif isinstance(sure.disposition, Resolved) and not isinstance(unsure.disposition, Resolved | Defer):
+            # Whoever would have had the copy for both is put off, so this one has it now.
+            assert any(isinstance(other.disposition, Defer) for other in clouded.recipients)
         elif not isinstance(unsure.disposition, Defer):
             assert unsure.disposition == sure.disposition
 
@@ -277,7 +291,18 @@ def test_one_recipients_allowance_never_reaches_another(policy: Policy, facts: F
         return
     for number, verdict in enumerate(together.recipients):
         _, alone = whole(policy, only(facts, number))
-        assert alone.recipients == (verdict,)
+        if isinstance(verdict.disposition, Resolved):  # another one's copy goes into the very mailbox
+            (mine,) = alone.recipients
+            earlier = together.recipients[:number]
+            assert any(_same_copy(mine.disposition, other.disposition) for other in earlier)
+        else:
+            assert alone.recipients == (verdict,)
+
+
+def _same_copy(one: Disposition | None, other: Disposition | None) -> bool:
+    if isinstance(one, Deliver) and isinstance(other, Deliver):
+        return (one.route, one.target.key) == (other.route, other.target.key)
+    return isinstance(one, Hold) and one == other
 
 
 @given(POLICIES, FACTS)
@@ -349,10 +374,17 @@ def test_the_first_of_several_answers_to_data() -> None:
         ("accept",): None,
         ("hold", "refuse"): None,
         ("drop", "defer"): None,
+        ("resolved", "accept"): None,
+        ("expanded", "hold", "refuse"): None,
+        ("resolved", "refuse"): 550,
+        ("expanded", "refuse", "defer"): 451,
+        ("expanded", "resolved", "defer"): 451,
+        ("expanded",): 451,
+        ("resolved", "expanded"): 451,
     }
     from lockgate.mail import replies
     from lockgate.mail.recipient import RecipientId
-    from lockgate.mail.ruling import Deliver, Drop, Hold, Route, Via
+    from lockgate.mail.ruling import Drop, Route, Via
 
     kinds = {
         "accept": Deliver(Route(Via.MX, "contoso", domain="x.test"), address("a@x.test")),
@@ -360,6 +392,8 @@ def test_the_first_of_several_answers_to_data() -> None:
         "defer": Defer(replies.DIRECTORY_UNAVAILABLE),
         "hold": Hold("spam"),
         "drop": Drop("rule"),
+        "resolved": Resolved("forwarded to b@x.test"),
+        "expanded": Resolved("2 members of a@x.test", expanded=True),
     }
     whom = RecipientId(address("a@x.test"))
     for words, code in given.items():

@@ -60,7 +60,10 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         TraceDesk(keeping, clock),
         HoldDesk(keeping, audit, clock),
         *policy_sections(config, policies, audit, clock),
-        ExplainDesk(keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark, ways_back=ways_back_of(config)),
+        ExplainDesk(
+            keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark,
+            ways_back=ways_back_of(config),
+        ),
         recipient_desk(office, organisations),
         EstimateDesk(directory, clock, office.policy, Estimates(config.recipients_directory / "unlisted").all),
         mailbox_desk(config.mailboxes.directory, directory, organisations),

@@ -12,7 +12,7 @@ from lockgate.cli import show
 _SIGN_STYLES = {"+": "bold green", "-": "dim", "?": "bold yellow"}
 _FATE_STYLES = {
     "delivered": "bold green", "refused": "bold red", "put off": "bold yellow", "waits": "bold yellow",
-    "held": "bold yellow", "dropped": "bold red",
+    "held": "bold yellow", "dropped": "bold red", "expanded": "bold green", "resolved": "bold green",
 }  # fmt: skip
 _STATUS_STYLES = {"Delivered": "bold green", "Refused": "bold red", "Failed": "bold red", "Pending": "bold yellow"}
 """How it stands, where that is known, outdoes what was decided."""
@@ -178,7 +178,12 @@ def _together(
 def _headline(row: Mapping[str, Any]) -> Line:
     status = f" [{row['status']}]" if row.get("status") not in (None, "", "Refused") else ""
     style = _FATE_STYLES.get(row.get("what", ""), "bold")
-    return Line(0, (f"{row.get('recipient')}: {row.get('sentence')}{status}",), (style,))
+    return Line(0, (f"{_whom(row)}: {row.get('sentence')}{status}",), (style,))
+
+
+def _whom(row: Mapping[str, Any]) -> str:
+    """The recipient, and from whom it is derived."""
+    return f"{row.get('recipient')}, {row['derivation']}" if row.get("derivation") else str(row.get("recipient"))
 
 
 def _tls_seen(row: Mapping[str, Any]) -> str:
@@ -221,7 +226,7 @@ def in_three_lines(part: Mapping[str, Any]) -> Iterator[Line]:
         said = row.get("reply") if row.get("what") in ("refused", "put off") else ""
         status = f" [{row['status']}]" if row.get("status") else ""
         style = _STATUS_STYLES.get(row.get("status", ""), _FATE_STYLES.get(row.get("what", ""), "bold"))
-        yield Line(2, (f"{row.get('recipient')}{status}: {row['what'] if said else row.get('sentence')}",), (style,))
+        yield Line(2, (f"{_whom(row)}{status}: {row['what'] if said else row.get('sentence')}",), (style,))
         if row.get("because"):
             yield Line(4, (f"because {row['because']}",))
         if said:

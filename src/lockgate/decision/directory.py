@@ -1,4 +1,6 @@
-"""Whose is this address? By itself, by the domain that its domain is an alias of, or by the domain's catch-all."""
+"""Whose is this address? By itself, by the domain that its domain is an alias of, without what stands behind a plus, or
+by the domain's catch-all.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from lockgate.mail.findings import Known, Unknown, Who, WhoIs
 
 if TYPE_CHECKING:
     from lockgate.policy.objects.domains import AcceptedDomain
+    from lockgate.policy.policy import Policy
 
 
 class Found(NamedTuple):
@@ -22,11 +25,13 @@ class Found(NamedTuple):
     revision: int = 0
 
 
-def whose(facts: Facts, organisation: str, accepted: AcceptedDomain, address: Address) -> Found | Questions | Unknown:
+def whose(
+    policy: Policy, facts: Facts, organisation: str, accepted: AcceptedDomain, address: Address
+) -> Found | Questions | Unknown:
     """Who gets mail for `address` (with its domain), as the directory says; what must be asked, or why it is unknown.
 
-    A recipient that has the very address wins; then the one of the domain that this one is an alias of; then the
-    catch-all (specification 1.4).
+    A recipient that has the very address wins; then the one of the domain that this one is an alias of; then, for
+    ana+tag@, ana@ (RFC 5233); then the catch-all (specification 1.4).
     """
     question = WhoIs(organisation, address.key)
     known = facts.findings.get(question)
@@ -34,14 +39,17 @@ def whose(facts: Facts, organisation: str, accepted: AcceptedDomain, address: Ad
         return Questions((question,))
     if not isinstance(known, Known):
         return known if isinstance(known, Unknown) else Unknown("the directory gave no answer")
-    if known.who is not None or not (accepted.alias_of or accepted.catch_all_recipient_id):
+    if known.who is not None:
         return Found(known.who, "", known.revision)
-    return _beyond(facts, organisation, accepted, address)
+    if not (accepted.alias_of or accepted.catch_all_recipient_id or "+" in address.local):
+        return Found(None, "", known.revision)
+    return _beyond(facts, organisation, _detours(policy, organisation, accepted, address), known.revision)
 
 
-def _beyond(facts: Facts, organisation: str, accepted: AcceptedDomain, address: Address) -> Found | Questions | Unknown:
-    revision = 0
-    for other, how in _detours(accepted, address):
+def _beyond(
+    facts: Facts, organisation: str, detours: list[tuple[Address, str]], revision: int
+) -> Found | Questions | Unknown:
+    for other, how in detours:
         question = WhoIs(organisation, other.key)
         known = facts.findings.get(question)
         if known is None:
@@ -54,12 +62,21 @@ def _beyond(facts: Facts, organisation: str, accepted: AcceptedDomain, address: 
     return Found(None, "", revision)
 
 
-def _detours(accepted: AcceptedDomain, address: Address) -> list[tuple[Address, str]]:
+def _detours(
+    policy: Policy, organisation: str, accepted: AcceptedDomain, address: Address
+) -> list[tuple[Address, str]]:
     """The other addresses to look up, in order, each with the reason."""
     found: list[tuple[Address, str]] = []
+    alias = ""
     if accepted.alias_of:
-        how = f"{accepted.domain_name} is an alias of {accepted.alias_of}"
-        found.append((Address(address.local, accepted.alias_of), how))
+        alias = f"{accepted.domain_name} is an alias of {accepted.alias_of}"
+        found.append((Address(address.local, accepted.alias_of), alias))
+    plain = _without_tag(policy, organisation, address.local)
+    if plain:
+        how = "what stands behind the plus is for the recipient"
+        found.append((Address(plain, address.domain), how))
+        if accepted.alias_of:
+            found.append((Address(plain, accepted.alias_of), f"{how}, and {alias}"))
     catch_all = accepted.catch_all_recipient_id
     if catch_all:
         text = catch_all if "@" in catch_all else f"{catch_all}@{accepted.domain_name}"
@@ -67,3 +84,12 @@ def _detours(accepted: AcceptedDomain, address: Address) -> list[tuple[Address, 
         with contextlib.suppress(AddressError):
             found.append((parse_address(text, utf8=True), f"it is the catch-all of {accepted.domain_name}"))
     return found
+
+
+def _without_tag(policy: Policy, organisation: str, local: str) -> str:
+    """ana for ana+tag; "" if there is no tag, or the organisation wants none of it."""
+    plain, plus, _ = local.partition("+")
+    if not plus or not plain or local.startswith('"'):
+        return ""
+    mine = policy.organisations.get(organisation)
+    return "" if mine is None or mine.organisation.disable_plus_address_in_recipients else plain

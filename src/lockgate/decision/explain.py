@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from lockgate.decision import expand
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.connection import Tls
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import CallForward, Known, Unknown, WhoIs, WhoSent
+from lockgate.mail.findings import CallForward, Known, Members, MembersOf, Unknown, WhoIs, WhoSent
 from lockgate.mail.ruling import (
     Defer,
     Deliver,
@@ -66,8 +67,9 @@ def fate(disposition: Disposition | None, policy: Policy | None = None) -> dict[
     next hop is named.
     """
     match disposition:
-        case Deliver(route, target):
-            return _leaving(route, target.text, policy)
+        case Deliver(route, target, rewrite):
+            told = _leaving(route, target.text, policy)
+            return told | {"sender_rewritten_under": rewrite} if rewrite else told
         case Hold(why):
             return {"what": "held", "sentence": f"held: {why}"}
         case Drop(why):
@@ -118,20 +120,42 @@ def _next_hops(route: Route, policy: Policy | None) -> str:
     return ", ".join(connector.smart_hosts) if connector is not None else ""
 
 
+def derivation(verdict: Verdict) -> str:
+    """From whom a recipient is derived: "member of sales@contoso.com"; "" for those that the sender named."""
+    parent = verdict.recipient.derived_from
+    if parent is None:
+        return ""
+    # The first step of a derived recipient says how it came to be.
+    subject = verdict.steps[0].subject if verdict.steps and verdict.steps[0].stage == expand.NAME else ""
+    if subject.startswith(expand.GROUP):
+        return f"member of {parent.original}"
+    if subject.startswith(expand.FORWARDING):
+        return f"forwarded by {parent.original}"
+    return f"by way of {parent.original}"
+
+
+def whom(verdict: Verdict) -> str:
+    """The recipient as people read it, with the one from whom it is derived."""
+    how = derivation(verdict)
+    return f"{verdict.recipient.original}, {how}" if how else verdict.recipient.original.text
+
+
 def verdict_row(verdict: Verdict, policy: Policy | None = None) -> dict[str, Any]:
     """One recipient: who, whose, what becomes of it and why, and every step."""
     standing = verdict.standing
-    whom = verdict.recipient.original.text
+    address, parent = verdict.recipient.original.text, verdict.recipient.derived_from
     told = fate(verdict.disposition, policy)
     return {
-        "recipient": whom,
+        "recipient": address,
+        "derived_from": parent.original.text if parent is not None else "",
+        "derivation": derivation(verdict),
         "organisation": standing.organisation,
         "direction": str(standing.direction),
         "inbound_connector": standing.inbound_connector,
         "partner_connector": standing.partner_connector,
         **told,
         "because": decided_by(verdict.steps),
-        "steps": step_rows(verdict.steps, whom),
+        "steps": step_rows(verdict.steps, address),
     }
 
 
@@ -177,14 +201,20 @@ def directory(facts: Facts) -> dict[str, str]:
     """What the directory answered, by address."""
     told: dict[str, str] = {}
     for question, answer in facts.findings.items():
-        if not isinstance(question, WhoIs | CallForward):
+        if not isinstance(question, WhoIs | CallForward | MembersOf):
             continue
         match answer:
+            case Members(known, others, revision):
+                count = len(known) + len(others)
+                told[f"members of {question.address}"] = f"{count} (revision {revision})"
+            case Unknown(why) if isinstance(question, MembersOf):
+                told[f"members of {question.address}"] = f"unknown: {why}"
             case Known(None, revision):
                 told[question.address] = f"nobody (revision {revision})"
             case Known(who, revision) if who is not None:
                 external = f" -> {who.external}" if who.external is not None else ""
-                told[question.address] = f"{who.kind} {who.primary}{external} (revision {revision})"
+                onward = f", forwards to {who.forwarding.to}" if who.forwarding is not None else ""
+                told[question.address] = f"{who.kind} {who.primary}{external}{onward} (revision {revision})"
             case Unknown(why):
                 told[question.address] = f"unknown: {why}"
             case _:
@@ -215,14 +245,14 @@ def authentication(facts: Facts) -> dict[str, str]:
 
 def revisions(facts: Facts) -> list[int]:
     """The revisions of the directory that answered, ascending."""
-    found = {answer.revision for _, answer in facts.findings.items() if isinstance(answer, Known)}
+    found = {answer.revision for _, answer in facts.findings.items() if isinstance(answer, Known | Members)}
     return sorted(found)
 
 
 def decisions(verdicts: Iterable[Verdict]) -> Mapping[str, str]:
     """By recipient what was decided, as one sentence that says all of it."""
     return {
-        verdict.recipient.original.text: fate(verdict.disposition)["sentence"] if verdict.disposition else _GOES_ON
+        whom(verdict): fate(verdict.disposition)["sentence"] if verdict.disposition else _GOES_ON
         for verdict in verdicts
     }
 

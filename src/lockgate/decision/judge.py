@@ -7,15 +7,27 @@ Pure and resumable (DESIGN 2): the answers to connect, MAIL, each RCPT and DATA 
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from lockgate.decision import admit, attribute, authenticate, dispose, reach, regulate, resolve, route, secure
-from lockgate.decision.stage import Depth, Either, MessageStage, Questions, RecipientStage
+from lockgate.decision import (
+    admit,
+    attribute,
+    authenticate,
+    derive,
+    dispose,
+    expand,
+    reach,
+    regulate,
+    resolve,
+    route,
+    secure,
+)
+from lockgate.decision.stage import Depth, Derived, Either, MessageStage, Questions, RecipientStage
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Question
 from lockgate.mail.recipient import RecipientId
-from lockgate.mail.ruling import Defer, Hit, Ruling, Step, Verdict, Wants
+from lockgate.mail.ruling import Defer, Hit, Resolved, Ruling, Step, Verdict, Wants
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -28,6 +40,7 @@ STAGES: tuple[MessageStage | RecipientStage, ...] = (
     reach.STAGE,
     resolve.STAGE,
     dispose.MEASURE,
+    expand.STAGE,
     authenticate.STAGE,
     regulate.STAGE,
     dispose.STAGE,
@@ -77,7 +90,7 @@ def _is_over(point: Point, facts: Facts, ruling: Ruling) -> bool:
     """Whether nothing is left to judge at the point at which the ruling stands."""
     if ruling.stage < _MESSAGE_UNTIL[point]:
         return False
-    return not _RECIPIENT_UNTIL[point] or ruling.settled == len(facts.recipients)
+    return not _RECIPIENT_UNTIL[point] or ruling.settled >= len(facts.recipients)
 
 
 def _judge_at(point: Point, policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Ruling | Wants:
@@ -105,26 +118,86 @@ def _judge_recipients(
     recipients, first = facts.recipients, facts.before
     asked: dict[Question, None] = {}
     after: list[Verdict] = []
-    for number in range(settled, len(recipients)):
+    grown: dict[int, Derived] = {}
+    for number in range(settled, max(len(recipients), len(before))):
         verdict = before[number] if number < len(before) else reach.begin(policy, recipients[number], first + number)
         if verdict.disposition is None and verdict.stage < last:
             outcome = _follow(verdict, last, policy, facts, ruling, depth)
             if isinstance(outcome, Verdict):
                 verdict = outcome
             else:
-                verdict = outcome[0]
-                asked.update(dict.fromkeys(outcome[1]))
+                verdict = _stopped(number, outcome, grown, asked)
         after.append(verdict)
+    if grown:
+        after = [*before[:settled], *after]
+        _grow(after, grown, asked, last, policy, facts, ruling, depth)
+        settled = 0
+    if last > expand.HERE and after and not asked and (len(after) > 1 or isinstance(after[0].disposition, Resolved)):
+        return derive.finished(policy, facts, [*before[:settled], *after]), asked
     return (before[:settled] if settled else ()) + tuple(after), asked
 
 
-_Waiting = tuple[Verdict, tuple[Question, ...]]
+def _stopped(
+    number: int, outcome: _Waiting | _Branching, grown: dict[int, Derived], asked: dict[Question, None]
+) -> Verdict:
+    """A recipient that cannot go on now, with what it waits for."""
+    if isinstance(outcome, _Branching):
+        grown[number] = outcome.derived
+    else:
+        asked.update(dict.fromkeys(outcome.asked))
+    return outcome.verdict
+
+
+def _grow(
+    verdicts: list[Verdict],
+    grown: dict[int, Derived],
+    asked: dict[Question, None],
+    last: int,
+    policy: Policy,
+    facts: Facts,
+    ruling: Ruling,
+    depth: Depth,
+) -> None:
+    """Put derived recipients behind the others and judge them too, level by level.
+
+    A level is complete when everybody else is resolved; until then the groups wait, so that what is derived does not
+    depend on which answer came first.
+    """
+    while grown and not any(
+        verdict.disposition is None and verdict.stage <= expand.HERE and number not in grown
+        for number, verdict in enumerate(verdicts)
+    ):
+        there, before = list(grown), len(verdicts)
+        derive.join(policy, facts, verdicts, grown)
+        grown = {}
+        for number in (*there, *range(before, len(verdicts))):
+            verdict = verdicts[number]
+            if verdict.disposition is None and verdict.stage < last:
+                outcome = _follow(verdict, last, policy, facts, ruling, depth)
+                if isinstance(outcome, Verdict):
+                    verdicts[number] = outcome
+                else:
+                    verdicts[number] = _stopped(number, outcome, grown, asked)
+
+
+class _Waiting(NamedTuple):
+    """A recipient that waits for answers."""
+
+    verdict: Verdict
+    asked: tuple[Question, ...]
+
+
+class _Branching(NamedTuple):
+    """A recipient that is to be expanded, as it was before, and into whom."""
+
+    verdict: Verdict
+    derived: Derived
 
 
 def _follow(
     verdict: Verdict, last: int, policy: Policy, facts: Facts, ruling: Ruling, depth: Depth
-) -> Verdict | _Waiting:
-    """One recipient through its stages, from where it stands until `last` or a disposition."""
+) -> Verdict | _Waiting | _Branching:
+    """One recipient through its stages, from where it stands until `last`, a disposition, or its being expanded."""
     stage = verdict.stage
     while stage < last:
         outcome = RECIPIENT_STAGES[stage].judge(policy, facts, ruling, verdict, depth)
@@ -134,7 +207,9 @@ def _follow(
             if verdict.disposition is not None:
                 break
         elif isinstance(outcome, Questions):
-            return _at(verdict, stage), outcome.asked
+            return _Waiting(_at(verdict, stage), outcome.asked)
+        elif isinstance(outcome, Derived):
+            return _Branching(_at(verdict, stage), outcome)
         else:
             return _try_all(verdict, outcome, stage + 1, last, policy, facts, ruling, depth)
     return _at(verdict, stage)
@@ -154,8 +229,10 @@ def _try_all(
     ends: list[Verdict] = []
     for possible in either.verdicts:
         outcome = _follow(_at(possible, stage), last, policy, facts, ruling, depth)
-        if not isinstance(outcome, Verdict):
-            return _at(before, stage - 1), outcome[1]
+        if isinstance(outcome, _Branching):
+            raise RuntimeError("no stage before expand leaves more than one possibility")
+        if isinstance(outcome, _Waiting):
+            return _Waiting(_at(before, stage - 1), outcome.asked)
         ends.append(outcome)
     first = ends[0]
     whom = before.recipient.original.text
@@ -183,6 +260,8 @@ def _with(old: Verdict, steps: tuple[Step, ...], disposition: object, stage: int
         stage,
         old.identity,
         old.mailbox,
+        old.group,
+        old.forwarding,
     )
 
 
@@ -206,15 +285,16 @@ def _resumes_at(verdict: Verdict) -> int:
     return verdict.stage - isinstance(verdict.disposition, Defer) if verdict.stage else 0
 
 
-def released(ruling: Ruling, ids: Container[RecipientId]) -> Ruling:
+def released(ruling: Ruling, ids: Container[RecipientId], *, older: bool = False) -> Ruling:
     """The state from which recipients that a person released go on: dispose and route only (DESIGN 2).
 
     The others are left out. What was decided about the message and by the rules stays decided. A recipient that was
     stopped before dispose goes on with the stage after the one that stopped it, and with that very stage if it was
-    put off there, because then nothing was decided.
+    put off there, because then nothing was decided. What an `older` judge decided goes on with dispose, because the
+    stages were others then.
     """
     verdicts = tuple(
-        _with(verdict, verdict.steps, None, min(_resumes_at(verdict), _DISPOSE))
+        _with(verdict, verdict.steps, None, _DISPOSE if older else min(_resumes_at(verdict), _DISPOSE))
         for verdict in ruling.recipients
         if verdict.recipient in ids
     )

@@ -65,15 +65,17 @@ def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
         because = f"{accepted.domain_name} is an accepted domain ({accepted.domain_type}) and takes mail"
         verdict = told(verdict, Step(_NAME, "recipient's domain", Hit.YES, because, "", recipient.text))
     back = lead_back(facts, verdict, accepted)
-    return back if back is not None else _look_up(facts, verdict, accepted, depth)
+    return back if back is not None else _look_up(policy, facts, verdict, accepted, depth)
 
 
-def _look_up(facts: Facts, verdict: Verdict, accepted: AcceptedDomain, depth: Depth) -> Verdict | Questions:
+def _look_up(
+    policy: Policy, facts: Facts, verdict: Verdict, accepted: AcceptedDomain, depth: Depth
+) -> Verdict | Questions:
     """Whom the directory knows, and what becomes of those it does not know."""
     standing, recipient = verdict.standing, verdict.recipient.original
     # <postmaster> is completed with the accepted domain (RFC 5321 4.5.1).
     address = recipient if recipient.domain else Address(recipient.local, standing.accepted_domain)
-    found = whose(facts, standing.organisation, accepted, address)
+    found = whose(policy, facts, standing.organisation, accepted, address)
     match found:
         case Questions():
             return found
@@ -187,7 +189,9 @@ def _nobody(
 def _blocked(verdict: Verdict, accepted: AcceptedDomain, subject: str, because: str) -> Verdict:
     """Edge blocking (specification 1.7), as far as the domain has got with it."""
     if accepted.edge_blocking == "enforce":
-        return refuse(_NAME, verdict, replies.EDGE_BLOCKED, subject, because, Hit.NO)
+        # Whoever named it at RCPT is told as a stranger is; of a derived one the sender reads in a report.
+        reply = replies.EDGE_BLOCKED if verdict.recipient.derived_from is None else replies.NOT_FOUND
+        return refuse(_NAME, verdict, reply, subject, because, Hit.NO)
     effect = f"taken and counted, because edge blocking is at {accepted.edge_blocking}; enforced it would be refused"
     step = Step(_NAME, subject, Hit.NO, because, effect, verdict.recipient.original.text)
     return told(verdict, step, standing=_changed(verdict.standing, unlisted=True))

@@ -209,6 +209,8 @@ def _after(verdict: Verdict, effects: Effects, steps: tuple[Step, ...]) -> Verdi
         verdict.stage,
         verdict.identity,
         verdict.mailbox,
+        verdict.group,
+        verdict.forwarding,
     )
 
 

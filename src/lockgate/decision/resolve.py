@@ -1,7 +1,8 @@
 """Who is this recipient really, and to which address is the copy carried?
 
 Specification 1.6 rules 1 to 4: the primary address becomes the identity that rules and people see; mail users and
-contacts are followed to their target address, through the directory as long as it knows the next one.
+contacts are followed to their target address, through the directory as long as it knows the next one. Whom a recipient
+does not take mail from is refused (rule 8). Groups and forwarding are expanded later (expand.py).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lockgate.decision.directory import Found, whose
+from lockgate.decision.restrict import restrict
 from lockgate.decision.stage import Depth, Questions, RecipientStage, refuse
 from lockgate.mail import replies
 from lockgate.mail.address import Address
@@ -32,18 +34,33 @@ def resolve(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
     accepted = policy.accepted(address.domain)
     if accepted is None:
         return verdict
-    found = whose(facts, standing.organisation, accepted, address)
+    found = whose(policy, facts, standing.organisation, accepted, address)
     if isinstance(found, Questions):
         return found
     if not isinstance(found, Found) or found.who is None:
         return verdict if address is original else _resolved(verdict, address, address, depth)
-    identity = found.who.primary
-    end = _follow(policy, facts, found.who)
+    checked = _restricted(policy, facts, verdict, found.who, depth)
+    if isinstance(checked, Questions) or checked.disposition is not None:
+        return checked
+    return _target(policy, facts, checked, found.who, depth)
+
+
+def _restricted(policy: Policy, facts: Facts, verdict: Verdict, who: Who, depth: Depth) -> Verdict | Questions:
+    return verdict if who.restriction is None else restrict(_NAME, policy, facts, verdict, who, depth)
+
+
+def _target(policy: Policy, facts: Facts, verdict: Verdict, who: Who, depth: Depth) -> Verdict | Questions:
+    """Where the recipient's copy is carried, if the one at the end of the chain takes it."""
+    identity = who.primary
+    end = end_of(policy, facts, who)
     match end:
         case Questions():
             return end
         case Who():
-            return _resolved(verdict, identity, end.primary, depth, mailbox=end.kind is RecipientKind.MAILBOX)
+            checked = verdict if end is who else _restricted(policy, facts, verdict, end, depth)
+            if isinstance(checked, Questions) or checked.disposition is not None:
+                return checked
+            return _resolved(checked, identity, end.primary, depth, end)
         case Address():
             return _resolved(verdict, identity, end, depth)
         case Unknown(why):
@@ -53,7 +70,7 @@ def resolve(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
             return refuse(_NAME, verdict, replies.RECIPIENT_LOOP, "target address", because)
 
 
-def _follow(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions | Unknown | None:
+def end_of(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions | Unknown | None:
     """Where the chain of external addresses ends: at a recipient here, or at an address outside; None: nowhere.
 
     An external address equal to the own one, or none at all, means that the mailbox lives on the other side: the
@@ -85,14 +102,25 @@ def _follow(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions
     return None
 
 
-def _resolved(verdict: Verdict, identity: Address, target: Address, depth: Depth, *, mailbox: bool = False) -> Verdict:
+def _resolved(verdict: Verdict, identity: Address, target: Address, depth: Depth, end: Who | None = None) -> Verdict:
     steps = verdict.steps
     if depth is Depth.FULL or target.key != verdict.recipient.original.key:
         because = f"the primary address is {identity}"
         effect = f"goes to {target}"
         steps = (*steps, Step(_NAME, "directory", Hit.YES, because, effect, verdict.recipient.original.text))
+    kind = end.kind if end is not None else None
     return Verdict(
-        verdict.recipient, target, verdict.standing, verdict.effects, None, steps, verdict.stage, identity, mailbox
+        verdict.recipient,
+        target,
+        verdict.standing,
+        verdict.effects,
+        None,
+        steps,
+        verdict.stage,
+        identity,
+        kind is RecipientKind.MAILBOX,
+        kind is RecipientKind.GROUP,
+        end.forwarding if end is not None else None,
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from lockgate.decision.stage import decided
 from lockgate.mail.facts import Facts
+from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Deliver, Hit, Step, Verdict, Via
 
 if TYPE_CHECKING:
@@ -59,9 +60,13 @@ def rewrite_domain(policy: Policy, facts: Facts, verdict: Verdict, connector: Ou
         return ""
     if mine.rewriting_domain:
         return mine.rewriting_domain
-    written_to = verdict.recipient.derived_from or verdict.recipient
-    home = written_to.original.domain or verdict.standing.accepted_domain
-    return home if _is_own(policy, organisation, home) else ""
+    here: RecipientId | None = verdict.recipient.derived_from or verdict.recipient
+    while here is not None:
+        home = here.original.domain or verdict.standing.accepted_domain
+        if _is_own(policy, organisation, home):
+            return home
+        here = here.derived_from
+    return ""
 
 
 def leaves_for_somebody(policy: Policy, verdict: Verdict) -> bool:

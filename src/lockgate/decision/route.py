@@ -2,7 +2,8 @@
 
 Specification 2.4 with ruling C-1: rule, central connector, exact domain, longest wildcard, all accepted domains,
 `*`, MX. A mailbox of the directory goes to the organisation's store, unless a rule or centralised transport (2.6: all
-inbound mail by on-premises) says otherwise; where there is no store it is routed like everybody else.
+inbound mail by on-premises) says otherwise; where there is no store it is routed like everybody else. What we send on
+for a group or a mailbox leaves with a sender of ours (1.2 sender_rewriting_enabled, mail/srs.py).
 """
 
 from __future__ import annotations

@@ -38,11 +38,20 @@ class Either(NamedTuple):
     why: str
 
 
+class Derived(NamedTuple):
+    """The recipient, with or without a disposition, and the verdicts on those derived from it, as far as they are known
+    without asking; the judge leaves out who gets the message already.
+    """
+
+    verdict: Verdict
+    children: tuple[Verdict, ...]
+
+
 MessageJudgement = Callable[["Policy", Facts, Ruling, Depth], Ruling]
 """Judges what concerns everybody."""
 
-RecipientJudgement = Callable[["Policy", Facts, Ruling, Verdict, Depth], Verdict | Either | Questions]
-"""Judges one recipient on top of the message's prefix; returns the verdict, or questions."""
+RecipientJudgement = Callable[["Policy", Facts, Ruling, Verdict, Depth], Verdict | Either | Questions | Derived]
+"""Judges one recipient on top of the message's prefix; returns the verdict, or questions, or further recipients."""
 
 
 class MessageStage(NamedTuple):
@@ -103,6 +112,8 @@ def decided(verdict: Verdict, disposition: Disposition, *steps: Step) -> Verdict
         verdict.stage,
         verdict.identity,
         verdict.mailbox,
+        verdict.group,
+        verdict.forwarding,
     )
 
 
@@ -118,6 +129,8 @@ def told(verdict: Verdict, *steps: Step, standing: Standing | None = None) -> Ve
         verdict.stage,
         verdict.identity,
         verdict.mailbox,
+        verdict.group,
+        verdict.forwarding,
     )
 
 

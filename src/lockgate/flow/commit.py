@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from lockgate.decision.answer import may_be_told
+from lockgate.decision.explain import derivation
 from lockgate.decision.signing import signs
+from lockgate.flow.excerpt import narrow
 from lockgate.flow.stamping import stamp_of
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
@@ -85,9 +87,16 @@ class Commit(msgspec.Struct, frozen=True):
         traces: list[NewTrace] = []
         signed: set[tuple[str, str]] = set()
         received = Event(now, Happening.RECEIVE, origin)
+        derived: dict[str, Event] = {}
         for number, verdict in enumerate(ruling.recipients):
             lane, route, held, due, status, event = self._treatment(verdict, ruling, now)
             events = (received,) if event is None else (received, event)
+            if verdict.recipient.derived_from is not None:
+                how = derivation(verdict)
+                came = derived.get(how)
+                if came is None:
+                    came = derived[how] = Event(now, Happening.EXPAND, how)
+                events = (received, came, *events[1:])
             traces.append(
                 NewTrace(
                     number=number,
@@ -102,22 +111,20 @@ class Commit(msgspec.Struct, frozen=True):
             )
             if lane:
                 group = groups.setdefault((lane, held), (route, due, []))
-                proven = may_be_told(ruling, verdict)
-                rewrite = verdict.disposition.rewrite if isinstance(verdict.disposition, Deliver) else ""
-                recipient = TaskRecipient(verdict.recipient, verdict.target, number, proven, rewrite=rewrite)
-                group[2].append(recipient)
+                group[2].append(recipient_of(verdict, number, proven=may_be_told(ruling, verdict)))
                 if signs(policy, verdict, null_sender=null_sender):
                     signed.add((lane, held))
         everybody = ruling.recipients
         tasks = [
             NewTask(
-                lane, route, tuple(recipients), due, held, self._until(policy, lane, now) if held else 0.0,
+                lane, route, some, due, held, self._until(policy, lane, now) if held else 0.0,
                 stamp_of(
-                    policy, facts, ruling, [everybody[one.trace] for one in recipients],
+                    policy, facts, ruling, [everybody[one.trace] for one in some],
                     held=bool(held), sign=(lane, held) in signed,
                 ),
             )
             for (lane, held), (route, due, recipients) in groups.items()
+            for some in chunks(recipients)
         ]
         return tuple(tasks), tuple(traces)
 
@@ -130,7 +137,7 @@ class Commit(msgspec.Struct, frozen=True):
         """Lane, route, hold reason, due time, first status and second event of one recipient."""
         organisation = verdict.standing.organisation
         match verdict.disposition:
-            case Deliver(route, _):
+            case Deliver(route):
                 return route.lane, route, "", now, Status.PENDING, None
             case Hold(why, pending=True):
                 event = Event(now, Happening.DEFER, f"accepted, and will be judged again: {why}")
@@ -156,6 +163,21 @@ class Commit(msgspec.Struct, frozen=True):
                 return f"{organisation}/{HOLD_LANE}", None, why, now, Status.HELD, event
             case None:
                 raise RuntimeError("a recipient without a disposition cannot be kept")
+
+
+MOST_AT_ONCE = 1000
+"""Recipients of one task; more make further copies of the message (specification 1.6 rule 5)."""
+
+
+def chunks(recipients: list[TaskRecipient]) -> Iterator[tuple[TaskRecipient, ...]]:
+    """The recipients of one lane, cut into as many tasks as they need."""
+    return (tuple(recipients[at : at + MOST_AT_ONCE]) for at in range(0, len(recipients), MOST_AT_ONCE))
+
+
+def recipient_of(verdict: Verdict, trace: int, *, proven: bool) -> TaskRecipient:
+    """The recipient of a task."""
+    rewrite = verdict.disposition.rewrite if isinstance(verdict.disposition, Deliver) else ""
+    return TaskRecipient(verdict.recipient, verdict.target, trace, proven, rewrite=rewrite)
 
 
 def rules_of(verdict: Verdict) -> tuple[str, ...]:
@@ -184,16 +206,3 @@ def assigned(new: NewMessage, accepted: Accepted, content: bytes | None) -> list
         for task, (number, owned) in zip(new.tasks, accepted.tasks, strict=True)
         if owned
     ]
-
-
-def narrow(facts: Facts, ruling: Ruling, organisation: str) -> tuple[Facts, Ruling]:
-    """Facts and ruling of one organisation's recipients alone (DESIGN 2: one transaction, several organisations)."""
-    verdicts = tuple(v for v in ruling.recipients if v.standing.organisation == organisation)
-    findings = {q: a for q, a in facts.findings.items() if q.organisation == organisation}
-    candidates = tuple(c for c in ruling.candidates if c.organisation == organisation)
-    return (
-        msgspec.structs.replace(
-            facts, recipients=tuple(v.recipient for v in verdicts), findings=type(facts.findings)(findings)
-        ),
-        msgspec.structs.replace(ruling, recipients=verdicts, candidates=candidates),
-    )

@@ -10,25 +10,29 @@ import msgspec
 from lockgate.decision.answer import answer
 from lockgate.decision.dispose import flaw_of
 from lockgate.flow.commit import Commit, assigned
+from lockgate.flow.excerpt import about
 from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, advance, settle, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.connection import Connection, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Answer, Findings, Question, Unknown, WhoSent
+from lockgate.mail.findings import Answer, Question, Unknown
 from lockgate.mail.headers import message_of
 from lockgate.mail.message import Message
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import Deliver, Hold, Refuse, Ruling, Verdict, Wants
+from lockgate.mail.ruling import Deliver, Hold, Refuse, Resolved, Ruling, Verdict, Wants
 from lockgate.mail.task import Assigned, NewMessage, Refusal
 from lockgate.mail.trace_header import received_prefix
 from lockgate.policy.policy import Policy
 from lockgate.seams import Accepted, BodyWriter, Clock, Journal, Spool, Unavailable
 
 _UNASKED = Unknown("nobody is asked here")
+
+_MOST_REFUSALS = 1000
+"""So many recipients of one refused message are noted; a group may have very many members."""
 
 
 class Visit(Protocol):
@@ -259,9 +263,10 @@ class Guest:
             body.abort()
             if ruling.refusal is not None:
                 return self._refuse(policy, facts, ruling, reply, Point.DATA)
-            for verdict in ruling.recipients[:-1]:
+            told = [verdict for verdict in ruling.recipients if refusal_of(verdict) is not None]
+            for verdict in told[:_MOST_REFUSALS]:
                 self._note_refusal(facts, ruling, refusal_of(verdict) or reply, Point.DATA, verdict)
-            return self._refuse(policy, facts, ruling, reply, Point.DATA, ruling.recipients[-1])
+            return reply.with_id(self._connection.id)
         new = hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now())
         accepted = await hall.spool.accept(new)
         self._hand_on(new, accepted, body)
@@ -346,32 +351,17 @@ class Guest:
 
 
 def _about(facts: Facts, ruling: Ruling, verdict: Verdict | None) -> tuple[Facts, Ruling]:
-    """What is recorded of a refusal: this recipient alone, which keeps other organisations' recipients out of the row
-    and the cost the same however many recipients were named before."""
+    """What is recorded of a refusal: this recipient alone, or everything where all are refused."""
     if verdict is None:
         return facts, ruling
-    organisation, address = verdict.standing.organisation, verdict.recipient.original.key
-    answers = [(q, a) for q, a in facts.findings.items() if q.organisation == organisation]
-    if len(answers) > _FEW:
-        answers = [(q, a) for q, a in answers if isinstance(q, WhoSent) or q.address.casefold() == address]
     newest = len(facts.recipients) - 1  # the one refused at RCPT; whoever is refused later was within the limit
-    before = newest if facts.message is None and newest > 0 else 0
-    return (
-        msgspec.structs.replace(
-            facts, recipients=(verdict.recipient,), findings=Findings(dict(answers)), before=before
-        ),
-        msgspec.structs.replace(ruling, recipients=(verdict,), settled=min(ruling.settled, 1)),
-    )
-
-
-_FEW = 10
-"""So many answers are recorded as they are, chains of target addresses included."""
+    return about(facts, ruling, verdict, before=newest if facts.message is None and newest > 0 else 0)
 
 
 def refusal_of(verdict: Verdict) -> Reply | None:
     """The reply that says no to this recipient now, or None if it is taken so far."""
     match verdict.disposition:
-        case None | Deliver() | Hold():
+        case None | Deliver() | Hold() | Resolved():
             return None
         case Refuse(reply):
             return reply

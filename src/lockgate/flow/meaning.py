@@ -245,6 +245,7 @@ _SETTINGS = MappingProxyType(
         "reject_direct_send": "mail from strangers that claims a domain of the organisation is refused: {}",
         "external_postmaster_address": "reports to the outside come from {}",
         "max_recipient_envelope_limit": "a message may have {} recipients",
+        "disable_plus_address_in_recipients": "mail for ana+tag@ is no longer mail for ana@: {}",
         "max_receive_size": "recipients take messages of at most {} octets",
         "max_send_size": "senders may send messages of at most {} octets",
         "smtp_client_authentication_disabled": "nobody may log in to submit mail: {}",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
 import msgspec
 
 from lockgate.decision.answer import may_be_told
+from lockgate.decision.derive import once_each
+from lockgate.decision.explain import derivation
 from lockgate.decision.judge import released
-from lockgate.flow.commit import HOLD_LANE, a_month
+from lockgate.flow.commit import HOLD_LANE, PENDING_LANE, a_month, chunks, recipient_of
+from lockgate.flow.excerpt import entry_of
 from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.flow.stamping import stamp_of
@@ -17,12 +20,14 @@ from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.recipient import RecipientId
-from lockgate.mail.record import Recorder
+from lockgate.mail.record import JUDGE, Recorder, Story
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Route, Ruling, Verdict
 from lockgate.mail.task import Assigned, NewTask, Result, Stamp, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Spool
+
+_GONE = "the directory does not lead to this recipient any more, and it was accepted; a person has to decide"
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -61,9 +66,7 @@ class Reconsider(msgspec.Struct, frozen=True):
             raise RuntimeError(f"no recorded facts for {task.id}")
         story = self.recorder.read_story(data)
         ids = {recipient.id for recipient in task.recipients}
-        facts = forget_unknown(story.facts)
-        facts = msgspec.structs.replace(facts, recipients=tuple(r for r in facts.recipients if r in ids))
-        so_far = released(story.ruling, ids) if lane == HOLD_LANE else None
+        facts, so_far = _before(story, ids, held=lane == HOLD_LANE)
         policy = self.policy()
         inquire = self._asking(task, facts)
         facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
@@ -92,7 +95,9 @@ class _Sorting:
         self._now = now
         self._retry_at = retry_at
         self._held_until = held_until
+        self._ids = frozenset(recipient.id for recipient in task.recipients)
         self._organisation = task.lane.partition("/")[0]
+        self._waiting_lane = f"{self._organisation}/{PENDING_LANE}"
         self._expired = task.expired or now >= task.expires
         self._refused: list[Outcome] = []
         self._deferred: list[Outcome] = []
@@ -100,20 +105,27 @@ class _Sorting:
         self._groups: dict[tuple[str, str], tuple[Route | None, list[TaskRecipient]]] = {}
 
     def sort(self, policy: Policy, facts: Facts, ruling: Ruling) -> Decided:
-        """Every recipient of the task in its place."""
-        verdicts = {verdict.recipient: verdict for verdict in ruling.recipients}
+        """Every recipient of the task in its place, and behind each those who are derived from it only now."""
+        others = tuple(v for v in self._before.values() if v.recipient not in self._ids)
+        kept = once_each(_concerned(ruling, self._ids, self._before), others)
+        verdicts = {verdict.recipient: verdict for verdict in kept}
+        everybody = dict(verdicts)
         for number, recipient in enumerate(self._task.recipients):
-            verdict = verdicts.get(recipient.id)
-            disposition = verdict.disposition if verdict is not None else None
+            verdict = verdicts.pop(recipient.id, None)
+            disposition = verdict.disposition if verdict is not None else Hold(_GONE)
             if ruling.refusal is not None:
                 disposition = _of_all(ruling.refusal)
             self._place(number, recipient, disposition, told=self._may_be_told(ruling, recipient.id, verdict))
+        if ruling.refusal is None:
+            for verdict in verdicts.values():
+                self._join(verdict, told=may_be_told(ruling, verdict))
         tasks = [
             NewTask(
-                lane, route, tuple(members), self._now, held, self._held_until if held else 0.0,
-                self._stamp(policy, facts, ruling, [verdicts.get(member.id) for member in members], held),
+                lane, route, some, self._due(lane), held, self._held_until if held else 0.0,
+                self._stamp(policy, facts, ruling, [everybody.get(member.id) for member in some], held),
             )
             for (lane, held), (route, members) in self._groups.items()
+            for some in chunks(members)
         ]
         if tasks and self._deferred:
             # New tasks take the place of all remaining recipients, so those who wait on need one as well.
@@ -131,6 +143,47 @@ class _Sorting:
         was_held = self._task.lane.endswith(f"/{HOLD_LANE}")
         fresh = stamp_of(policy, facts, ruling, known, held=bool(held) or was_held)
         return msgspec.structs.replace(fresh, sign=self._task.stamp.sign)
+    def _due(self, lane: str) -> float:
+        return self._retry_at if lane == self._waiting_lane else self._now
+
+    def _join(self, verdict: Verdict, *, told: bool) -> None:
+        """A recipient derived only now, because its group could not be asked for its members before.
+
+        It has no row of its own in the trace; what becomes of it is told in the row of the one it comes from.
+        """
+        number = self._number_of(verdict.recipient)
+        recipient = recipient_of(verdict, self._task.recipients[number].trace, proven=told)
+        whom = verdict.recipient.original
+        match verdict.disposition:
+            case Deliver(route):
+                self._groups.setdefault((route.lane, ""), (route, []))[1].append(recipient)
+                event = Event(self._now, Happening.EXPAND, f"{whom}: {derivation(verdict)}, goes on to {route.lane}")
+                self._results.append(Result(number, done=False, status=Status.PENDING, event=event))
+            case Hold(_, pending=True) | Defer() if not self._expired:
+                self._groups.setdefault((self._waiting_lane, ""), (None, []))[1].append(recipient)
+                event = Event(self._now, Happening.DEFER, f"{whom}: {derivation(verdict)}, will be judged again")
+                self._results.append(Result(number, done=False, status=Status.PENDING, event=event))
+            case Hold(why):
+                self._keep(number, recipient, f"{whom}: {why}")
+            case Refuse(reply) | Defer(reply):
+                self._keep(number, recipient, f"{whom}: refused ({reply}), and the sender was not told")
+            case Drop(why):
+                self._note(number, Status.DROPPED, Event(self._now, Happening.DROP, f"{whom}: {why}"))
+            case Resolved(why, expanded):
+                kind = Happening.EXPAND if expanded else Happening.RESOLVED
+                event = Event(self._now, kind, f"{whom}: {why}")
+                self._results.append(Result(number, done=False, status=None, event=event))
+            case None:
+                raise RuntimeError(f"no decision about {whom}")
+
+    def _number_of(self, recipient: RecipientId) -> int:
+        """The recipient of the task from which this one is derived."""
+        entry = entry_of(recipient, self._ids)
+        return next(n for n, one in enumerate(self._task.recipients) if one.id == entry)
+
+    def _keep(self, number: int, recipient: TaskRecipient, why: str) -> None:
+        self._groups.setdefault((f"{self._organisation}/{HOLD_LANE}", why), (None, []))[1].append(recipient)
+        self._note(number, Status.HELD, Event(self._now, Happening.HOLD, why))
 
     def _may_be_told(self, ruling: Ruling, who: RecipientId, verdict: Verdict | None) -> bool:
         """By what is known now, or, if the message was refused before anybody was looked at, by what was known."""
@@ -171,12 +224,40 @@ class _Sorting:
         self._results.append(Result(number, done=False, status=Status.PENDING, event=event, connector=route.connector))
 
     def _hold(self, number: int, recipient: TaskRecipient, why: str) -> None:
-        lane = f"{self._organisation}/{HOLD_LANE}"
-        self._groups.setdefault((lane, why), (None, []))[1].append(recipient)
-        self._note(number, Status.HELD, Event(self._now, Happening.HOLD, why))
+        self._keep(number, recipient, why)
 
     def _note(self, number: int, status: Status, event: Event, *, done: bool = False) -> None:
         self._results.append(Result(number, done=done, status=status, event=event))
+
+
+def _before(story: Story, ids: set[RecipientId], *, held: bool) -> tuple[Facts, Ruling | None]:
+    """From where these recipients are judged: from the beginning, or those that were held from where they stood.
+
+    What is derived is judged with those from whom it comes.
+    """
+    facts = forget_unknown(story.facts)
+    if held:
+        so_far = released(story.ruling, ids, older=story.judge_version != JUDGE)
+        known = {verdict.recipient for verdict in so_far.recipients}
+        if ids <= known:
+            named = tuple(verdict.recipient for verdict in so_far.recipients)
+            return msgspec.structs.replace(facts, recipients=named), so_far
+    entries = {entry_of(one, frozenset(facts.recipients)) for one in ids}
+    named = tuple(r for r in facts.recipients if r in entries)
+    return msgspec.structs.replace(facts, recipients=named), None
+
+
+def _concerned(ruling: Ruling, ids: Container[RecipientId], before: Container[RecipientId]) -> Iterator[Verdict]:
+    """The verdicts on the recipients of a task, and on those derived from them whom the record does not know yet.
+
+    Others that come out again are on their way already, or were never meant.
+    """
+    for verdict in ruling.recipients:
+        here: RecipientId | None = verdict.recipient
+        while here is not None and here not in ids and here not in before:
+            here = here.derived_from
+        if here is not None and here in ids:
+            yield verdict
 
 
 def _of_all(refusal: Reply) -> Disposition:

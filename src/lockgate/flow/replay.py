@@ -72,4 +72,4 @@ def _alike(sentence: str) -> str:
 
 def _without_target(sentence: str, recipient: str) -> str:
     """A decision without the recipient's own address, so that what is alike falls together."""
-    return sentence.removesuffix(f", to {recipient}") if recipient else sentence
+    return sentence.removesuffix(f", to {recipient.partition(', ')[0]}") if recipient else sentence

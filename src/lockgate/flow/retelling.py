@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,11 +10,14 @@ import msgspec
 
 from lockgate.decision.explain import decided_by, decisions, known, revisions, step_rows, verdict_row
 from lockgate.decision.judge import judge
+from lockgate.flow import excerpt
 from lockgate.flow.simulate import IN_FULL, Course, converse, own_report, unasked
 from lockgate.mail import replies
-from lockgate.mail.facts import Point
+from lockgate.mail.facts import Facts, Point
+from lockgate.mail.findings import Members
+from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import JUDGE, Recorder, Story, UnreadableStory
-from lockgate.mail.ruling import Ruling
+from lockgate.mail.ruling import Resolved, Ruling, Verdict
 from lockgate.policy.documents import Invalid
 from lockgate.policy.policy import Policy
 
@@ -80,21 +84,32 @@ class Retelling(NamedTuple):
             story = about(story, self.recipient)
         policy, trouble_with_policy = await self._policy_of(story)
         if policy is None:
-            return _as_recorded(story, recorded, trouble_with_policy)
+            return _as_recorded(self._meant(story), recorded, trouble_with_policy)
         course = retold(policy, story, recorded.organisation)
+        ruling = story.ruling
+        if self.recipient:
+            ruling, course = _shown(story, course, self.recipient)
         if story.judge_version == JUDGE:
             told = part(policy, course, recorded.rows)
             for row in told["conversation"]:
                 if row["point"] == _END_OF_DATA and recorded.answered:
                     row["reply"] = recorded.answered
-            if len(course.facts.recipients) > MOST_IN_FULL:
+            if _recipients(course.facts) > MOST_IN_FULL:
                 told["judged"]["note"] = _MANY
-            return {**told, "differs": differences(story.ruling, course)}
+            return {**told, "differs": differences(ruling, course)}
         note = (
             f"these are the recorded steps: judge version {story.judge_version} decided, and today's is {JUDGE};"
-            f" {_today(differences(story.ruling, course))}"
+            f" {_today(differences(ruling, course))}"
         )
-        return {**_as_recorded(story, recorded, note), "differs": differences(story.ruling, course)}
+        return {**_as_recorded(self._meant(story), recorded, note), "differs": differences(ruling, course)}
+
+    def _meant(self, story: Story) -> Story:
+        """The story with the steps of the recipient that is asked for, if one is."""
+        if not self.recipient:
+            return story
+        kept = tuple(v for v in story.ruling.recipients if v.recipient.original.key == self.recipient)
+        ruling = msgspec.structs.replace(story.ruling, recipients=kept)
+        return Story(story.judge_version, story.facts, ruling)
 
     async def _policy_of(self, story: Story) -> tuple[Policy | None, str]:
         """The policy that judged, or why it cannot be had."""
@@ -115,19 +130,59 @@ def retold(policy: Policy, story: Story, organisation: str) -> Course:
     """The recorded facts judged again under this policy; of very many recipients only the steps that decided."""
     if story.facts.connection.own_report:
         return own_report(policy, story.facts, organisation)
-    judge_with = IN_FULL if len(story.facts.recipients) <= MOST_IN_FULL else judge
-    return converse(policy, story.facts, unasked, judge_with)
+    judge_with = IN_FULL if _recipients(story.facts) <= MOST_IN_FULL else judge
+    course = converse(policy, story.facts, unasked, judge_with)
+    # Whoever is derived and of another organisation is told in that one's story.
+    mine = tuple(v for v in course.verdicts if v.standing.organisation == organisation or _is_named(v, story.facts))
+    return course if len(mine) == len(course.verdicts) else msgspec.structs.replace(course, verdicts=mine)
+
+
+def _recipients(facts: Facts) -> int:
+    """How many recipients there are to be told of, members of groups among them."""
+    members = (a for _, a in facts.findings.items() if isinstance(a, Members))
+    return len(facts.recipients) + sum(len(one.known) + len(one.others) for one in members)
+
+
+def _is_named(verdict: Verdict, facts: Facts) -> bool:
+    return verdict.recipient.derived_from is None or verdict.recipient in facts.recipients
 
 
 def about(story: Story, recipient: str) -> Story:
-    """The story of one recipient alone; what is decided of one never depends on another (DESIGN 1.5)."""
-    facts, ruling = story.facts, story.ruling
+    """The story of one recipient alone: what is decided of one does not depend on others (DESIGN 1.5).
+
+    Of a message with derived recipients that holds only of their steps, not of who is left out as a duplicate; so it
+    is left whole, unless it has so many that they could not be told in full.
+    """
+    meant = [v for v in story.ruling.recipients if v.recipient.original.key == recipient]
+    whole = story.ruling.recipients
+    derived = any(v.recipient.derived_from is not None or isinstance(v.disposition, Resolved) for v in whole)
+    few = _recipients(story.facts) <= MOST_IN_FULL
+    if derived and (few or any(isinstance(v.disposition, Resolved) for v in meant)):
+        return story
+    parts = [excerpt.about(story.facts, story.ruling, verdict) for verdict in meant]
+    findings = parts[0][0].findings if len(parts) == 1 and derived else story.facts.findings
+    named = tuple(dict.fromkeys(r for facts, _ in parts for r in facts.recipients))
     return Story(
         story.judge_version,
-        msgspec.structs.replace(facts, recipients=tuple(r for r in facts.recipients if r.original.key == recipient)),
-        msgspec.structs.replace(
-            ruling, recipients=tuple(v for v in ruling.recipients if v.recipient.original.key == recipient)
-        ),
+        msgspec.structs.replace(story.facts, recipients=named, findings=findings),
+        msgspec.structs.replace(story.ruling, recipients=tuple(meant)),
+    )
+
+
+def _shown(story: Story, course: Course, recipient: str) -> tuple[Ruling, Course]:
+    """Ruling and course with this recipient, and those from whom it is derived where they are told whole."""
+    wanted: set[RecipientId] = set()
+    for verdict in course.verdicts:
+        here = verdict.recipient if verdict.recipient.original.key == recipient else None
+        while here is not None:
+            wanted.add(here)
+            here = here.derived_from
+    recorded = tuple(v for v in story.ruling.recipients if v.recipient in wanted)
+    known = {verdict.recipient for verdict in recorded}
+    shown = tuple(v for v in course.verdicts if v.recipient in wanted and (v.recipient in known or not known))
+    return (
+        msgspec.structs.replace(story.ruling, recipients=recorded),
+        msgspec.structs.replace(course, verdicts=shown),
     )
 
 
@@ -146,11 +201,13 @@ def part(policy: Policy, course: Course, rows: Sequence[Mapping[str, Any]] = ())
             for said in course.said
         ],
         "everybody": step_rows(ruling.steps),
-        "recipients": [_with_outcome(verdict_row(verdict, policy), rows) for verdict in course.verdicts],
+        "recipients": _with_outcomes([verdict_row(verdict, policy) for verdict in course.verdicts], rows),
     }
     told["judged"]["directory_revisions"] = revisions(course.facts)
     if course.verdicts:
-        told["facts"]["recipients"] = [verdict.recipient.original.text for verdict in course.verdicts]
+        told["facts"]["recipients"] = [
+            verdict.recipient.original.text for verdict in course.verdicts if _is_named(verdict, course.facts)
+        ]
     return told | _refusal(ruling) | _unmatched(course, rows)
 
 
@@ -163,7 +220,7 @@ def _as_recorded(story: Story, recorded: Recorded, note: str) -> dict[str, Any]:
         "facts": known(story.facts),
         "conversation": [],
         "everybody": step_rows(ruling.steps),
-        "recipients": [_with_outcome(verdict_row(verdict), recorded.rows) for verdict in ruling.recipients],
+        "recipients": _with_outcomes([verdict_row(verdict) for verdict in ruling.recipients], recorded.rows),
     }
     return told | _refusal(ruling)
 
@@ -187,13 +244,23 @@ def _refusal(ruling: Ruling) -> dict[str, Any]:
     }
 
 
-def _with_outcome(row: dict[str, Any], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The recipient's row with status and events of the trace, as far as they are there."""
+def _with_outcomes(told: Iterable[dict[str, Any]], rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The recipients' rows with status and events of the trace, as far as they are there.
+
+    Two of one address (one was named, one is a member) are in the trace in the same order.
+    """
+    waiting: dict[str, deque[Mapping[str, Any]]] = {}
     for one in rows:
-        if one.get("recipient_address") == row["recipient"]:
-            return {**row, "status": one.get("status", ""), "reply_seen": one.get("reply", ""),
-                    "attempts": list(one.get("events", ()))}  # fmt: skip
-    return row
+        waiting.setdefault(str(one.get("recipient_address")), deque()).append(one)
+    found: list[dict[str, Any]] = []
+    for row in told:
+        there = waiting.get(row["recipient"])
+        if there:
+            one = there.popleft()
+            row = {**row, "status": one.get("status", ""), "reply_seen": one.get("reply", ""),
+                   "attempts": list(one.get("events", ()))}  # fmt: skip
+        found.append(row)
+    return found
 
 
 def _unmatched(course: Course, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

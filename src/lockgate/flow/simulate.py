@@ -42,7 +42,8 @@ class Course(msgspec.Struct, frozen=True):
     """How a conversation went.
 
     `facts` hold what was learnt and the recipients that were taken; `ruling` is the last one. `verdicts` has every
-    recipient in the order of naming, those refused at RCPT too; it is empty where all was refused before RCPT.
+    recipient in the order of naming, those refused at RCPT too, and behind them those derived from them; it is empty
+    where all was refused before RCPT.
     """
 
     facts: Facts
@@ -76,6 +77,8 @@ def converse(policy: Policy, facts: Facts, ask: Ask, judge_with: Judge = IN_FULL
     turned_away: dict[RecipientId, Verdict] = {}
     seen: set[str] = set()
     for recipient in facts.recipients:
+        if recipient.derived_from is not None:  # of another organisation's recipient: nobody named it at RCPT
+            continue
         if recipient.original.key in seen:  # named twice, taken once
             said.append(Said(Point.RCPT, replies.RECIPIENT_OK, recipient))
             continue
@@ -90,8 +93,9 @@ def converse(policy: Policy, facts: Facts, ask: Ask, judge_with: Judge = IN_FULL
         else:
             turned_away[recipient] = verdict
             now = msgspec.structs.replace(now, findings=more.findings)
-    if until is Point.DATA and now.recipients:
-        now = msgspec.structs.replace(now, message=facts.message)
+    unnamed = tuple(recipient for recipient in facts.recipients if recipient.derived_from is not None)
+    if until is Point.DATA and (now.recipients or unnamed):
+        now = msgspec.structs.replace(now, message=facts.message, recipients=(*now.recipients, *unnamed))
         now, ruling = settle(judge_with, ask, policy, now, Point.DATA, ruling)
         taken = replies.queued(facts.message.id if facts.message is not None else "")
         said.append(Said(Point.DATA, answer(ruling) or taken))
@@ -100,7 +104,8 @@ def converse(policy: Policy, facts: Facts, ask: Ask, judge_with: Judge = IN_FULL
 
 def _in_order(facts: Facts, ruling: Ruling, turned_away: dict[RecipientId, Verdict]) -> tuple[Verdict, ...]:
     found = {verdict.recipient: verdict for verdict in ruling.recipients} | turned_away
-    return tuple(found[recipient] for recipient in dict.fromkeys(facts.recipients) if recipient in found)
+    order = dict.fromkeys((*facts.recipients, *found))
+    return tuple(found[recipient] for recipient in order if recipient in found)
 
 
 def own_report(policy: Policy, facts: Facts, organisation: str) -> Course:

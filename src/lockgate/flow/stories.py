@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lockgate.decision.explain import step_rows
+from lockgate.decision.explain import step_rows, whom
 from lockgate.flow.asking.explain import WhatIf
 from lockgate.flow.desk.section import Misuse
 from lockgate.flow.desk.times import moment
@@ -200,8 +200,13 @@ def fates(course: Course) -> Iterator[tuple[str, str]]:
     if refusal is not None:
         yield "everything", f"{'refused' if refusal.permanent else 'deferred'} {refusal.enhanced}"
         return
+    seen: set[str] = set()
     for verdict in course.verdicts:
-        yield verdict.recipient.original.text, _words(verdict.disposition, verdict.recipient.original.key)
+        address = verdict.recipient.original
+        # Whom the sender named comes first; another copy for the address is told with where it comes from.
+        name = address.text if address.key not in seen else whom(verdict)
+        seen.add(address.key)
+        yield name, _words(verdict.disposition, address.key)
 
 
 def _words(disposition: Disposition | None, original: str) -> str:

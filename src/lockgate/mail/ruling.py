@@ -8,7 +8,7 @@ import msgspec
 
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Point
-from lockgate.mail.findings import Question
+from lockgate.mail.findings import Forwarding, Question
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
 
@@ -186,7 +186,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
     `identity` is the recipient's primary address, which rules and people see (None: as it was given); `target` is the
     address it will be carried to; `stage` counts the recipient stages already judged. `mailbox` tells that the target
-    is a mailbox of the directory, and not an address somewhere else.
+    is a mailbox of the directory, and not an address somewhere else; `group` that it is a group of the directory, whose
+    members are meant; `forwarding` where the mailbox sends its mail on.
     """
 
     recipient: RecipientId
@@ -198,6 +199,8 @@ class Verdict(msgspec.Struct, frozen=True):
     stage: int = 0
     identity: Address | None = None
     mailbox: bool = False
+    group: bool = False
+    forwarding: Forwarding | None = None
 
 
 class Ruling(msgspec.Struct, frozen=True):
@@ -206,8 +209,8 @@ class Ruling(msgspec.Struct, frozen=True):
     `refusal` is a reply to everything (connect, MAIL, or DATA as a whole); then no recipient fares better.
     `recipients` follows the order of the facts; behind them, from DATA on, come those derived from them, in
     the order in which they were derived. `digest` and `revision` name the policy; `steps` concern all.
-    `stage` counts the message-wide stages already judged and `settled` how many recipients, from the first on, have
-    been judged up to `point` (the fold goes on there).
+    `stage` counts the message-wide stages already judged and `settled` how many recipients, from the first on and with
+    the derived ones, have been judged up to `point` (the fold goes on there).
     """
 
     point: Point

@@ -24,7 +24,7 @@ import msgspec
 
 from lockgate.mail.address import Address
 from lockgate.mail.directory import RecipientRow
-from lockgate.mail.findings import Known, RecipientKind, Unknown, Who
+from lockgate.mail.findings import Known, Members, RecipientKind, Unknown, Who
 from lockgate.seams import Clock
 from lockgate.storage.directory_log import Overlay
 
@@ -263,6 +263,10 @@ class DirectoryTable:
             return Known(None, self._revision)  # what cannot be written as UTF-8 is nobody's address
         except Exception as trouble:
             return Unknown(f"the recipient table is damaged ({trouble})")
+
+    def members_of(self, organisation: str, address: str) -> Members | Unknown:
+        """The direct members of this group; tables of format 1 keep none, and what is not kept is not known."""
+        return Unknown("the recipient table keeps no members of groups")
 
     def _look(self) -> None:
         """Take up the table and the changes that lie there now, if they are other ones."""

@@ -9,11 +9,22 @@ from lockgate.mail.address import Address, parse_address
 from lockgate.mail.connection import Certificate, Connection, Load, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Answer, Findings, Known, Question, RecipientKind, Unknown, Who, WhoSent
+from lockgate.mail.findings import (
+    Answer,
+    Findings,
+    Forwarding,
+    MembersOf,
+    Question,
+    RecipientKind,
+    Restriction,
+    Who,
+    WhoSent,
+)
 from lockgate.mail.message import Message
 from lockgate.mail.recipient import RecipientId
 from lockgate.policy.compile import compile_policy
 from lockgate.policy.policy import Policy
+from lockgate.testing.memory import MemoryDirectory
 
 NOW = 1_900_000_000.0
 """The time at which tests judge."""
@@ -100,30 +111,53 @@ def facts_of(
 
 
 def who_of(
-    organisation: str, primary: str, *, kind: str = "mail_user", external: str = "", **attributes: str
+    organisation: str,
+    primary: str,
+    *,
+    kind: str = "mail_user",
+    external: str = "",
+    forwarding: str = "",
+    keeps_copy: bool = False,
+    by_user: bool = False,
+    restriction: Restriction | None = None,
+    **attributes: str,
 ) -> Who:
-    """A recipient object."""
+    """A recipient object; `forwarding` is the address to which a mailbox sends its mail on."""
     target = address(external) if external else None
-    return Who(organisation, RecipientKind(kind), address(primary), target, dict(attributes))
+    onward = Forwarding(address(forwarding), keeps_copy, by_user) if forwarding else None
+    return Who(organisation, RecipientKind(kind), address(primary), target, dict(attributes), onward, restriction)
 
 
-def people(*everybody: Who, aliases: Mapping[str, str] | None = None, failing: str = "") -> (
-    Callable[[tuple[Question, ...]], dict[Question, Answer]]
-):
+def people(
+    *everybody: Who,
+    aliases: Mapping[str, str] | None = None,
+    members: Mapping[str, Iterable[str]] | None = None,
+    failing: str = "",
+) -> Callable[[tuple[Question, ...]], dict[Question, Answer]]:
     """A directory that answers questions; `aliases` maps further addresses to primary ones.
 
-    With `failing` it answers nothing but Unknown with that reason.
+    `members` maps the primary address of a group to addresses as they are listed. With `failing` it answers nothing but
+    Unknown with that reason.
     """
     known = {(who.organisation, who.primary.key): who for who in everybody}
     by_primary = {who.primary.key: who for who in everybody}
     for alias, primary in (aliases or {}).items():
         who = by_primary[primary.casefold()]
         known[who.organisation, alias.casefold()] = who
+    listed = {
+        (by_primary[group.casefold()].organisation, group.casefold()): tuple(texts)
+        for group, texts in (members or {}).items()
+    }
+    directory = MemoryDirectory(known, listed)
+    directory.broken = failing
 
     def ask(questions: tuple[Question, ...]) -> dict[Question, Answer]:
-        mine = [question for question in questions if not isinstance(question, WhoSent)]
-        if failing:
-            return {question: Unknown(failing) for question in mine}
-        return {question: Known(known.get((question.organisation, question.address)), 1) for question in mine}
+        answers: dict[Question, Answer] = {}
+        for question in questions:
+            if isinstance(question, MembersOf):
+                answers[question] = directory.members_of(question.organisation, question.address)
+            elif not isinstance(question, WhoSent):
+                answers[question] = directory.who_is(question.organisation, question.address)
+        return answers
 
     return ask

@@ -46,6 +46,11 @@ class Organisation(BaseModel, frozen=True, extra="forbid"):
     max_recipient_envelope_limit: int | None = Field(
         None, ge=1, le=100_000, description="Most recipients of one message of this organisation", examples=[1000]
     )
+    disable_plus_address_in_recipients: bool = Field(
+        default=False,
+        description="ana+tag@ is not ana@; otherwise it is, unless a recipient has the very address",
+        examples=[True],
+    )
     max_receive_size: Size | None = Field(
         None, ge=1, description="Largest message that its recipients may receive, in octets", examples=["150MB"]
     )

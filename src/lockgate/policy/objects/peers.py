@@ -44,6 +44,13 @@ class Limits(BaseModel, frozen=True, extra="forbid"):
     recipients_per_message: int = Field(
         1000, ge=100, le=100_000, description="Most recipients of one transaction (RFC 5321 4.5.3.1.8)", examples=[500]
     )
+    derived_recipients_per_message: int = Field(
+        100_000,
+        ge=1000,
+        le=500_000,
+        description="Most recipients that groups and forwarding make of one message; a group beyond that is refused",
+        examples=[20000],
+    )
     own_hops: int = Field(20, ge=2, le=100, description="So many passes through this service are a loop", examples=[20])
     received_hops: int = Field(30, ge=5, le=100, description="So many Received fields are a loop", examples=[30])
     errors_per_connection: int = Field(

@@ -1,0 +1,98 @@
+"""Parts of what is recorded: of one organisation, or about one recipient alone, so that they can be judged again."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import msgspec
+
+from lockgate.mail.facts import Facts
+from lockgate.mail.findings import Answer, Findings, Members, MembersOf, Question, WhoSent
+from lockgate.mail.recipient import RecipientId
+from lockgate.mail.ruling import Ruling, Verdict
+
+_FEW = 10
+"""So many answers are recorded as they are, chains of target addresses included."""
+
+_replace = msgspec.structs.replace
+
+
+def narrow(facts: Facts, ruling: Ruling, organisation: str) -> tuple[Facts, Ruling]:
+    """Facts and ruling of one organisation's recipients alone (DESIGN 2: one transaction, several organisations).
+
+    Whoever is derived from a recipient of another organisation was judged as if the session had named it, so it is one
+    of the recipients here.
+    """
+    verdicts = tuple(v for v in ruling.recipients if v.standing.organisation == organisation)
+    mine = {verdict.recipient for verdict in verdicts}
+    named = tuple(
+        v.recipient for v in verdicts if v.recipient.derived_from is None or v.recipient.derived_from not in mine
+    )
+    findings = {q: a for q, a in facts.findings.items() if q.organisation == organisation}
+    candidates = tuple(c for c in ruling.candidates if c.organisation == organisation)
+    return (
+        _replace(facts, recipients=named, findings=Findings(findings)),
+        _replace(ruling, recipients=verdicts, candidates=candidates),
+    )
+
+
+def entry_of(recipient: RecipientId, named: Container[RecipientId]) -> RecipientId | None:
+    """The recipient among those named in the facts from whom this one is derived (itself, if it is one of them)."""
+    here: RecipientId | None = recipient
+    while here is not None and here not in named:
+        here = here.derived_from
+    return here
+
+
+def about(facts: Facts, ruling: Ruling, verdict: Verdict, *, before: int = 0) -> tuple[Facts, Ruling]:
+    """Facts and ruling about this recipient alone, with those from whom it is derived.
+
+    That keeps other organisations' recipients out, and the cost the same however many there are; of the members of a
+    group only the one that is meant is left. `before` counts the recipients named before it that are left out.
+    """
+    chain: dict[RecipientId, None] = {}
+    here: RecipientId | None = verdict.recipient
+    while here is not None:
+        chain[here] = None
+        here = here.derived_from
+    entry = entry_of(verdict.recipient, frozenset(facts.recipients)) or verdict.recipient
+    verdicts = (verdict,) if len(chain) == 1 else tuple(v for v in ruling.recipients if v.recipient in chain)
+    organisation = verdict.standing.organisation
+    return (
+        _replace(facts, recipients=(entry,), findings=_answers(facts, organisation, verdict, verdicts), before=before),
+        _replace(
+            ruling,
+            recipients=tuple(v for v in verdicts if v.standing.organisation == organisation),
+            settled=min(ruling.settled, len(verdicts)),
+        ),
+    )
+
+
+def _answers(facts: Facts, organisation: str, verdict: Verdict, chain: tuple[Verdict, ...]) -> Findings:
+    """What was found out about these recipients of the organisation."""
+    answers: list[tuple[Question, Answer]] = [
+        (q, a) for q, a in facts.findings.items() if q.organisation == organisation
+    ]
+    addresses: set[str] = set()
+    for one in chain:
+        addresses |= {one.recipient.original.key, one.target.key, (one.identity or one.target).key}
+    if len(answers) > _FEW:
+        answers = [(q, a) for q, a in answers if isinstance(q, WhoSent) or isinstance(a, Members)
+                   or q.address.casefold() in addresses]  # fmt: skip
+    own = verdict.target.key if verdict.group else ""
+    return Findings({
+        q: _those(a, addresses) if isinstance(q, MembersOf) and isinstance(a, Members) and q.address in addresses
+        and q.address != own else a
+        for q, a in answers
+    })  # fmt: skip
+
+
+def _those(members: Members, addresses: Container[str]) -> Members:
+    """Of the very many members of a group from which somebody is derived those that are meant."""
+    if len(members.known) + len(members.others) <= _FEW:
+        return members
+    return Members(
+        tuple(who for who in members.known if who.primary.key in addresses),
+        tuple(one for one in members.others if one.key in addresses),
+        members.revision,
+    )

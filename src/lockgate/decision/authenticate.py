@@ -13,7 +13,7 @@ from lockgate.decision.partners import choose
 from lockgate.decision.stage import Depth, Either, Questions, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.authentication import Authenticated, DmarcVerdict
-from lockgate.mail.composite import Composite, CompositeVerdict, Reason, compose, explicit
+from lockgate.mail.composite import Composite, CompositeVerdict, Reason, compose, explicit, wish_now
 from lockgate.mail.dmarc import Wish
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Unknown, WhoSent
@@ -135,11 +135,13 @@ def _failed(wanted: AntiPhishingPolicy, found: Authenticated, composed: Composit
     """DMARC failed, and the domain wants something done about it (the decision table of specification 1.13.1)."""
     dmarc = found.dmarc
     because = f"nothing that passed is aligned with {dmarc.domain}, and {dmarc.found_at} asks for {dmarc.wish}"
+    if dmarc.test:
+        because += f", on trial (t=y), so that {wish_now(dmarc)} holds"
     because += f" (reason {composed.reason})"
     if not wanted.honor_dmarc_policy:
         if wanted.enable_spoof_intelligence and wanted.authentication_fail_action == "none":
             return told(verdict, _step(verdict, _DMARC, Hit.YES, f"{because}; the policy lets it pass"))
-    elif dmarc.wish == Wish.REJECT and wanted.dmarc_reject_action == "reject":
+    elif wish_now(dmarc) is Wish.REJECT and wanted.dmarc_reject_action == "reject":
         return refuse(_NAME, verdict, replies.AUTHOR_UNPROVEN, _DMARC, because)
     return _held(verdict, _DMARC, because)
 
@@ -164,7 +166,9 @@ def _harmless(found: Authenticated) -> str:
         case DmarcVerdict.NONE:
             return f"{dmarc.domain} has no record and asks for nothing"
         case DmarcVerdict.FAIL:
-            trial = "is on trial only (t=y)" if dmarc.test else "asks for nothing"
+            trial = "asks for nothing"
+            if dmarc.test and dmarc.wish != Wish.NONE:
+                trial = f"asks for {dmarc.wish} on trial (t=y), which comes to nothing"
             return f"nothing that passed is aligned with {dmarc.domain}, and the record of {dmarc.found_at} {trial}"
     return dmarc.problem or "it cannot be said whose record would count"
 

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 import msgspec
 
 from lockgate.mail.authentication import Arc, ArcVerdict, Authenticated, Dkim, DkimVerdict, Dmarc, DmarcVerdict
-from lockgate.mail.dmarc import Wish
+from lockgate.mail.dmarc import Wish, on_trial
 from lockgate.mail.sealed_results import says_author_passed
 
 
@@ -102,7 +102,13 @@ def trusts(arc: Arc, sealers: AbstractSet[str]) -> bool:
 
 def explicit(dmarc: Dmarc) -> bool:
     """Whether DMARC failed and the author's domain wants something done about it."""
-    return dmarc.verdict is DmarcVerdict.FAIL and not dmarc.test and dmarc.wish != Wish.NONE
+    return dmarc.verdict is DmarcVerdict.FAIL and wish_now(dmarc) is not Wish.NONE
+
+
+def wish_now(dmarc: Dmarc) -> Wish:
+    """What the author's domain wants to be done now: one step less where its record is on trial."""
+    wish = Wish(dmarc.wish)
+    return on_trial(wish) if dmarc.test else wish
 
 
 def action_of(dmarc: Dmarc, *, proven: bool, held: bool) -> str:
@@ -113,7 +119,7 @@ def action_of(dmarc: Dmarc, *, proven: bool, held: bool) -> str:
     """
     if not explicit(dmarc):
         return "none"
-    if dmarc.wish == Wish.REJECT:
+    if wish_now(dmarc) is Wish.REJECT:
         return "oreject"
     return "quarantine" if held and not proven else "none"
 

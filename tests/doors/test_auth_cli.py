@@ -65,6 +65,8 @@ async def test_a_proven_author_passes(tmp_path):
     assert (told["dmarc"]["verdict"], told["dmarc"]["aligned_by"]) == ("pass", ["spf", "dkim=d.test"])
     assert told["arc"]["verdict"] == "none"
     assert "dmarc=pass action=none header.from=d.test" in told["field"]
+    assert "compauth=pass reason=100" in told["field"]
+    assert (told["composite"]["verdict"], told["composite"]["reason"]) == ("pass", "100")
 
 
 async def test_line_ends_of_unix_do_not_break_a_signature(tmp_path):
@@ -82,6 +84,8 @@ async def test_a_forged_author_is_a_finding_and_every_reason_is_shown(tmp_path):
     assert "nothing that passed is aligned; the record at d.test wants reject" in out
     assert "Authentication-Results: " in out
     assert "dmarc=fail" in out
+    assert "compauth=fail reason=000" in out
+    assert "fail (000)" in out
 
 
 @pytest.mark.parametrize("mode", ["servfail", "refused", "garbage"])

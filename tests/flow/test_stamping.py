@@ -109,6 +109,36 @@ def test_what_was_found_is_written_with_what_was_done() -> None:
     assert stamp(facts(letter(), "ben@contoso.com", answer=own), nothing).results[-1] == "compauth=fail reason=601"
 
 
+TWO = """
+[[organisation]]
+name = "fabrikam"
+[[accepted_domain]]
+organisation = "fabrikam"
+domain_name = "fabrikam.com"
+vouched_by_operator = true
+[[inbound_connector]]
+organisation = "fabrikam"
+name = "theirs"
+connector_type = "on_premises"
+sender_ip_addresses = ["192.0.2.66"]
+"""
+
+
+def test_what_one_organisation_asked_or_trusts_is_not_another_s() -> None:
+    text = CONTOSO + TWO + ASKING.replace("]]\n", ']]\norganisation = "contoso"\n')
+    for table in ("accepted_domain", "inbound_connector", "outbound_connector"):
+        text = text.replace(f"[[{table}]]\n", f'[[{table}]]\norganisation = "contoso"\n', 1)
+    policy = policy_of(text)
+    ask = people(who_of("contoso", "ben@contoso.com"), who_of("fabrikam", "fay@fabrikam.com"))
+    forged = letter(FORGED, "X-Lockgate-Hop: house; id-0\r\n")
+    given = facts(forged, "ben@contoso.com", "fay@fabrikam.com", answer=authenticated("pass"), peer="192.0.2.66")
+    given, ruling = settled(policy, given, ask)
+    ours, theirs = [stamp_of(policy, given, ruling, [one], held=False) for one in ruling.recipients]
+    assert ours.foreign
+    assert ours.results
+    assert theirs is PLAIN
+
+
 @pytest.mark.parametrize(
     ("recipient", "state", "chain"),
     [

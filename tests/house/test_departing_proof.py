@@ -6,7 +6,9 @@ Over the running service, with real DNS, SMTP peers, keys made by command, and d
 from __future__ import annotations
 
 import asyncio
+import io
 import re
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 
 import dkim
 import pytest
+import zstandard
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lockgate.mail.arc import seal
@@ -251,6 +254,19 @@ def test_a_forged_way_back_is_refused_and_so_is_other_mail_to_a_true_one(world: 
     code, out, _ = world.service.command("what-if", "--ip", ELSEWHERE, "--from", "<>", "--to", back)
     assert code == 0
     assert "goes to ann@bank.test" in out
+
+
+def test_the_secret_of_rewritten_senders_is_kept_and_in_every_backup(world: World) -> None:
+    key = world.service.state / "srs.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    archive = world.service.folder / "backup.tar.zst"
+    code, out, err = world.service.command("backup", str(archive))
+    assert code == 0, (out, err)
+    plain = zstandard.ZstdDecompressor().decompressobj().decompress(archive.read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(plain)) as files:
+        kept = files.extractfile("state/srs.key")
+        assert kept is not None
+        assert kept.read() == key.read_bytes()
 
 
 def test_where_nobody_asks_only_what_is_forged_goes(tmp_path: Path) -> None:

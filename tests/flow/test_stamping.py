@@ -15,8 +15,10 @@ from flow.house import CONTOSO, House
 from lockgate.decision.explain import authentication
 from lockgate.decision.stage import Depth
 from lockgate.flow.departure import Departure
+from lockgate.flow.leading_back import WaysBack
 from lockgate.flow.letter import Authentication
 from lockgate.flow.results import put_results
+from lockgate.flow.sealing import Sealing
 from lockgate.flow.stamping import stamp_of
 from lockgate.mail.authentication import Arc, ArcVerdict
 from lockgate.mail.facts import Facts
@@ -28,6 +30,7 @@ from lockgate.testing.builders import connection_of, facts_of, people, policy_of
 from lockgate.testing.clock import HandClock
 from lockgate.testing.dns import ZoneResolver
 from lockgate.testing.sender import ListedAuthenticator, authenticated
+from lockgate.testing.signing import ListedKeys, new_key
 
 FIXTURES = Path(os.environ.get("LOCKGATE_FIXTURES", Path(__file__).resolve().parents[3] / "shared" / "fixtures"))
 US = "mx.lockgate.test"
@@ -217,3 +220,32 @@ async def test_no_published_attack_gets_a_pass_in_header_record_or_explanation(n
     assert not any(said.startswith("pass") and forged in said for said in told.values()), told
     for step in ruling.recipients[0].steps:
         assert not ("proven by" in step.because and forged in step.because), step
+
+
+async def test_copies_for_members_outside_and_for_whom_a_mailbox_forwards_to() -> None:
+    """To a group and a mailbox that forwards: who is here gets it as it came, the others with its proof."""
+    house = House(policy=CONTOSO.replace("vouched", "default = true\nvouched") + ASKING + OUT)
+    house.ask = people(
+        who_of("contoso", "ben@contoso.com"),
+        who_of("contoso", "team@contoso.com", kind="distribution_group"),
+        who_of("contoso", "amy@contoso.com", kind="mailbox", forwarding="amy@away.test", keeps_copy=True),
+        members={"team@contoso.com": ["ben@contoso.com", "joe@away.test"]},
+    )
+    passed = ListedAuthenticator(authenticated("pass"))
+    house.reception = msgspec.structs.replace(
+        house.reception, authentication=Authentication(passed, None)  # type: ignore[arg-type]
+    )
+    key = new_key("contoso.com")
+    finishes = (put_results, Sealing(ListedKeys({"contoso": key}), house.journal).finish)
+    departure = Departure(finishes, WaysBack((b"s" * 32,), house.clock.now).rewrite)
+    house.delivery._with = msgspec.structs.replace(house.delivery._with, departure=departure)
+    assert (await house.send("team@contoso.com", "amy@contoso.com"))[-1].code == 250
+    await house.settle()
+    copies = {tuple(sorted(one.address for one in cargo.recipients)): cargo for _, cargo in house.courier.carried}
+    assert set(copies) == {("amy@contoso.com", "ben@contoso.com"), ("amy@away.test", "joe@away.test")}
+    here, outside = (copies[who] for who in sorted(copies, reverse=True))
+    assert here.envelope.sender_text == "x@sender.test"
+    assert b"ARC-Seal" not in here.content
+    assert outside.envelope.sender_text.endswith("=sender.test=x@contoso.com")
+    assert outside.content.startswith(b"ARC-Seal: a=rsa-sha256")
+    assert outside.content.partition(b"Authentication-Results: mx.")[2] == here.content.partition(b"-Results: mx.")[2]

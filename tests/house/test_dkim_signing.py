@@ -271,7 +271,7 @@ def test_a_large_message(signing: World) -> None:
 
 
 LONG = b"X-Long: " + b"a" * 900 + b"\r\nReferences: " + b"\r\n ".join([b"<%d@a.test>" % n for n in range(60)]) + b"\r\n"
-FOLDED = b'Reply-To: =?utf-8?q?J=C3=BCrgen?=\r\n\t<ann@contoso.com>,\r\n    \t"A  B" <b@contoso.com>\r\nCc:c@away.test\r\n'
+FOLDED = b'Reply-To: =?utf-8?q?J=C3?=\r\n\t<ann@contoso.com>,\r\n    \t"A  B" <b@contoso.com>\r\nCc:c@away.test\r\n'
 MIME = b"MIME-Version: 1.0\r\nContent-Type: text/plain;\r\n\tcharset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n"
 EAI = "X-Name: Jürgen\r\nSender: Jürgen <jürgen@contoso.com>\r\n".encode()
 HEADS = [b"", LONG, FOLDED, MIME, MIME + EAI]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping
 
 import msgspec
@@ -19,6 +20,8 @@ from lockgate.seams import Clock, SigningKeys
 
 LARGE = 1024 * 1024
 """Octets from which on a message is hashed beside the loop, so that small ones keep their pace."""
+
+_SHORT = 500
 
 
 class Signing(msgspec.Struct, frozen=True):
@@ -58,7 +61,17 @@ def unfit(headers: Headers) -> bool:
 
 def author_domain(headers: Headers) -> str:
     """The domain of the first author (A-label); "" where From cannot be read."""
-    found = read_mailboxes(unfold(headers.first(b"from") or b"")).found
+    value = headers.first(b"from") or b""
+    return _remembered(value) if len(value) < _SHORT else _first_domain(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _remembered(value: bytes) -> str:
+    return _first_domain(value)
+
+
+def _first_domain(value: bytes) -> str:
+    found = read_mailboxes(unfold(value)).found
     return found[0].domain if found else ""
 
 

@@ -292,7 +292,7 @@ class KeyStore(Protocol):
     faked by MemoryKeys in testing/signing_store.py.
     """
 
-    def keys(self) -> tuple[HeldKey, ...]:
+    def held(self) -> tuple[HeldKey, ...]:
         """Every key, in the order in which they were made; costs one stat while nothing changes. Raises OSError."""
 
     def private(self, key: HeldKey) -> SigningKey:

@@ -34,7 +34,7 @@ class SigningKeyFiles:
         self._keys: tuple[HeldKey, ...] = ()
         self._loaded: dict[str, SigningKey] = {}
 
-    def keys(self) -> tuple[HeldKey, ...]:
+    def held(self) -> tuple[HeldKey, ...]:
         """Every key there is. See KeyStore."""
         try:
             found = self._index.stat()

@@ -281,7 +281,7 @@ class SigningKeys(Protocol):
         """
 
     def keys_for(self, organisation: str, domain: str) -> tuple[SigningKey, ...]:
-        """The same, one of each algorithm that is wanted; the first one is that of `key_for`."""
+        """The same, one of each algorithm that is wanted, RSA first; the first one is that of `key_for`."""
 
 
 class KeyStore(Protocol):

@@ -78,8 +78,10 @@ class Desk:
         self.store = store_of(*keys)
         self.signing = Signing(KeyRing(lambda: self.policy, self.store), HandClock())
 
-    async def leave(self, content: bytes, route: Route | None = OUT, *, sign: bool = True) -> bytes:
-        target = address("x@away.test")
+    async def leave(
+        self, content: bytes, route: Route | None = OUT, *, sign: bool = True, to: str = "x@away.test"
+    ) -> bytes:
+        target = address(to)
         task = Assigned(
             1, "m1", "contoso/mx:away.test", route, Envelope(address("ann@contoso.com")), BodyRef("", 0, 0, 0),
             len(content), (TaskRecipient(RecipientId(target), target, 0),), 0.0, 0.0, stamp=Stamp(sign=sign),
@@ -156,6 +158,8 @@ async def test_what_is_not_ours_to_sign_stays_as_it_is() -> None:
     desk = Desk(*BOTH)
     assert await desk.leave(letter(), sign=False) == letter()
     assert await desk.leave(letter(), Route(Via.MAILBOX, "contoso")) == letter()
+    assert await desk.leave(letter(), Route(Via.CONNECTOR, "contoso", "HQ"), to="ben@contoso.com") == letter()
+    assert await desk.leave(letter(), None) == letter()
     assert await desk.leave(letter(), Route(Via.MX, "another", domain="away.test")) == letter()
     bare = Desk(*BOTH, policy=POLICY.partition("[[dkim")[0])
     assert await bare.leave(letter()) == letter()
@@ -243,6 +247,9 @@ async def test_a_key_that_cannot_be_read_keeps_the_mail_in_the_queue() -> None:
     pems, store.secrets = store.secrets, {}
     await _submit(house, OCTETS)
     assert not house.courier.carried
+    assert [name for name, _ in house.journal.alarms] == ["cannot leave yet"]
+    (row,) = house.spool.traces.values()
+    assert "cannot be made ready to leave" in str(row.events)
     store.secrets = pems
     await house.later(120.0)
     (carried,) = house.courier.carried

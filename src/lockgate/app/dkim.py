@@ -86,15 +86,17 @@ class KeyCaretaker:
         """One turn. Raises OSError."""
         now = self._clock.now()
         keys = self._rotation.store.held()
-        due = [key for key in keys if key.published and (at_once or now >= key.looked + self._every(key))]
+        due = [key for key in keys if key.published and now >= key.looked + self._every(key, at_once=at_once)]
         over = any(key.state is KeyState.RETIRING and key.until <= now for key in keys)
         if not due and not over:
             return
         looks = await self._rotation.look(due)
         await self._rotation.take(looks, f"{os.getuid()} desk")
 
-    def _every(self, key: HeldKey) -> float:
-        return self._pause if key.state is KeyState.WAITING else max(self._pause, LOOK_AGAIN)
+    def _every(self, key: HeldKey, *, at_once: bool) -> float:
+        if key.state is KeyState.WAITING:
+            return 0.0 if at_once else self._pause
+        return max(self._pause, LOOK_AGAIN)
 
 
 class KeyRoom:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from lockgate.decision.signing import leaves
 from lockgate.mail.dkim.canonical import Bodies
 from lockgate.mail.dkim.sign import SigningKey, sign
 from lockgate.mail.headers import Headers, read_headers, unfold
 from lockgate.mail.mailboxes import read_mailboxes
-from lockgate.mail.ruling import Via
 from lockgate.mail.task import Assigned
 from lockgate.policy.objects.dkim_signing import DkimSigningConfig
 from lockgate.policy.policy import Policy
@@ -36,9 +36,11 @@ class Signing(msgspec.Struct, frozen=True):
         Raises OSError when there is a key that cannot be read: mail that has to be signed waits rather than leave
         without a signature.
         """
-        if not task.stamp.sign or task.route is None or task.route.via is Via.MAILBOX:
+        route = task.route
+        # What was held or put off was stamped before anybody knew its way.
+        if not task.stamp.sign or route is None or not any(leaves(policy, route, r.target) for r in task.recipients):
             return content
-        organisation = task.route.organisation
+        organisation = route.organisation
         mine = policy.organisations.get(organisation)
         if mine is None or not mine.signing:
             return content

@@ -284,7 +284,7 @@ BODIES = [
     "Grüße aus Köln, 日本\r\n".encode(),
     b"blanks  \t \r\n\tat the end \t\r\n  \r\n",
     b"octets \xff\xfe\xe9 that are no UTF-8\r\n",
-    b"a line of a thousand octets: " + b"y" * 969 + b"\r\nFrom here\r\n>From there\r\n",
+    b"a line of 1,500 octets: " + b"y" * 1476 + b"\r\nFrom here\r\n>From there\r\n",
     bytes(range(32, 127)) * 40 + b"\r\n",
 ]
 UNENDED = [b"no line end", b"blank at the end ", b"\r\n\r\nlast", b".", b"\xc3\xa9"]

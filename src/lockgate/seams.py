@@ -288,7 +288,7 @@ class SigningKeys(Protocol):
         """
 
     def keys_for(self, organisation: str, domain: str) -> tuple[SigningKey, ...]:
-        """The same, one of each algorithm that is wanted; the first one is that of `key_for`."""
+        """The same, one of each algorithm that is wanted, RSA first; the first one is that of `key_for`."""
 
 
 class KeyStore(Protocol):
@@ -299,7 +299,7 @@ class KeyStore(Protocol):
     faked by MemoryKeys in testing/signing_store.py.
     """
 
-    def keys(self) -> tuple[HeldKey, ...]:
+    def held(self) -> tuple[HeldKey, ...]:
         """Every key, in the order in which they were made; costs one stat while nothing changes. Raises OSError."""
 
     def private(self, key: HeldKey) -> SigningKey:

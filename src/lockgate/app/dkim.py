@@ -69,30 +69,34 @@ class KeyCaretaker:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            at_once, rest = self._woken.is_set(), min(self._pause, _TURN)
+            self._woken.clear()
             try:
-                await self.look_after(at_once=self._woken.is_set())
+                await self.look_after(at_once=at_once)
                 self._said = ""
             except Exception as trouble:
+                rest = self._pause
                 if str(trouble) != self._said:  # a full disk is told once
                     self._said = str(trouble)
                     self._journal.alarm("signing keys not looked after", because=trouble)
-            self._woken.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), min(self._pause, _TURN))
+                await asyncio.wait_for(self._woken.wait(), rest)
 
     async def look_after(self, *, at_once: bool = False) -> None:
         """One turn. Raises OSError."""
         now = self._clock.now()
-        keys = self._rotation.store.keys()
-        due = [key for key in keys if key.published and (at_once or now >= key.looked + self._every(key))]
+        keys = self._rotation.store.held()
+        due = [key for key in keys if key.published and now >= key.looked + self._every(key, at_once=at_once)]
         over = any(key.state is KeyState.RETIRING and key.until <= now for key in keys)
         if not due and not over:
             return
         looks = await self._rotation.look(due)
         await self._rotation.take(looks, f"{os.getuid()} desk")
 
-    def _every(self, key: HeldKey) -> float:
-        return self._pause if key.state is KeyState.WAITING else max(self._pause, LOOK_AGAIN)
+    def _every(self, key: HeldKey, *, at_once: bool) -> float:
+        if key.state is KeyState.WAITING:
+            return 0.0 if at_once else self._pause
+        return max(self._pause, LOOK_AGAIN)
 
 
 class KeyRoom:
@@ -115,7 +119,7 @@ class KeyRoom:
     def wrong(self) -> dict[tuple[str, str], dict[str, Any]]:
         """What a person should hear of: keys that sign although their record is not in DNS, or that cannot be read."""
         try:
-            keys = self.store.keys()
+            keys = self.store.held()
         except OSError as trouble:
             return {("signing keys unreadable", ""): {"trouble": trouble}}
         return {

@@ -163,7 +163,12 @@ class Delivery:
         if departure is None or departure.as_it_is(task):
             parcels: tuple[Parcel, ...] = (whole(task, content),)
         else:
-            parcels = await departure.dress(with_.policy(), task, content)
+            try:
+                parcels = await departure.dress(with_.policy(), task, content)
+            except OSError as trouble:
+                with_.journal.alarm("cannot leave yet", id=task.id, lane=lane.name, because=str(trouble))
+                await self._settle(task, _everyone(_all(task), Fate.DEFERRED, replies.NOT_READY))
+                return
         noted: set[int] = set()
         outcomes: list[Outcome] = []
         for number, parcel in enumerate(parcels):

@@ -64,7 +64,7 @@ class Rotation(msgspec.Struct, frozen=True):
 
     async def rotate(self, config: DkimSigningConfig, by: str) -> Keys:
         """Make the keys that `config` wants and that are not waiting already; all that wait now."""
-        wanted = missing(config, self.store.keys())
+        wanted = missing(config, self.store.held())
         fresh = {one: await asyncio.to_thread(self.make, *one) for one in wanted}
         now = self.clock.now()
         made = [_held(config, algorithm, bits, one, now) for (algorithm, bits), one in fresh.items()]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Mapping
 
 import msgspec
 
+from lockgate.decision.signing import leaves
 from lockgate.mail.dkim.canonical import Bodies
 from lockgate.mail.dkim.sign import SigningKey, sign
 from lockgate.mail.headers import Headers, read_headers, unfold
 from lockgate.mail.mailboxes import read_mailboxes
-from lockgate.mail.ruling import Via
 from lockgate.mail.task import Assigned
 from lockgate.policy.objects.dkim_signing import DkimSigningConfig
 from lockgate.policy.policy import Policy
@@ -19,6 +20,8 @@ from lockgate.seams import Clock, SigningKeys
 
 LARGE = 1024 * 1024
 """Octets from which on a message is hashed beside the loop, so that small ones keep their pace."""
+
+_SHORT = 500
 
 
 class Signing(msgspec.Struct, frozen=True):
@@ -33,9 +36,11 @@ class Signing(msgspec.Struct, frozen=True):
         Raises OSError when there is a key that cannot be read: mail that has to be signed waits rather than leave
         without a signature.
         """
-        if not task.stamp.sign or task.route is None or task.route.via is Via.MAILBOX:
+        route = task.route
+        # What was held or put off was stamped before anybody knew its way.
+        if not task.stamp.sign or route is None or not any(leaves(policy, route, r.target) for r in task.recipients):
             return content
-        organisation = task.route.organisation
+        organisation = route.organisation
         mine = policy.organisations.get(organisation)
         if mine is None or not mine.signing:
             return content
@@ -58,7 +63,17 @@ def unfit(headers: Headers) -> bool:
 
 def author_domain(headers: Headers) -> str:
     """The domain of the first author (A-label); "" where From cannot be read."""
-    found = read_mailboxes(unfold(headers.first(b"from") or b"")).found
+    value = headers.first(b"from") or b""
+    return _remembered(value) if len(value) < _SHORT else _first_domain(value)
+
+
+@functools.lru_cache(maxsize=1024)
+def _remembered(value: bytes) -> str:
+    return _first_domain(value)
+
+
+def _first_domain(value: bytes) -> str:
+    found = read_mailboxes(unfold(value)).found
     return found[0].domain if found else ""
 
 

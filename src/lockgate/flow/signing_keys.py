@@ -34,7 +34,7 @@ class KeyRing:
         names = signing_domains(policy, organisation, domain)
         if not names:
             return ()
-        keys = self._store.keys()
+        keys = self._store.held()
         if keys is not self._of:
             self._active = _active(keys)
             self._of = keys

@@ -34,7 +34,7 @@ class SigningKeyFiles:
         self._keys: tuple[HeldKey, ...] = ()
         self._loaded: dict[str, SigningKey] = {}
 
-    def keys(self) -> tuple[HeldKey, ...]:
+    def held(self) -> tuple[HeldKey, ...]:
         """Every key there is. See KeyStore."""
         try:
             found = self._index.stat()
@@ -74,7 +74,9 @@ class SigningKeyFiles:
         self, edit: Callable[[tuple[HeldKey, ...]], tuple[HeldKey, ...]], secrets: Mapping[str, bytes]
     ) -> tuple[HeldKey, ...]:
         """Put what `edit` makes of the keys in their place. See KeyStore."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self._folder.is_dir():
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _settle(self._folder.parent)
         with self._alone():
             before = self._read()
             after = edit(before)
@@ -83,9 +85,9 @@ class SigningKeyFiles:
             for key in after:
                 if key.name in secrets:
                     self._write(self._path(key), secrets[key.name])
-            self._settle()
+            _settle(self._folder)
             self._write(self._index, msgspec.json.format(msgspec.json.encode(after), indent=1))
-            self._settle()
+            _settle(self._folder)
             for key in before:
                 if key.state is not KeyState.REVOKED and not _alive(after, key.name):
                     self._path(key).unlink(missing_ok=True)
@@ -117,13 +119,14 @@ class SigningKeyFiles:
             os.fsync(file.fileno())
         fresh.replace(path)
 
-    def _settle(self) -> None:
-        """Make the names in the folder durable."""
-        place = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(place)
-        finally:
-            os.close(place)
+
+def _settle(folder: Path) -> None:
+    """Make the names in the folder durable."""
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
 
 
 def _alive(keys: tuple[HeldKey, ...], name: str) -> bool:

@@ -12,12 +12,12 @@ class MemoryKeys:
     """Implements seams.KeyStore."""
 
     def __init__(self) -> None:
-        self.held: tuple[HeldKey, ...] = ()
+        self.rows: tuple[HeldKey, ...] = ()
         self.secrets: dict[str, bytes] = {}
 
-    def keys(self) -> tuple[HeldKey, ...]:
+    def held(self) -> tuple[HeldKey, ...]:
         """Every key."""
-        return self.held
+        return self.rows
 
     def private(self, key: HeldKey) -> SigningKey:
         """The key itself."""
@@ -29,7 +29,7 @@ class MemoryKeys:
         self, edit: Callable[[tuple[HeldKey, ...]], tuple[HeldKey, ...]], secrets: Mapping[str, bytes]
     ) -> tuple[HeldKey, ...]:
         """Put what `edit` makes of the keys in their place."""
-        self.held = edit(self.held)
-        alive = {key.name for key in self.held if key.state is not KeyState.REVOKED}
+        self.rows = edit(self.rows)
+        alive = {key.name for key in self.rows if key.state is not KeyState.REVOKED}
         self.secrets = {name: pem for name, pem in {**self.secrets, **secrets}.items() if name in alive}
-        return self.held
+        return self.rows

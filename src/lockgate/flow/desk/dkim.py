@@ -114,7 +114,7 @@ class DkimDesk(msgspec.Struct, frozen=True):
 
     def _all(self) -> tuple[HeldKey, ...]:
         try:
-            return self.rotation.store.keys()
+            return self.rotation.store.held()
         except OSError as trouble:
             raise Unavailable(f"the signing keys cannot be read: {trouble}") from None
 

@@ -36,7 +36,7 @@ def what_is_wrong(name: str, record: str, found: Sequence[str]) -> str:
     try:
         theirs = read_key(text)
     except BadKey as trouble:
-        return f"the TXT record at {name} publishes no key: {trouble} (it begins {_beginning(text)})"
+        return _printable(f"the TXT record at {name} publishes no key: {trouble} (it begins '{text[:60]}')")
     if theirs.kind != ours.kind:
         return f"the TXT record at {name} is for a key of kind {theirs.kind}, ours is {ours.kind}"
     if _octets(theirs) != _octets(ours):
@@ -55,8 +55,9 @@ def _octets(key: PublicKey) -> bytes:
 def _key(record: str) -> str:
     """The end of the key: all RSA keys begin alike."""
     value = "".join(record.partition("p=")[2].partition(";")[0].split())
-    return f"p=...{value[-_SHOWN:]}"
+    return _printable(f"p=...{value[-_SHOWN:]}")
 
 
-def _beginning(text: str) -> str:
-    return ascii(text[:60])
+def _printable(text: str) -> str:
+    """The text without what could move a cursor: anybody may answer for a name."""
+    return "".join([character if character.isprintable() else "?" for character in text])

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from lockgate.policy.spelling import Comment, DomainName, ObjectName
+
+
+def _some(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("name at least one, rsa or ed25519; to sign nothing say enabled = false")
+    return tuple(dict.fromkeys(names))
+
+
+Algorithms = Annotated[tuple[Literal["rsa", "ed25519"], ...], AfterValidator(_some)]
+"""Kinds of keys, each named once."""
 
 
 class DkimSigningConfig(BaseModel, frozen=True, extra="forbid"):
@@ -28,9 +38,8 @@ class DkimSigningConfig(BaseModel, frozen=True, extra="forbid"):
     key_size: Literal[1024, 2048, 3072, 4096] = Field(
         2048, description="Bits of RSA keys that are made from now on; others read 1024 as weak", examples=[4096]
     )
-    algorithms: tuple[Literal["rsa", "ed25519"], ...] = Field(
+    algorithms: Algorithms = Field(
         ("rsa",),
-        min_length=1,
         description="Kinds of keys, a signature each; ed25519 is for newer verifiers, so keep rsa beside it",
         examples=[["rsa", "ed25519"]],
     )

@@ -71,7 +71,7 @@ def _group(policy: Policy, facts: Facts, verdict: Verdict) -> Verdict | Question
             no = _too_large(facts, len(known) + len(others))
             if no:
                 return refuse(NAME, verdict, replies.MESSAGE_TOO_LARGE, subject, no)
-            return _members(policy, facts, verdict, known, others)
+            return _members(policy, verdict, known, others)
         case Members():
             return _empty(policy, verdict, subject)
         case Unknown(why):
@@ -100,7 +100,7 @@ def _empty(policy: Policy, verdict: Verdict, subject: str) -> Verdict:
 
 
 def _members(
-    policy: Policy, facts: Facts, verdict: Verdict, known: tuple[Who, ...], others: tuple[Address, ...]
+    policy: Policy, verdict: Verdict, known: tuple[Who, ...], others: tuple[Address, ...]
 ) -> Derived:
     parent = verdict.recipient
     # A list does not pass DSN parameters on (RFC 3461 5.2.7.3), but whoever wanted no reports gets none.
@@ -113,7 +113,7 @@ def _members(
         if domain not in homes:
             homes[domain] = policy.accepted(domain)
         recipient = RecipientId(who.primary, parent, "", notify)
-        children.append(_known(policy, facts, verdict, recipient, who, homes[domain], steps))
+        children.append(_known(policy, verdict, recipient, who, homes[domain], steps))
     children += [_by_address(policy, verdict, RecipientId(one, parent, "", notify), steps) for one in others]
     count = len(children)
     because = f"it has {count} member{'s' if count != 1 else ''}"
@@ -124,7 +124,6 @@ def _members(
 
 def _known(
     policy: Policy,
-    facts: Facts,
     parent: Verdict,
     recipient: RecipientId,
     who: Who,
@@ -139,17 +138,14 @@ def _known(
     own = _standing(standing, accepted, str(who.kind), who.attributes)
     if home is not None and home.sending_to_domain_disabled:
         return _closed(Verdict(recipient, primary, own, steps=steps, identity=primary), home)
-    if who.restriction is not None:
-        return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
     target, mailbox, group = primary, who.kind is RecipientKind.MAILBOX, who.kind is RecipientKind.GROUP
-    if who.external is not None and not (mailbox or group):
-        end = resolve.end_of(policy, facts, who)
-        if not isinstance(end, Address | Who):
-            return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
-        if isinstance(end, Address):
-            target = end
-        elif end is not who:
-            return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
+    chained = False
+    if who.external is not None and not (mailbox or group or who.external.key == primary.key):
+        target = who.external
+        beyond = policy.accepted(target.domain)
+        chained = beyond is not None and beyond.organisation == standing.organisation
+    if chained or who.restriction is not None:
+        return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
     onward = who.forwarding if mailbox else None
     return Verdict(recipient, target, own, _NOTHING, None, steps, HERE, primary, mailbox, group, onward)
 

@@ -39,38 +39,47 @@ def resolve(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
         return found
     if not isinstance(found, Found) or found.who is None:
         return verdict if address is original else _resolved(verdict, address, address, depth)
-    checked = _restricted(policy, facts, verdict, found.who, depth)
-    if isinstance(checked, Questions) or checked.disposition is not None:
-        return checked
-    return _target(policy, facts, checked, found.who, depth)
+    who = found.who
+    if who.restriction is not None:
+        checked = restrict(_NAME, policy, facts, verdict, who, depth)
+        if isinstance(checked, Questions) or checked.disposition is not None:
+            return checked
+        verdict = checked
+    end = _follow(policy, facts, who)
+    if end is who:
+        return _resolved(verdict, who.primary, who.primary, depth, who)
+    return _elsewhere(policy, facts, verdict, who, end, depth)
 
 
-def _restricted(policy: Policy, facts: Facts, verdict: Verdict, who: Who, depth: Depth) -> Verdict | Questions:
-    return verdict if who.restriction is None else restrict(_NAME, policy, facts, verdict, who, depth)
-
-
-def _target(policy: Policy, facts: Facts, verdict: Verdict, who: Who, depth: Depth) -> Verdict | Questions:
-    """Where the recipient's copy is carried, if the one at the end of the chain takes it."""
-    identity = who.primary
-    end = end_of(policy, facts, who)
+def _elsewhere(
+    policy: Policy,
+    facts: Facts,
+    verdict: Verdict,
+    who: Who,
+    end: Who | Address | Questions | Unknown | None,
+    depth: Depth,
+) -> Verdict | Questions:
+    """The copy is carried to the end of the chain, if whoever is there takes it."""
     match end:
         case Questions():
             return end
+        case Who(restriction=None):
+            return _resolved(verdict, who.primary, end.primary, depth, end)
         case Who():
-            checked = verdict if end is who else _restricted(policy, facts, verdict, end, depth)
+            checked = restrict(_NAME, policy, facts, verdict, end, depth)
             if isinstance(checked, Questions) or checked.disposition is not None:
                 return checked
-            return _resolved(checked, identity, end.primary, depth, end)
+            return _resolved(checked, who.primary, end.primary, depth, end)
         case Address():
-            return _resolved(verdict, identity, end, depth)
+            return _resolved(verdict, who.primary, end, depth)
         case Unknown(why):
             return refuse(_NAME, verdict, replies.DIRECTORY_UNAVAILABLE, "target address", why, Hit.UNKNOWN)
         case None:
-            because = f"the target addresses that begin at {identity} lead in a circle"
+            because = f"the target addresses that begin at {who.primary} lead in a circle"
             return refuse(_NAME, verdict, replies.RECIPIENT_LOOP, "target address", because)
 
 
-def end_of(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions | Unknown | None:
+def _follow(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions | Unknown | None:
     """Where the chain of external addresses ends: at a recipient here, or at an address outside; None: nowhere.
 
     An external address equal to the own one, or none at all, means that the mailbox lives on the other side: the

@@ -26,7 +26,6 @@ from lockgate.mail.task import Assigned, NewTask, Result, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Spool
 
-
 _GONE = "the directory does not lead to this recipient any more, and it was accepted; a person has to decide"
 
 

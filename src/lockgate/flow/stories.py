@@ -28,7 +28,7 @@ from lockgate.flow.suppose import Unsupposable, read_suppositions
 from lockgate.flow.supposing import Scene, supposed_facts
 from lockgate.mail.address import parse_address
 from lockgate.mail.connection import Certificate
-from lockgate.mail.findings import Answer, Known, Question
+from lockgate.mail.findings import Answer, Known, Members, MembersOf, Question
 from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Via
 from lockgate.policy.documents import Invalid, Problem, nearest
 from lockgate.policy.policy import Policy
@@ -187,7 +187,9 @@ def play(story: Story, policy: Policy) -> Course:
 
 def _nobody(questions: tuple[Question, ...]) -> dict[Question, Answer]:
     """Of whom a story says nothing, the directory knows nothing."""
-    return dict.fromkeys(questions, Known(None, 0))
+    return {
+        question: Members((), (), 0) if isinstance(question, MembersOf) else Known(None, 0) for question in questions
+    }
 
 
 def _unreadable(pem: str, policy: Policy, at: float) -> tuple[Certificate, tuple[str, ...], str]:

@@ -8,12 +8,11 @@ import pytest
 from decision.judging import fates, ruled, said, settled, why
 from lockgate.decision import expand, judge
 from lockgate.decision.answer import answer
-from lockgate.decision.explain import derivation, whom
 from lockgate.decision.judge import released
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Point
-from lockgate.mail.findings import Members, RecipientKind, Restriction, Who
+from lockgate.mail.findings import Members, Restriction, Who
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Deliver, Direction, Refuse, Resolved, Ruling, Verdict
 from lockgate.policy.compile import compile_policy
@@ -72,7 +71,7 @@ def judged(
 
 
 def told(ruling: Ruling) -> dict[str, str]:
-    return {whom(verdict): said(verdict.disposition) for verdict in ruling.recipients}
+    return {verdict.recipient.text: said(verdict.disposition) for verdict in ruling.recipients}
 
 
 HERE = "-> contoso/mailboxes {}@contoso.com"
@@ -431,10 +430,3 @@ def test_what_an_older_judge_held_goes_on_with_dispose() -> None:
     ruling = judged(ask, "ana@contoso.com")
     (state,) = released(ruling, {ruling.recipients[0].recipient}, older=True).recipients
     assert judge.RECIPIENT_STAGES[state.stage].name == "dispose"
-
-
-def test_the_member_is_told_by_its_first_step_only() -> None:
-    whose = RecipientId(address("a@x.test"), RecipientId(address("g@x.test")))
-    assert derivation(Verdict(whose, whose.original)) == "by way of g@x.test"
-    assert derivation(Verdict(RecipientId(whose.original), whose.original)) == ""
-    assert RecipientKind.GROUP == "distribution_group"

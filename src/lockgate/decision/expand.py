@@ -17,7 +17,7 @@ from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Forwarding, Members, MembersOf, RecipientKind, Unknown, Who
-from lockgate.mail.recipient import RecipientId
+from lockgate.mail.recipient import RecipientId, Relation
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Disposition, Drop, Effects, Hit, Refuse, Resolved, Ruling, Standing, Step, Verdict
 
@@ -112,9 +112,10 @@ def _members(
         domain = who.primary.domain
         if domain not in homes:
             homes[domain] = policy.accepted(domain)
-        recipient = RecipientId(who.primary, parent, "", notify)
+        recipient = RecipientId(who.primary, parent, "", notify, Relation.MEMBER)
         children.append(_known(policy, verdict, recipient, who, homes[domain], steps))
-    children += [_by_address(policy, verdict, RecipientId(one, parent, "", notify), steps) for one in others]
+    for one in others:
+        children.append(_by_address(policy, verdict, RecipientId(one, parent, "", notify, Relation.MEMBER), steps))
     count = len(children)
     because = f"it has {count} member{'s' if count != 1 else ''}"
     step = _step(verdict, f"{GROUP}{verdict.target}", Hit.YES, because, "expanded")
@@ -133,7 +134,7 @@ def _known(
     """A member whom the directory knows: nobody has to ask for it again, unless it has restrictions or a chain."""
     primary, standing = who.primary, parent.standing
     if home is not None and home.organisation != standing.organisation:
-        return Verdict(recipient, primary, steps=steps)
+        return Verdict(recipient, primary)
     accepted = home.domain_name if home is not None else standing.accepted_domain
     own = _standing(standing, accepted, str(who.kind), who.attributes)
     if home is not None and home.sending_to_domain_disabled:
@@ -165,7 +166,8 @@ def _forward(policy: Policy, verdict: Verdict, forwarding: Forwarding) -> Verdic
     because = f"{'its owner' if forwarding.by_user else 'an administrator'} wants mail forwarded to {to}"
     parent = verdict.recipient
     step = Step(NAME, subject, Hit.YES, because, "gets a copy")
-    child = _by_address(policy, verdict, RecipientId(to, parent, parent.orcpt, parent.notify), (step,))
+    recipient = RecipientId(to, parent, parent.orcpt, parent.notify, Relation.FORWARDING)
+    child = _by_address(policy, verdict, recipient, (step,))
     stopped = _stopped(policy, verdict, forwarding)
     if stopped:
         child = _ended(decided(child, Drop(stopped), _step(child, "remote domain", Hit.YES, stopped, "dropped")))
@@ -201,7 +203,7 @@ def _by_address(policy: Policy, parent: Verdict, recipient: RecipientId, steps: 
         outside = _standing(standing, standing.accepted_domain, "", {})
         return Verdict(recipient, address, outside, steps=steps, stage=HERE)
     if home.organisation != standing.organisation:
-        return Verdict(recipient, address, steps=steps)
+        return Verdict(recipient, address)  # as reach.begin does it: nothing of ours is said of it
     return Verdict(recipient, address, _standing(standing, home.domain_name, "", {}), steps=steps, stage=_AT_REACH)
 
 

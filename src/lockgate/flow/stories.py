@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lockgate.decision.explain import step_rows, whom
+from lockgate.decision.explain import step_rows
 from lockgate.flow.asking.explain import WhatIf
 from lockgate.flow.desk.section import Misuse
 from lockgate.flow.desk.times import moment
@@ -206,7 +206,7 @@ def fates(course: Course) -> Iterator[tuple[str, str]]:
     for verdict in course.verdicts:
         address = verdict.recipient.original
         # Whom the sender named comes first; another copy for the address is told with where it comes from.
-        name = address.text if address.key not in seen else whom(verdict)
+        name = address.text if address.key not in seen else verdict.recipient.text
         seen.add(address.key)
         yield name, _words(verdict.disposition, address.key)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.directory import RecipientRow
-from lockgate.mail.findings import Known, Said, Unknown
+from lockgate.mail.findings import Known, Members, Said, Unknown
 from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.message import BodyRef
 from lockgate.mail.outcome import Outcome
@@ -104,6 +104,13 @@ class Directory(Protocol):
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
         """Whose is this address (`Address.key` form)? Unknown if the table cannot be read; never raises."""
 
+    def members_of(self, organisation: str, address: str) -> Members | Unknown:
+        """Who are the direct members of the group with this primary address (`Address.key` form)?
+
+        Those that are recipients of the organisation (found by any of their addresses, each once) as `Who`, the others
+        as they were written; nobody for what is no group. Unknown if the table cannot be read; never raises.
+        """
+
 
 class Difference(msgspec.Struct, frozen=True):
     """What an import would change: recipients `before`, `added`, `changed`, `removed`, `unchanged`.
@@ -153,6 +160,15 @@ class Recipients(Protocol):
 
     def rows(self, organisation: str) -> Iterator[RecipientRow]:
         """All recipients as they are now, whatever changes while they are read. Raises Unavailable."""
+
+    def groups(self, organisation: str) -> Iterator[RecipientRow]:
+        """All distribution groups as they are now; quick, however many recipients there are. Raises Unavailable."""
+
+    def naming(self, organisation: str, keys: Collection[str]) -> Sequence[RecipientRow]:
+        """Whose members, managers, forwarding or restriction name one of these addresses (`Address.key` forms).
+
+        Raises Unavailable.
+        """
 
     def change(self, organisation: str, before: Sequence[RecipientRow], after: Sequence[RecipientRow]) -> int:
         """Put `after` in the place of `before`; the revision. Raises Unavailable."""

@@ -31,7 +31,7 @@ from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
 from lockgate.flow.revising import Revising
 from lockgate.flow.unlisted import Estimate
-from lockgate.mail.findings import Known, Unknown, Who
+from lockgate.mail.findings import Known, Members, Unknown, Who
 from lockgate.testing.builders import policy_of
 from lockgate.testing.dns import ZoneResolver
 from lockgate.testing.journal import ListAudit, ListJournal
@@ -89,6 +89,9 @@ class DictDirectory:
 
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
         return Unknown("the table is damaged") if self.broken else Known(self.known.get(address), 7)
+
+    def members_of(self, organisation: str, address: str) -> Members | Unknown:
+        return Unknown("the table is damaged") if self.broken else Members((), (), 7)
 
 
 class Here:

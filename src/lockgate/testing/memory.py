@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.address import Address
 from lockgate.mail.discreet import (
     message_as_wished,
     refusal_as_wished,
@@ -16,7 +17,7 @@ from lockgate.mail.discreet import (
     story_as_wished,
 )
 from lockgate.mail.events import Event, Happening, Status
-from lockgate.mail.findings import Known, Unknown, Who
+from lockgate.mail.findings import Known, Members, RecipientKind, Unknown, Who
 from lockgate.mail.message import BodyRef
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
 from lockgate.mail.task import Assigned, Finished, NewMessage, NewTask, Refusal
@@ -382,10 +383,17 @@ class MemorySpool:
 
 
 class MemoryDirectory:
-    """seams.Directory over a dict of (organisation, address key); set `broken` to have it answer Unknown."""
+    """seams.Directory over a dict of (organisation, address key); set `broken` to have it answer Unknown.
 
-    def __init__(self, people: Mapping[tuple[str, str], Who] | None = None) -> None:
+    `members` are those of groups, by (organisation, key of the primary address).
+    """
+
+    def __init__(
+        self, people: Mapping[tuple[str, str], Who] | None = None,
+        members: Mapping[tuple[str, str], Sequence[Address]] | None = None,
+    ) -> None:  # fmt: skip
         self.people = dict(people or {})
+        self.members = dict(members or {})
         self.revision = 1
         self.broken = ""
 
@@ -394,3 +402,15 @@ class MemoryDirectory:
         if self.broken:
             return Unknown(self.broken)
         return Known(self.people.get((organisation, address)), self.revision)
+
+    def members_of(self, organisation: str, address: str) -> Members | Unknown:
+        """Who are the direct members of this group?"""
+        if self.broken:
+            return Unknown(self.broken)
+        group = self.people.get((organisation, address))
+        if group is None or group.kind is not RecipientKind.GROUP:
+            return Members((), (), self.revision)
+        listed = self.members.get((organisation, group.primary.key), ())
+        found = [(member, self.people.get((organisation, member.key))) for member in listed]
+        known = {who.primary: who for _, who in found if who is not None}
+        return Members(tuple(known.values()), tuple(one for one, who in found if who is None), self.revision)

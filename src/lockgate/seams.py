@@ -137,6 +137,9 @@ class Loading(Protocol):
     def add(self, row: RecipientRow, line: int) -> tuple[str, int] | None:
         """Take one recipient; if one of its addresses was taken already: which, and on which line. Raises OSError."""
 
+    def primary(self, address: str) -> str | None:
+        """Whose is this address (`Address.key` form) among those taken so far? The key of the primary one."""
+
     def seal(self) -> Difference:
         """Compare with what is in force; from now on the organisation cannot be changed otherwise. Raises Unavailable.
         """

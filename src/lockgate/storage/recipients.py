@@ -285,6 +285,14 @@ class Import:
         self._places.append(self._writer.add(group))
         return None
 
+    def primary(self, address: str) -> str | None:
+        """See Loading."""
+        number = self._seen.get(hash(key_of(self._organisation, address)))
+        if number is None:
+            return None
+        first = self._writer.again(self._places[number]).keys[0][0]
+        return first.partition(b"\0")[2].decode()
+
     def seal(self) -> Difference:
         """See Loading."""
         store = self._store

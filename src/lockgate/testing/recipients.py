@@ -69,6 +69,10 @@ class MemoryLoading:
         self._fresh.append(row)
         return None
 
+    def primary(self, address: str) -> str | None:
+        """See Loading."""
+        return next((row.primary.key for row in self._fresh if address in row.keys), None)
+
     def seal(self) -> Difference:
         """See Loading."""
         old = list(self._store.rows(self._organisation))

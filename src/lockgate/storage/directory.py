@@ -204,7 +204,7 @@ class DirectoryTable:
             return Unknown(f"the recipient table is damaged ({trouble})")
 
     def members_of(self, organisation: str, address: str) -> Members | Unknown:
-        """Who are the direct members of this group (any of its addresses, `Address.key` form)? See Directory."""
+        """The direct members of the group with this address (`Address.key` form). See Directory."""
         group = self.who_is(organisation, address)
         if isinstance(group, Unknown):
             return group

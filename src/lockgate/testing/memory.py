@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from lockgate.mail.address import Address
+from lockgate.mail.address import Address, parse_address
 from lockgate.mail.discreet import (
     message_as_wished,
     refusal_as_wished,
@@ -17,7 +17,7 @@ from lockgate.mail.discreet import (
     story_as_wished,
 )
 from lockgate.mail.events import Event, Happening, Status
-from lockgate.mail.findings import Known, Members, RecipientKind, Unknown, Who
+from lockgate.mail.findings import Known, Members, Unknown, Who
 from lockgate.mail.message import BodyRef
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
 from lockgate.mail.task import Assigned, Finished, NewMessage, NewTask, Refusal
@@ -385,13 +385,14 @@ class MemorySpool:
 class MemoryDirectory:
     """seams.Directory over a dict of (organisation, address key); set `broken` to have it answer Unknown.
 
-    `members` are those of groups, by (organisation, key of the primary address).
+    `members` are those of groups: (organisation, primary address key) to addresses as they are listed.
     """
 
     def __init__(
-        self, people: Mapping[tuple[str, str], Who] | None = None,
-        members: Mapping[tuple[str, str], Sequence[Address]] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        people: Mapping[tuple[str, str], Who] | None = None,
+        members: Mapping[tuple[str, str], Sequence[str]] | None = None,
+    ) -> None:
         self.people = dict(people or {})
         self.members = dict(members or {})
         self.revision = 1
@@ -404,13 +405,16 @@ class MemoryDirectory:
         return Known(self.people.get((organisation, address)), self.revision)
 
     def members_of(self, organisation: str, address: str) -> Members | Unknown:
-        """Who are the direct members of this group?"""
+        """The direct members of a group."""
         if self.broken:
             return Unknown(self.broken)
-        group = self.people.get((organisation, address))
-        if group is None or group.kind is not RecipientKind.GROUP:
-            return Members((), (), self.revision)
-        listed = self.members.get((organisation, group.primary.key), ())
-        found = [(member, self.people.get((organisation, member.key))) for member in listed]
-        known = {who.primary: who for _, who in found if who is not None}
-        return Members(tuple(known.values()), tuple(one for one, who in found if who is None), self.revision)
+        known: dict[str, Who] = {}
+        others: dict[str, Address] = {}
+        for text in self.members.get((organisation, address), ()):
+            listed = parse_address(text, utf8=True)
+            who = self.people.get((organisation, listed.key))
+            if who is not None:
+                known[who.primary.key] = who
+            else:
+                others[listed.key] = listed
+        return Members(tuple(known.values()), tuple(others.values()), self.revision)

@@ -9,6 +9,7 @@ import json
 import pytest
 
 from doors.desk_here import EVIL, Here, desk_here
+from lockgate.flow.desk import directory_writes
 from lockgate.mail.address import Address
 from lockgate.mail.findings import Forwarding, RecipientKind, Restriction
 from lockgate.storage.recipients import RecipientStore
@@ -157,6 +158,17 @@ async def test_who_is_removed_is_taken_out_of_all_groups_and_no_restriction_open
     assert "taken out of 1 group: one@c.test" in await ok(
         here, "group", "member", "add", "one@c.test", "two@c.test"
     ) + await ok(here, "group", "remove", "two@c.test")
+
+
+async def test_very_many_members_follow_in_several_changes(here, monkeypatch):
+    monkeypatch.setattr(directory_writes, "MOST_AT_ONCE", 5)
+    for n in range(6):
+        await ok(here, "group", "add", f"g{n}@c.test", *(f"--member={m}@c.test" for m in ("ann", "x", "y", "z")))
+    before = here.recipients.revision
+    assert "taken out of 6 groups" in await ok(here, "recipient", "remove", "ann@c.test")
+    assert here.recipients.revision == before + 6
+    assert all(names(group.members) == ["x", "y", "z"] for group in here.recipients.groups("contoso"))
+    assert here.recipients.row("contoso", "ann@c.test") is None
 
 
 async def test_forwarding_and_who_may_send(here):

@@ -115,8 +115,9 @@ def written(told: dict[str, Any], *, as_json: bool) -> None:
         show.say(f"{whom} is so already; nothing was changed.")
     old, new = flat(before or {}), flat(after or {})
     for name in dict.fromkeys([*old, *new]):
-        if old.get(name) != new.get(name) and name != "members":
-            show.say(f"  {name}: {show.printable(old.get(name)) or '-'} -> {show.printable(new.get(name)) or '-'}")
+        was, now = show.printable(old.get(name)), show.printable(new.get(name))
+        if was != now and name != "members":
+            show.say(f"  {name}: {was or '-'} -> {now or '-'}")
     if told.get("group_count"):
         would = "would be" if told["what_if"] else "is"
         done = f"{would} taken out of" if after is None else f"{would} named by its primary address in"

@@ -30,7 +30,13 @@ SHOWN = 1000
 """Members of a group in an answer that is about more than its members; `member_count` has how many there are."""
 _NAMED = 100
 """Groups named in an answer; groups and members named in the audit."""
+MOST_AT_ONCE = 300_000
+"""Members of the groups in one change of the store."""
 _FORWARDING_DETAILS = ("deliver_to_mailbox_and_forward", "forwarding_by_user")
+
+
+_Follower = tuple[RecipientRow, RecipientRow]
+"""A recipient that names a changed one, as it is and as it will be."""
 
 
 class Altered(NamedTuple):
@@ -138,17 +144,32 @@ class DirectoryWrites(msgspec.Struct, frozen=True):
         told |= {"warnings": warnings, "group_count": len(groups), "groups": groups[:_NAMED]}
         if what_if:
             return Answer(result=told)
-        old += [was for was, _ in followers]
-        new += [now for _, now in followers]
-        revision = await asyncio.to_thread(self.store.change, organisation, old, new)
+        revision = await asyncio.to_thread(self._change, organisation, old, new, followers)
         also = [now.primary.text for _, now in followers]
         self.audit.wrote(
             caller.name, did, before=before.told(_NAMED) if before else None,
-            after=after.told(_NAMED) if after else None, organisation=organisation, revision=revision, **details,
+            after=after.told(_NAMED) if after else None, organisation=organisation, revision=revision,
+            **{name: value for name, value in details.items() if value},
             **({"followed": also[:_NAMED], "followed_count": len(also)} if also else {}),
         )  # fmt: skip
         self.changed()
         return Answer(result={**told, "revision": revision})
+
+    def _change(
+        self, organisation: str, old: Sequence[RecipientRow], new: Sequence[RecipientRow],
+        followers: Sequence[_Follower],
+    ) -> int:  # fmt: skip
+        """Put it in force: at once, or where very many members follow, group by group and the recipient itself last."""
+        batch: list[_Follower] = []
+        members = 0
+        for follower in followers:
+            if batch and members + len(follower[1].members) > MOST_AT_ONCE:
+                self.store.change(organisation, *_sides(batch))
+                batch, members = [], 0
+            batch.append(follower)
+            members += len(follower[1].members)
+        was, now = _sides(batch)
+        return self.store.change(organisation, [*old, *was], [*new, *now])
 
     async def _free(self, organisation: str, before: RecipientRow | None, after: RecipientRow) -> None:
         """Raises Misuse if an address belongs to another recipient."""
@@ -185,7 +206,7 @@ class DirectoryWrites(msgspec.Struct, frozen=True):
 
     async def _following(
         self, before: RecipientRow | None, after: RecipientRow | None, gone: frozenset[str], warnings: list[str]
-    ) -> list[tuple[RecipientRow, RecipientRow]]:
+    ) -> list[_Follower]:
         """The other recipients that name this one by an address it loses, as they are and as they will be."""
         if before is None or not gone:
             return []
@@ -196,6 +217,10 @@ class DirectoryWrites(msgspec.Struct, frozen=True):
         followers = [(row, now) for row in others if (now := _without(row, gone)) != row]
         warnings += _left_behind(before, gone, others)
         return followers
+
+
+def _sides(followers: Sequence[_Follower]) -> tuple[list[RecipientRow], list[RecipientRow]]:
+    return [was for was, _ in followers], [now for _, now in followers]
 
 
 def parsed_address(text: str) -> Address:

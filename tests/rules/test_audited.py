@@ -41,8 +41,11 @@ def writes(request: str) -> bool:
 ELSEWHERE = {
     ("revising", "publish"): (SOURCE / "flow" / "revising.py", "publish"),
     ("objects", "publish"): (DESK / "objects.py", "publish"),
-    ("imports", "whole"): (SOURCE / "app" / "sections.py", "recipient_desk"),
-    ("imports", "open"): (SOURCE / "app" / "sections.py", "recipient_desk"),
+    ("imports", "whole"): (SOURCE / "app" / "sections.py", "recipient_sections"),
+    ("imports", "open"): (SOURCE / "app" / "sections.py", "recipient_sections"),
+    ("writes", "put"): (DESK / "directory_writes.py", "put"),
+    ("writes", "alter"): (DESK / "directory_writes.py", "alter"),
+    ("writes", "remove"): (DESK / "directory_writes.py", "remove"),
 }
 """What a section calls that writes the row for it: the attribute's last two names, and where that function is."""
 

@@ -144,6 +144,16 @@ def test_forwarding_with_and_without_a_copy() -> None:
     }
 
 
+def test_a_mail_user_forwards_as_well_and_nobody_forwards_to_himself() -> None:
+    for keeps, own in ((True, "-> contoso/mx:out.test u@out.test"), (False, "resolved: forwarded to f@far.test")):
+        onward = {"forwarding": "f@far.test", "keeps_copy": keeps}
+        ask = people(who_of("contoso", "u@contoso.com", external="u@out.test", **onward))
+        sent_on = "-> contoso/mx:far.test f@far.test"
+        assert fates(judged(ask, "u@contoso.com")) == [own, sent_on]
+    loop = people(mailbox("ana", forwarding="ana@contoso.com"))
+    assert fates(judged(loop, "ana@contoso.com")) == [HERE.format("ana")]
+
+
 def test_two_mailboxes_that_keep_and_forward_to_each_other_deliver_once_each() -> None:
     ask = people(mailbox("ana", forwarding="ben@contoso.com", keeps_copy=True),
                  mailbox("ben", forwarding="ana@contoso.com", keeps_copy=True))  # fmt: skip

@@ -147,7 +147,7 @@ def _known(
         chained = beyond is not None and beyond.organisation == standing.organisation
     if chained or who.restriction is not None:
         return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
-    onward = who.forwarding if mailbox else None
+    onward = None if group else who.forwarding
     return Verdict(recipient, target, own, _NOTHING, None, steps, HERE, primary, mailbox, group, onward)
 
 
@@ -160,9 +160,10 @@ def _closed(verdict: Verdict, home: AcceptedDomain) -> Verdict:
 
 
 def _forward(policy: Policy, verdict: Verdict, forwarding: Forwarding) -> Verdict | Derived:
-    to, subject = forwarding.to, f"{FORWARDING}{verdict.target}"
-    if to.key == verdict.target.key:
-        return told(verdict, _step(verdict, subject, Hit.NO, "it leads to the mailbox itself", "left out"))
+    whose = verdict.identity or verdict.target
+    to, subject = forwarding.to, f"{FORWARDING}{whose}"
+    if to.key in (whose.key, verdict.target.key):
+        return told(verdict, _step(verdict, subject, Hit.NO, "it leads to the recipient itself", "left out"))
     because = f"{'its owner' if forwarding.by_user else 'an administrator'} wants mail forwarded to {to}"
     parent = verdict.recipient
     step = Step(NAME, subject, Hit.YES, because, "gets a copy")

@@ -114,8 +114,9 @@ def _members(
             homes[domain] = policy.accepted(domain)
         recipient = RecipientId(who.primary, parent, "", notify, Relation.MEMBER)
         children.append(_known(policy, verdict, recipient, who, homes[domain], steps))
-    for one in others:
-        children.append(_by_address(policy, verdict, RecipientId(one, parent, "", notify, Relation.MEMBER), steps))
+    children.extend(
+        _by_address(policy, verdict, RecipientId(one, parent, "", notify, Relation.MEMBER), steps) for one in others
+    )
     count = len(children)
     because = f"it has {count} member{'s' if count != 1 else ''}"
     step = _step(verdict, f"{GROUP}{verdict.target}", Hit.YES, because, "expanded")

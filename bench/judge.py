@@ -256,8 +256,10 @@ def looking() -> Iterator[tuple[str, float]]:
                 )
                 for n in range(count)
             )  # fmt: skip
+            everybody = tuple(parse_address(f"user{n * 7919 % count}@contoso.test") for n in range(10_000))
+            group = RecipientRow("contoso", RecipientKind.GROUP, parse_address("all@contoso.test"), members=everybody)
             began = time.perf_counter()
-            build_table(path, rows)
+            build_table(path, itertools.chain(rows, (group,)))
             took = time.perf_counter() - began
             table = DirectoryTable(path, SystemClock())
             known = [f"user{n * 7919 % count}@contoso.test" for n in range(65536)]
@@ -266,6 +268,8 @@ def looking() -> Iterator[tuple[str, float]]:
                 cost = best(lambda n, t=table, k=asked: t.who_is("contoso", k[n % 65536]), 65536)
                 yield f"directory of {count}, {name}", cost
             yield f"directory of {count}, build, s", took
+            cost = best(lambda n, t=table: t.members_of("contoso", "all@contoso.test"), 1)
+            yield f"directory of {count}, 10,000 members of a group", cost
             yield f"directory of {count}, file, MB", path.stat().st_size / 1e6
             del table
 

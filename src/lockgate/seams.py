@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -139,6 +139,9 @@ class Loading(Protocol):
     def add(self, row: RecipientRow, line: int) -> tuple[str, int] | None:
         """Take one recipient; if one of its addresses was taken already: which, and on which line. Raises OSError."""
 
+    def primary(self, address: str) -> str | None:
+        """Whose is this address (`Address.key` form) among those taken so far? The key of the primary one."""
+
     def seal(self) -> Difference:
         """Compare with what is in force; from now on the organisation cannot be changed otherwise. Raises Unavailable.
         """
@@ -162,6 +165,15 @@ class Recipients(Protocol):
 
     def rows(self, organisation: str) -> Iterator[RecipientRow]:
         """All recipients as they are now, whatever changes while they are read. Raises Unavailable."""
+
+    def groups(self, organisation: str) -> Iterator[RecipientRow]:
+        """All distribution groups as they are now; quick, however many recipients there are. Raises Unavailable."""
+
+    def naming(self, organisation: str, keys: Collection[str]) -> Sequence[RecipientRow]:
+        """Whose members, managers, forwarding or restriction name one of these addresses (`Address.key` forms).
+
+        Raises Unavailable.
+        """
 
     def change(self, organisation: str, before: Sequence[RecipientRow], after: Sequence[RecipientRow]) -> int:
         """Put `after` in the place of `before`; the revision. Raises Unavailable."""

@@ -18,9 +18,11 @@ from lockgate.app.origins import settings
 from lockgate.cli.asked import Places, Switchboard
 from lockgate.cli.commands import main
 from lockgate.flow.desk.audit import AuditDesk
+from lockgate.flow.desk.directory_writes import DirectoryWrites
 from lockgate.flow.desk.domains import DomainDesk
 from lockgate.flow.desk.estimates import EstimateDesk
 from lockgate.flow.desk.front import Desk
+from lockgate.flow.desk.groups import GroupDesk
 from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.objects import ObjectDesk
 from lockgate.flow.desk.policies import PolicyDesk
@@ -31,7 +33,8 @@ from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
 from lockgate.flow.revising import Revising
 from lockgate.flow.unlisted import Estimate
-from lockgate.mail.findings import Known, Unknown, Who
+from lockgate.mail.findings import Known, Members, Unknown, Who
+from lockgate.seams import Recipients
 from lockgate.testing.builders import policy_of
 from lockgate.testing.dns import ZoneResolver
 from lockgate.testing.journal import ListAudit, ListJournal
@@ -90,21 +93,25 @@ class DictDirectory:
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
         return Unknown("the table is damaged") if self.broken else Known(self.known.get(address), 7)
 
+    def members_of(self, organisation: str, address: str) -> Members | Unknown:
+        return Unknown("the table is damaged") if self.broken else Members((), (), 7)
+
 
 class Here:
     """The desk and everything it stands on, in the open."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recipients: Recipients | None = None) -> None:
         self.path = folder / "control.sock"
         self.keeping = ListedKeeping(TASKS, ROWS)
         self.directory = DictDirectory()
         self.journal = ListJournal()
         self.audit = ListAudit()
-        self.recipients = MemoryRecipients()
+        self.recipients = recipients or MemoryRecipients()
         self.imports = RecipientImports(
             self.recipients, folder / "incoming", FixedClock(), self.journal,
             lambda by, told: self.audit.wrote(by, "recipient import", **told),
         )  # fmt: skip
+        self.writes = DirectoryWrites(self.audit, self.recipients, lambda: self.names)
         self.counted: list[Estimate] = []
         self.policy = policy_of(POLICY)
         self.names: tuple[str, ...] = ("contoso",)
@@ -123,7 +130,8 @@ class Here:
             PolicyDesk(revising),
             objects,
             DomainDesk(objects, self.resolver, FixedClock()),
-            RecipientDesk(self.directory, self.audit, self.recipients, self.imports, lambda: self.names),
+            RecipientDesk(self.directory, self.writes, self.imports),
+            GroupDesk(self.writes),
             EstimateDesk(self.directory, FixedClock(), lambda: self.policy, lambda: self.counted),
             mailbox_desk(folder / "mail", self.directory, lambda: self.names),
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
@@ -168,9 +176,9 @@ def places(path: Path) -> Places:
 
 
 @contextlib.asynccontextmanager
-async def desk_here(folder: Path) -> AsyncIterator[Here]:
-    """A desk that listens."""
-    here = Here(folder)
+async def desk_here(folder: Path, recipients: Recipients | None = None) -> AsyncIterator[Here]:
+    """A desk that listens; over the recipients in this store if one is given."""
+    here = Here(folder, recipients)
     server = ControlServer(here.desk.answer, here.path, here.journal)
     await server.open()
     try:

@@ -97,7 +97,7 @@ async def test_single_recipients_are_added_changed_and_removed(here):
     code, out, _ = await here.run("recipient", "show", "a@contoso.test", "--json")
     assert json.loads(out) == {
         "organisation": "contoso", "address": "ann@contoso.test", "kind": "mailbox", "aliases": ["a@contoso.test"],
-        "external_address": "", "attributes": {"department": "Sales"},
+        "external_address": "", "attributes": {"department": "Sales"}, "member_of": [],
     }  # fmt: skip
     code, _, err = await here.run("recipient", "set", "a@contoso.test", "departement=Sales")
     assert code == 2 and "department is near" in err

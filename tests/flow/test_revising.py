@@ -133,6 +133,9 @@ OWN = '[[inbound_connector]]\nname = "Own"\nconnector_type = "on_premises"\nsend
 FILTERED = '[[connection_filter]]\nip_block_list = ["203.0.113.7"]\n'
 RULED = '[[mail_flow_rule]]\nname = "City"\nrecipient_domain_is = ["c.test"]\nroute_message_outbound_connector = "HQ"\n'
 
+FORGED = '[[anti_phishing_policy]]\nname = "Default"\n'
+SEALERS = '[[arc_config]]\ntrusted_arc_sealers = ["list.test"]\n'
+
 SENTENCES = [
     ("", ALL, "mail for all domains without a connector of their own will now leave by connector HQ, to 192.0.2.1"),
     (ALL, "", "will now leave by MX (before: by connector HQ, to 192.0.2.1, TLS opportunistic)"),
@@ -158,6 +161,11 @@ SENTENCES = [
      "mail for x.test is not taken any more"),
     (HQ, HQ + RULED, "when recipient_domain_is c.test: route_message_outbound_connector HQ"),
     (HQ + RULED, HQ + RULED + "enabled = false\n", "the rule acts no more"),
+    ("", FORGED, "a forged author will be refused where DMARC asks for rejection, held where it asks for quarantine"),
+    (FORGED, FORGED + 'authentication_fail_action = "quarantine"\n', "held where nothing is asked for, held in its"),
+    (FORGED, FORGED + 'authentication_fail_action = "none"\nhonor_dmarc_policy = false\n', "be delivered, but held"),
+    ("", SEALERS, "what list.test sealed as proven will be taken for proven by contoso"),
+    (SEALERS, "", "the seals of list.test will count for nothing with contoso"),
 ]  # fmt: skip
 
 

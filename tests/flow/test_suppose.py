@@ -5,8 +5,19 @@ from __future__ import annotations
 import pytest
 
 from lockgate.flow.suppose import TABLE, Unsupposable, forms, read_suppositions
+from lockgate.mail.address import Address
 from lockgate.mail.authentication import Authenticated
-from lockgate.mail.findings import Known, Question, RecipientKind, Unknown, WhoIs, WhoSent
+from lockgate.mail.findings import (
+    Forwarding,
+    Known,
+    Members,
+    MembersOf,
+    Question,
+    RecipientKind,
+    Unknown,
+    WhoIs,
+    WhoSent,
+)
 from lockgate.testing.builders import facts_of, people, who_of
 
 ANN, BOB = WhoIs("contoso", "ann@contoso.com"), WhoIs("contoso", "bob@contoso.com")
@@ -55,6 +66,10 @@ def test_primary_and_external_address() -> None:
         ("directory ann@contoso.com = nobody", "write who-is ann@contoso.com"),
         ("directory", "is not understood; write who-is ADDRESS = nobody"),
         ("= x", "is not understood"),
+        ("members-of staff = ann@contoso.com", "write members-of sales@contoso.com"),
+        ("members-of staff@contoso.com = ann", "write members-of sales@contoso.com"),
+        ("who-is ann@contoso.com = mailbox forwarding b@x.test always", "write forwarding ADDRESS"),
+        ("who-is ann@contoso.com = mailbox forwarding nobody", "an address needs a local part"),
     ],
 )
 def test_nonsense_is_told_with_what_could_be_written(text: str, says: str) -> None:
@@ -80,6 +95,22 @@ def test_who_sent_it() -> None:
     assert (found.dmarc.verdict, found.dmarc.wish, found.dmarc.domain) == ("fail", "reject", "d.test")
     assert answer("who-sent = unknown no answer") == Unknown("no answer")
     assert answer("directory = nobody") is None
+
+
+def test_forwarding_and_members_of_groups() -> None:
+    found = answers("who-is ann@contoso.com = mailbox ann@contoso.com forwarding a@far.test with copy by user")[ANN]
+    assert isinstance(found, Known) and found.who is not None
+    assert found.who.forwarding == Forwarding(Address("a", "far.test"), keeps_copy=True, by_user=True)
+    plain = answers("who-is ann@contoso.com = mailbox forwarding a@far.test")[ANN]
+    assert isinstance(plain, Known) and plain.who is not None
+    assert plain.who.forwarding == Forwarding(Address("a", "far.test"), keeps_copy=False)
+    staff = MembersOf("contoso", "staff@contoso.com")
+    supposed = read_suppositions(("members-of Staff@contoso.com = ann@contoso.com, x@far.test",))
+    assert supposed.answer(staff) == Members((), (Address("ann", "contoso.com"), Address("x", "far.test")), 0)
+    assert supposed.answer(MembersOf("contoso", "other@contoso.com")) is None
+    for text in ("members-of staff@contoso.com = unknown on fire", "directory = unknown on fire"):
+        assert read_suppositions((text,)).answer(staff) == Unknown("on fire")
+    assert read_suppositions(("directory = nobody",)).answer(staff) is None
 
 
 def test_what_only_others_know_is_left_out() -> None:

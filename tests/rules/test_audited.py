@@ -43,8 +43,11 @@ ELSEWHERE = {
     ("objects", "publish"): (DESK / "objects.py", "publish"),
     ("rotation", "rotate"): (SOURCE / "flow" / "rotation.py", "rotate"),
     ("rotation", "revoke"): (SOURCE / "flow" / "rotation.py", "revoke"),
-    ("imports", "whole"): (SOURCE / "app" / "sections.py", "recipient_desk"),
-    ("imports", "open"): (SOURCE / "app" / "sections.py", "recipient_desk"),
+    ("imports", "whole"): (SOURCE / "app" / "sections.py", "recipient_sections"),
+    ("imports", "open"): (SOURCE / "app" / "sections.py", "recipient_sections"),
+    ("writes", "put"): (DESK / "directory_writes.py", "put"),
+    ("writes", "alter"): (DESK / "directory_writes.py", "alter"),
+    ("writes", "remove"): (DESK / "directory_writes.py", "remove"),
 }
 """What a section calls that writes the row for it: the attribute's last two names, and where that function is."""
 

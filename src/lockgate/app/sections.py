@@ -24,8 +24,10 @@ from lockgate.flow.asking import AuditFind
 from lockgate.flow.desk.alerts import AlertDesk
 from lockgate.flow.desk.audit import AuditDesk
 from lockgate.flow.desk.backup import BackupDesk
+from lockgate.flow.desk.directory_writes import DirectoryWrites
 from lockgate.flow.desk.estimates import EstimateDesk
 from lockgate.flow.desk.explain import ExplainDesk, Revisions
+from lockgate.flow.desk.groups import GroupDesk
 from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from lockgate.app.alerts import Alert
     from lockgate.app.config import OperatorFile
     from lockgate.app.office import Office
+
+
+_NOT_COUNTS = frozenset({"missing", "what_if", "before", "warnings"})
 
 
 def sections_of(office: Office) -> tuple[Section, ...]:
@@ -64,7 +69,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
             keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark,
             ways_back=ways_back_of(config),
         ),
-        recipient_desk(office, organisations),
+        *recipient_sections(office, organisations),
         EstimateDesk(directory, clock, office.policy, Estimates(config.recipients_directory / "unlisted").all),
         mailbox_desk(config.mailboxes.directory, directory, organisations),
         audit_desk(config),
@@ -75,8 +80,8 @@ def sections_of(office: Office) -> tuple[Section, ...]:
     )
 
 
-def recipient_desk(office: Office, organisations: Callable[[], tuple[str, ...]]) -> RecipientDesk:
-    """The directory's section: the only writer of the directory is this process."""
+def recipient_sections(office: Office, organisations: Callable[[], tuple[str, ...]]) -> tuple[Section, ...]:
+    """The directory's sections: the only writer of the directory is this process."""
     config, audit, journal, clock = office.config, office.audit, office.journal, SystemClock()
     store = RecipientStore(config.recipients_directory)
     loop = asyncio.get_running_loop()
@@ -85,7 +90,7 @@ def recipient_desk(office: Office, organisations: Callable[[], tuple[str, ...]])
         loop.call_soon_threadsafe(note, by, told)
 
     def note(by: str, told: dict[str, Any]) -> None:
-        counts = {name: value for name, value in told.items() if name not in ("missing", "what_if", "before")}
+        counts = {name: value for name, value in told.items() if name not in _NOT_COUNTS}
         before, after = {"recipients": told["before"]}, {"recipients": told["recipients"] + told["kept"]}
         audit.wrote(by, "recipient import", before=before, after=after, **counts)
         changed()
@@ -101,7 +106,8 @@ def recipient_desk(office: Office, organisations: Callable[[], tuple[str, ...]])
             threading.Thread(target=merge, name="recipient merge", daemon=True).start()
 
     imports = RecipientImports(store, config.recipients_directory / "incoming", clock, journal, loaded)
-    return RecipientDesk(DirectoryTable(store.table, clock), audit, store, imports, organisations, changed)
+    writes = DirectoryWrites(audit, store, organisations, changed)
+    return RecipientDesk(DirectoryTable(store.table, clock), writes, imports), GroupDesk(writes)
 
 
 def alert_desk(office: Office) -> AlertDesk:

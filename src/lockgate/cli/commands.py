@@ -20,6 +20,7 @@ from lockgate.cli import (
     dkim,
     domains,
     explain,
+    groups,
     hold,
     ip_list,
     mailboxes,
@@ -50,6 +51,7 @@ commands.command()(backup.backup)
 commands.command()(backup.restore)
 commands.add_typer(trace.commands, name="trace")
 commands.add_typer(recipients.commands, name="recipient")
+commands.add_typer(groups.commands, name="group")
 commands.add_typer(recipients.edge_commands, name="edge-blocking")
 commands.add_typer(settings.commands, name="config")
 commands.add_typer(connectors.commands, name="connector")

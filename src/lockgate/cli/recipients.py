@@ -14,6 +14,23 @@ import typer
 
 from lockgate.cli import show
 from lockgate.cli.asked import AsJson, WhatIf, answered, problem_line
+from lockgate.cli.directory_changes import (
+    AcceptFrom,
+    Aliases,
+    ByUser,
+    ForwardTo,
+    KeepCopy,
+    NoForward,
+    Organisation,
+    Proven,
+    RejectFrom,
+    Values,
+    assigned,
+    flat,
+    forwarded,
+    restricted,
+    written,
+)
 from lockgate.cli.show import Column
 from lockgate.flow.asking import (
     RecipientAdd,
@@ -28,25 +45,17 @@ from lockgate.flow.asking import (
     RecipientShow,
     RecipientUpload,
 )
+from lockgate.flow.memberships import in_cells
 from lockgate.flow.recipients import COLUMNS, quiet
 
 commands = typer.Typer(no_args_is_help=True, help="The directory: who may receive mail here.")
 edge_commands = typer.Typer(no_args_is_help=True, help="Edge blocking: refusing unknown recipients at RCPT.")
 
-Organisation = Annotated[str, typer.Option(help="Which organisation; not needed when there is only one.")]
-Values = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="NAME=VALUE...", help="Attributes, for example city=Bonn or custom_attribute1=x; an empty value clears."
-    ),
-]
 Kind = Annotated[str, typer.Option(help="mailbox, mail_user, mail_contact or distribution_group.")]
-Aliases = Annotated[list[str] | None, typer.Option("--alias", help="A further address; may be given several times.")]
 External = Annotated[str | None, typer.Option("--external-address", help="Where mail for it goes on to.")]
 
 _PIECE = 4 * 1024 * 1024
 _PAUSE = 0.2
-_FIRST = ("address", "kind", "aliases", "external_address")
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -73,8 +82,10 @@ def import_(
     """Put the recipients of a file in the place of all the organisation has.
 
     CSV columns: address, kind (mailbox, mail_user, mail_contact, distribution_group; default mail_user), aliases
-    (several: separated by blanks or semicolons), external_address, and directory attributes such as display_name,
-    city or custom_attribute1. Only address is needed. In TOML the same names stand under [[recipient]].
+    (several: separated by blanks or semicolons), external_address, directory attributes such as display_name, city or
+    custom_attribute1; for groups members, managed_by and members_only; forwarding_smtp_address and
+    deliver_to_mailbox_and_forward; accept_messages_only_from, reject_messages_from and
+    require_sender_authentication_enabled. Only address is needed. In TOML the same names stand under [[recipient]].
 
     Valid lines are loaded, rejected ones are told. Nobody is removed while a line was rejected, nor more than a tenth
     of the recipients, unless --force is given; an empty file changes nothing. Code 1 if lines were rejected.
@@ -164,6 +175,8 @@ def _tell_result(result: dict[str, Any]) -> None:
         show.say(f"{result['kept']} recipients that the file does not name were kept; --force removes them.")
     if result["rejected"]:
         show.say(f"{result['rejected']} mistakes were told and their lines left out.")
+    for warning in result["warnings"]:
+        show.complain(f"warning: {warning}")
 
 
 @commands.command("export")
@@ -214,7 +227,7 @@ def _json_line(row: dict[str, Any]) -> str:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    values = {**row["attributes"], **row, "aliases": " ".join(row["aliases"])}
+    values = in_cells(row)
     return [quiet(values.get(column, "")) for column in COLUMNS]
 
 
@@ -231,8 +244,7 @@ def find(
     """Say who has an address, as the edge would find it; code 1 if nobody has."""
     found = answered(context, RecipientFind(address, organisation), as_json=as_json)
     if not as_json:
-        attributes = found.pop("attributes", {})
-        show.facts({**found, **attributes})
+        show.facts(flat(found))
 
 
 @commands.command("show")
@@ -245,7 +257,7 @@ def show_(
     """Show everything about one recipient; code 1 if nobody has the address."""
     found = answered(context, RecipientShow(address, organisation), as_json=as_json)
     if not as_json:
-        show.facts(_flat(found))
+        show.facts(flat(found))
 
 
 @commands.command("add")
@@ -256,13 +268,21 @@ def add(
     kind: Kind = "mail_user",
     alias: Aliases = None,
     external_address: External = None,
+    forward_to: ForwardTo = None,
+    keep_copy: KeepCopy = None,
+    by_user: ByUser = None,
+    require_sender_authentication: Proven = None,
+    accept_from: AcceptFrom = None,
+    reject_from: RejectFrom = None,
     organisation: Organisation = "",
     what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add one recipient; it receives within a second."""
+    """Add one recipient; it receives within a second. `group add` adds groups."""
     given = _values(values, kind, alias, external_address)
-    _written(answered(context, RecipientAdd(address, given, organisation, what_if), as_json=as_json), as_json=as_json)
+    given |= forwarded(forward_to, keep_copy, by_user)
+    given |= restricted(require_sender_authentication, None, accept_from, reject_from)
+    written(answered(context, RecipientAdd(address, given, organisation, what_if), as_json=as_json), as_json=as_json)
 
 
 @commands.command("set")
@@ -273,19 +293,29 @@ def set_(
     kind: Kind = "",
     alias: Aliases = None,
     external_address: External = None,
+    forward_to: ForwardTo = None,
+    no_forward: NoForward = False,
+    keep_copy: KeepCopy = None,
+    by_user: ByUser = None,
+    require_sender_authentication: Proven = None,
+    accept_from: AcceptFrom = None,
+    reject_from: RejectFrom = None,
     organisation: Organisation = "",
     what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
     """Change a recipient: NAME=VALUE for every attribute; address=... gives it another primary address.
 
-    --alias replaces all aliases by those given; aliases= takes them all away.
+    --alias replaces all aliases by those given; aliases= takes them all away. Groups, managers, forwardings and
+    restrictions that name it by an address it loses name it by its primary address from then on.
     """
     given = _values(values, kind, alias, external_address)
+    given |= forwarded(forward_to, keep_copy, by_user, no_forward=no_forward)
+    given |= restricted(require_sender_authentication, None, accept_from, reject_from)
     if not given:
         show.complain("Say what to change, for example city=Bonn or --alias a@contoso.com.")
         raise typer.Exit(show.MISUSE)
-    _written(answered(context, RecipientSet(address, given, organisation, what_if), as_json=as_json), as_json=as_json)
+    written(answered(context, RecipientSet(address, given, organisation, what_if), as_json=as_json), as_json=as_json)
 
 
 @commands.command("remove")
@@ -297,51 +327,20 @@ def remove(
     what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove one recipient; its addresses are unknown within a second."""
+    """Remove one recipient; its addresses are unknown within a second, and it is taken out of all groups."""
     request = RecipientRemove(address, organisation, what_if, force)
-    _written(answered(context, request, as_json=as_json), as_json=as_json)
+    written(answered(context, request, as_json=as_json), as_json=as_json)
 
 
 def _values(
     values: Sequence[str] | None, kind: str, alias: Sequence[str] | None, external: str | None
 ) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for pair in values or ():
-        name, equals, value = pair.partition("=")
-        if not equals:
-            show.complain(f"'{pair}' is no NAME=VALUE; write for example city=Bonn.")
-            raise typer.Exit(show.MISUSE)
-        given[name] = value
+    given = assigned(values, alias)
     if kind:
         given.setdefault("kind", kind)
-    if alias is not None and alias:
-        given["aliases"] = " ".join(alias)
     if external is not None:
         given["external_address"] = external
     return given
-
-
-def _written(told: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        return
-    before, after = told["before"], told["after"]
-    whom = (after or before)["address"]
-    did = "is removed" if after is None else "is added" if before is None else "is changed"
-    if told["what_if"]:
-        show.say(f"{whom} {did.replace('is ', 'would be ')}; nothing was changed.")
-    elif "revision" in told:
-        show.say(f"{whom} {did} (revision {told['revision']}).")
-    else:
-        show.say(f"{whom} is so already; nothing was changed.")
-    old, new = _flat(before or {}), _flat(after or {})
-    for name in dict.fromkeys([*old, *new]):
-        if old.get(name) != new.get(name):
-            show.say(f"  {name}: {show.printable(old.get(name)) or '-'} -> {show.printable(new.get(name)) or '-'}")
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    rest = {name: value for name, value in row.items() if name != "attributes"}
-    return {**rest, **row.get("attributes", {})}
 
 
 # --- edge blocking ---------------------------------------------------------------------------------------------------

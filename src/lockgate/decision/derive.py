@@ -56,7 +56,7 @@ def join(policy: Policy, facts: Facts, verdicts: list[Verdict], found: Mapping[i
 
 
 def _too_many(verdict: Verdict, more: int, left: int) -> Verdict | None:
-    subject = f"{GROUP if verdict.group else FORWARDING}{verdict.target}"
+    subject = _subject(verdict)
     if more > left:
         because = f"it leads to {more} more recipients, and {max(left, 0)} more may be derived from this message"
         return refused(verdict, replies.GROUP_TOO_LARGE, subject, because)
@@ -67,6 +67,12 @@ def _too_many(verdict: Verdict, more: int, left: int) -> Verdict | None:
         because = f"it is derived through {deep} others, and nobody nests groups or forwarding so deeply on purpose"
         return refused(verdict, replies.RECIPIENT_LOOP, subject, because)
     return None
+
+
+def _subject(verdict: Verdict) -> str:
+    if verdict.group:
+        return f"{GROUP}{verdict.target}"
+    return f"{FORWARDING}{verdict.identity or verdict.target}"
 
 
 def _told(parent: Verdict, already: int) -> Verdict:
@@ -124,8 +130,7 @@ def finished(policy: Policy, facts: Facts, verdicts: Sequence[Verdict]) -> tuple
     if lost:
         for number in _in_circles(policy, facts, ended, lost):
             because = "whomever it leads to leads back to it, and nobody keeps a copy"
-            subject = f"{GROUP if ended[number].group else FORWARDING}{ended[number].target}"
-            ended[number] = refused(ended[number], replies.RECIPIENT_LOOP, subject, because)
+            ended[number] = refused(ended[number], replies.RECIPIENT_LOOP, _subject(ended[number]), because)
     return tuple(once_each(ended))
 
 

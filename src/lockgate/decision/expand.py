@@ -17,7 +17,7 @@ from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Forwarding, Members, MembersOf, RecipientKind, Unknown, Who
-from lockgate.mail.recipient import RecipientId
+from lockgate.mail.recipient import RecipientId, Relation
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Disposition, Drop, Effects, Hit, Refuse, Resolved, Ruling, Standing, Step, Verdict
 
@@ -71,7 +71,7 @@ def _group(policy: Policy, facts: Facts, verdict: Verdict) -> Verdict | Question
             no = _too_large(facts, len(known) + len(others))
             if no:
                 return refuse(NAME, verdict, replies.MESSAGE_TOO_LARGE, subject, no)
-            return _members(policy, facts, verdict, known, others)
+            return _members(policy, verdict, known, others)
         case Members():
             return _empty(policy, verdict, subject)
         case Unknown(why):
@@ -100,7 +100,7 @@ def _empty(policy: Policy, verdict: Verdict, subject: str) -> Verdict:
 
 
 def _members(
-    policy: Policy, facts: Facts, verdict: Verdict, known: tuple[Who, ...], others: tuple[Address, ...]
+    policy: Policy, verdict: Verdict, known: tuple[Who, ...], others: tuple[Address, ...]
 ) -> Derived:
     parent = verdict.recipient
     # A list does not pass DSN parameters on (RFC 3461 5.2.7.3), but whoever wanted no reports gets none.
@@ -112,9 +112,11 @@ def _members(
         domain = who.primary.domain
         if domain not in homes:
             homes[domain] = policy.accepted(domain)
-        recipient = RecipientId(who.primary, parent, "", notify)
-        children.append(_known(policy, facts, verdict, recipient, who, homes[domain], steps))
-    children += [_by_address(policy, verdict, RecipientId(one, parent, "", notify), steps) for one in others]
+        recipient = RecipientId(who.primary, parent, "", notify, Relation.MEMBER)
+        children.append(_known(policy, verdict, recipient, who, homes[domain], steps))
+    children.extend(
+        _by_address(policy, verdict, RecipientId(one, parent, "", notify, Relation.MEMBER), steps) for one in others
+    )
     count = len(children)
     because = f"it has {count} member{'s' if count != 1 else ''}"
     step = _step(verdict, f"{GROUP}{verdict.target}", Hit.YES, because, "expanded")
@@ -124,7 +126,6 @@ def _members(
 
 def _known(
     policy: Policy,
-    facts: Facts,
     parent: Verdict,
     recipient: RecipientId,
     who: Who,
@@ -134,23 +135,20 @@ def _known(
     """A member whom the directory knows: nobody has to ask for it again, unless it has restrictions or a chain."""
     primary, standing = who.primary, parent.standing
     if home is not None and home.organisation != standing.organisation:
-        return Verdict(recipient, primary, steps=steps)
+        return Verdict(recipient, primary)
     accepted = home.domain_name if home is not None else standing.accepted_domain
     own = _standing(standing, accepted, str(who.kind), who.attributes)
     if home is not None and home.sending_to_domain_disabled:
         return _closed(Verdict(recipient, primary, own, steps=steps, identity=primary), home)
-    if who.restriction is not None:
-        return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
     target, mailbox, group = primary, who.kind is RecipientKind.MAILBOX, who.kind is RecipientKind.GROUP
-    if who.external is not None and not (mailbox or group):
-        end = resolve.end_of(policy, facts, who)
-        if not isinstance(end, Address | Who):
-            return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
-        if isinstance(end, Address):
-            target = end
-        elif end is not who:
-            return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
-    onward = who.forwarding if mailbox else None
+    chained = False
+    if who.external is not None and not (mailbox or group or who.external.key == primary.key):
+        target = who.external
+        beyond = policy.accepted(target.domain)
+        chained = beyond is not None and beyond.organisation == standing.organisation
+    if chained or who.restriction is not None:
+        return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
+    onward = None if group else who.forwarding
     return Verdict(recipient, target, own, _NOTHING, None, steps, HERE, primary, mailbox, group, onward)
 
 
@@ -163,13 +161,15 @@ def _closed(verdict: Verdict, home: AcceptedDomain) -> Verdict:
 
 
 def _forward(policy: Policy, verdict: Verdict, forwarding: Forwarding) -> Verdict | Derived:
-    to, subject = forwarding.to, f"{FORWARDING}{verdict.target}"
-    if to.key == verdict.target.key:
-        return told(verdict, _step(verdict, subject, Hit.NO, "it leads to the mailbox itself", "left out"))
+    whose = verdict.identity or verdict.target
+    to, subject = forwarding.to, f"{FORWARDING}{whose}"
+    if to.key in (whose.key, verdict.target.key):
+        return told(verdict, _step(verdict, subject, Hit.NO, "it leads to the recipient itself", "left out"))
     because = f"{'its owner' if forwarding.by_user else 'an administrator'} wants mail forwarded to {to}"
     parent = verdict.recipient
     step = Step(NAME, subject, Hit.YES, because, "gets a copy")
-    child = _by_address(policy, verdict, RecipientId(to, parent, parent.orcpt, parent.notify), (step,))
+    recipient = RecipientId(to, parent, parent.orcpt, parent.notify, Relation.FORWARDING)
+    child = _by_address(policy, verdict, recipient, (step,))
     stopped = _stopped(policy, verdict, forwarding)
     if stopped:
         child = _ended(decided(child, Drop(stopped), _step(child, "remote domain", Hit.YES, stopped, "dropped")))
@@ -205,7 +205,7 @@ def _by_address(policy: Policy, parent: Verdict, recipient: RecipientId, steps: 
         outside = _standing(standing, standing.accepted_domain, "", {})
         return Verdict(recipient, address, outside, steps=steps, stage=HERE)
     if home.organisation != standing.organisation:
-        return Verdict(recipient, address, steps=steps)
+        return Verdict(recipient, address)  # as reach.begin does it: nothing of ours is said of it
     return Verdict(recipient, address, _standing(standing, home.domain_name, "", {}), steps=steps, stage=_AT_REACH)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lockgate.decision import expand
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.connection import Tls
 from lockgate.mail.facts import Facts
@@ -120,26 +119,6 @@ def _next_hops(route: Route, policy: Policy | None) -> str:
     return ", ".join(connector.smart_hosts) if connector is not None else ""
 
 
-def derivation(verdict: Verdict) -> str:
-    """From whom a recipient is derived: "member of sales@contoso.com"; "" for those that the sender named."""
-    parent = verdict.recipient.derived_from
-    if parent is None:
-        return ""
-    # The first step of a derived recipient says how it came to be.
-    subject = verdict.steps[0].subject if verdict.steps and verdict.steps[0].stage == expand.NAME else ""
-    if subject.startswith(expand.GROUP):
-        return f"member of {parent.original}"
-    if subject.startswith(expand.FORWARDING):
-        return f"forwarded by {parent.original}"
-    return f"by way of {parent.original}"
-
-
-def whom(verdict: Verdict) -> str:
-    """The recipient as people read it, with the one from whom it is derived."""
-    how = derivation(verdict)
-    return f"{verdict.recipient.original}, {how}" if how else verdict.recipient.original.text
-
-
 def verdict_row(verdict: Verdict, policy: Policy | None = None) -> dict[str, Any]:
     """One recipient: who, whose, what becomes of it and why, and every step."""
     standing = verdict.standing
@@ -148,7 +127,7 @@ def verdict_row(verdict: Verdict, policy: Policy | None = None) -> dict[str, Any
     return {
         "recipient": address,
         "derived_from": parent.original.text if parent is not None else "",
-        "derivation": derivation(verdict),
+        "derivation": verdict.recipient.derivation,
         "organisation": standing.organisation,
         "direction": str(standing.direction),
         "inbound_connector": standing.inbound_connector,
@@ -252,7 +231,7 @@ def revisions(facts: Facts) -> list[int]:
 def decisions(verdicts: Iterable[Verdict]) -> Mapping[str, str]:
     """By recipient what was decided, as one sentence that says all of it."""
     return {
-        whom(verdict): fate(verdict.disposition)["sentence"] if verdict.disposition else _GOES_ON
+        verdict.recipient.text: fate(verdict.disposition)["sentence"] if verdict.disposition else _GOES_ON
         for verdict in verdicts
     }
 

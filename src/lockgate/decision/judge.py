@@ -53,6 +53,7 @@ RECIPIENT_STAGES = tuple(stage for stage in STAGES if isinstance(stage, Recipien
 
 _MESSAGE_UNTIL = tuple(sum(stage.point <= point for stage in MESSAGE_STAGES) for point in Point)
 _RECIPIENT_UNTIL = tuple(sum(stage.point <= point for stage in RECIPIENT_STAGES) for point in Point)
+_EXPAND = expand.HERE
 _DISPOSE = RECIPIENT_STAGES.index(dispose.STAGE)
 
 
@@ -119,8 +120,9 @@ def _judge_recipients(
     asked: dict[Question, None] = {}
     after: list[Verdict] = []
     grown: dict[int, Derived] = {}
-    for number in range(settled, max(len(recipients), len(before))):
-        verdict = before[number] if number < len(before) else reach.begin(policy, recipients[number], first + number)
+    known, count = len(before), len(recipients)
+    for number in range(settled, count if count > known else known):
+        verdict = before[number] if number < known else reach.begin(policy, recipients[number], first + number)
         if verdict.disposition is None and verdict.stage < last:
             outcome = _follow(verdict, last, policy, facts, ruling, depth)
             if isinstance(outcome, Verdict):
@@ -132,7 +134,7 @@ def _judge_recipients(
         after = [*before[:settled], *after]
         _grow(after, grown, asked, last, policy, facts, ruling, depth)
         settled = 0
-    if last > expand.HERE and after and not asked and (len(after) > 1 or isinstance(after[0].disposition, Resolved)):
+    if last > _EXPAND and not asked and (len(after) > 1 or (after and isinstance(after[0].disposition, Resolved))):
         return derive.finished(policy, facts, [*before[:settled], *after]), asked
     return (before[:settled] if settled else ()) + tuple(after), asked
 
@@ -143,9 +145,10 @@ def _stopped(
     """A recipient that cannot go on now, with what it waits for."""
     if isinstance(outcome, _Branching):
         grown[number] = outcome.derived
-    else:
-        asked.update(dict.fromkeys(outcome.asked))
-    return outcome.verdict
+        return outcome.verdict
+    verdict, questions = outcome
+    asked.update(dict.fromkeys(questions))
+    return verdict
 
 
 def _grow(
@@ -164,7 +167,7 @@ def _grow(
     depend on which answer came first.
     """
     while grown and not any(
-        verdict.disposition is None and verdict.stage <= expand.HERE and number not in grown
+        verdict.disposition is None and verdict.stage <= _EXPAND and number not in grown
         for number, verdict in enumerate(verdicts)
     ):
         there, before = list(grown), len(verdicts)
@@ -180,11 +183,8 @@ def _grow(
                     verdicts[number] = _stopped(number, outcome, grown, asked)
 
 
-class _Waiting(NamedTuple):
-    """A recipient that waits for answers."""
-
-    verdict: Verdict
-    asked: tuple[Question, ...]
+_Waiting = tuple[Verdict, tuple[Question, ...]]
+"""A recipient that waits for answers."""
 
 
 class _Branching(NamedTuple):
@@ -207,7 +207,7 @@ def _follow(
             if verdict.disposition is not None:
                 break
         elif isinstance(outcome, Questions):
-            return _Waiting(_at(verdict, stage), outcome.asked)
+            return _at(verdict, stage), outcome.asked
         elif isinstance(outcome, Derived):
             return _Branching(_at(verdict, stage), outcome)
         else:
@@ -231,8 +231,8 @@ def _try_all(
         outcome = _follow(_at(possible, stage), last, policy, facts, ruling, depth)
         if isinstance(outcome, _Branching):
             raise RuntimeError("no stage before expand leaves more than one possibility")
-        if isinstance(outcome, _Waiting):
-            return _Waiting(_at(before, stage - 1), outcome.asked)
+        if not isinstance(outcome, Verdict):
+            return _at(before, stage - 1), outcome[1]
         ends.append(outcome)
     first = ends[0]
     whom = before.recipient.original.text

@@ -38,39 +38,56 @@ def resolve(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
     if isinstance(found, Questions):
         return found
     if not isinstance(found, Found) or found.who is None:
-        return verdict if address is original else _resolved(verdict, address, address, depth)
-    checked = _restricted(policy, facts, verdict, found.who, depth)
-    if isinstance(checked, Questions) or checked.disposition is not None:
-        return checked
-    return _target(policy, facts, checked, found.who, depth)
+        return verdict if address is original else _completed(verdict, address, depth)
+    who = found.who
+    if who.restriction is not None:
+        checked = restrict(_NAME, policy, facts, verdict, who, depth)
+        if isinstance(checked, Questions) or checked.disposition is not None:
+            return checked
+        verdict = checked
+    end = _follow(policy, facts, who)
+    if end is who:
+        return _resolved(verdict, who, who.primary, depth, who)
+    return _elsewhere(policy, facts, verdict, who, end, depth)
 
 
-def _restricted(policy: Policy, facts: Facts, verdict: Verdict, who: Who, depth: Depth) -> Verdict | Questions:
-    return verdict if who.restriction is None else restrict(_NAME, policy, facts, verdict, who, depth)
+def _completed(verdict: Verdict, address: Address, depth: Depth) -> Verdict:
+    """<postmaster> with the domain to which it belongs; nobody has the address."""
+    return Verdict(
+        verdict.recipient, address, verdict.standing, verdict.effects, None,
+        _told(verdict, address, address, depth), verdict.stage, address,
+    )  # fmt: skip
 
 
-def _target(policy: Policy, facts: Facts, verdict: Verdict, who: Who, depth: Depth) -> Verdict | Questions:
-    """Where the recipient's copy is carried, if the one at the end of the chain takes it."""
-    identity = who.primary
-    end = end_of(policy, facts, who)
+def _elsewhere(
+    policy: Policy,
+    facts: Facts,
+    verdict: Verdict,
+    who: Who,
+    end: Who | Address | Questions | Unknown | None,
+    depth: Depth,
+) -> Verdict | Questions:
+    """The copy is carried to the end of the chain, if whoever is there takes it."""
     match end:
         case Questions():
             return end
+        case Who(restriction=None):
+            return _resolved(verdict, who, end.primary, depth, end)
         case Who():
-            checked = verdict if end is who else _restricted(policy, facts, verdict, end, depth)
+            checked = restrict(_NAME, policy, facts, verdict, end, depth)
             if isinstance(checked, Questions) or checked.disposition is not None:
                 return checked
-            return _resolved(checked, identity, end.primary, depth, end)
+            return _resolved(checked, who, end.primary, depth, end)
         case Address():
-            return _resolved(verdict, identity, end, depth)
+            return _resolved(verdict, who, end, depth)
         case Unknown(why):
             return refuse(_NAME, verdict, replies.DIRECTORY_UNAVAILABLE, "target address", why, Hit.UNKNOWN)
         case None:
-            because = f"the target addresses that begin at {identity} lead in a circle"
+            because = f"the target addresses that begin at {who.primary} lead in a circle"
             return refuse(_NAME, verdict, replies.RECIPIENT_LOOP, "target address", because)
 
 
-def end_of(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions | Unknown | None:
+def _follow(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions | Unknown | None:
     """Where the chain of external addresses ends: at a recipient here, or at an address outside; None: nowhere.
 
     An external address equal to the own one, or none at all, means that the mailbox lives on the other side: the
@@ -102,26 +119,30 @@ def end_of(policy: Policy, facts: Facts, who: Who) -> Who | Address | Questions 
     return None
 
 
-def _resolved(verdict: Verdict, identity: Address, target: Address, depth: Depth, end: Who | None = None) -> Verdict:
-    steps = verdict.steps
-    if depth is Depth.FULL or target.key != verdict.recipient.original.key:
-        because = f"the primary address is {identity}"
-        effect = f"goes to {target}"
-        steps = (*steps, Step(_NAME, "directory", Hit.YES, because, effect, verdict.recipient.original.text))
-    kind = end.kind if end is not None else None
+def _resolved(verdict: Verdict, who: Who, target: Address, depth: Depth, end: Who | None = None) -> Verdict:
+    """The verdict with identity and target; `end` is the recipient here to whom the copy goes."""
+    identity, kind = who.primary, end.kind if end is not None else None
     return Verdict(
         verdict.recipient,
         target,
         verdict.standing,
         verdict.effects,
         None,
-        steps,
+        _told(verdict, identity, target, depth),
         verdict.stage,
         identity,
         kind is RecipientKind.MAILBOX,
         kind is RecipientKind.GROUP,
-        end.forwarding if end is not None else None,
+        who.forwarding or (end.forwarding if end is not None else None),
     )
+
+
+def _told(verdict: Verdict, identity: Address, target: Address, depth: Depth) -> tuple[Step, ...]:
+    if depth is Depth.LIVE and target.key == verdict.recipient.original.key:
+        return verdict.steps
+    because = f"the primary address is {identity}"
+    effect = f"goes to {target}"
+    return (*verdict.steps, Step(_NAME, "directory", Hit.YES, because, effect, verdict.recipient.original.text))
 
 
 STAGE = RecipientStage(_NAME, Point.RCPT, resolve)

@@ -48,7 +48,7 @@ def restrict(
     # An own address that nothing proves is believed where it leads to a refusal, and nowhere else.
     believed = name if authenticated or not standing.own_domain else ""
     try:
-        no = _refusal(facts, who, wanted, name, believed)
+        no = _refusal(facts, who, wanted, name, believed, authenticated=authenticated)
     except _Wanting as wanting:
         return Questions(wanting.asked)
     except _Unanswered as trouble:
@@ -60,7 +60,9 @@ def restrict(
     return _passed(stage, verdict, who, depth)
 
 
-def _refusal(facts: Facts, who: Who, wanted: Restriction, name: str, believed: str) -> tuple[Reply, str] | None:
+def _refusal(
+    facts: Facts, who: Who, wanted: Restriction, name: str, believed: str, *, authenticated: bool
+) -> tuple[Reply, str] | None:
     """The reply and the reason, if the sender may not. Raises _Wanting, _Unanswered."""
     shown = name or "the null sender"
     if wanted.reject_from and _is_among(facts, who.organisation, wanted.reject_from, name):
@@ -68,7 +70,7 @@ def _refusal(facts: Facts, who: Who, wanted: Restriction, name: str, believed: s
     if wanted.accept_from and not _is_among(facts, who.organisation, wanted.accept_from, believed):
         return replies.NOT_ALLOWED_SENDER, f"{who.primary} takes mail of listed senders only, and {shown} is none"
     if wanted.members_only and not _is_member(facts, who.organisation, (who.primary.key,), believed):
-        reply = replies.NOT_ALLOWED_SENDER if believed else _not_authenticated(who)
+        reply = replies.NOT_ALLOWED_SENDER if authenticated else _not_authenticated(who)
         return reply, f"{who.primary} takes mail of its members only, and {shown} is none"
     return None
 

@@ -30,7 +30,8 @@ def sent_on(policy: Policy, facts: Facts, verdict: Verdict) -> Verdict:
     domain = rewrite_domain(policy, facts, verdict, connector)
     if not domain:
         return verdict
-    because = f"the copy is sent on to {where.target}, and its sender has no domain of this organisation"
+    sender = facts.envelope.sender_text if facts.envelope is not None else ""
+    because = f"the copy is sent on to {where.target}, and {sender} is not ours"
     whom = verdict.recipient.original.text
     step = Step("route", "envelope sender", Hit.YES, because, f"rewritten under {domain}", whom)
     return decided(verdict, msgspec.structs.replace(where, rewrite=domain), step)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from lockgate.decision.answer import may_be_told
-from lockgate.decision.explain import derivation
 from lockgate.decision.signing import signs
 from lockgate.flow.excerpt import narrow
 from lockgate.flow.stamping import stamp_of
@@ -92,7 +91,7 @@ class Commit(msgspec.Struct, frozen=True):
             lane, route, held, due, status, event = self._treatment(verdict, ruling, now)
             events = (received,) if event is None else (received, event)
             if verdict.recipient.derived_from is not None:
-                how = derivation(verdict)
+                how = verdict.recipient.derivation
                 came = derived.get(how)
                 if came is None:
                     came = derived[how] = Event(now, Happening.EXPAND, how)

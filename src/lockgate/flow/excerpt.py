@@ -45,7 +45,7 @@ def entry_of(recipient: RecipientId, named: Container[RecipientId]) -> Recipient
 
 
 def about(facts: Facts, ruling: Ruling, verdict: Verdict, *, before: int = 0) -> tuple[Facts, Ruling]:
-    """Facts and ruling about this recipient alone, with those from whom it is derived.
+    """Facts and ruling about this recipient alone; of whoever it is derived from what is needed to judge it again.
 
     That keeps other organisations' recipients out, and the cost the same however many there are; of the members of a
     group only the one that is meant is left. `before` counts the recipients named before it that are left out.
@@ -60,11 +60,7 @@ def about(facts: Facts, ruling: Ruling, verdict: Verdict, *, before: int = 0) ->
     organisation = verdict.standing.organisation
     return (
         _replace(facts, recipients=(entry,), findings=_answers(facts, organisation, verdict, verdicts), before=before),
-        _replace(
-            ruling,
-            recipients=tuple(v for v in verdicts if v.standing.organisation == organisation),
-            settled=min(ruling.settled, len(verdicts)),
-        ),
+        _replace(ruling, recipients=(verdict,), settled=min(ruling.settled, 1)),
     )
 
 

@@ -13,6 +13,10 @@ from lockgate.seams import Difference, Loading, Recipients
 MOST_REMOVED = 0.10
 """The part of an organisation's recipients, or of their addresses, that an import may take away without `force`."""
 
+MOST_WARNINGS = 100
+MOST_LISTED = 100_000
+"""Addresses in restrictions that are looked after."""
+
 STEP = 1000
 """Lines between two reports of progress."""
 
@@ -42,7 +46,10 @@ class Wishes(msgspec.Struct, frozen=True):
 
 
 class Progress:
-    """Where an import stands; `wrong` is told of each rejected line."""
+    """Where an import stands; `wrong` is told of each rejected line.
+
+    `listed` are the addresses that restrictions name, with line and primary address of the first that does.
+    """
 
     def __init__(self, wrong: Callable[[Wrong], None]) -> None:
         self.phase = "reading"
@@ -51,6 +58,7 @@ class Progress:
         self.addresses = 0
         self.rejected = 0
         self.wrong = wrong
+        self.listed: dict[str, tuple[int, str]] = {}
 
     def reject(self, one: Wrong) -> None:
         """One more line is rejected."""
@@ -75,6 +83,7 @@ def load(lines: Iterable[str], wishes: Wishes, store: Recipients, progress: Prog
         if not wishes.force:
             _guard(difference, keep=keep)
         told = _told(difference, wishes, progress, keep=keep)
+        told["warnings"] = _warnings(wishes, store if keep else None, loading, progress)
         if not wishes.what_if:
             progress.phase = "putting in force"
             told["revision"] = loading.put(keep_missing=keep)
@@ -95,6 +104,9 @@ def _read(lines: Iterable[str], wishes: Wishes, loading: Loading, progress: Prog
             message = f"{twice[0]} is already given on line {twice[1]}; an address belongs to one recipient"
             progress.reject(Wrong(line, "address", message))
             continue
+        if row.restriction is not None and len(progress.listed) < MOST_LISTED:
+            for key in (*row.restriction.accept_from, *row.restriction.reject_from):
+                progress.listed.setdefault(key, (line, row.primary.text))
         recipients += 1
         addresses += 1 + len(row.proxies)
         if recipients % STEP == 0:
@@ -116,6 +128,24 @@ def _guard(difference: Difference, *, keep: bool) -> None:
                 f"{gone} of {of} {what} would be removed, which is more than {MOST_REMOVED:.0%}, and nothing was "
                 f"changed; {mend}{missing}"
             )
+
+
+def _warnings(wishes: Wishes, store: Recipients | None, loading: Loading, progress: Progress) -> list[str]:
+    """What is in force and cannot be meant so: restrictions that name nobody. Raises Unavailable, OSError."""
+    found: list[str] = []
+    for key, (line, whose) in progress.listed.items():
+        primary = loading.primary(key)
+        if primary is None and store is not None:
+            row = store.row(wishes.organisation, key)
+            primary = row.primary.key if row is not None else None
+        if primary == key:
+            continue
+        if len(found) == MOST_WARNINGS:
+            return [*found, "there are more of these"]
+        named = f"{wishes.name}:{line}: who may send to {whose} names {key}, which"
+        mend = "is no recipient here" if primary is None else f"is an alias; write its primary address {primary}"
+        found.append(f"{named} {mend}")
+    return found
 
 
 def _told(difference: Difference, wishes: Wishes, progress: Progress, *, keep: bool) -> dict[str, Any]:

@@ -11,20 +11,25 @@ from typing import Any
 
 import msgspec
 
-from lockgate.mail.address import Address, AddressError, parse_address
+from lockgate.flow import memberships
+from lockgate.flow.cells import Reasons, address_in, addresses_in
+from lockgate.mail.address import Address
 from lockgate.mail.directory import ATTRIBUTES, RecipientRow
 from lockgate.mail.findings import RecipientKind
 from lockgate.policy.documents import Invalid, Problem
 
-COLUMNS = ("address", "kind", "aliases", "external_address", *ATTRIBUTES)
-"""The columns of a CSV file; only the first is needed. Several aliases are separated by blanks or semicolons."""
+COLUMNS = ("address", "kind", "aliases", "external_address", *ATTRIBUTES, *memberships.COLUMNS)
+"""The columns of a CSV file; only the first is needed. Lists are separated by blanks or semicolons."""
 
 LONGEST_VALUE = 2048
 """Characters of one attribute; attributes are part of the facts of every message."""
 
 MOST_ALIASES = 500
 
-_FOLDED = {name.replace("_", ""): name for name in COLUMNS}
+LONGEST_CELL = 32 * 1024 * 1024
+"""Characters of one cell: as many members as a group may have, with the longest addresses."""
+
+_FOLDED = {name.replace("_", ""): name for name in COLUMNS} | memberships.ALSO
 _KINDS = {kind.value: kind for kind in RecipientKind}
 _KIND_WORDS = ", ".join(_KINDS)
 _ACTIVE = re.compile(r"'(?=[=+\-@'\t\r])")
@@ -82,14 +87,14 @@ def read_rows(
 
 def row_of(values: Mapping[str, Any], organisation: str) -> RecipientRow:
     """The recipient of these columns (names as in COLUMNS, empty values left out). Raises WrongRow."""
-    wrong: list[tuple[str, str]] = []
-    primary = _address(values.get("address", ""), "address", wrong)
+    wrong: Reasons = []
+    primary = address_in(values.get("address", ""), "address", wrong)
     proxies: tuple[Address, ...] = ()
     aliases = values.get("aliases")
     if aliases:
         proxies = _aliases(aliases, primary, wrong)
     external = values.get("external_address")
-    target = _address(external, "external_address", wrong) if external else None
+    target = address_in(external, "external_address", wrong) if external else None
     word = values.get("kind", "mail_user")
     kind = _KINDS.get(word) or _KINDS.get(word.strip().lower())
     if kind is None:
@@ -103,39 +108,29 @@ def row_of(values: Mapping[str, Any], organisation: str) -> RecipientRow:
             wrong.append((key, f"it has {len(text)} characters; at most {LONGEST_VALUE} are kept"))
         elif text:
             attributes[key] = text
+    plain = _MORE.isdisjoint(values)
+    more = memberships.NONE if plain else memberships.memberships_of(values, wrong)
     if wrong or primary is None or kind is None:
         raise WrongRow(wrong)
-    return RecipientRow(organisation, kind, primary, target, proxies, attributes)
+    row = RecipientRow(organisation, kind, primary, target, proxies, attributes, *more)
+    if not plain and (reasons := memberships.objections(row)):
+        raise WrongRow(reasons)
+    return row
 
 
-_BEYOND = frozenset({"address", "kind", "aliases", "external_address"})
+_LISTS = memberships.LISTS | {"aliases"}
+_MORE = frozenset(memberships.COLUMNS)
+_BEYOND = frozenset({"address", "kind", "aliases", "external_address"}) | _MORE
 
 
-def _aliases(aliases: str | list[str], primary: Address | None, wrong: list[tuple[str, str]]) -> tuple[Address, ...]:
-    listed = aliases if isinstance(aliases, list) else aliases.replace(";", " ").split()
-    if len(listed) > MOST_ALIASES:
-        wrong.append(("aliases", f"there are {len(listed)}; at most {MOST_ALIASES} are kept"))
-        return ()
-    found = {one.key: one for alias in listed if (one := _address(alias, "aliases", wrong)) is not None}
-    if primary is not None:
-        found.pop(primary.key, None)
-    return tuple(found.values())
-
-
-def _address(text: str, column: str, wrong: list[tuple[str, str]]) -> Address | None:
-    # Exchange exports write SMTP:primary and smtp:alias.
-    plain = text.strip()
-    if plain[:5].lower() == "smtp:":
-        plain = plain[5:]
-    try:
-        return parse_address(plain, utf8=True)
-    except AddressError as trouble:
-        said = f"'{plain[:80]}' is no address: {trouble}" if plain else "the address is missing"
-        wrong.append((column, f"{said}; write for example ann@contoso.com"))
-        return None
+def _aliases(aliases: str | list[str], primary: Address | None, wrong: Reasons) -> tuple[Address, ...]:
+    found = addresses_in(aliases, "aliases", MOST_ALIASES, wrong)
+    return found if primary is None else tuple([alias for alias in found if alias.key != primary.key])
 
 
 def _csv_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mapping[str, Any] | Wrong]]:
+    # The bound is one for the whole process, and the default of 128 KiB is less than a group of 10,000 needs.
+    csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(lines, strict=True)
     columns = _heading(reader, name)
     width = len(columns)
@@ -209,17 +204,28 @@ def _toml_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | 
         wrong: list[Wrong] = []
         for key, value in row.items():
             try:
-                values[name_of(key)] = _text(value)
+                name = name_of(key)
+                values[name] = _text(name, value)
             except KeyError as trouble:
                 wrong.append(Wrong(line, key[:60], str(trouble.args[0])))
             except TypeError:
-                wrong.append(Wrong(line, key[:60], "this has to be text in quotes (aliases: a list of them)"))
+                wrong.append(Wrong(line, key[:60], _wanted(name_of(key))))
         yield from ((line, one) for one in wrong)
         if not wrong:
             yield line, {key: value for key, value in values.items() if value}
 
 
-def _text(value: object) -> object:
-    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+def _wanted(name: str) -> str:
+    if name in memberships.TRUTHS:
+        return "this has to be true or false"
+    return "this has to be a list of texts in quotes" if name in _LISTS else "this has to be text in quotes"
+
+
+def _text(name: str, value: object) -> object:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) and name in memberships.TRUTHS:
+        return "true" if value else "false"
+    if isinstance(value, list) and name in _LISTS and all(isinstance(one, str) for one in value):
         return value
     raise TypeError

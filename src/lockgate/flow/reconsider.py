@@ -8,7 +8,6 @@ import msgspec
 
 from lockgate.decision.answer import may_be_told
 from lockgate.decision.derive import once_each
-from lockgate.decision.explain import derivation
 from lockgate.decision.judge import released
 from lockgate.flow.commit import HOLD_LANE, PENDING_LANE, a_month, chunks, recipient_of
 from lockgate.flow.excerpt import entry_of
@@ -157,11 +156,11 @@ class _Sorting:
         match verdict.disposition:
             case Deliver(route):
                 self._groups.setdefault((route.lane, ""), (route, []))[1].append(recipient)
-                event = Event(self._now, Happening.EXPAND, f"{whom}: {derivation(verdict)}, goes on to {route.lane}")
+                event = Event(self._now, Happening.EXPAND, f"{verdict.recipient.text}: goes on to {route.lane}")
                 self._results.append(Result(number, done=False, status=Status.PENDING, event=event))
             case Hold(_, pending=True) | Defer() if not self._expired:
                 self._groups.setdefault((self._waiting_lane, ""), (None, []))[1].append(recipient)
-                event = Event(self._now, Happening.DEFER, f"{whom}: {derivation(verdict)}, will be judged again")
+                event = Event(self._now, Happening.DEFER, f"{verdict.recipient.text}: will be judged again")
                 self._results.append(Result(number, done=False, status=Status.PENDING, event=event))
             case Hold(why):
                 self._keep(number, recipient, f"{whom}: {why}")

@@ -132,8 +132,10 @@ def retold(policy: Policy, story: Story, organisation: str) -> Course:
         return own_report(policy, story.facts, organisation)
     judge_with = IN_FULL if _recipients(story.facts) <= MOST_IN_FULL else judge
     course = converse(policy, story.facts, unasked, judge_with)
-    # Whoever is derived and of another organisation is told in that one's story.
-    mine = tuple(v for v in course.verdicts if v.standing.organisation == organisation or _is_named(v, story.facts))
+    # Whoever is derived and not on record is told elsewhere: in another organisation's story, or in one of its own.
+    known = {verdict.recipient for verdict in story.ruling.recipients}
+    derived = any(verdict.recipient.derived_from is not None for verdict in story.ruling.recipients)
+    mine = tuple(v for v in course.verdicts if v.recipient in known or not (derived or v.recipient.derived_from))
     return course if len(mine) == len(course.verdicts) else msgspec.structs.replace(course, verdicts=mine)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lockgate.decision.explain import step_rows, whom
+from lockgate.decision.explain import step_rows
 from lockgate.flow.asking.explain import WhatIf
 from lockgate.flow.desk.section import Misuse
 from lockgate.flow.desk.times import moment
@@ -28,7 +28,7 @@ from lockgate.flow.suppose import Unsupposable, read_suppositions
 from lockgate.flow.supposing import Scene, supposed_facts
 from lockgate.mail.address import parse_address
 from lockgate.mail.connection import Certificate
-from lockgate.mail.findings import Answer, Known, Question
+from lockgate.mail.findings import Answer, Known, Members, MembersOf, Question
 from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Via
 from lockgate.policy.documents import Invalid, Problem, nearest
 from lockgate.policy.policy import Policy
@@ -187,7 +187,9 @@ def play(story: Story, policy: Policy) -> Course:
 
 def _nobody(questions: tuple[Question, ...]) -> dict[Question, Answer]:
     """Of whom a story says nothing, the directory knows nothing."""
-    return dict.fromkeys(questions, Known(None, 0))
+    return {
+        question: Members((), (), 0) if isinstance(question, MembersOf) else Known(None, 0) for question in questions
+    }
 
 
 def _unreadable(pem: str, policy: Policy, at: float) -> tuple[Certificate, tuple[str, ...], str]:
@@ -204,7 +206,7 @@ def fates(course: Course) -> Iterator[tuple[str, str]]:
     for verdict in course.verdicts:
         address = verdict.recipient.original
         # Whom the sender named comes first; another copy for the address is told with where it comes from.
-        name = address.text if address.key not in seen else whom(verdict)
+        name = address.text if address.key not in seen else verdict.recipient.text
         seen.add(address.key)
         yield name, _words(verdict.disposition, address.key)
 

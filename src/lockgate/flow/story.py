@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lockgate.decision.explain import certificate, step_rows, whom
+from lockgate.decision.explain import certificate, step_rows
 from lockgate.mail.record import JUDGE, Recorder, UnreadableStory
 
 
@@ -37,6 +37,6 @@ def told(recorder: Recorder, stories: Mapping[str, bytes]) -> tuple[dict[str, An
         }
         kept = step_rows(story.ruling.steps)
         for verdict in story.ruling.recipients:
-            kept += step_rows(verdict.steps, whom(verdict))
+            kept += step_rows(verdict.steps, verdict.recipient.text)
         steps += [{"organisation": organisation, **row} for row in kept]
     return {name: value for name, value in known.items() if value}, steps

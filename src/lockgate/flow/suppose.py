@@ -14,7 +14,19 @@ from lockgate.mail.address import AddressError, parse_address, parse_domain
 from lockgate.mail.authentication import Arc, ArcVerdict, Authenticated, Dmarc, DmarcVerdict, Spf, SpfVerdict
 from lockgate.mail.dmarc import Wish
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Answer, Known, Question, RecipientKind, Unknown, Who, WhoIs, WhoSent
+from lockgate.mail.findings import (
+    Answer,
+    Forwarding,
+    Known,
+    Members,
+    MembersOf,
+    Question,
+    RecipientKind,
+    Unknown,
+    Who,
+    WhoIs,
+    WhoSent,
+)
 from lockgate.policy.documents import nearest
 
 Guess = Callable[[Question], Answer | None]
@@ -64,13 +76,28 @@ def _directory(argument: str, value: str) -> Guess:
     supposed = _described(value, "")
 
     def guess(question: Question) -> Answer | None:
+        if isinstance(question, MembersOf):
+            known = supposed(WhoIs(question.organisation, question.address))
+            return known if isinstance(known, Unknown) else None
         return supposed(question) if isinstance(question, WhoIs) else None
 
     return guess
 
 
+def _members_of(argument: str, value: str) -> Guess:
+    """Who the members of a group are, as they are listed."""
+    word, _, rest = value.partition(" ")
+    try:
+        key = parse_address(argument, utf8=True).key
+        listed = () if word == _UNKNOWN else tuple(parse_address(one.strip(), utf8=True) for one in value.split(","))
+    except AddressError as trouble:
+        raise Unsupposable(f"write members-of sales@contoso.com = ann@contoso.com, x@far.example: {trouble}") from None
+    answer: Answer = Unknown(rest.strip() or "supposed") if word == _UNKNOWN else Members((), listed, 0)
+    return lambda question: answer if isinstance(question, MembersOf) and question.address == key else None
+
+
 def _described(value: str, address: str) -> Callable[[WhoIs], Answer]:
-    """`nobody`, `unknown WHY` or `KIND [PRIMARY] [-> EXTERNAL]`."""
+    """`nobody`, `unknown WHY` or `KIND [PRIMARY] [-> EXTERNAL] [forwarding ADDRESS [with copy] [by user]]`."""
     word, _, rest = value.strip().partition(" ")
     if word == _UNKNOWN:
         return lambda question: Unknown(rest.strip() or "supposed")
@@ -80,8 +107,10 @@ def _described(value: str, address: str) -> Callable[[WhoIs], Answer]:
     if word not in kinds:
         known = [_NOBODY, _UNKNOWN, *kinds]
         raise Unsupposable(f"'{word[:40]}' is none of {', '.join(known)}{nearest(word, known)}")
+    rest, _, onward = f" {rest} ".partition(" forwarding ")
     primary, _, external = (part.strip() for part in f" {rest} ".partition("->"))
     try:
+        forwarding = _forwarding(onward.split()) if onward.strip() else None
         named = parse_address(primary, utf8=True) if primary else None
         target = parse_address(external, utf8=True) if external else None
     except AddressError as trouble:
@@ -89,9 +118,16 @@ def _described(value: str, address: str) -> Callable[[WhoIs], Answer]:
 
     def answer(question: WhoIs) -> Answer:
         main = named or parse_address(address or question.address, utf8=True)
-        return Known(Who(question.organisation, RecipientKind(word), main, target), 0)
+        return Known(Who(question.organisation, RecipientKind(word), main, target, {}, forwarding), 0)
 
     return answer
+
+
+def _forwarding(words: list[str]) -> Forwarding:
+    said = " ".join(words[1:])
+    if said not in ("", "with copy", "by user", "with copy by user"):
+        raise Unsupposable(f"'{said[:40]}' is not understood; write forwarding ADDRESS [with copy] [by user]")
+    return Forwarding(parse_address(words[0], utf8=True), "with copy" in said, "by user" in said)
 
 
 def _who_sent(argument: str, value: str) -> Guess:
@@ -136,9 +172,18 @@ TABLE = (
         (
             Form("who-is ADDRESS = nobody", "nobody has this address"),
             Form("who-is ADDRESS = KIND [PRIMARY] [-> EXTERNAL]", "it is a mailbox, mail_user, mail_contact, ..."),
+            Form("who-is ADDRESS = mailbox forwarding ADDRESS [with copy] [by user]", "its mail is sent on"),
             Form("who-is ADDRESS = unknown [WHY]", "the directory cannot say"),
         ),
         _who_is,
+    ),
+    Supposition(
+        "members-of",
+        (
+            Form("members-of GROUP = ADDRESS, ADDRESS", "the group has these members"),
+            Form("members-of GROUP = unknown [WHY]", "the directory cannot say"),
+        ),
+        _members_of,
     ),
     Supposition(
         "directory",

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 from lockgate.mail.address import Address
+
+
+class Relation(enum.StrEnum):
+    """How one recipient comes from another."""
+
+    NONE = ""
+    MEMBER = "member of"
+    FORWARDING = "forwarded by"
 
 
 class RecipientId(msgspec.Struct, frozen=True):
@@ -12,6 +22,7 @@ class RecipientId(msgspec.Struct, frozen=True):
 
     `original` is the address of this recipient: as given in RCPT TO, or, if derived (group member, forwarding
     target, redirect by a rule), the address derived; `derived_from` is then the recipient it came from.
+    `relation` says how it comes from there.
     `orcpt` and `notify` are the DSN parameters of RFC 3461 4.1-4.2 (`notify` upper case; empty = not given).
     """
 
@@ -19,6 +30,20 @@ class RecipientId(msgspec.Struct, frozen=True):
     derived_from: RecipientId | None = None
     orcpt: str = ""
     notify: tuple[str, ...] = ()
+    relation: Relation = Relation.NONE
+
+    @property
+    def derivation(self) -> str:
+        """From whom it is derived: "member of sales@contoso.com"; "" for those that the sender named."""
+        if self.derived_from is None:
+            return ""
+        return f"{self.relation.value or 'by way of'} {self.derived_from.original}"
+
+    @property
+    def text(self) -> str:
+        """The recipient as people read it, with the one from whom it is derived."""
+        how = self.derivation
+        return f"{self.original}, {how}" if how else self.original.text
 
     @property
     def root(self) -> RecipientId:

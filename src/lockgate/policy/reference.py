@@ -61,7 +61,8 @@ LATER = MappingProxyType(
             }
         ),
         "connection_filter": frozenset({"enable_safe_list"}),
-        "remote_domain": frozenset(RemoteDomain.model_fields) - {"domain_name", "name", "organisation", "comment"},
+        "remote_domain": frozenset(RemoteDomain.model_fields)
+        - {"domain_name", "name", "organisation", "comment", "auto_forward_enabled"},
     }
 )  # fmt: skip
 """What is validated, kept and shown, but that no stage looks at yet; a test holds this against the stages."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from lockgate.mail.address import Address
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import Who
 
@@ -100,6 +101,8 @@ def write_log(path: Path, start: int, changes: Iterable[Change]) -> None:
 def append_to_log(path: Path, at: int, change: Change) -> int:
     """Add one change behind octet `at`, durably; where it ends. Raises OSError, and then it is not there."""
     frame = frame_of(change)
+    if len(frame) > LONGEST_FRAME:
+        raise OSError("the recipients of one change are more than its log takes at once; change fewer at a time")
     with path.open("r+b", buffering=0) as file:
         file.truncate(at)
         file.seek(at)
@@ -152,13 +155,17 @@ class Follower:
 
 
 class Overlay:
-    """The addresses that have changed since the table a reader holds; `owners` has None for those that are gone."""
+    """The addresses that have changed since the table a reader holds; `owners` has None for those that are gone.
 
-    __slots__ = ("_follower", "owners", "revision", "start")
+    `members` are those of the groups among them, by the key of the group's primary address.
+    """
+
+    __slots__ = ("_follower", "members", "owners", "revision", "start")
 
     def __init__(self, path: Path) -> None:
         self._follower = Follower(path)
         self.owners: dict[bytes, Who | None] = {}
+        self.members: dict[bytes, tuple[Address, ...]] = {}
         self.revision = 0
         self.start = 0
 
@@ -168,19 +175,28 @@ class Overlay:
             self._follower.forget()
         fresh, changes = self._follower.look()
         if fresh:
-            self.owners, self.revision, self.start = {}, table, self._follower.start
+            self.owners, self.members = {}, {}
+            self.revision, self.start = table, self._follower.start
         for change in changes:
             if change.revision > table:
-                apply(change, self.owners)
+                apply(change, self.owners, self.members)
                 self.revision = max(self.revision, change.revision)
 
 
-def apply(change: Change, owners: dict[bytes, Who | None]) -> None:
+def apply(
+    change: Change, owners: dict[bytes, Who | None], members: dict[bytes, tuple[Address, ...]]
+) -> None:
     """Lay one change over the others."""
     organisation = change.organisation
     for address in change.gone:
-        owners[key_of(organisation, address)] = None
+        key = key_of(organisation, address)
+        owners[key] = None
+        members.pop(key, None)
     for row in change.rows:
-        who = Who(organisation, row.kind, row.primary, row.external, row.attributes)
+        who = Who(
+            organisation, row.kind, row.primary, row.external, row.attributes, row.forwarding, row.restriction
+        )
         for address in row.keys:
             owners[key_of(organisation, address)] = who
+        if row.members:
+            members[key_of(organisation, row.primary.key)] = row.members

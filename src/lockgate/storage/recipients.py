@@ -6,16 +6,23 @@ import shutil
 import struct
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import count
 from pathlib import Path
+
+import msgspec
 
 from lockgate.mail.directory import RecipientRow
 from lockgate.seams import Difference, Unavailable
 from lockgate.storage.directory import CHANGES
 from lockgate.storage.directory_log import Change, Follower, append_to_log, key_of, write_log
-from lockgate.storage.records import Group, Records, TableWriter, pack, unpack
+from lockgate.storage.layout import needle
+from lockgate.storage.records import Group, Records, TableWriter, extras_of, is_group, pack, unpack
 
+LARGE = 16 * 1024 * 1024
+"""Octets of changed recipients above which an import goes into a new table, however few they are."""
+LONG = 64 * 1024 * 1024
+"""Octets of the log at which a merge is due."""
 MANY = 5_000
 """More changed addresses than this are merged into the table, and smaller imports go into the log as one change."""
 
@@ -69,11 +76,32 @@ class RecipientStore:
             group = base.find(key)
         except (ValueError, struct.error) as trouble:
             raise Unavailable(f"the recipients cannot be read: {trouble}") from None
-        return unpack(group) if group is not None else None
+        return _row(group) if group is not None else None
 
     def rows(self, organisation: str) -> Iterator[RecipientRow]:
         """See Recipients."""
         return self._rows(organisation)
+
+    def groups(self, organisation: str) -> Iterator[RecipientRow]:
+        """See Recipients."""
+        for group in self._noted(organisation):
+            if is_group(group):
+                yield _row(group)
+
+    def naming(self, organisation: str, keys: Collection[str]) -> list[RecipientRow]:
+        """See Recipients."""
+        wanted = frozenset(keys)
+        texts = [needle(key) for key in wanted]
+        found: list[RecipientRow] = []
+        try:
+            for group in self._noted(organisation):
+                # Most are told by a few octets: unpacking 100,000 members takes a hundred times longer.
+                if any(text in group.octets for text in texts) or extras_of(group).names(wanted):
+                    row = unpack(group)
+                    found += [row] if row.names(wanted) else []
+        except ValueError as trouble:
+            raise Unavailable(f"the recipients cannot be read: {trouble}") from None
+        return found
 
     def change(self, organisation: str, before: Sequence[RecipientRow], after: Sequence[RecipientRow]) -> int:
         """See Recipients."""
@@ -91,7 +119,7 @@ class RecipientStore:
     @property
     def crowded(self) -> bool:
         """Whether so much has changed that a merge is due."""
-        return len(self._owners) > MANY
+        return len(self._owners) > MANY or self._follower.at > LONG
 
     def merge(self) -> None:
         """Write table and changes into a new table; changes go on meanwhile. Raises Unavailable, OSError."""
@@ -185,14 +213,25 @@ class RecipientStore:
             owners = dict(self._owners)
         prefix = None if organisation is None else key_of(organisation, "")
         for group in self._read_all(base, owners, prefix):
-            yield unpack(group)
+            yield _row(group)
+
+    def _noted(self, organisation: str) -> Iterator[Group]:
+        """The groups of the organisation, and its recipients with extras."""
+        base = self._open()
+        with self._lock:
+            owners = dict(self._owners)
+        yield from self._read_all(base, owners, key_of(organisation, ""), noted=True)
 
     def _read_all(
-        self, base: Records, owners: dict[bytes, RecipientRow | None], prefix: bytes | None, *, others: bool = False
-    ) -> Iterator[Group]:
-        """Every recipient of the organisation with this key prefix (`others`: of all but that one)."""
+        self, base: Records, owners: dict[bytes, RecipientRow | None], prefix: bytes | None, *, others: bool = False,
+        noted: bool = False,
+    ) -> Iterator[Group]:  # fmt: skip
+        """Every recipient of the organisation with this key prefix (`others`: of all but that one).
+
+        With `noted` at least those who are groups or have extras.
+        """
         try:
-            for group in base.groups():
+            for group in base.noted() if noted else base.groups():
                 first = group.keys[0][0]
                 if (prefix is None or first.startswith(prefix) is not others) and first not in owners:
                     yield group
@@ -203,6 +242,13 @@ class RecipientStore:
                 continue
             if prefix is None or key.startswith(prefix) is not others:
                 yield pack(row)
+
+
+def _row(group: Group) -> RecipientRow:
+    try:
+        return unpack(group)
+    except ValueError as trouble:
+        raise Unavailable(f"the recipients cannot be read: {trouble}") from None
 
 
 class Import:
@@ -222,6 +268,7 @@ class Import:
         self._fresh: list[int] = []
         self._sealed = False
         self._building = False
+        self._weight = 0
 
     def add(self, row: RecipientRow, line: int) -> tuple[str, int] | None:
         """See Loading."""
@@ -237,6 +284,14 @@ class Import:
         self._digests.append(hash(group.octets))
         self._places.append(self._writer.add(group))
         return None
+
+    def primary(self, address: str) -> str | None:
+        """See Loading."""
+        number = self._seen.get(hash(key_of(self._organisation, address)))
+        if number is None:
+            return None
+        first = self._writer.again(self._places[number]).keys[0][0]
+        return first.partition(b"\0")[2].decode()
 
     def seal(self) -> Difference:
         """See Loading."""
@@ -269,7 +324,8 @@ class Import:
                 shed += gone
                 self._fresh += [] if met[number] else [number]
                 met[number] = 1
-            if len(self._changed) <= MANY:
+            self._weight += len(group.octets)
+            if len(self._changed) <= MANY and self._weight <= LARGE:
                 self._changed.append(unpack(group))
         added = met.count(0)
         if added + len(self._fresh) <= MANY:
@@ -288,8 +344,8 @@ class Import:
         store = self._store
         if not self._sealed:
             raise RuntimeError("an import is put in force before it was compared")
-        small = len(self._changed) + len(self._fresh) <= MANY and store._opened().revision > 1
-        if small:
+        small = len(self._changed) + len(self._fresh) <= MANY and self._light()
+        if small and store._opened().revision > 1:
             return self._put_small(keep_missing=keep_missing)
         with store._lock:
             store._revision += 1
@@ -319,6 +375,11 @@ class Import:
             self._building = False
             self._store._building.release()
 
+    def _light(self) -> bool:
+        """Whether what is changed and what is new are few octets."""
+        ends = (*self._places[1:], self._writer.size)
+        return self._weight + sum(ends[number] - self._places[number] for number in self._fresh) <= LARGE
+
     def _put_small(self, *, keep_missing: bool) -> int:
         store = self._store
         after = [unpack(self._writer.again(self._places[number])) for number in self._fresh]
@@ -334,4 +395,4 @@ class Import:
         if hash(key_of(self._organisation, row.primary.key)) in self._seen:
             return None
         proxies = tuple(one for one in row.proxies if hash(key_of(self._organisation, one.key)) not in self._seen)
-        return RecipientRow(row.organisation, row.kind, row.primary, row.external, proxies, row.attributes)
+        return msgspec.structs.replace(row, proxies=proxies)

@@ -1,19 +1,19 @@
 """Recipients as records of the table: read in order, found for changing, and written without holding them in memory.
 
 One group of records stands for one recipient, a record for each of its addresses, that of the primary one first; all
-records of a group are the same behind the key. The layout is told in `directory.py`.
+records of a group are the same behind the key, but for the members, which only the first has. `layout.py` tells how a
+record lies on disk.
 """
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import shutil
 import struct
 import zlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,18 +22,31 @@ import msgspec
 from lockgate.mail.address import Address, AddressError, parse_address
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import RecipientKind
-from lockgate.storage.directory import FORMAT, LONGEST
 from lockgate.storage.directory_log import key_of, sync_folder
+from lockgate.storage.layout import (
+    HEADER,
+    KINDS,
+    LONGEST,
+    MAGIC,
+    MORE,
+    NO_EXTERNAL,
+    NO_EXTRAS,
+    NOTED,
+    PLACE,
+    PLAIN,
+    RECORD,
+    UNIT,
+    Extras,
+    addressed,
+    alike,
+    hash_of,
+    read_short,
+    read_tail,
+    tails,
+)
 
-_MAGIC = b"LGDIRECT"
-_HEADER = struct.Struct("<8sIIIQQ16sQQ")
-_RECORD = struct.Struct("<IIBBBHI")
-_UNIT = 4
-_NO_EXTERNAL = 0xFFFF
-_KINDS = tuple(RecipientKind)
-_PLACE = {kind: number for number, kind in enumerate(_KINDS)}
-_ENCODE = msgspec.msgpack.Encoder().encode
-_ATTRIBUTES = msgspec.msgpack.Decoder(dict[str, str]).decode
+_KIND_AT = 8
+"""Where the kind stands in a record."""
 
 
 class Group(NamedTuple):
@@ -47,42 +60,73 @@ def pack(row: RecipientRow) -> Group:
     """The records of a recipient. Raises ValueError for what is too long to be an address."""
     primary, external = row.primary, row.external
     if external is None:
-        texts, there = f"{primary.local}{primary.domain}".encode(), _NO_EXTERNAL
+        texts, there = f"{primary.local}{primary.domain}".encode(), NO_EXTERNAL
     else:
         texts = f"{primary.local}{primary.domain}{external.local}{external.domain}".encode()
         there = len(external.local)
     if len(primary.local) > 255 or len(primary.domain) > 255 or (external is not None and there > 255):
         raise ValueError(f"{primary} or its external address is longer than an address can be")
-    attributes = _ENCODE(row.attributes) if row.attributes else b""
-    lengths = (_PLACE[row.kind], len(primary.local), len(primary.domain), there, len(attributes))
-    tail = texts + attributes
+    kind, tail, short = tails(row)
+    texts_octets = len(texts)
     octets = bytearray()
     keys: list[tuple[bytes, int]] = []
     for address in row.keys:
         key = key_of(row.organisation, address)
         keys.append((key, len(octets)))
-        octets += _RECORD.pack(len(key), len(texts), *lengths) + key + tail
-        octets += bytes(-len(octets) % _UNIT)
+        octets += RECORD.pack(
+            len(key), texts_octets, kind, len(primary.local), len(primary.domain), there, len(tail)
+        )
+        octets += key + texts + tail
+        octets += bytes(-len(octets) % UNIT)
+        tail = short
     return Group(bytes(octets), keys)
 
 
 def unpack(group: Group) -> RecipientRow:
-    """The recipient of a group; its further addresses come back in the form in which they are looked up."""
-    length, texts, kind, local, domain, there, size = _RECORD.unpack_from(group.octets)
-    start = _RECORD.size + length
+    """The recipient of a group; its further addresses come back in the form in which they are looked up.
+
+    Raises ValueError at damage.
+    """
+    try:
+        return _unpacked(group)
+    except (struct.error, msgspec.MsgspecError, IndexError) as trouble:
+        raise ValueError(f"the recipient table is damaged ({trouble})") from None
+
+
+def _unpacked(group: Group) -> RecipientRow:
+    length, texts, kind, local, domain, there, size = RECORD.unpack_from(group.octets)
+    start = RECORD.size + length
     text = group.octets[start : start + texts].decode()
     rest = text[local + domain :]
-    external = None if there == _NO_EXTERNAL else Address(rest[:there], rest[there:])
-    packed = group.octets[start + texts : start + texts + size]
+    external = None if there == NO_EXTERNAL else Address(rest[:there], rest[there:])
+    attributes, extras, members = read_tail(kind, group.octets[start + texts : start + texts + size])
     organisation = group.keys[0][0].partition(b"\0")[0].decode()
     return RecipientRow(
         organisation,
-        _KINDS[kind],
+        KINDS[kind & ~MORE],
         Address(text[:local], text[local : local + domain]),
         external,
         tuple(_address(key) for key, _ in group.keys[1:]),
-        _ATTRIBUTES(packed) if packed else {},
+        attributes,
+        members,
+        tuple(addressed(manager) for manager in extras.managed_by),
+        extras.forwarding,
+        extras.restriction,
     )
+
+
+def is_group(group: Group) -> bool:
+    """Whether these are the records of a distribution group."""
+    return group.octets[_KIND_AT] & ~MORE == PLACE[RecipientKind.GROUP]
+
+
+def extras_of(group: Group) -> Extras:
+    """What the recipient of these records has besides; its members are not looked at. Raises ValueError at damage."""
+    try:
+        length, texts, kind, _, _, _, _ = RECORD.unpack_from(group.octets)
+        return read_short(group.octets, RECORD.size + length + texts)[1] if kind & MORE else NO_EXTRAS
+    except (struct.error, msgspec.MsgspecError) as trouble:
+        raise ValueError(f"the recipient table is damaged ({trouble})") from None
 
 
 def _address(key: bytes) -> Address:
@@ -104,19 +148,23 @@ class Records:
         self.revision = 0
         self._at = self._end = 0
         self._map: mmap.mmap | bytes = b""
+        self._notes: Sequence[int] | None = ()
         if not path.exists():
             return
         with path.open("rb") as file:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if len(self._map) < _HEADER.size:
+        if len(self._map) < HEADER.size:
             raise ValueError(f"{path} is cut off")
-        magic, version, bits, which, revision, count, salt, at_words, at = _HEADER.unpack_from(self._map)
-        if magic != _MAGIC or version != FORMAT or at_words + 8 * count != at or at > len(self._map):
+        magic, version, bits, which, revision, count, salt, at_words, at = HEADER.unpack_from(self._map)
+        if magic != MAGIC or version not in (PLAIN, NOTED) or at_words + 8 * count != at or at > len(self._map):
             raise ValueError(f"{path} is no recipient table that this version can read, or it is damaged")
         view = memoryview(self._map)
         self.revision = int(revision)
-        self._which, self._salt, self._shift = which, salt, 32 - bits
-        self._starts = view[_HEADER.size : _HEADER.size + 4 * ((1 << bits) + 1)].cast("I")
+        self._hash, self._salt = hash_of(which, salt)
+        self._shift = 32 - bits
+        behind = HEADER.size + 4 * ((1 << bits) + 1)
+        self._starts = view[HEADER.size : behind].cast("I")
+        self._notes = _notes(view[behind:at_words], behind) if version == NOTED else None
         self._words = view[at_words:at].cast("Q")
         self._at, self._end = at, len(self._map)
 
@@ -128,13 +176,21 @@ class Records:
             at += len(group.octets)
             yield group
 
+    def noted(self) -> Iterator[Group]:
+        """The groups and the recipients with extras (layout.py); in an older table everybody. Raises ValueError."""
+        if self._notes is None:
+            yield from self.groups()
+            return
+        for place in self._notes:
+            yield self._group(self._at + place * UNIT)
+
     def find(self, key: bytes) -> Group | None:
         """The recipient that has this address. Raises ValueError at damage."""
         start = self._place(key)
         if start is None:
             return None
-        length, texts, _, local, domain, _, _ = _RECORD.unpack_from(self._map, start)
-        text = self._map[start + _RECORD.size + length : start + _RECORD.size + length + texts].decode()
+        length, texts, _, local, domain, _, _ = RECORD.unpack_from(self._map, start)
+        text = self._map[start + RECORD.size + length : start + RECORD.size + length + texts].decode()
         primary = key_of(key.partition(b"\0")[0].decode(), Address(text[:local], text[local : local + domain]).key)
         first = start if primary == key else self._place(primary)
         if first is None:
@@ -144,15 +200,15 @@ class Records:
     def _place(self, key: bytes) -> int | None:
         if not self._end:
             return None
-        hashed = hash_of(self._which, key, self._salt)
+        hashed = self._hash(key, self._salt)
         bucket = hashed >> self._shift
         for number in range(self._starts[bucket], self._starts[bucket + 1]):
             word = self._words[number]
             if word >> 32 != hashed:
                 continue
-            start = self._at + (word & 0xFFFFFFFF) * _UNIT
+            start = self._at + (word & 0xFFFFFFFF) * UNIT
             (length,) = struct.unpack_from("<I", self._map, start)
-            if self._map[start + _RECORD.size : start + _RECORD.size + length] == key:
+            if self._map[start + RECORD.size : start + RECORD.size + length] == key:
                 return start
         return None
 
@@ -162,30 +218,38 @@ class Records:
         tail = prefix = b""
         while at < end:
             try:
-                length, texts, _, _, _, _, size = _RECORD.unpack_from(data, at)
+                length, texts, kind, _, _, _, size = RECORD.unpack_from(data, at)
+                behind = at + RECORD.size + length
+                key, rest = data[at + RECORD.size : behind], data[behind : behind + texts + size]
+                if kind >= MORE:
+                    rest = rest[:texts] + alike(kind, rest[texts:])
             except struct.error:
                 raise ValueError("the recipient table is damaged: a record is cut off") from None
-            behind = at + _RECORD.size + length
-            key, rest = data[at + _RECORD.size : behind], data[behind : behind + texts + size]
             if not keys:
                 tail, prefix = rest, key[: key.find(b"\0") + 1]
             elif rest != tail or not key.startswith(prefix):
                 break
             keys.append((key, at - first))
             at = behind + texts + size
-            at += -(at - self._at) % _UNIT
+            at += -(at - self._at) % UNIT
+        if not keys:
+            raise ValueError("the recipient table is damaged: a place leads nowhere")
         return Group(data[first : min(at, end)], keys)
 
 
-def hash_of(which: int, key: bytes, salt: bytes) -> int:
-    """The 32-bit hash of a key as the table's header says: 0 quick, 1 strong."""
-    if which == 0:
-        return zlib.crc32(key, int.from_bytes(salt[:4], "little"))
-    return int.from_bytes(hashlib.blake2b(key, digest_size=4, key=salt).digest(), "little")
+def _notes(section: memoryview, begins: int) -> Sequence[int]:
+    """The places that are written between bucket starts and index words. Raises ValueError at damage."""
+    rest = section[-begins % 8 :]
+    if len(rest) < 8:
+        raise ValueError("the recipient table is damaged: its notes are cut off")
+    (count,) = struct.unpack_from("<Q", rest)
+    if 8 + 4 * count > len(rest):
+        raise ValueError("the recipient table is damaged: its notes are cut off")
+    return rest[8 : 8 + 4 * count].cast("I")
 
 
 class TableWriter:
-    """Writes a table group by group beside the one at `path`; memory is eight octets an address.
+    """Writes a table group by group beside the one at `path`; memory is eight octets an address, `size` octets so far.
 
     Ends with `publish` or `drop`. Raises OSError when the disk does not take it.
     """
@@ -195,34 +259,43 @@ class TableWriter:
         self._salt = os.urandom(16)
         self._start = int.from_bytes(self._salt[:4], "little")
         self._words = array("Q")
+        self._notes = array("I")
         self._early = path.with_name(f".{path.name}.{name}.new")
         self._loose = path.with_name(f".{path.name}.{name}.records")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._loose.open("w+b", buffering=1 << 20)
-        self._size = 0
+        self.size = 0
 
     def add(self, group: Group) -> int:
         """Add one recipient; where it begins (`again` gives it back). Nobody checks here that addresses are unique."""
-        at = self._size
-        place, start, words = at // _UNIT, self._start, self._words
+        at = self.size
+        place, start, words = at // UNIT, self._start, self._words
         for key, offset in group.keys:
-            words.append(zlib.crc32(key, start) << 32 | (place + offset // _UNIT))
+            words.append(zlib.crc32(key, start) << 32 | (place + offset // UNIT))
+        if group.octets[_KIND_AT] >= MORE:
+            self._notes.append(place)
         self._file.write(group.octets)
-        self._size = at + len(group.octets)
-        if self._size // _UNIT > 0xFFFFFFFF:
+        self.size = at + len(group.octets)
+        if self.size // UNIT > 0xFFFFFFFF:
             raise ValueError("the recipients are more than one table can hold")
         return at
 
     def again(self, at: int) -> Group:
         """The recipient that was added at this place."""
         self._file.flush()
-        # A recipient has at most a few hundred addresses; one that has more is read again with more.
+        # Most have a few addresses; one that has many, or many members, is read again with more.
         size = 1 << 16
         while True:
             data = os.pread(self._file.fileno(), size, at)
-            group = _first_group(data)
-            if len(group.octets) < len(data) - 4096 or at + size >= self._size:
-                return group
+            whole = at + size >= self.size
+            try:
+                group = _first_group(data)
+            except ValueError:
+                if whole:
+                    raise
+            else:
+                if whole or len(group.octets) < len(data) - 4096:
+                    return group
             size *= 4
 
     def publish(self, revision: int) -> None:
@@ -232,12 +305,18 @@ class TableWriter:
         count = len(words)
         bits = max(1, min(24, count.bit_length()))
         starts = _starts(words, bits)
-        at_words = -(-(_HEADER.size + 4 * len(starts)) // 8) * 8
+        at_notes = -(-(HEADER.size + 4 * len(starts)) // 8) * 8
+        notes = self._notes
+        at_words = at_notes + (-(-(8 + 4 * len(notes)) // 8) * 8 if notes else 0)
         at_records = at_words + 8 * count
-        head = (_MAGIC, FORMAT, bits, which, revision, count, self._salt, at_words, at_records)
+        head = (MAGIC, NOTED if notes else PLAIN, bits, which, revision, count, self._salt, at_words, at_records)
         with self._early.open("wb") as file:
-            file.write(_HEADER.pack(*head))
+            file.write(HEADER.pack(*head))
             file.write(starts.tobytes())
+            file.write(bytes(at_notes - file.tell()))
+            if notes:
+                file.write(struct.pack("<Q", len(notes)))
+                file.write(notes.tobytes())
             file.write(bytes(at_words - file.tell()))
             file.write(words.tobytes())
             self._file.seek(0)
@@ -261,13 +340,14 @@ class TableWriter:
         found: list[int] = []
         self._file.seek(0)
         data = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        hashed, salt = hash_of(1, self._salt)
         at = 0
-        while at < self._size:
-            length, texts, _, _, _, _, size = _RECORD.unpack_from(data, at)
-            key = data[at + _RECORD.size : at + _RECORD.size + length]
-            found.append(hash_of(1, key, self._salt) << 32 | at // _UNIT)
-            at += _RECORD.size + length + texts + size
-            at += -at % _UNIT
+        while at < self.size:
+            length, texts, _, _, _, _, size = RECORD.unpack_from(data, at)
+            key = data[at + RECORD.size : at + RECORD.size + length]
+            found.append(hashed(key, salt) << 32 | at // UNIT)
+            at += RECORD.size + length + texts + size
+            at += -at % UNIT
         words = array("Q", sorted(found))
         if _crowded(words):
             raise ValueError("the recipients cannot be told apart by any hash")

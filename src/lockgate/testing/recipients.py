@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
 from lockgate.mail.directory import RecipientRow
-from lockgate.mail.findings import Said, Unknown
+from lockgate.mail.findings import RecipientKind, Said, Unknown
 from lockgate.mail.hop import NextHop
 from lockgate.seams import Asked, Difference, Unreachable
 
@@ -27,6 +27,14 @@ class MemoryRecipients:
     def rows(self, organisation: str) -> Iterator[RecipientRow]:
         """See Recipients."""
         return iter(list(self.people.get(organisation, ())))
+
+    def groups(self, organisation: str) -> Iterator[RecipientRow]:
+        """See Recipients."""
+        return (row for row in self.rows(organisation) if row.kind is RecipientKind.GROUP)
+
+    def naming(self, organisation: str, keys: Collection[str]) -> list[RecipientRow]:
+        """See Recipients."""
+        return [row for row in self.rows(organisation) if row.names(keys)]
 
     def change(self, organisation: str, before: Sequence[RecipientRow], after: Sequence[RecipientRow]) -> int:
         """See Recipients."""
@@ -60,6 +68,10 @@ class MemoryLoading:
         self._lines.update(dict.fromkeys(row.keys, line))
         self._fresh.append(row)
         return None
+
+    def primary(self, address: str) -> str | None:
+        """See Loading."""
+        return next((row.primary.key for row in self._fresh if address in row.keys), None)
 
     def seal(self) -> Difference:
         """See Loading."""

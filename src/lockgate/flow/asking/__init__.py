@@ -19,6 +19,15 @@ from lockgate.flow.asking.audit import AuditFind
 from lockgate.flow.asking.backup import BackupMake
 from lockgate.flow.asking.dkim import DkimCheck, DkimDns, DkimKeys, DkimRevoke, DkimRotate
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
+from lockgate.flow.asking.groups import (
+    GroupAdd,
+    GroupEdit,
+    GroupList,
+    GroupMembers,
+    GroupRemove,
+    GroupSet,
+    GroupShow,
+)
 from lockgate.flow.asking.holds import HoldBody, HoldEdit, HoldList, HoldShow
 from lockgate.flow.asking.mailboxes import MailboxList, MailboxShow
 from lockgate.flow.asking.objects import Assignment, DomainVerify, ObjectList, ObjectShow, ObjectWrite
@@ -64,6 +73,13 @@ Request = (
     | DomainVerify
     | Explain
     | Export
+    | GroupAdd
+    | GroupEdit
+    | GroupList
+    | GroupMembers
+    | GroupRemove
+    | GroupSet
+    | GroupShow
     | ObjectList
     | ObjectShow
     | ObjectWrite
@@ -132,6 +148,13 @@ __all__ = [
     "DomainVerify",
     "Explain",
     "Export",
+    "GroupAdd",
+    "GroupEdit",
+    "GroupList",
+    "GroupMembers",
+    "GroupRemove",
+    "GroupSet",
+    "GroupShow",
     "HoldBody",
     "HoldEdit",
     "HoldList",

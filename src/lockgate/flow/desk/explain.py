@@ -166,7 +166,10 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         first = stories[0]
         if first.facts.connection.own_report:
             raise Misuse(f"{request.like[:80]} is a report of our own, which nobody judges; name another message")
-        recipients = tuple(dict.fromkeys(r for story in stories for r in story.facts.recipients))
+        known = {v.recipient for story in stories for v in story.ruling.recipients}
+        recipients = tuple(
+            dict.fromkeys(r for one in stories for r in one.facts.recipients if r.derived_from not in known)
+        )
         answers = {q: a for story in stories for q, a in story.facts.findings.items()}
         verdicts = tuple(v for story in stories for v in story.ruling.recipients)
         facts: Facts = msgspec.structs.replace(first.facts, recipients=recipients, findings=Findings(answers))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -24,18 +23,18 @@ from lockgate.flow.asking.recipients import (
     RecipientShow,
     RecipientUpload,
 )
+from lockgate.flow.desk.directory_writes import SHOWN, Altered, DirectoryWrites, altered, new_row, parsed_address
 from lockgate.flow.desk.rights import Caller, Right
-from lockgate.flow.desk.section import Handler, Misuse, Nothing, the_organisation
+from lockgate.flow.desk.section import Handler, Misuse, Nothing
 from lockgate.flow.loading import NotLoaded, Rejected, Wishes
 from lockgate.flow.recipients import Wrong as WrongLine
-from lockgate.flow.recipients import WrongRow, name_of, row_of
-from lockgate.mail.address import Address, AddressError, parse_address
-from lockgate.mail.directory import RecipientRow
+from lockgate.mail.directory import RecipientRow, senders, sending_on
 from lockgate.mail.findings import Unknown
-from lockgate.seams import Audit, Directory, Recipients, Unavailable
+from lockgate.seams import Directory, Unavailable
 
 PAGE = 2000
 """Recipients in one answer of an export."""
+PAGE_OF_MEMBERS = 50_000
 MOST_EXPORTS = 8
 
 
@@ -59,17 +58,11 @@ class Imports(Protocol):
 
 
 class RecipientDesk(msgspec.Struct, frozen=True):
-    """Answers what is asked about recipients; `organisations` names those of the policy in force.
-
-    `changed` is called after each change, so that a merge may begin in the background.
-    """
+    """Answers what is asked about recipients."""
 
     directory: Directory
-    audit: Audit
-    store: Recipients
+    writes: DirectoryWrites
     imports: Imports
-    organisations: Callable[[], Sequence[str]]
-    changed: Callable[[], None] = lambda: None
     exports: dict[str, Iterator[RecipientRow]] = msgspec.field(default_factory=dict)
 
     def handles(self) -> Mapping[type[Ask], Handler]:
@@ -124,7 +117,7 @@ class RecipientDesk(msgspec.Struct, frozen=True):
         return Answer(result=told)
 
     def _wishes(self, request: RecipientImport | RecipientUpload) -> Wishes:
-        organisation = the_organisation(request.organisation, tuple(self.organisations()))
+        organisation = self.writes.organisation(request.organisation)
         return Wishes(
             organisation, request.form, request.name, request.what_if, request.force, request.all_or_nothing,
             request.keep_missing,
@@ -134,25 +127,25 @@ class RecipientDesk(msgspec.Struct, frozen=True):
         """The next page of all recipients, as they were when the first one was asked for."""
         ticket = request.ticket
         if not ticket:
-            organisation = the_organisation(request.organisation, tuple(self.organisations()))
+            organisation = self.writes.organisation(request.organisation)
             ticket = f"{caller.name}/{secrets.token_hex(12)}"
             while len(self.exports) >= MOST_EXPORTS:
                 self.exports.pop(next(iter(self.exports)))
-            self.exports[ticket] = self.store.rows(organisation)
+            self.exports[ticket] = self.writes.store.rows(organisation)
         rows = self.exports.get(ticket) if ticket.startswith(f"{caller.name}/") else None
         if rows is None:
             raise Misuse("this export was given up because others were begun; begin again")
-        page = await asyncio.to_thread(lambda: [row.told() for row in itertools.islice(rows, PAGE)])
-        if len(page) < PAGE:
+        page, whole = await asyncio.to_thread(_page, rows)
+        if whole:
             self.exports.pop(ticket, None)
-        return Answer(result={"recipients": page, "ticket": ticket if len(page) == PAGE else ""})
+        return Answer(result={"recipients": page, "ticket": "" if whole else ticket})
 
     # --- one recipient ---------------------------------------------------------------------------------------------
 
     async def find(self, request: RecipientFind, caller: Caller) -> Answer:
         """Who has this address, as the edge would find it."""
-        parsed = _parsed(request.address)
-        organisation = the_organisation(request.organisation, tuple(self.organisations()))
+        parsed = parsed_address(request.address)
+        organisation = self.writes.organisation(request.organisation)
         found = self.directory.who_is(organisation, parsed.key)
         if isinstance(found, Unknown):
             raise Unavailable(found.why)
@@ -165,105 +158,47 @@ class RecipientDesk(msgspec.Struct, frozen=True):
                 "kind": who.kind.value,
                 "address": who.primary.text,
                 "external_address": who.external.text if who.external else "",
+                **sending_on(who.forwarding),
+                **senders(who.restriction),
                 "attributes": who.attributes,
                 "revision": found.revision,
             }
         )
 
     async def show(self, request: RecipientShow, caller: Caller) -> Answer:
-        """Everything about one recipient."""
-        organisation, row = await self._there(request.address, request.organisation)
-        return Answer(result={"organisation": organisation, **row.told()})
+        """Everything about one recipient, and the groups of which it is a direct member."""
+        organisation, row = await self.writes.there(request.address, request.organisation)
+        groups = await self.writes.groups_of(row)
+        return Answer(result={"organisation": organisation, **row.told(SHOWN), "member_of": groups})
 
     async def add(self, request: RecipientAdd, caller: Caller) -> Answer:
         """A new recipient."""
-        organisation = the_organisation(request.organisation, tuple(self.organisations()))
-        row = _row({**_named(request.values), "address": request.address}, organisation)
-        return await self._write(caller, "recipient add", organisation, None, row, what_if=request.what_if)
+        organisation = self.writes.organisation(request.organisation)
+        row = new_row(request.address, request.values, organisation)
+        return await self.writes.put(caller, "recipient add", organisation, row, what_if=request.what_if)
 
     async def set_(self, request: RecipientSet, caller: Caller) -> Answer:
         """Other values for a recipient."""
-        organisation, before = await self._there(request.address, request.organisation)
-        told = before.told()
-        values = {**told.pop("attributes"), **told, "aliases": " ".join(told["aliases"]), **_named(request.values)}
-        row = _row({name: value for name, value in values.items() if value}, organisation)
-        return await self._write(caller, "recipient set", organisation, before, row, what_if=request.what_if)
+        return await self.writes.alter(
+            caller, "recipient set", request.organisation, request.address,
+            lambda before: Altered(altered(before, request.values)), what_if=request.what_if,
+        )  # fmt: skip
 
     async def remove(self, request: RecipientRemove, caller: Caller) -> Answer:
         """One recipient less."""
-        organisation, before = await self._there(request.address, request.organisation)
-        if before.primary.key != _parsed(request.address).key:
-            raise Misuse(f"this is an alias of {before.primary}; remove {before.primary}, or set its aliases")
-        if not request.force:
-            rest = itertools.islice(self.store.rows(organisation), 2)
-            if len(await asyncio.to_thread(list, rest)) < 2:
-                raise Misuse("this is the last recipient; an empty directory would refuse all mail. Say --force if so")
-        return await self._write(caller, "recipient remove", organisation, before, None, what_if=request.what_if)
-
-    async def _write(
-        self,
-        caller: Caller,
-        did: str,
-        organisation: str,
-        before: RecipientRow | None,
-        after: RecipientRow | None,
-        *,
-        what_if: bool,
-    ) -> Answer:
-        if after is not None:
-            await self._free(organisation, before, after)
-        told = {
-            "organisation": organisation,
-            "before": before.told() if before is not None else None,
-            "after": after.told() if after is not None else None,
-            "what_if": what_if,
-        }
-        if what_if or before == after:
-            return Answer(result=told)
-        old = [before] if before is not None else []
-        new = [after] if after is not None else []
-        revision = await asyncio.to_thread(self.store.change, organisation, old, new)
-        self.audit.wrote(
-            caller.name, did, before=told["before"], after=told["after"], organisation=organisation, revision=revision
-        )
-        self.changed()
-        return Answer(result={**told, "revision": revision})
-
-    async def _free(self, organisation: str, before: RecipientRow | None, after: RecipientRow) -> None:
-        """Raises Misuse if an address belongs to another recipient."""
-        mine = before.primary.key if before is not None else ""
-        for address in after.addresses:
-            other = await asyncio.to_thread(self.store.row, organisation, address.key)
-            if other is not None and other.primary.key != mine:
-                raise Misuse(f"{address} belongs to {other.primary} already; an address belongs to one recipient")
-
-    async def _there(self, address: str, organisation: str) -> tuple[str, RecipientRow]:
-        parsed = _parsed(address)
-        organisation = the_organisation(organisation, tuple(self.organisations()))
-        row = await asyncio.to_thread(self.store.row, organisation, parsed.key)
-        if row is None:
-            raise Nothing(f"nobody has the address {parsed.text}")
-        return organisation, row
+        return await self.writes.remove(
+            caller, "recipient remove", request.organisation, request.address,
+            force=request.force, what_if=request.what_if,
+        )  # fmt: skip
 
 
-def _parsed(text: str) -> Address:
-    try:
-        return parse_address(text, utf8=True)
-    except AddressError as trouble:
-        raise Misuse(f"'{text[:80]}': {trouble}") from None
-
-
-def _named(values: Mapping[str, str]) -> dict[str, str]:
-    try:
-        return {name_of(name): value for name, value in values.items()}
-    except KeyError as trouble:
-        raise Misuse(str(trouble.args[0])) from None
-
-
-def _row(values: Mapping[str, Any], organisation: str) -> RecipientRow:
-    try:
-        return row_of(values, organisation)
-    except WrongRow as trouble:
-        raise Misuse("; ".join(f"{column}: {message}" for column, message in trouble.reasons)) from None
-
-
+def _page(rows: Iterator[RecipientRow]) -> tuple[list[dict[str, Any]], bool]:
+    """The next recipients, and whether these are the last; groups with many members make a page of their own."""
+    page: list[dict[str, Any]] = []
+    members = 0
+    for row in rows:
+        page.append(row.told())
+        members += len(row.members)
+        if len(page) == PAGE or members >= PAGE_OF_MEMBERS:
+            return page, False
+    return page, True

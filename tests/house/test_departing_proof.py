@@ -62,8 +62,13 @@ name = "Default"
 [[arc_config]]
 trusted_arc_sealers = ["list.test"]
 """
-PEOPLE = "address,kind,external_address\nben@contoso.com,mail_user,\nout@contoso.com,mail_user,out@away.test\n"
-BEN, OUT = "ben@contoso.com", "out@contoso.com"
+PEOPLE = (
+    "address,kind,external_address,forwarding_smtp_address,deliver_to_mailbox_and_forward\n"
+    "fay@contoso.com,mail_user,,fay@away.test,true\n"
+    "out@contoso.com,mail_user,out@away.test,,\n"
+    "ben@contoso.com,mail_user,,,\n"
+)
+BEN, OUT, FAY = "ben@contoso.com", "out@contoso.com", "fay@contoso.com"
 ANN = "ann@bank.test"
 THEIRS, ELSEWHERE = "192.0.2.10", "203.0.113.66"
 FORGED = f"Authentication-Results: {HOSTNAME};\r\n\tdmarc=pass header.from=bank.test\r\n".encode()
@@ -192,6 +197,22 @@ def test_a_forwarded_copy_is_rewritten_and_sealed_and_both_verifiers_take_the_ch
     assert len(results_in(mail.content)) == 1
     texts = world.texts()
     assert dkim.DKIM(mail.content).verify(dnsfunc=lambda name, timeout=5: texts[name.decode().rstrip(".")].encode())
+
+
+def test_who_forwards_and_keeps_a_copy_gets_it_as_it_came_and_the_other_copy_is_sealed(world: World) -> None:
+    message = world.send(signed(letter()), FAY)
+    here, outside = world.next(world.hq), world.next(world.world)
+    assert (recipients(here), sender(here)) == ([FAY], ANN)
+    assert b"ARC-Seal" not in here.content
+    assert recipients(outside) == ["fay@away.test"]
+    assert sender(outside).endswith("=bank.test=ann@contoso.com")
+    ours, cv = world.chain(outside.content)
+    assert (ours.verdict, cv) == (ArcVerdict.PASS, b"pass")
+    world.service.settled(message)
+    assert "rewritten under contoso.com" in str(world.service.told("explain", message))
+    report = world.send(letter(author="mailer-daemon@away.test"), sender(outside), origin="", peer=ELSEWHERE)
+    assert recipients(world.next(world.world)) == [ANN]
+    world.service.settled(report)
 
 
 def test_a_chain_goes_on_when_a_sealed_message_is_sent_on(world: World) -> None:

@@ -117,6 +117,13 @@ def test_the_decision_table_of_1_13_1_row_by_row(settings, implicit, quarantine,
         assert expected in said(fate(authenticated("fail", wish), settings).disposition), wish
 
 
+def test_letting_failures_pass_does_not_free_an_own_domain():
+    found = authenticated("fail", "reject", domain="contoso.com")
+    lenient = IGNORE + HELD.replace("quarantine", "none")
+    assert "From names contoso.com" in said(fate(found, lenient).disposition)
+    assert said(fate(found, lenient + '\nown_domain_spoof_action = "none"').disposition) == TO_HQ
+
+
 def sealed(verdict: str, wish: str, results: str, sealer: str = "list.test", state: str = "pass") -> object:
     arc = Arc(ArcVerdict(state), 1, sealer, sealer, (sealer,), results=results)
     return msgspec.structs.replace(authenticated(verdict, wish), arc=arc)

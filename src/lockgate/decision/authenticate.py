@@ -95,7 +95,7 @@ def _judged(
     if composed.reason is Reason.TRUSTED_SEALER:
         step = _step(verdict, "ARC", Hit.YES, f"{composed.because} (reason {composed.reason})", "taken for proven")
         return told(verdict, step)
-    if explicit(dmarc):
+    if explicit(dmarc) and not _lets_pass(wanted):
         return _failed(wanted, found, composed, verdict)
     if not dmarc.domain:  # else a line of rubbish in the header would be the way round every domain's wish
         because = dmarc.problem or "nobody can say who it is"
@@ -104,6 +104,9 @@ def _judged(
         because = f"From names {dmarc.domain}, a domain of this organisation, and nothing proves it"
         because += f" (reason {composed.reason})"
         return _acted(wanted.own_domain_spoof_action, replies.DIRECT_SEND_REFUSED, _OWN, because, verdict, depth)
+    if explicit(dmarc):
+        because = f"{composed}; DMARC is not honoured, and the policy lets it pass"
+        return told(verdict, _step(verdict, _DMARC, Hit.YES, because))
     # With DMARC honoured, a record that asks for nothing is an answer; without one the failure is implicit.
     judged = dmarc.verdict is not DmarcVerdict.FAIL or not wanted.honor_dmarc_policy
     if composed.verdict is CompositeVerdict.FAIL and judged and wanted.authentication_fail_action == "quarantine":
@@ -131,6 +134,12 @@ def _vouched(policy: Policy, facts: Facts, standing: Standing) -> bool:
     return choice is not None and (choice.certified or choice.at_address)
 
 
+def _lets_pass(wanted: AntiPhishingPolicy) -> bool:
+    """Whether what domains ask for by DMARC counts for nothing, and nothing else takes its place (1.13.1, row 2)."""
+    lenient = wanted.enable_spoof_intelligence and wanted.authentication_fail_action == "none"
+    return lenient and not wanted.honor_dmarc_policy
+
+
 def _failed(wanted: AntiPhishingPolicy, found: Authenticated, composed: Composite, verdict: Verdict) -> Verdict:
     """DMARC failed, and the domain wants something done about it (the decision table of specification 1.13.1)."""
     dmarc = found.dmarc
@@ -138,10 +147,7 @@ def _failed(wanted: AntiPhishingPolicy, found: Authenticated, composed: Composit
     if dmarc.test:
         because += f", on trial (t=y), so that {wish_now(dmarc)} holds"
     because += f" (reason {composed.reason})"
-    if not wanted.honor_dmarc_policy:
-        if wanted.enable_spoof_intelligence and wanted.authentication_fail_action == "none":
-            return told(verdict, _step(verdict, _DMARC, Hit.YES, f"{because}; the policy lets it pass"))
-    elif wish_now(dmarc) is Wish.REJECT and wanted.dmarc_reject_action == "reject":
+    if wish_now(dmarc) is Wish.REJECT and wanted.honor_dmarc_policy and wanted.dmarc_reject_action == "reject":
         return refuse(_NAME, verdict, replies.AUTHOR_UNPROVEN, _DMARC, because)
     return _held(verdict, _DMARC, because)
 

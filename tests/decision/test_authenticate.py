@@ -84,8 +84,21 @@ def test_t_af_1_and_the_decision_table(verdict, wish, settings, expected):
     assert said(fate(authenticated(verdict, wish, problem="no answer"), settings).disposition) == expected
 
 
-def test_a_record_on_trial_asks_for_nothing():
-    assert said(fate(authenticated("fail", "reject", test=True)).disposition) == TO_HQ
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [
+        ("none", TO_HQ),
+        ("quarantine", TO_HQ),
+        ("reject", REJECT.replace(" (reason", ", on trial (t=y), so that quarantine holds (reason")),
+    ],
+)
+def test_of_a_record_on_trial_one_step_less_is_done(wish, expected):
+    assert said(fate(authenticated("fail", wish, test=True)).disposition) == expected
+
+
+def test_a_record_on_trial_does_not_free_an_own_domain():
+    found = authenticated("fail", "quarantine", domain="contoso.com", test=True)
+    assert said(fate(found, 'own_domain_spoof_action = "reject"').disposition) == "550 5.7.68"
 
 
 def test_unknown_is_neither_a_pass_nor_a_failure():

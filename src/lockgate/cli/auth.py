@@ -113,7 +113,7 @@ def _why_dmarc(dmarc: dict[str, Any]) -> str:
             return f"there is no record; it would be aligned by {aligned}"
         case "none":
             return "there is no record"
-    trial = " (on trial only: t=y)" if dmarc["test"] else ""
+    trial = " (on trial, t=y: one step less is done)" if dmarc["test"] else ""
     return f"nothing that passed is aligned; the record at {dmarc['found_at']} wants {dmarc['wish']}{trial}"
 
 

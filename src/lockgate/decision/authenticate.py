@@ -13,7 +13,7 @@ from lockgate.decision.partners import choose
 from lockgate.decision.stage import Depth, Either, Questions, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.authentication import Authenticated, Dmarc, DmarcVerdict
-from lockgate.mail.dmarc import Wish
+from lockgate.mail.dmarc import Wish, on_trial
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Unknown, WhoSent
 from lockgate.mail.reply import Reply
@@ -66,7 +66,7 @@ def _in_doubt(verdict: Verdict, why: str) -> Either:
 def _judged(
     policy: Policy, facts: Facts, wanted: AntiPhishingPolicy, dmarc: Dmarc, verdict: Verdict, depth: Depth
 ) -> Verdict:
-    if dmarc.verdict is DmarcVerdict.FAIL and not dmarc.test and dmarc.wish != Wish.NONE:
+    if dmarc.verdict is DmarcVerdict.FAIL and _wish(dmarc) != Wish.NONE:
         return _failed(wanted, dmarc, verdict)
     if not dmarc.domain:  # else a line of rubbish in the header would be the way round every domain's wish
         because = dmarc.problem or "nobody can say who it is"
@@ -100,10 +100,15 @@ def _vouched(policy: Policy, facts: Facts, verdict: Verdict) -> bool:
 def _failed(wanted: AntiPhishingPolicy, dmarc: Dmarc, verdict: Verdict) -> Verdict:
     """DMARC failed, and the domain wants something done about it (the decision table of specification 1.13.1)."""
     because = f"nothing that passed is aligned with {dmarc.domain}, and {dmarc.found_at} asks for {dmarc.wish}"
-    because += " (reason 000)"
-    if dmarc.wish == Wish.REJECT and wanted.honor_dmarc_policy and wanted.dmarc_reject_action == "reject":
+    because += f", on trial (t=y), so that {_wish(dmarc)} holds (reason 000)" if dmarc.test else " (reason 000)"
+    if _wish(dmarc) == Wish.REJECT and wanted.honor_dmarc_policy and wanted.dmarc_reject_action == "reject":
         return refuse(_NAME, verdict, replies.AUTHOR_UNPROVEN, _DMARC, because)
     return _held(verdict, _DMARC, because)
+
+
+def _wish(dmarc: Dmarc) -> Wish:
+    """What is done for the author's domain when DMARC fails: on trial one step less than it asks for."""
+    return on_trial(Wish(dmarc.wish)) if dmarc.test else Wish(dmarc.wish)
 
 
 def _held(verdict: Verdict, subject: str, because: str) -> Verdict:
@@ -125,7 +130,9 @@ def _harmless(dmarc: Dmarc) -> str:
         case DmarcVerdict.NONE:
             return f"{dmarc.domain} has no record and asks for nothing"
         case DmarcVerdict.FAIL:
-            trial = "is on trial only (t=y)" if dmarc.test else "asks for nothing"
+            trial = "asks for nothing"
+            if dmarc.test and dmarc.wish != Wish.NONE:
+                trial = f"asks for {dmarc.wish} on trial (t=y), which comes to nothing"
             return f"nothing that passed is aligned with {dmarc.domain}, and the record of {dmarc.found_at} {trial}"
     return dmarc.problem or "it cannot be said whose record would count"
 

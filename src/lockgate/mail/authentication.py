@@ -110,7 +110,7 @@ class Dmarc(msgspec.Struct, frozen=True, tag="dmarc"):
 
     `domain` is that of From ("" where nobody can say: none, several, malformed), `organisational` its organisational
     domain, `found_at` whose record counts ("" for none). `wish` is what that record wants for this domain when the
-    check fails, `test` that it is only on trial (then nothing is to be done). `aligned_by` names what proved the
+    check fails, `test` that it is only on trial (then one step less is done). `aligned_by` names what proved the
     author: "spf", "dkim=d.test", in that order. `reports` are the addresses that want aggregate reports.
     """
 

@@ -116,3 +116,8 @@ def wish_of(record: DmarcRecord, *, own: bool, exists: bool) -> Wish:
         return record.policy
     below = record.subdomains or record.policy
     return below if exists else record.absent or below
+
+
+def on_trial(wish: Wish) -> Wish:
+    """What is done where the record is on trial (t=y): one step less than it asks for (RFC 9989 4.7)."""
+    return Wish.QUARANTINE if wish is Wish.REJECT else Wish.NONE

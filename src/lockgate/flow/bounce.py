@@ -1,6 +1,6 @@
 """Tells the sender: composes delivery reports and puts them into the queue like any other message.
 
-RFC 3461-3464; whom we may tell: DESIGN 2, specification 1.20 (never a report about a report).
+RFC 3461-3464; whom we may tell: flow/withheld.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from lockgate.flow.own_mail import NotSent, OwnMail, Written
+from lockgate.flow.withheld import barred, disliked
 from lockgate.mail.events import Event, Happening
+from lockgate.mail.headers import read_headers
 from lockgate.mail.outcome import Outcome
-from lockgate.mail.recipient import RecipientId
 from lockgate.mail.report import Report, ReportedRecipient, compose
 from lockgate.mail.task import Assigned
 from lockgate.policy.policy import Policy
@@ -38,13 +39,15 @@ class Bounce(msgspec.Struct, frozen=True):
     ) -> Told:
         """Tell the sender of `task` about these outcomes, once durable. Raises Unavailable; then nobody was told."""
         sender = task.envelope.sender
-        if sender is None:
-            return Told(sent=False, sentence="sender not told, because the message came from the null sender")
-        wanted = [outcome for outcome in outcomes if _wants(task.recipients[outcome.recipient].id, kind)]
-        if not wanted:
-            return Told(sent=False, sentence=f"sender not told, because it asked for no report of this kind ({kind})")
-        report_id = self.mail.new_id()
+        wanted, why = _split(outcomes, lambda o: barred(policy, task, task.recipients[o.recipient], kind))
+        if sender is None or not wanted:
+            return Told(sent=False, sentence=f"sender not told, because {why}")
         original = task.content if task.content is not None else await self._original(task)
+        headers = read_headers(original)
+        wanted, why = _split(wanted, lambda o: disliked(headers, task.recipients[o.recipient], kind))
+        if not wanted:
+            return Told(sent=False, sentence=f"sender not told, because {why}")
+        report_id = self.mail.new_id()
         organisation = task.lane.partition("/")[0]
         text = compose(
             Report(
@@ -80,11 +83,11 @@ class Bounce(msgspec.Struct, frozen=True):
             return b""
 
 
-def _wants(recipient: RecipientId, kind: str) -> bool:
-    """RFC 3461 4.1: what NOTIFY asks for; without it failures and delays are told, success is not."""
-    if kind in ("relayed", "delivered"):
-        return "SUCCESS" in recipient.notify
-    return not recipient.notify or {"failed": "FAILURE", "delayed": "DELAY"}[kind] in recipient.notify
+def _split(outcomes: Sequence[Outcome], why_not: Callable[[Outcome], str]) -> tuple[list[Outcome], str]:
+    """The outcomes of which the sender is told, and why it is not told of the others."""
+    reasons = [why_not(outcome) for outcome in outcomes]
+    wanted = [outcome for outcome, reason in zip(outcomes, reasons, strict=True) if not reason]
+    return wanted, next((reason for reason in reasons if reason), "")
 
 
 def _reported(task: Assigned, outcome: Outcome) -> ReportedRecipient:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from lockgate.decision.answer import may_be_told
+from lockgate.decision.proof import Proof, Sender, sender_of
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
 from lockgate.mail.record import Recorder
+from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Defer, Deliver, Drop, Hit, Hold, Refuse, Resolved, Route, Ruling, Verdict
 from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
 from lockgate.policy.policy import Policy
@@ -50,7 +51,7 @@ class Commit(msgspec.Struct, frozen=True):
             raise RuntimeError("a message without envelope or content cannot be kept")
         connection = facts.connection
         organisations = tuple(dict.fromkeys(verdict.standing.organisation for verdict in ruling.recipients))
-        tasks, traces = self._plan(policy, ruling, now, f"from {connection.peer} ({connection.helo})")
+        tasks, traces = self._plan(policy, facts, ruling, now, f"from {connection.peer} ({connection.helo})")
         return NewMessage(
             id=message.id,
             received=now,
@@ -76,13 +77,14 @@ class Commit(msgspec.Struct, frozen=True):
         return self.recorder.write_story(facts, ruling)
 
     def _plan(
-        self, policy: Policy, ruling: Ruling, now: float, origin: str
+        self, policy: Policy, facts: Facts, ruling: Ruling, now: float, origin: str
     ) -> tuple[tuple[NewTask, ...], tuple[NewTrace, ...]]:
         groups: dict[tuple[str, str], tuple[Route | None, float, list[TaskRecipient]]] = {}
         traces: list[NewTrace] = []
         received = Event(now, Happening.RECEIVE, origin)
         for number, verdict in enumerate(ruling.recipients):
-            lane, route, held, due, status, event = self._treatment(verdict, ruling, now)
+            sender = sender_of(facts, verdict)
+            lane, route, held, due, status, event = self._treatment(verdict, sender, now)
             events = (received,) if event is None else (received, event)
             traces.append(
                 NewTrace(
@@ -98,8 +100,7 @@ class Commit(msgspec.Struct, frozen=True):
             )
             if lane:
                 group = groups.setdefault((lane, held), (route, due, []))
-                proven = may_be_told(ruling, verdict)
-                group[2].append(TaskRecipient(verdict.recipient, verdict.target, number, proven))
+                group[2].append(recipient_of(verdict, number, sender))
         tasks = [
             NewTask(lane, route, tuple(recipients), due, held, self._until(policy, lane, now) if held else 0.0)
             for (lane, held), (route, due, recipients) in groups.items()
@@ -110,7 +111,7 @@ class Commit(msgspec.Struct, frozen=True):
         return now + self.hold_life(policy, lane.partition("/")[0])
 
     def _treatment(
-        self, verdict: Verdict, ruling: Ruling, now: float
+        self, verdict: Verdict, sender: Sender, now: float
     ) -> tuple[str, Route | None, str, float, Status, Event | None]:
         """Lane, route, hold reason, due time, first status and second event of one recipient."""
         organisation = verdict.standing.organisation
@@ -132,15 +133,26 @@ class Commit(msgspec.Struct, frozen=True):
             case Defer(reply):
                 event = Event(now, Happening.DEFER, "will be judged again", str(reply))
                 return f"{organisation}/{PENDING_LANE}", None, "", now + self.first_retry, Status.PENDING, event
-            case Refuse(reply) if may_be_told(ruling, verdict):
+            case Refuse(reply) if sender.proof is Proof.PROVEN:
                 event = Event(now, Happening.DEFER, "refused after another recipient was accepted", str(reply))
                 return f"{organisation}/{PENDING_LANE}", None, "", now, Status.PENDING, event
             case Refuse(reply):
-                why = f"refused ({reply}), and the sender is not proven, so nobody was told"
+                why = untold(reply, sender)
                 event = Event(now, Happening.HOLD, why, str(reply))
                 return f"{organisation}/{HOLD_LANE}", None, why, now, Status.HELD, event
             case None:
                 raise RuntimeError("a recipient without a disposition cannot be kept")
+
+
+def recipient_of(verdict: Verdict, trace: int, sender: Sender) -> TaskRecipient:
+    """The recipient of a task, with what is known of its sender."""
+    proven, forged = sender.proof is Proof.PROVEN, sender.proof is Proof.FORGED
+    return TaskRecipient(verdict.recipient, verdict.target, trace, proven, forged)
+
+
+def untold(reply: Reply, sender: Sender) -> str:
+    """Why mail that was refused after another recipient was accepted is held (DESIGN 2)."""
+    return f"refused ({reply}), sender not told, because {sender.because}"
 
 
 def rules_of(verdict: Verdict) -> tuple[str, ...]:

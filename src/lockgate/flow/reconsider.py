@@ -6,19 +6,18 @@ from collections.abc import Callable
 
 import msgspec
 
-from lockgate.decision.answer import may_be_told
 from lockgate.decision.judge import released
-from lockgate.flow.commit import HOLD_LANE, a_month
+from lockgate.decision.proof import Proof, Sender, sender_of
+from lockgate.flow.commit import HOLD_LANE, a_month, untold
 from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.outcome import Fate, Outcome
-from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Route, Ruling, Verdict
+from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Route, Ruling
 from lockgate.mail.task import Assigned, NewTask, Result, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Spool
@@ -28,13 +27,15 @@ class Decided(msgspec.Struct, frozen=True):
     """What the judge says now.
 
     `refused` are final and their sender is to be told; `deferred` wait on. `tasks` take the place of the task if there
-    are any (those who wait on have one of their own then); `results` are for the traces of the others.
+    are any (those who wait on have one of their own then); `results` are for the traces of the others. `recipients` are
+    those of the task with what is known of their sender now.
     """
 
     refused: tuple[Outcome, ...] = ()
     deferred: tuple[Outcome, ...] = ()
     tasks: tuple[NewTask, ...] = ()
     results: tuple[Result, ...] = ()
+    recipients: tuple[TaskRecipient, ...] = ()
 
 
 class Reconsider(msgspec.Struct, frozen=True):
@@ -65,9 +66,9 @@ class Reconsider(msgspec.Struct, frozen=True):
         so_far = released(story.ruling, ids) if lane == HOLD_LANE else None
         policy = self.policy()
         inquire = self._asking(task, facts)
-        _, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
+        facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
         until = now + self.hold_life(policy, organisation)
-        return _Sorting(task, story.ruling, now, retry_at, until).sort(ruling)
+        return _Sorting(task, story.ruling, now, retry_at, until).sort(facts, ruling)
 
     def _asking(self, task: Assigned, facts: Facts) -> Inquire | None:
         """Others are asked as when it arrived, about the message as it came: without our trace fields."""
@@ -80,6 +81,9 @@ class Reconsider(msgspec.Struct, frozen=True):
             return whole[max(len(whole) - size, 0) :]
 
         return self.authentication.of(octets, size, self.inquire)
+
+
+_NOBODY = Sender(Proof.UNPROVEN, "nothing is known of the sender")
 
 
 class _Sorting:
@@ -96,17 +100,23 @@ class _Sorting:
         self._refused: list[Outcome] = []
         self._deferred: list[Outcome] = []
         self._results: list[Result] = []
+        self._recipients: list[TaskRecipient] = []
         self._groups: dict[tuple[str, str], tuple[Route | None, list[TaskRecipient]]] = {}
 
-    def sort(self, ruling: Ruling) -> Decided:
+    def sort(self, facts: Facts, ruling: Ruling) -> Decided:
         """Every recipient of the task in its place."""
         verdicts = {verdict.recipient: verdict for verdict in ruling.recipients}
         for number, recipient in enumerate(self._task.recipients):
             verdict = verdicts.get(recipient.id)
             disposition = verdict.disposition if verdict is not None else None
             if ruling.refusal is not None:
-                disposition = _of_all(ruling.refusal)
-            self._place(number, recipient, disposition, told=self._may_be_told(ruling, recipient.id, verdict))
+                # Refused before anybody was looked at: then what was known before counts.
+                disposition, verdict = _of_all(ruling.refusal), self._before.get(recipient.id)
+            sender = sender_of(facts, verdict) if verdict is not None else _NOBODY
+            proven, forged = sender.proof is Proof.PROVEN, sender.proof is Proof.FORGED
+            recipient = msgspec.structs.replace(recipient, proven=proven, forged=forged)
+            self._recipients.append(recipient)
+            self._place(number, recipient, disposition, sender)
         tasks = [
             NewTask(
                 lane, route, tuple(members), self._now, held, self._held_until if held else 0.0, self._task.stamp
@@ -115,16 +125,13 @@ class _Sorting:
         ]
         if tasks and self._deferred:
             # New tasks take the place of all remaining recipients, so those who wait on need one as well.
-            waiting = tuple(self._task.recipients[outcome.recipient] for outcome in self._deferred)
+            waiting = tuple(self._recipients[outcome.recipient] for outcome in self._deferred)
             tasks.append(NewTask(self._task.lane, None, waiting, self._retry_at, stamp=self._task.stamp))
-        return Decided(tuple(self._refused), tuple(self._deferred), tuple(tasks), tuple(self._results))
+        return Decided(
+            tuple(self._refused), tuple(self._deferred), tuple(tasks), tuple(self._results), tuple(self._recipients)
+        )
 
-    def _may_be_told(self, ruling: Ruling, who: RecipientId, verdict: Verdict | None) -> bool:
-        """By what is known now, or, if the message was refused before anybody was looked at, by what was known."""
-        known = verdict if ruling.refusal is None else self._before.get(who)
-        return known is not None and may_be_told(ruling, known)
-
-    def _place(self, number: int, recipient: TaskRecipient, disposition: Disposition | None, *, told: bool) -> None:
+    def _place(self, number: int, recipient: TaskRecipient, disposition: Disposition | None, sender: Sender) -> None:
         match disposition:
             case Deliver(route, target, rewrite):
                 moved = msgspec.structs.replace(recipient, target=target, rewrite=rewrite)
@@ -140,11 +147,11 @@ class _Sorting:
                 self._note(number, Status.EXPANDED, Event(self._now, Happening.EXPAND, why), done=True)
             case Resolved(why):
                 self._note(number, Status.RESOLVED, Event(self._now, Happening.RESOLVED, why), done=True)
-            case Refuse(reply) if told:
+            case Refuse(reply) if sender.proof is Proof.PROVEN:
                 self._refused.append(Outcome(number, Fate.FAILED, reply))
             case Refuse(reply):
                 # Accepted once, so the peer will not hear of it; and a sender that may be forged must not (2.1 P7).
-                self._hold(number, recipient, f"refused ({reply}), and the sender is not proven, so nobody was told")
+                self._hold(number, recipient, untold(reply, sender))
             case Defer(reply) if self._expired:
                 self._refused.append(Outcome(number, Fate.FAILED, replies.expired(reply)))
             case Defer(reply):

@@ -25,7 +25,7 @@ from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.findings import WhoSent
 from lockgate.mail.recipient import RecipientId
-from lockgate.mail.record import Recorder
+from lockgate.mail.record import JUDGE, Recorder
 from lockgate.mail.ruling import Hit, Step
 from lockgate.policy.policy import Policy
 from lockgate.testing.builders import address, certificate_of, connection_of, people, policy_of, tls_of, who_of
@@ -390,7 +390,7 @@ async def test_another_judge_shows_the_recorded_steps_and_what_today_would_decid
     checked = Checked(house, [house.policy])
     monkeypatch.setattr(retelling, "JUDGE", 99)
     told_ = await checked.retelling.tell(Recorded("contoso", data, ()))
-    assert told_["judged"]["steps"] == "recorded" and told_["judged"]["judge"] == 1
+    assert told_["judged"]["steps"] == "recorded" and told_["judged"]["judge"] == JUDGE
     assert "today's is 99; it would decide the same" in told_["judged"]["note"]
     recorded = checked.recorder.read_story(data).ruling.recipients[0].steps
     assert [row["because"] for row in told_["recipients"][0]["steps"]] == [step.because for step in recorded]

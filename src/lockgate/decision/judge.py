@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import TYPE_CHECKING
 
-from lockgate.decision import admit, attribute, authenticate, dispose, reach, regulate, resolve, route, secure
+from lockgate.decision import admit, attribute, authenticate, declared, dispose, reach, regulate, resolve, route, secure
 from lockgate.decision.stage import Depth, Either, MessageStage, Questions, RecipientStage
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STAGES: tuple[MessageStage | RecipientStage, ...] = (
     admit.STAGE,
     attribute.AT_MAIL,
+    declared.STAGE,
     attribute.STAGE,
     secure.STAGE,
     reach.STAGE,

@@ -137,6 +137,16 @@ async def test_who_decided_before_it_came_to_ask_asks_before_it_tells() -> None:
     assert len(reports(house)) == 1
 
 
+async def test_the_trace_speaks_of_each_recipient_for_itself() -> None:
+    house, _ = house_of(UNPROVEN, Script(amy=NEVER, ben=NEVER))
+    await house.send(BEN, RecipientId(address(AMY), notify=("NEVER",)))
+    await house.settle()
+    assert "sender told by report" in said_of(house, BEN)
+    assert "sender not told, because it asked for no report of this kind (failed)" in said_of(house, AMY)
+    (report,) = reports(house)
+    assert report.as_string().count("Final-Recipient: ") == 1
+
+
 # --- what the message and the destination want ----------------------------------------------------------------------
 
 AUTO = b"Auto-Submitted: auto-generated (nightly)\r\n"

@@ -21,10 +21,18 @@ from lockgate.seams import Journal
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Whether a report is on its way, and one sentence about it for the trace."""
+    """Whether a report is on its way, and one sentence about it for the trace.
+
+    `silences` says why for those of whom it does not speak, by the number of the recipient within the task.
+    """
 
     sent: bool
     sentence: str
+    silences: dict[int, str] = {}
+
+    def of(self, recipient: int) -> str:
+        """What the trace says of this recipient."""
+        return self.silences.get(recipient, self.sentence)
 
 
 class Bounce(msgspec.Struct, frozen=True):
@@ -39,14 +47,16 @@ class Bounce(msgspec.Struct, frozen=True):
     ) -> Told:
         """Tell the sender of `task` about these outcomes, once durable. Raises Unavailable; then nobody was told."""
         sender = task.envelope.sender
-        wanted, why = _split(outcomes, lambda o: barred(policy, task, task.recipients[o.recipient], kind))
-        if sender is None or not wanted:
-            return Told(sent=False, sentence=f"sender not told, because {why}")
+        people = task.recipients
+        reasons = {o.recipient: barred(policy, task, people[o.recipient], kind) for o in outcomes}
+        if sender is None or all(reasons.values()):
+            return _nobody(reasons)
         original = task.content if task.content is not None else await self._original(task)
         headers = read_headers(original)
-        wanted, why = _split(wanted, lambda o: disliked(headers, task.recipients[o.recipient], kind))
+        reasons = {n: why or disliked(headers, people[n], kind) for n, why in reasons.items()}
+        wanted = [outcome for outcome in outcomes if not reasons[outcome.recipient]]
         if not wanted:
-            return Told(sent=False, sentence=f"sender not told, because {why}")
+            return _nobody(reasons)
         report_id = self.mail.new_id()
         organisation = task.lane.partition("/")[0]
         text = compose(
@@ -74,7 +84,7 @@ class Bounce(msgspec.Struct, frozen=True):
             return Told(sent=False, sentence=f"sender not told, because the report cannot be sent: {trouble}")
         self.take(tasks)
         self.journal.note("report", id=report_id, about=task.id, organisation=organisation, kind=kind, to=sender.text)
-        return Told(sent=True, sentence=f"sender told by report {report_id}")
+        return Told(sent=True, sentence=f"sender told by report {report_id}", silences=_silences(reasons))
 
     async def _original(self, task: Assigned) -> bytes:
         try:
@@ -83,11 +93,13 @@ class Bounce(msgspec.Struct, frozen=True):
             return b""
 
 
-def _split(outcomes: Sequence[Outcome], why_not: Callable[[Outcome], str]) -> tuple[list[Outcome], str]:
-    """The outcomes of which the sender is told, and why it is not told of the others."""
-    reasons = [why_not(outcome) for outcome in outcomes]
-    wanted = [outcome for outcome, reason in zip(outcomes, reasons, strict=True) if not reason]
-    return wanted, next((reason for reason in reasons if reason), "")
+def _silences(reasons: dict[int, str]) -> dict[int, str]:
+    return {number: f"sender not told, because {why}" for number, why in reasons.items() if why}
+
+
+def _nobody(reasons: dict[int, str]) -> Told:
+    silences = _silences(reasons)
+    return Told(sent=False, sentence=next(iter(silences.values())), silences=silences)
 
 
 def _reported(task: Assigned, outcome: Outcome) -> ReportedRecipient:

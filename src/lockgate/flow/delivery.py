@@ -275,8 +275,9 @@ class Delivery:
         if told is None:
             self._put_off(task, (), task.attempts + 1)
             return False
-        results = [_result(o, Status.FAILED, _event(now, Happening.FAIL, o, told.sentence, pool)) for o in failed]
-        self._with.spool.finish(Finished(task.task, tuple(results), keep=more))
+        events = [_event(now, Happening.FAIL, o, told.of(o.recipient), pool) for o in failed]
+        results = tuple([_result(o, Status.FAILED, event) for o, event in zip(failed, events, strict=True)])
+        self._with.spool.finish(Finished(task.task, results, keep=more))
         return True
 
     async def _late(self, task: Assigned, deferred: Sequence[Outcome], now: float) -> bool:

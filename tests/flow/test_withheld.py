@@ -137,6 +137,29 @@ async def test_who_decided_before_it_came_to_ask_asks_before_it_tells() -> None:
     assert len(reports(house)) == 1
 
 
+async def test_what_is_refused_only_when_it_is_judged_again_asks_then() -> None:
+    house, asked = house_of(PROVEN)
+    reconsider = msgspec.structs.replace(
+        house.delivery._with.reconsider, authentication=house.reception.authentication
+    )
+    house.delivery._with = msgspec.structs.replace(house.delivery._with, reconsider=reconsider)
+
+    def early(*dispositions):
+        return lambda policy, facts, until, so_far=None: at_data(*dispositions)(
+            policy_of(CONTOSO), facts, until, so_far
+        )
+
+    house.judge = early(None, Defer(LATER))
+    assert (await house.send(BEN, AMY))[-1].code == 250
+    assert not asked, "so far nobody would be told"
+    house.judge = early(Refuse(NO))
+    await house.later(61)
+    await house.settle()
+    assert len(asked) == 1
+    assert status_of(house, AMY) == "Failed"
+    assert len(reports(house)) == 1
+
+
 async def test_the_trace_speaks_of_each_recipient_for_itself() -> None:
     house, _ = house_of(UNPROVEN, Script(amy=NEVER, ben=NEVER))
     await house.send(BEN, RecipientId(address(AMY), notify=("NEVER",)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from lockgate.decision.judge import released
-from lockgate.decision.proof import Proof, Sender, sender_of
+from lockgate.decision.proof import Proof, Sender, sender_of, to_ask
 from lockgate.flow.commit import HOLD_LANE, a_month, untold
 from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
@@ -67,6 +67,8 @@ class Reconsider(msgspec.Struct, frozen=True):
         policy = self.policy()
         inquire = self._asking(task, facts)
         facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
+        if inquire is not None and (unasked := to_ask(policy, facts, ruling, accepted=True)):
+            facts = facts.learn(await inquire(policy, facts, unasked))
         until = now + self.hold_life(policy, organisation)
         return _Sorting(task, story.ruling, now, retry_at, until).sort(facts, ruling)
 

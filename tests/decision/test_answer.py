@@ -167,8 +167,7 @@ def test_it_is_asked_only_before_somebody_would_be_told(went: Disposition) -> No
     assert to_ask(policy, unasked, ruling(went, NO)) == (ASKED,)
     assert to_ask(policy, unasked, ruling(NO, went, NO)) == (ASKED,)
     assert to_ask(policy, unasked, ruling(went, went)) == ()
-    assert to_ask(policy, unasked, ruling(NO, NO)) == (), "the peer hears it, nobody has to be told"
-    assert to_ask(policy, unasked, ruling(NO), accepted=True) == (ASKED,), "but not once it was accepted"
+    assert to_ask(policy, unasked, ruling(NO)) == (ASKED,), "the others may have gone before"
     assert to_ask(policy, facts(found()), ruling(went, NO)) == (), "it is known"
     own = Ruling(Point.DATA, recipients=(verdict(went), verdict(NO, own=True)))
     assert to_ask(policy, unasked, own) == ()

@@ -56,16 +56,10 @@ def sender_of(facts: Facts, verdict: Verdict) -> Sender:
             return Sender(Proof.UNPROVEN, "nothing proves the sender, and nobody was asked")
 
 
-def to_ask(policy: Policy, facts: Facts, ruling: Ruling, *, accepted: bool = False) -> tuple[Question, ...]:
-    """What has to be found out before anybody is told: somebody was refused and somebody was not, and an organisation
-    that wants senders proven decided before it came to ask.
-
-    `accepted` tells that the message was accepted earlier, so that the peer hears of no refusal any more.
+def to_ask(policy: Policy, facts: Facts, ruling: Ruling) -> tuple[Question, ...]:
+    """What has to be found out once a message is accepted, before anybody is told: an organisation that wants senders
+    proven refused a recipient before it came to ask, and the peer will not hear of it.
     """
-    if ruling.refusal is not None:
-        return ()
-    if not accepted and all(isinstance(verdict.disposition, Refuse) for verdict in ruling.recipients):
-        return ()
     wanted: dict[Question, None] = {}
     for verdict in ruling.recipients:
         mine = policy.organisations.get(verdict.standing.organisation)

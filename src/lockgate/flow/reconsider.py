@@ -67,7 +67,7 @@ class Reconsider(msgspec.Struct, frozen=True):
         policy = self.policy()
         inquire = self._asking(task, facts)
         facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
-        if inquire is not None and (unasked := to_ask(policy, facts, ruling, accepted=True)):
+        if inquire is not None and (unasked := to_ask(policy, facts, ruling)):
             facts = facts.learn(await inquire(policy, facts, unasked))
         until = now + self.hold_life(policy, organisation)
         return _Sorting(task, story.ruling, now, retry_at, until).sort(facts, ruling)

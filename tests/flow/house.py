@@ -94,8 +94,9 @@ class House:
         return Guest(self.reception, connection)
 
     async def send(
-        self, *recipients: str | RecipientId, sender: str = "x@sender.test", peer: str = "198.51.100.7"
-    ) -> list[Reply]:
+        self, *recipients: str | RecipientId, sender: str = "x@sender.test", peer: str = "198.51.100.7",
+        fields: bytes = b"",
+    ) -> list[Reply]:  # fmt: skip
         """A whole conversation: the replies to MAIL, to each RCPT and to the end of data (if it comes to that)."""
         guest = self.guest(peer)
         said = [guest.mail(Envelope(address(sender) if sender else None))]
@@ -109,7 +110,7 @@ class House:
         body = guest.begin()
         if isinstance(body, Reply):
             return [*said, body]
-        body.write(b"Subject: Hello\r\nMessage-ID: <m1@sender.test>\r\n\r\nHello\r\n")
+        body.write(fields + b"Subject: Hello\r\nMessage-ID: <m1@sender.test>\r\n\r\nHello\r\n")
         return [*said, await guest.done(body)]
 
     async def settle(self) -> None:

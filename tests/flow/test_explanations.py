@@ -227,6 +227,7 @@ def random_message(chance: random.Random) -> WhatIf:
         size=len(head) + chance.choice((0, 1000, 60_000, 130_000, 160_000)),
         head=head,
         suppose=(chance.choice(AUTHORS), *(("directory = unknown it is being built",) * (chance.random() < 0.1))),
+        declared_size=chance.choice((*(0,) * 40, 60_000, 130_000, 160_000_000)),
     )
 
 
@@ -247,7 +248,8 @@ async def sent(house: House, said: WhatIf) -> list[str]:
     no = guest.connected()
     if no is not None:
         return [plain(no)]
-    replies = [guest.mail(Envelope(address(said.sender or "") if said.sender else None, require_tls=said.require_tls))]
+    who = address(said.sender or "") if said.sender else None
+    replies = [guest.mail(Envelope(who, require_tls=said.require_tls, size=said.declared_size))]
     if replies[-1].code != 250:
         return [plain(reply) for reply in replies]
     replies += [guest.rcpt(RecipientId(address(one))) for one in said.recipients]

@@ -159,6 +159,8 @@ SENTENCES = [
      "mail for x.test is taken for recipients in the directory, all others are refused"),
     ('[[accepted_domain]]\ndomain_name = "x.test"\nvouched_by_operator = true\n', "",
      "mail for x.test is not taken any more"),
+    ("", '[[remote_domain]]\ndomain_name = "*.far.test"\nndr_enabled = false\n',
+     "senders at *.far.test get no reports of failure and delay from now on"),
     (HQ, HQ + RULED, "when recipient_domain_is c.test: route_message_outbound_connector HQ"),
     (HQ + RULED, HQ + RULED + "enabled = false\n", "the rule acts no more"),
     ("", FORGED, "a forged author will be refused where DMARC asks for rejection, held where it asks for quarantine"),

@@ -50,6 +50,7 @@ tls_settings = "certificate_validation"
 """
 
 RECIPIENTS = mail_users("ben")
+NOBODY = {"nobody@example.net": "550 5.1.1 nobody of this name"}
 
 
 @dataclass
@@ -68,7 +69,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     shown, good, self_signed = ca.issue(HOSTNAME), ca.issue("mail.contoso.com"), ca.issue("mx", self_signed=True)
     with (
         SmtpPeer(Script(context=good.server_context())) as own,
-        SmtpPeer(Script(context=self_signed.server_context()), "127.0.0.21") as example,
+        SmtpPeer(Script(context=self_signed.server_context(), rcpt=NOBODY), "127.0.0.21") as example,
         SmtpPeer(Script(), "127.0.0.22", example.port) as plain,
         Names(
             {"example.net": ["mx.example.net"], "plain.example": ["mx.plain.example"]},
@@ -150,6 +151,20 @@ def test_t_eop_5_the_null_sender_by_certificate_is_relayed(world: World) -> None
     row, = world.service.settled(text.rpartition(" ")[2])
     assert row["inbound_connector"] == "Own servers by certificate"
     assert sender(arrived(world.example, before + 1)[-1]) == ""
+
+
+def test_t_eop_5_a_report_that_cannot_be_delivered_begets_no_other(world: World) -> None:
+    before = len(world.own.mails)
+    with world.service.client(STRANGER) as client:
+        client.secure(world.certificate.chain, world.certificate.key)
+        code, text = client.letter("", "nobody@example.net", content="a report for nobody")
+    assert code == 250, text
+    message = text.rpartition(" ")[2]
+    world.service.settled(message, "Failed")
+    events = world.service.show(message)["rows"][0]["events"]
+    assert "sender not told, because the message came from the null sender" in events[-1]["detail"]
+    world.service.until(lambda: not still_owed(world.service), "the queue is empty")
+    assert len(world.own.mails) == before
 
 
 def test_t_tls_4_without_a_connector_tls_is_used_where_it_is_offered(world: World) -> None:

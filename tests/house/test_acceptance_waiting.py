@@ -5,7 +5,10 @@ from __future__ import annotations
 from email import message_from_bytes
 from pathlib import Path
 
+import pytest
+
 from peers.contoso import contoso, mail_users
+from peers.dns_thread import dns
 from peers.listening import Down, arrived, recipients, sender, subject
 from peers.names import Names
 from peers.service import running
@@ -44,6 +47,43 @@ def test_t_eop_4_a_message_whose_life_is_over_is_returned_once(tmp_path: Path) -
     kind, _, diagnostic = about_one["Diagnostic-Code"].partition(";")
     assert kind == "smtp" and BUSY in " ".join(diagnostic.split()), diagnostic
     assert "t-eop-4" in original.as_string() and about_all["Reporting-MTA"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "whom", "sentence"),
+    [
+        ('"v=spf1 ip4:192.0.2.10 -all"', "alice@outside.test", "sender told by report"),
+        ('"v=spf1 -all"', "alice@outside.test", "sender not told, because it may be forged"),
+        ('"v=spf1 -all"', "", "sender not told, because the message came from the null sender"),
+    ],
+    ids=["proven", "forged", "null"],
+)
+def test_t_eop_4_a_dead_host_with_the_dsn_rule(tmp_path: Path, zone: str, whom: str, sentence: str) -> None:
+    records = {
+        ("outside.test", "TXT"): [zone],
+        ("outside.test", "MX"): ["10 mx.outside.test."],
+        ("mx.outside.test", "A"): ["127.0.0.31"],
+    }
+    policy = '[[anti_phishing_policy]]\nname = "Default"\n'
+    with (
+        Down() as headquarters,
+        SmtpPeer(address="127.0.0.31") as outside,
+        dns(records) as names,
+        running(
+            tmp_path / "service", contoso(headquarters.host, connector=ONE), policy, recipients=BEN,
+            dns={"resolvers": [names.address[0]], "port": names.address[1], "timeout": "500ms"},
+            delivery={"mx_port": outside.port, "message_life": "3s", "first_retry": "1s", "delay_notice": "1s"},
+        ) as service,
+    ):  # fmt: skip
+        content = b"From: Alice <alice@outside.test>\r\nSubject: t-eop-4\r\n\r\nhello\r\n"
+        message = service.send(whom, "ben@contoso.com", content=content)
+        row, = service.settled(message, "Failed")
+        events = service.show(message)["rows"][0]["events"]
+        assert sentence in events[-1]["detail"]
+        assert row["reply"].startswith("550 5.4.300 Message expired; last answer: 451 4.4.316 "), row
+        service.until(lambda: not service.queue(), "nothing waits any more")
+        told = sorted(subject(mail) for mail in outside.mails)
+        assert told == (["Your message is delayed", "Your message was not delivered"] if "told by" in sentence else [])
 
 
 def test_t_eop_4_what_waited_goes_in_order_of_acceptance(tmp_path: Path) -> None:

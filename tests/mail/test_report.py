@@ -147,6 +147,41 @@ def test_every_code_has_advice_in_sentences(code: str) -> None:
     assert all(sentence and sentence.endswith(".") for sentence in advice(code))
 
 
+ADVISED = {
+    "5.7.509": ("DMARC", "administrator of the domain in your From address", "SPF, DKIM and DMARC"),
+    "5.7.512": ("one valid From field", "the program that wrote", "one From address"),
+    "5.7.68": ("came from outside", "administrator", "inbound connector"),
+    "5.7.64": ("may not pass on", "administrator of the system that sent it", "inbound connector"),
+    "5.7.124": ("only from certain senders", "owner of the group", "let you send"),
+    "5.7.133": ("The group takes mail only from people of its own organisation", "owner", "from your account there"),
+    "5.7.134": ("only from people of its own organisation", "administrator", "from your account there"),
+    "5.7.136": ("only from people of its own organisation", "administrator", "from your account there"),
+    "5.7.12": ("only from people of its own organisation", "administrator", "from your account there"),
+    "5.7.520": ("sent on to an address outside", "recipient", "forwarding does not work"),
+    "5.1.10": ("does not exist", "mistyped", "letter by letter"),
+    "5.4.6": ("and that one back again", "administrator of the recipient's system", "will not help"),
+    "5.4.14": ("in a circle between mail servers", "Received fields", "will not help"),
+    "5.5.3": ("more recipients than one message may have", "you.", "fewer people"),
+    "5.7.513": ("on a list", "administrator of the recipient's organisation", "off the list"),
+    "5.7.1": ("by its rules", "administrator", "words of the server"),
+    "5.4.300": ("as long as we may keep trying", "administrator", "send the message again later"),
+}
+"""What a report must say: the cause, who can fix it, and how."""
+
+
+@pytest.mark.parametrize("code", ADVISED)
+def test_a_code_is_told_in_words_for_the_person_who_sent_the_message(code: str) -> None:
+    recipient = ReportedRecipient("ben@contoso.test", Reply(550, code, "whatever the server says"))
+    message = email.message_from_bytes(compose(report(recipients=(recipient,))), policy=email.policy.SMTP)
+    text = " ".join(message.get_payload()[0].get_content().split())
+    assert text.count("What happened: ") == text.count("Who can fix it: ") == text.count("What to do: ") == 1
+    cause, rest = text.partition("What happened: ")[2].split("Who can fix it: ")
+    who, remedy = rest.split("What to do: ")
+    for part, wanted in zip((cause, who, remedy), ADVISED[code], strict=True):
+        assert wanted in part, (wanted, part)
+    assert f"Our own server said: 550 {code} whatever the server says" in text
+
+
 STRANGE = st.text(max_size=80) | st.sampled_from(
     ["a\r\nBcc: x@y", "\n\n--x", "a\rb", "\u2028x", "\x00", "\u202e", "x" * 3000]
 )

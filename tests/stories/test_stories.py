@@ -47,7 +47,8 @@ def test_all_stories_can_be_played_by_a_draft(tmp_path: Path) -> None:
         if "policy/contoso.toml" in story.read_text():
             shutil.copy(story, played)
     code, out, err = run("stories", str(played), "--policy", str(tmp_path))
-    assert code == 1 and "14 stories: 13 came true, 1 did not." in out
+    count = len(list(played.iterdir()))
+    assert code == 1 and f"{count} stories: {count - 1} came true, 1 did not." in out
     assert "expected refused 5.7.513, found refused 5.4.1" in err
 
 
@@ -105,6 +106,7 @@ MISTAKES = {
     "expect a@b.test": (1, "write `expect RECIPIENT WHAT`"),
     "header nonsense": (1, "write `header Name: value`"),
     "size many": (1, "is no number of octets"),
+    "declared much": (1, "is no number of octets"),
     "at teatime": (1, "is no time"),
     "mail a@b.test -> c@d.test": (1, "a story says `from`"),
 }

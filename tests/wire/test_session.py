@@ -92,8 +92,7 @@ READY = OPEN + b"RCPT TO:<c@d.test>\r\n"
         (b"", b"NOOP " + b"x" * 600, "500 5.5.2 Line too long"),
         (HELLO, b"RCPT TO:<a@b.test>", "503 5.5.1 MAIL is needed"),
         (HELLO, b"DATA", "503 5.5.1 MAIL is needed"),
-        (HELLO, b"MAIL FROM:<> SIZE=1001", "552 5.3.4"),
-        (HELLO, b"MAIL FROM:<> SIZE=1000", "250 2.1.0"),
+        (HELLO, b"MAIL FROM:<> SIZE=1001", "250 2.1.0"),  # what is too large is for the judge to say
         (HELLO, b"RSET now", "501 5.5.4"),
         (OPEN, b"MAIL FROM:<>", "503 5.5.1 A transaction"),
         (OPEN, b"DATA", "503 5.5.1 No valid recipients"),
@@ -177,6 +176,12 @@ def test_too_many_recipients():
 def test_a_refused_mail_opens_nothing():
     driver = Driver(no={"mail": replies.SENDING_CLOSED})
     assert codes(driver, OPEN + b"RCPT TO:<c@d.test>\r\n") == ["250", "550", "503"]
+
+
+def test_too_many_refused_senders():
+    driver = Driver(max_refusals=2, no={"mail": replies.MESSAGE_TOO_LARGE})
+    assert codes(driver, HELLO + b"MAIL FROM:<> SIZE=1001\r\n" * 5) == ["250", "552", "552", "421"]
+    assert [event.size for event in driver.events if isinstance(event, Envelope)] == [1001, 1001]
 
 
 def test_421_from_the_visit_ends_the_conversation():

@@ -49,6 +49,7 @@ def what_if(
     untrusted: Annotated[bool, typer.Option("--untrusted", help="The certificate is self-signed.")] = False,
     require_tls: Annotated[bool, typer.Option("--require-tls", help="MAIL FROM says REQUIRETLS.")] = False,
     size: Annotated[int, typer.Option(min=0, help="Octets of the message.")] = 0,
+    declared_size: Annotated[int, typer.Option(min=0, help="SIZE of MAIL FROM, in octets.")] = 0,
     at: Annotated[str, typer.Option(help="When: 2h ago, 2026-11-24T08:00:00Z; default: now.")] = "",
     suppose: Annotated[
         list[str] | None, typer.Option(help="'directory = unknown', 'who-is ann@contoso.com = nobody'; again for more.")
@@ -68,7 +69,7 @@ def what_if(
     request = WhatIf(
         sender=sender, recipients=tuple(to or ()), ip=ip, helo=helo, login=login, tls=tls,
         certificate=_certificate(cert), untrusted=untrusted, require_tls=require_tls, size=size or length, head=head,
-        at=at, documents=_documents(context, policy), revision=revision,
+        declared_size=declared_size, at=at, documents=_documents(context, policy), revision=revision,
         organisation=organisation, suppose=tuple(suppose or ()), like=like,
     )  # fmt: skip
     explanation = answered(context, request, as_json=as_json)

@@ -29,6 +29,7 @@ _FACTS = {
     "subject": "subject",
     "message_id": "message id",
     "size": "octets",
+    "declared_size": "octets declared",
     "require_tls": "REQUIRETLS",
     "at": "at",
 }

@@ -1,10 +1,10 @@
-"""One DATA reply from many rulings, and who may be told afterwards (DESIGN 2; the truth table is the test)."""
+"""One DATA reply from many rulings (DESIGN 2; the truth table is the test). Who is told afterwards: proof.py."""
 
 from __future__ import annotations
 
 from lockgate.mail import replies
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import Defer, Direction, Refuse, Resolved, Ruling, Verdict
+from lockgate.mail.ruling import Defer, Refuse, Resolved, Ruling
 
 
 def answer(ruling: Ruling) -> Reply | None:
@@ -34,12 +34,3 @@ def answer(ruling: Ruling) -> Reply | None:
                 return None
     # Nobody may be left whose copy nobody has; should it be so, the peer keeps the message.
     return delay or refusal or (replies.UNFORESEEN if shared else replies.NO_RECIPIENTS)
-
-
-def may_be_told(_: Ruling, verdict: Verdict) -> bool:
-    """Whether a refusal after 250 may be reported to the sender, because the sender is known to be who it says.
-
-    So far the proof is that the message came from the organisation's own servers or people (specification 2.2 B).
-    A stranger's address may be forged, so it gets no report (specification 2.1 P7).
-    """
-    return verdict.standing.direction is Direction.ORIGINATING

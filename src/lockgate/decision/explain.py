@@ -154,6 +154,7 @@ def known(facts: Facts) -> dict[str, Any]:
     if envelope is not None:
         told["sender"] = envelope.sender_text or "<>"
         told["require_tls"] = envelope.require_tls
+        told["declared_size"] = envelope.size
         told["recipients"] = [recipient.original.text for recipient in facts.recipients]
         told["recipients_before"] = facts.before
     if message is not None:

@@ -13,6 +13,7 @@ from lockgate.decision import (
     admit,
     attribute,
     authenticate,
+    declared,
     derive,
     dispose,
     expand,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 STAGES: tuple[MessageStage | RecipientStage, ...] = (
     admit.STAGE,
     attribute.AT_MAIL,
+    declared.STAGE,
     attribute.STAGE,
     secure.STAGE,
     reach.STAGE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lockgate.decision.declared import fits
 from lockgate.decision.directory import Found, whose
 from lockgate.decision.stage import Depth, Questions, RecipientStage, refuse, told
 from lockgate.decision.way_back import lead_back
@@ -51,7 +52,8 @@ def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
             return refuse(_NAME, verdict, replies.SENDING_CLOSED, "sender's domain", because)
     recipient = verdict.recipient.original
     if not standing.accepted_domain:
-        return _relay(policy, facts, ruling, verdict, depth)
+        verdict = _relay(policy, facts, ruling, verdict, depth)
+        return verdict if verdict.disposition is not None else fits(policy, facts, verdict, depth)
     accepted = policy.accepted(recipient.domain or standing.accepted_domain)
     if accepted is None:
         raise RuntimeError(f"the accepted domain {standing.accepted_domain} is gone within one policy")
@@ -65,7 +67,10 @@ def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
         because = f"{accepted.domain_name} is an accepted domain ({accepted.domain_type}) and takes mail"
         verdict = told(verdict, Step(_NAME, "recipient's domain", Hit.YES, because, "", recipient.text))
     back = lead_back(facts, verdict, accepted)
-    return back if back is not None else _look_up(policy, facts, verdict, accepted, depth)
+    if back is not None:
+        return back
+    verdict = fits(policy, facts, verdict, depth)
+    return verdict if verdict.disposition is not None else _look_up(policy, facts, verdict, accepted, depth)
 
 
 def _look_up(

@@ -31,9 +31,9 @@ def sent_on(policy: Policy, facts: Facts, verdict: Verdict) -> Verdict:
     if not domain:
         return verdict
     sender = facts.envelope.sender_text if facts.envelope is not None else ""
-    because = f"the copy is sent on to {where.target}, and {sender} is not ours"
-    whom = verdict.recipient.original.text
-    step = Step("route", "envelope sender", Hit.YES, because, f"rewritten under {domain}", whom)
+    recipient = verdict.recipient
+    because = f"it is sent on for {(recipient.derived_from or recipient).original}, and {sender} is not ours"
+    step = Step("route", "sender", Hit.YES, because, f"rewritten under {domain}", recipient.original.text)
     return decided(verdict, msgspec.structs.replace(where, rewrite=domain), step)
 
 

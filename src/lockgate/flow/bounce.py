@@ -1,6 +1,6 @@
 """Tells the sender: composes delivery reports and puts them into the queue like any other message.
 
-RFC 3461-3464; whom we may tell: DESIGN 2, specification 1.20 (never a report about a report).
+RFC 3461-3464; whom we may tell: flow/withheld.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from lockgate.flow.own_mail import NotSent, OwnMail, Written
+from lockgate.flow.withheld import barred, disliked
 from lockgate.mail.events import Event, Happening
+from lockgate.mail.headers import read_headers
 from lockgate.mail.outcome import Outcome
-from lockgate.mail.recipient import RecipientId
 from lockgate.mail.report import Report, ReportedRecipient, compose
 from lockgate.mail.task import Assigned
 from lockgate.policy.policy import Policy
@@ -20,10 +21,18 @@ from lockgate.seams import Journal
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Whether a report is on its way, and one sentence about it for the trace."""
+    """Whether a report is on its way, and one sentence about it for the trace.
+
+    `silences` says why for those of whom it does not speak, by the number of the recipient within the task.
+    """
 
     sent: bool
     sentence: str
+    silences: dict[int, str] = {}
+
+    def of(self, recipient: int) -> str:
+        """What the trace says of this recipient."""
+        return self.silences.get(recipient, self.sentence)
 
 
 class Bounce(msgspec.Struct, frozen=True):
@@ -38,13 +47,17 @@ class Bounce(msgspec.Struct, frozen=True):
     ) -> Told:
         """Tell the sender of `task` about these outcomes, once durable. Raises Unavailable; then nobody was told."""
         sender = task.envelope.sender
-        if sender is None:
-            return Told(sent=False, sentence="sender not told, because the message came from the null sender")
-        wanted = [outcome for outcome in outcomes if _wants(task.recipients[outcome.recipient].id, kind)]
-        if not wanted:
-            return Told(sent=False, sentence=f"sender not told, because it asked for no report of this kind ({kind})")
-        report_id = self.mail.new_id()
+        people = task.recipients
+        reasons = {o.recipient: barred(policy, task, people[o.recipient], kind) for o in outcomes}
+        if sender is None or all(reasons.values()):
+            return _nobody(reasons)
         original = task.content if task.content is not None else await self._original(task)
+        headers = read_headers(original)
+        reasons = {n: why or disliked(headers, people[n], kind) for n, why in reasons.items()}
+        wanted = [outcome for outcome in outcomes if not reasons[outcome.recipient]]
+        if not wanted:
+            return _nobody(reasons)
+        report_id = self.mail.new_id()
         organisation = task.lane.partition("/")[0]
         text = compose(
             Report(
@@ -71,7 +84,7 @@ class Bounce(msgspec.Struct, frozen=True):
             return Told(sent=False, sentence=f"sender not told, because the report cannot be sent: {trouble}")
         self.take(tasks)
         self.journal.note("report", id=report_id, about=task.id, organisation=organisation, kind=kind, to=sender.text)
-        return Told(sent=True, sentence=f"sender told by report {report_id}")
+        return Told(sent=True, sentence=f"sender told by report {report_id}", silences=_silences(reasons))
 
     async def _original(self, task: Assigned) -> bytes:
         try:
@@ -80,11 +93,13 @@ class Bounce(msgspec.Struct, frozen=True):
             return b""
 
 
-def _wants(recipient: RecipientId, kind: str) -> bool:
-    """RFC 3461 4.1: what NOTIFY asks for; without it failures and delays are told, success is not."""
-    if kind in ("relayed", "delivered"):
-        return "SUCCESS" in recipient.notify
-    return not recipient.notify or {"failed": "FAILURE", "delayed": "DELAY"}[kind] in recipient.notify
+def _silences(reasons: dict[int, str]) -> dict[int, str]:
+    return {number: f"sender not told, because {why}" for number, why in reasons.items() if why}
+
+
+def _nobody(reasons: dict[int, str]) -> Told:
+    silences = _silences(reasons)
+    return Told(sent=False, sentence=next(iter(silences.values())), silences=silences)
 
 
 def _reported(task: Assigned, outcome: Outcome) -> ReportedRecipient:

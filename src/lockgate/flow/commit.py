@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from lockgate.decision.answer import may_be_told
+from lockgate.decision.proof import Proof, Sender, sender_of
 from lockgate.decision.signing import signs
 from lockgate.flow.excerpt import narrow
 from lockgate.flow.stamping import stamp_of
@@ -14,6 +14,7 @@ from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
 from lockgate.mail.record import Recorder
+from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Defer, Deliver, Drop, Hit, Hold, Refuse, Resolved, Route, Ruling, Verdict
 from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
 from lockgate.policy.policy import Policy
@@ -88,7 +89,8 @@ class Commit(msgspec.Struct, frozen=True):
         received = Event(now, Happening.RECEIVE, origin)
         derived: dict[str, Event] = {}
         for number, verdict in enumerate(ruling.recipients):
-            lane, route, held, due, status, event = self._treatment(verdict, ruling, now)
+            sender = sender_of(facts, verdict)
+            lane, route, held, due, status, event = self._treatment(verdict, sender, now)
             events = (received,) if event is None else (received, event)
             if verdict.recipient.derived_from is not None:
                 how = verdict.recipient.derivation
@@ -110,7 +112,7 @@ class Commit(msgspec.Struct, frozen=True):
             )
             if lane:
                 group = groups.setdefault((lane, held), (route, due, []))
-                group[2].append(recipient_of(verdict, number, proven=may_be_told(ruling, verdict)))
+                group[2].append(recipient_of(verdict, number, sender))
                 if signs(policy, verdict, null_sender=null_sender):
                     signed.add((lane, held))
         everybody = ruling.recipients
@@ -131,7 +133,7 @@ class Commit(msgspec.Struct, frozen=True):
         return now + self.hold_life(policy, lane.partition("/")[0])
 
     def _treatment(
-        self, verdict: Verdict, ruling: Ruling, now: float
+        self, verdict: Verdict, sender: Sender, now: float
     ) -> tuple[str, Route | None, str, float, Status, Event | None]:
         """Lane, route, hold reason, due time, first status and second event of one recipient."""
         organisation = verdict.standing.organisation
@@ -153,11 +155,11 @@ class Commit(msgspec.Struct, frozen=True):
             case Defer(reply):
                 event = Event(now, Happening.DEFER, "will be judged again", str(reply))
                 return f"{organisation}/{PENDING_LANE}", None, "", now + self.first_retry, Status.PENDING, event
-            case Refuse(reply) if may_be_told(ruling, verdict):
+            case Refuse(reply) if sender.proof is Proof.PROVEN:
                 event = Event(now, Happening.DEFER, "refused after another recipient was accepted", str(reply))
                 return f"{organisation}/{PENDING_LANE}", None, "", now, Status.PENDING, event
             case Refuse(reply):
-                why = f"refused ({reply}), and the sender is not proven, so nobody was told"
+                why = untold(reply, sender)
                 event = Event(now, Happening.HOLD, why, str(reply))
                 return f"{organisation}/{HOLD_LANE}", None, why, now, Status.HELD, event
             case None:
@@ -173,10 +175,16 @@ def chunks(recipients: list[TaskRecipient]) -> Iterator[tuple[TaskRecipient, ...
     return (tuple(recipients[at : at + MOST_AT_ONCE]) for at in range(0, len(recipients), MOST_AT_ONCE))
 
 
-def recipient_of(verdict: Verdict, trace: int, *, proven: bool) -> TaskRecipient:
-    """The recipient of a task."""
+def recipient_of(verdict: Verdict, trace: int, sender: Sender) -> TaskRecipient:
+    """The recipient of a task, with what is known of its sender."""
+    proven, forged = sender.proof is Proof.PROVEN, sender.proof is Proof.FORGED
     rewrite = verdict.disposition.rewrite if isinstance(verdict.disposition, Deliver) else ""
-    return TaskRecipient(verdict.recipient, verdict.target, trace, proven, rewrite=rewrite)
+    return TaskRecipient(verdict.recipient, verdict.target, trace, proven, forged, rewrite)
+
+
+def untold(reply: Reply, sender: Sender) -> str:
+    """Why mail that was refused after another recipient was accepted is held (DESIGN 2)."""
+    return f"refused ({reply}), sender not told, because {sender.because}"
 
 
 def rules_of(verdict: Verdict) -> tuple[str, ...]:

@@ -12,8 +12,10 @@ from lockgate.flow.bounce import Bounce, Told
 from lockgate.flow.departure import Departure, Parcel, whole
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule, next_due, notice_is_due
+from lockgate.flow.withheld import barred, disliked
 from lockgate.mail import replies
 from lockgate.mail.events import Event, Happening, Status
+from lockgate.mail.headers import read_headers
 from lockgate.mail.hop import Cargo, CargoRecipient, NextHop
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.reply import Reply
@@ -201,21 +203,39 @@ class Delivery:
             return [msgspec.structs.replace(o, recipient=parcel.recipients[o.recipient]) for o in outcomes]
 
         def taken(outcomes: Sequence[Outcome]) -> None:
-            self._taken(task, noted, hop.pool, renumbered(outcomes))
+            self._taken(task, noted, hop.pool, renumbered(outcomes), parcel.content)
 
         outcomes = renumbered(await self._with.courier.carry(hop, cargo, taken))
         unsaid = [o for o in outcomes if o.fate is Fate.DELIVERED and o.recipient not in noted]
         if unsaid:  # a courier that told only at its end
-            self._taken(task, noted, hop.pool, unsaid)
+            self._taken(task, noted, hop.pool, unsaid, parcel.content)
         return outcomes
 
-    def _taken(self, task: Assigned, noted: set[int], pool: str, outcomes: Sequence[Outcome]) -> None:
+    def _taken(
+        self, task: Assigned, noted: set[int], pool: str, outcomes: Sequence[Outcome], content: bytes
+    ) -> None:
         """What the next hop has taken is on record before anything else can go wrong."""
         now = self._with.clock.now()
-        results = [_result(o, Status.DELIVERED, _arrival(task, now, o, pool)) for o in outcomes]
+        results = []
+        for outcome in outcomes:
+            kind = Happening.DELIVER if outcome.final else Happening.SEND
+            event = _event(now, kind, outcome, self._unreported(task, outcome, content), pool)
+            results.append(_result(outcome, Status.DELIVERED, event))
         noted.update(outcome.recipient for outcome in outcomes)
         keep = len(noted) < len(task.recipients)
         self._with.spool.finish(Finished(task.task, tuple(results), keep=keep))
+
+    def _unreported(self, task: Assigned, outcome: Outcome, content: bytes) -> str:
+        """What the trace says of success that is to be reported and is not; "" if it is, or nobody asked."""
+        recipient = task.recipients[outcome.recipient]
+        if "SUCCESS" not in recipient.id.notify or outcome.dsn:
+            return ""
+        why = "the sender is not proven"
+        if recipient.proven:
+            kind = "delivered" if outcome.final else "relayed"
+            headers = read_headers(content)
+            why = barred(self._with.policy(), task, recipient, kind) or disliked(headers, recipient, kind)
+        return f"success not reported, because {why}" if why else ""
 
     async def _settle(self, task: Assigned, outcomes: Sequence[Outcome], pool: str = "") -> None:
         """Turn outcomes into results; failures are finished only after their report is durable.
@@ -260,8 +280,9 @@ class Delivery:
         if told is None:
             self._put_off(task, (), task.attempts + 1)
             return False
-        results = [_result(o, Status.FAILED, _event(now, Happening.FAIL, o, told.sentence, pool)) for o in failed]
-        self._with.spool.finish(Finished(task.task, tuple(results), keep=more))
+        events = [_event(now, Happening.FAIL, o, told.of(o.recipient), pool) for o in failed]
+        results = tuple([_result(o, Status.FAILED, event) for o, event in zip(failed, events, strict=True)])
+        self._with.spool.finish(Finished(task.task, results, keep=more))
         return True
 
     async def _late(self, task: Assigned, deferred: Sequence[Outcome], now: float) -> bool:
@@ -307,6 +328,7 @@ class Delivery:
         retry_at = next_due(with_.schedule, now, task.attempts + 1)
         decided = await with_.reconsider.judge(task, now, retry_at)
         more = bool(decided.results or decided.deferred)
+        task = msgspec.structs.replace(task, recipients=decided.recipients or task.recipients)
         if decided.refused and not await self._fail(task, decided.refused, now, more=more):
             return
         waiting = [_result(o, None, _event(now, Happening.DEFER, o, "judged again")) for o in decided.deferred]
@@ -345,14 +367,6 @@ def _success_is_told(task: Assigned, outcome: Outcome) -> bool:
     """Whether we owe a report of success: asked for, not the next hop's to give, and to a sender that is proven."""
     recipient = task.recipients[outcome.recipient]
     return recipient.proven and not outcome.dsn and "SUCCESS" in recipient.id.notify
-
-
-def _arrival(task: Assigned, now: float, outcome: Outcome, pool: str) -> Event:
-    """What the trace says of a delivery; also why a report of success that was asked for is not sent."""
-    recipient = task.recipients[outcome.recipient]
-    untold = "SUCCESS" in recipient.id.notify and not outcome.dsn and not recipient.proven
-    detail = "success not reported, because the sender is not proven" if untold else ""
-    return _event(now, Happening.DELIVER if outcome.final else Happening.SEND, outcome, detail, pool)
 
 
 def _all(task: Assigned) -> range:

@@ -9,6 +9,7 @@ import msgspec
 
 from lockgate.decision.answer import answer
 from lockgate.decision.dispose import flaw_of
+from lockgate.decision.proof import to_ask
 from lockgate.flow.commit import Commit, assigned
 from lockgate.flow.excerpt import about
 from lockgate.flow.letter import Authentication
@@ -267,6 +268,8 @@ class Guest:
             for verdict in told[:_MOST_REFUSALS]:
                 self._note_refusal(facts, ruling, refusal_of(verdict) or reply, Point.DATA, verdict)
             return reply.with_id(self._connection.id)
+        if who is not None and (unasked := to_ask(policy, facts, ruling)):
+            facts = facts.learn(await who(policy, facts, unasked))
         new = hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now())
         accepted = await hall.spool.accept(new)
         self._hand_on(new, accepted, body)

@@ -274,7 +274,18 @@ def _value(value: object) -> str:
 
 
 def _remote(difference: Difference, both: Both) -> Iterator[str]:
-    yield "it is kept and shown; nothing acts on it yet"
+    """What may leave to it now; the rest of it waits for those who write such mail."""
+    for key, what in _REPORTS.items():
+        old, new = (getattr(one, key, True) for one in (difference.before, difference.after))
+        if old is not new:
+            yield f"senders at {difference.name} get {what if new else f'no {what}'} from now on"
+    if any(one.name not in _REPORTS for one in difference.properties):
+        yield "what else it says is kept and shown; nothing acts on it yet"
+
+
+_REPORTS = MappingProxyType(
+    {"ndr_enabled": "reports of failure and delay", "delivery_report_enabled": "reports of success"}
+)
 
 
 def _store(difference: Difference, both: Both) -> Iterator[str]:

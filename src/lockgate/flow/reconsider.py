@@ -6,10 +6,10 @@ from collections.abc import Callable, Container, Iterator, Sequence
 
 import msgspec
 
-from lockgate.decision.answer import may_be_told
 from lockgate.decision.derive import once_each
 from lockgate.decision.judge import released
-from lockgate.flow.commit import HOLD_LANE, PENDING_LANE, a_month, chunks, recipient_of
+from lockgate.decision.proof import Proof, Sender, sender_of, to_ask
+from lockgate.flow.commit import HOLD_LANE, PENDING_LANE, a_month, chunks, recipient_of, untold
 from lockgate.flow.excerpt import entry_of
 from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
@@ -33,13 +33,15 @@ class Decided(msgspec.Struct, frozen=True):
     """What the judge says now.
 
     `refused` are final and their sender is to be told; `deferred` wait on. `tasks` take the place of the task if there
-    are any (those who wait on have one of their own then); `results` are for the traces of the others.
+    are any (those who wait on have one of their own then); `results` are for the traces of the others. `recipients` are
+    those of the task with what is known of their sender now.
     """
 
     refused: tuple[Outcome, ...] = ()
     deferred: tuple[Outcome, ...] = ()
     tasks: tuple[NewTask, ...] = ()
     results: tuple[Result, ...] = ()
+    recipients: tuple[TaskRecipient, ...] = ()
 
 
 class Reconsider(msgspec.Struct, frozen=True):
@@ -69,6 +71,8 @@ class Reconsider(msgspec.Struct, frozen=True):
         policy = self.policy()
         inquire = self._asking(task, facts)
         facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
+        if inquire is not None and (unasked := to_ask(policy, facts, ruling)):
+            facts = facts.learn(await inquire(policy, facts, unasked))
         until = now + self.hold_life(policy, organisation)
         return _Sorting(task, story.ruling, now, retry_at, until).sort(policy, facts, ruling)
 
@@ -83,6 +87,9 @@ class Reconsider(msgspec.Struct, frozen=True):
             return whole[max(len(whole) - size, 0) :]
 
         return self.authentication.of(octets, size, self.inquire)
+
+
+_NOBODY = Sender(Proof.UNPROVEN, "nothing is known of the sender")
 
 
 class _Sorting:
@@ -101,6 +108,7 @@ class _Sorting:
         self._refused: list[Outcome] = []
         self._deferred: list[Outcome] = []
         self._results: list[Result] = []
+        self._recipients: list[TaskRecipient] = []
         self._groups: dict[tuple[str, str], tuple[Route | None, list[TaskRecipient]]] = {}
 
     def sort(self, policy: Policy, facts: Facts, ruling: Ruling) -> Decided:
@@ -113,11 +121,16 @@ class _Sorting:
             verdict = verdicts.pop(recipient.id, None)
             disposition = verdict.disposition if verdict is not None else Hold(_GONE)
             if ruling.refusal is not None:
-                disposition = _of_all(ruling.refusal)
-            self._place(number, recipient, disposition, told=self._may_be_told(ruling, recipient.id, verdict))
+                # Refused before anybody was looked at: then what was known before counts.
+                disposition, verdict = _of_all(ruling.refusal), self._before.get(recipient.id)
+            sender = sender_of(facts, verdict) if verdict is not None else _NOBODY
+            proven, forged = sender.proof is Proof.PROVEN, sender.proof is Proof.FORGED
+            recipient = msgspec.structs.replace(recipient, proven=proven, forged=forged)
+            self._recipients.append(recipient)
+            self._place(number, recipient, disposition, sender)
         if ruling.refusal is None:
             for verdict in verdicts.values():
-                self._join(verdict, told=may_be_told(ruling, verdict))
+                self._join(verdict, sender_of(facts, verdict))
         tasks = [
             NewTask(
                 lane, route, some, self._due(lane), held, self._held_until if held else 0.0,
@@ -128,9 +141,11 @@ class _Sorting:
         ]
         if tasks and self._deferred:
             # New tasks take the place of all remaining recipients, so those who wait on need one as well.
-            waiting = tuple(self._task.recipients[outcome.recipient] for outcome in self._deferred)
+            waiting = tuple(self._recipients[outcome.recipient] for outcome in self._deferred)
             tasks.append(NewTask(self._task.lane, None, waiting, self._retry_at, stamp=self._task.stamp))
-        return Decided(tuple(self._refused), tuple(self._deferred), tuple(tasks), tuple(self._results))
+        return Decided(
+            tuple(self._refused), tuple(self._deferred), tuple(tasks), tuple(self._results), tuple(self._recipients)
+        )
 
     def _stamp(
         self, policy: Policy, facts: Facts, ruling: Ruling, verdicts: Sequence[Verdict | None], held: str
@@ -145,13 +160,13 @@ class _Sorting:
     def _due(self, lane: str) -> float:
         return self._retry_at if lane == self._waiting_lane else self._now
 
-    def _join(self, verdict: Verdict, *, told: bool) -> None:
+    def _join(self, verdict: Verdict, sender: Sender) -> None:
         """A recipient derived only now, because its group could not be asked for its members before.
 
         It has no row of its own in the trace; what becomes of it is told in the row of the one it comes from.
         """
         number = self._number_of(verdict.recipient)
-        recipient = recipient_of(verdict, self._task.recipients[number].trace, proven=told)
+        recipient = recipient_of(verdict, self._task.recipients[number].trace, sender)
         whom = verdict.recipient.original
         match verdict.disposition:
             case Deliver(route):
@@ -184,12 +199,7 @@ class _Sorting:
         self._groups.setdefault((f"{self._organisation}/{HOLD_LANE}", why), (None, []))[1].append(recipient)
         self._note(number, Status.HELD, Event(self._now, Happening.HOLD, why))
 
-    def _may_be_told(self, ruling: Ruling, who: RecipientId, verdict: Verdict | None) -> bool:
-        """By what is known now, or, if the message was refused before anybody was looked at, by what was known."""
-        known = verdict if ruling.refusal is None else self._before.get(who)
-        return known is not None and may_be_told(ruling, known)
-
-    def _place(self, number: int, recipient: TaskRecipient, disposition: Disposition | None, *, told: bool) -> None:
+    def _place(self, number: int, recipient: TaskRecipient, disposition: Disposition | None, sender: Sender) -> None:
         match disposition:
             case Deliver(route, target, rewrite):
                 moved = msgspec.structs.replace(recipient, target=target, rewrite=rewrite)
@@ -205,11 +215,11 @@ class _Sorting:
                 self._note(number, Status.EXPANDED, Event(self._now, Happening.EXPAND, why), done=True)
             case Resolved(why):
                 self._note(number, Status.RESOLVED, Event(self._now, Happening.RESOLVED, why), done=True)
-            case Refuse(reply) if told:
+            case Refuse(reply) if sender.proof is Proof.PROVEN:
                 self._refused.append(Outcome(number, Fate.FAILED, reply))
             case Refuse(reply):
                 # Accepted once, so the peer will not hear of it; and a sender that may be forged must not (2.1 P7).
-                self._hold(number, recipient, f"refused ({reply}), and the sender is not proven, so nobody was told")
+                self._hold(number, recipient, untold(reply, sender))
             case Defer(reply) if self._expired:
                 self._refused.append(Outcome(number, Fate.FAILED, replies.expired(reply)))
             case Defer(reply):

@@ -37,8 +37,8 @@ WHEN = 1_900_000_000.0
 """When a story happens that does not say `at`: 2030-03-17 17:46:40 UTC."""
 
 WORDS = (
-    "given", "mailboxes", "from", "mail", "subject", "header", "size", "require-tls", "at", "suppose", "expect",
-    "because",
+    "given", "mailboxes", "from", "mail", "subject", "header", "size", "declared", "require-tls", "at", "suppose",
+    "expect", "because",
 )  # fmt: skip
 
 
@@ -54,6 +54,7 @@ class Story:
     recipients: list[str] = field(default_factory=list)
     fields: list[str] = field(default_factory=list)
     size: int = 0
+    declared: int = 0
     require_tls: bool = False
     mailboxes_here: bool = False
     at: float = WHEN
@@ -123,7 +124,9 @@ def _read_message(story: Story, word: str, rest: str) -> None:
                 raise ValueError("write `header Name: value`")
             story.fields.append(rest)
         case "size":
-            story.size = int(rest) if rest.isdigit() else _wrong(f"'{rest[:40]}' is no number of octets")
+            story.size = _octets(rest)
+        case "declared":
+            story.declared = _octets(rest)
         case "require-tls":
             story.require_tls = True
         case "at":
@@ -132,8 +135,10 @@ def _read_message(story: Story, word: str, rest: str) -> None:
             raise ValueError(f"'{word[:40]}' is none of {', '.join(WORDS)}{nearest(word, WORDS)}")
 
 
-def _wrong(sentence: str) -> int:
-    raise ValueError(sentence)
+def _octets(text: str) -> int:
+    if not text.isdigit():
+        raise ValueError(f"'{text[:40]}' is no number of octets")
+    return int(text)
 
 
 def _mail(rest: str) -> tuple[str, list[str]]:
@@ -175,7 +180,7 @@ def play(story: Story, policy: Policy) -> Course:
         sender=story.sender, recipients=tuple(story.recipients), ip=peer["ip"], helo=peer.get("helo", ""),
         login=peer.get("login", ""), tls=peer.get("tls", "1.3" if "login" in peer else ""),
         certificate=peer.get("certificate", ""), untrusted="trusted" not in peer, require_tls=story.require_tls,
-        size=story.size, head=head,
+        size=story.size, declared_size=story.declared, head=head,
     )  # fmt: skip
     supposed = read_suppositions(story.supposed)
     try:

@@ -45,6 +45,8 @@ def supposed_facts(said: WhatIf, like: Facts | None, scene: Scene) -> Facts:
     """The facts of the supposed message. Raises Unsupposable with a sentence for the person."""
     connection = _connection(said, like, scene)
     envelope = _envelope(said, like)
+    if envelope is not None and said.declared_size:
+        envelope = msgspec.structs.replace(envelope, size=said.declared_size)
     recipients = _recipients(said.recipients) if said.recipients else (like.recipients if like is not None else ())
     if recipients and envelope is None:
         raise Unsupposable("recipients need a sender: add --from ADDRESS, or --from '<>' for the null sender")

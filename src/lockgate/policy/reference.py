@@ -32,7 +32,8 @@ written here, only where they are kept: `file:/path` or `env:NAME`. Times are se
 
 _ABOUT = {
     "remote_domain": (
-        "What acts on it comes with later stages: automatic replies, formatted mail, TNEF, suppressed reports."
+        "[Reports to senders](delivery-reports.md) look at it. What else acts on it comes with later stages: automatic "
+        "replies, formatted mail, TNEF."
     ),
     "operator": "One table for the whole installation. Only who may change everything may change it.",
 }
@@ -61,8 +62,10 @@ LATER = MappingProxyType(
             }
         ),
         "connection_filter": frozenset({"enable_safe_list"}),
-        "remote_domain": frozenset(RemoteDomain.model_fields)
-        - {"domain_name", "name", "organisation", "comment", "auto_forward_enabled"},
+        "remote_domain": frozenset(RemoteDomain.model_fields) - {
+            "domain_name", "name", "organisation", "comment", "auto_forward_enabled", "ndr_enabled",
+            "delivery_report_enabled",
+        },
     }
 )  # fmt: skip
 """What is validated, kept and shown, but that no stage looks at yet; a test holds this against the stages."""

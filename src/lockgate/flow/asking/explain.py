@@ -23,8 +23,9 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
     MAIL. `like` takes the recorded facts of a message, and what else is given here replaces parts of them. `tls` is
     "1.3", "1.2", "1.1", "1.0" or "none"; `certificate` a host name or a PEM text; `untrusted` supposes that no CA
     vouches for the named certificate. `head` is the beginning of the message (CRLF line ends, at most 256 KiB) and
-    `size` its size in octets (0: not said). `documents` is a draft policy ({file name: TOML text}), `revision` an
-    earlier one (0: the one in force). `at` is a time; `suppose` holds texts like "directory = unknown".
+    `size` its size in octets, `declared_size` the SIZE of MAIL (0: not said). `documents` is a draft policy ({file
+    name: TOML text}), `revision` an earlier one (0: the one in force). `at` is a time; `suppose` holds texts like
+    "directory = unknown".
     """
 
     sender: str | None = None
@@ -37,6 +38,7 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
     untrusted: bool = False
     require_tls: bool = False
     size: int = 0
+    declared_size: int = 0
     head: bytes = b""
     at: str = ""
     documents: dict[str, str] | None = None

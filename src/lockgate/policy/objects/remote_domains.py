@@ -40,8 +40,12 @@ class RemoteDomain(BaseModel, frozen=True, extra="forbid"):
         default=True, description="Forwarding that people set up themselves may leave", examples=[False]
     )
     auto_reply_enabled: bool = Field(default=True, description="Automatic replies may leave", examples=[False])
-    delivery_report_enabled: bool = Field(default=True, description="Delivery receipts may leave", examples=[False])
-    ndr_enabled: bool = Field(default=True, description="Reports of failure may leave", examples=[False])
+    delivery_report_enabled: bool = Field(
+        default=True, description="Senders there get reports of success", examples=[False]
+    )
+    ndr_enabled: bool = Field(
+        default=True, description="Senders there get reports of failure and of delay", examples=[False]
+    )
     meeting_forward_notification_enabled: bool = Field(
         default=False, description="Notices that a meeting was forwarded may leave", examples=[True]
     )

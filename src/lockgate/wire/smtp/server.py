@@ -154,6 +154,8 @@ class ServerSession:
             case Envelope():
                 if reply.accepts:
                     self._state, self._utf8, self._idle = State.SENDER, event.utf8, 0
+                elif not reply.closes:
+                    self._count_refusal()
             case RecipientId():
                 self._count_recipient(reply)
             case _:  # the end of a message, whatever became of it
@@ -240,6 +242,9 @@ class ServerSession:
             self._recipients += 1
             self._state = State.RECIPIENTS
             return
+        self._count_refusal()
+
+    def _count_refusal(self) -> None:
         self._refusals += 1
         if self._refusals >= self._manners.max_refusals:
             self.say(replies.TOO_MANY_ERRORS)
@@ -328,8 +333,6 @@ class ServerSession:
         envelope = read_mail(rest, self._terms)
         if isinstance(envelope, Reply):
             return self._wrong(envelope)
-        if envelope.size > self._manners.limits.size:
-            return self._wrong(replies.MESSAGE_TOO_LARGE)
         self.waiting = envelope
         return envelope
 

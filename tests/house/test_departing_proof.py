@@ -27,7 +27,7 @@ from lockgate.mail.headers import read_headers, unfold
 from lockgate.probes.trust.arc import check_chain
 from lockgate.testing.dns import ZoneResolver
 from peers.dns_thread import dns
-from peers.listening import arrived, recipients, sender
+from peers.listening import Down, arrived, recipients, sender
 from peers.service import HOSTNAME, Service, running
 from peers.smtp_peer import Mail, Script, SmtpPeer
 
@@ -321,3 +321,23 @@ def test_hosted_mailboxes_get_the_field_too(tmp_path: Path) -> None:
     (kept,) = [path.read_bytes() for path in boxes.rglob("new/*")]
     (ours,) = results_in(kept.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
     assert "dmarc=pass action=none header.from=bank.test" in ours
+
+
+def test_what_is_to_be_written_survives_a_restart(tmp_path: Path) -> None:
+    zone = {("bank.test", "TXT"): [f'"v=spf1 ip4:{THEIRS} -all"'], ("_dmarc.bank.test", "TXT"): ['"v=DMARC1; p=none"']}
+    with dns(zone) as names, Down() as hq:
+        policy = POLICY.format(hq=hq.host, world=hq.host) + ASKING
+        resolver = {"resolvers": [names.address[0]], "port": names.address[1]}
+        with running(tmp_path / "s", policy, recipients=PEOPLE, dns=resolver) as service:
+            service.send(ANN, BEN, OUT, content=letter(FORGED), peer=THEIRS)
+            service.until(service.queue, "it waits")
+            service.stop()
+            asked = len(names.asked)
+            service.start()
+            sink = hq.up(WORLD)
+            mails = {recipients(mail)[0]: mail for mail in arrived(sink, 2)}
+            assert len(names.asked) == asked, "nobody is asked twice"
+    for mail in mails.values():
+        (ours,) = results_in(mail.content)
+        assert "compauth=pass reason=102" in ours
+    assert sender(mails["out@away.test"]).startswith("SRS0=")

@@ -138,7 +138,11 @@ recipient = st.builds(
     st.lists(address, max_size=3).map(unique), st.dictionaries(st.sampled_from(["city", "notes"]), value),
     st.lists(address, max_size=8).map(unique), st.lists(address, max_size=2).map(unique),
     st.none() | st.builds(Forwarding, address, st.booleans(), st.booleans()), st.none() | restriction,
-).filter(lambda one: not objections(one) and all(proxy.key != one.primary.key for proxy in one.proxies))  # fmt: skip
+    st.just({}) | st.dictionaries(st.sampled_from(["city", "custom_attribute7"]), value, min_size=1),
+).filter(
+    lambda one: not (one.members and one.recipient_filter or objections(one))
+    and all(proxy.key != one.primary.key for proxy in one.proxies)
+)  # fmt: skip
 
 
 @settings(max_examples=100)

@@ -112,7 +112,10 @@ def row_of(values: Mapping[str, Any], organisation: str) -> RecipientRow:
     more = memberships.NONE if plain else memberships.memberships_of(values, wrong)
     if wrong or primary is None or kind is None:
         raise WrongRow(wrong)
-    row = RecipientRow(organisation, kind, primary, target, proxies, attributes, *more)
+    row = RecipientRow(
+        organisation, kind, primary, target, proxies, attributes, more.members, more.managed_by, more.forwarding,
+        more.restriction, dict(more.recipient_filter),
+    )  # fmt: skip
     if not plain and (reasons := memberships.objections(row)):
         raise WrongRow(reasons)
     return row

@@ -40,6 +40,7 @@ class RecipientStore:
         self._base: Records | None = None
         self._follower = Follower(self._log)
         self._owners: dict[bytes, RecipientRow | None] = {}
+        self._filters: list[bytes] | None = None
         self._revision = 0
 
     def ensure(self) -> bool:
@@ -87,6 +88,20 @@ class RecipientStore:
         for group in self._noted(organisation):
             if is_group(group):
                 yield _row(group)
+
+    def filtered(self, organisation: str) -> Sequence[RecipientRow]:
+        """See Recipients."""
+        base = self._open()
+        prefix = key_of(organisation, "")
+        with self._lock:
+            owners = dict(self._owners)
+            if self._filters is None:
+                self._filters = _filters_in(base)
+            filters = self._filters
+        rows = [row for key, row in owners.items() if row is not None and row.recipient_filter
+                and key.startswith(prefix) and key == key_of(organisation, row.primary.key)]  # fmt: skip
+        found = (base.find(key) for key in filters if key.startswith(prefix) and key not in owners)
+        return [*rows, *(_row(group) for group in found if group is not None)]
 
     def naming(self, organisation: str, keys: Collection[str]) -> list[RecipientRow]:
         """See Recipients."""
@@ -147,7 +162,7 @@ class RecipientStore:
         with self._lock:
             if self._base is None:
                 try:
-                    self._base = Records(self.table)
+                    self._base, self._filters = Records(self.table), None
                     self._follower.forget()
                     self._owners, self._revision = {}, self._base.revision
                     self._catch_up()
@@ -244,6 +259,14 @@ class RecipientStore:
                 yield pack(row)
 
 
+def _filters_in(base: Records) -> list[bytes]:
+    """The primary addresses' keys of groups with a filter."""
+    try:
+        return [group.keys[0][0] for group in base.noted() if extras_of(group).recipient_filter]
+    except ValueError as trouble:
+        raise Unavailable(f"the recipients cannot be read: {trouble}") from None
+
+
 def _row(group: Group) -> RecipientRow:
     try:
         return unpack(group)
@@ -284,6 +307,10 @@ class Import:
         self._digests.append(hash(group.octets))
         self._places.append(self._writer.add(group))
         return None
+
+    def rows(self) -> Iterator[RecipientRow]:
+        """See Loading."""
+        return (_row(group) for group in self._writer.groups())
 
     def primary(self, address: str) -> str | None:
         """See Loading."""

@@ -140,7 +140,7 @@ recipient = st.builds(
     st.none() | st.builds(Forwarding, address, st.booleans(), st.booleans()), st.none() | restriction,
     st.just({}) | st.dictionaries(st.sampled_from(["city", "custom_attribute7"]), value, min_size=1),
 ).filter(
-    lambda one: not (one.members and one.recipient_filter or objections(one))
+    lambda one: not ((one.members and one.recipient_filter) or objections(one))
     and all(proxy.key != one.primary.key for proxy in one.proxies)
 )  # fmt: skip
 

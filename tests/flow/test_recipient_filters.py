@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockgate.flow import loading
@@ -66,6 +66,7 @@ def group_of(number: int, wanted: dict[str, str]) -> RecipientRow:
     return RecipientRow("contoso", RecipientKind.GROUP, Address(f"g{number}", "c.test"), recipient_filter=wanted)
 
 
+@settings(deadline=None)
 @given(st.lists(conditions, min_size=1, max_size=4), st.lists(person, max_size=25))
 def test_one_change_after_another_finds_whom_a_search_finds(wanted, changes):
     groups = [group_of(number, one) for number, one in enumerate(wanted)]

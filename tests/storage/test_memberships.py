@@ -80,6 +80,7 @@ row = st.builds(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(row, st.lists(local, max_size=3, unique_by=str.lower))
 def test_everything_comes_back_from_records_and_from_the_log(one, aliases):
     proxies = {f"{name.lower()}@c.test": Address(name.lower(), "c.test") for name in aliases}

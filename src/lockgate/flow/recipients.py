@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -184,6 +185,18 @@ def _loud(cell: str) -> str:
 def quiet(cell: str) -> str:
     """The cell so that no spreadsheet takes it for a formula; `read_rows` takes the apostrophe away again."""
     return f"'{cell}" if _QUIET.match(cell) else cell
+
+
+def csv_line(told: Mapping[str, Any] | None) -> str:
+    """A recipient as it was told (RecipientRow.told), as a line that `read_rows` takes; None: the names of columns."""
+    cells: Sequence[str] = COLUMNS
+    if told is not None:
+        values = memberships.in_cells(told)
+        cells = [quiet(values.get(column, "")) for column in COLUMNS]
+    out = io.StringIO(newline="")
+    # A writer that ends lines with LF leaves a lone CR in a value unquoted, and the value would come back as two lines.
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue()[:-2] + "\n"
 
 
 def _toml_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | Wrong]]:

@@ -170,8 +170,8 @@ class Recipients(Protocol):
     def groups(self, organisation: str) -> Iterator[RecipientRow]:
         """All distribution groups as they are now; quick, however many recipients there are. Raises Unavailable."""
 
-    def filtered(self, organisation: str) -> Sequence[RecipientRow]:
-        """The groups whose members are found by a filter; quick. Raises Unavailable."""
+    def filters(self, organisation: str) -> Mapping[str, Mapping[str, str]]:
+        """The filters of groups that find their members, by the keys of their primary addresses. Raises Unavailable."""
 
     def naming(self, organisation: str, keys: Collection[str]) -> Sequence[RecipientRow]:
         """Whose members, managers, forwarding or restriction name one of these addresses (`Address.key` forms).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -126,9 +126,8 @@ def _take(line: int, row: RecipientRow, loading: Loading, progress: Progress) ->
 def _find_members(wishes: Wishes, store: Recipients, loading: Loading, progress: Progress) -> None:
     """Take the groups with a filter, their members found among those of the file and those who are kept."""
     keep = _keeps(wishes, progress)
-    kept = [_unclaimed(row, loading) for row in store.filtered(wishes.organisation) if keep and _left(row, loading)]
     named = [row for _, row in progress.filtered]
-    groups = [*named, *(row for row in kept if row.primary.key not in {one.primary.key for one in named})]
+    groups = [*named, *(_kept(wishes.organisation, named, store, loading) if keep else ())]
     if not groups:
         return
     progress.phase = "finding members"
@@ -155,6 +154,16 @@ def _reject_large(found: Sequence[Sequence[Address]], progress: Progress) -> boo
         message = f"it finds {len(found[number])} members; a group has at most {MOST_MEMBERS}"
         progress.reject(Wrong(line, COLUMN, message))
     return bool(large)
+
+
+def _kept(
+    organisation: str, named: Sequence[RecipientRow], store: Recipients, loading: Loading
+) -> Iterator[RecipientRow]:
+    """The groups with a filter that the file does not name, without the addresses that it gives to others."""
+    for key in store.filters(organisation).keys() - {row.primary.key for row in named}:
+        row = store.row(organisation, key)
+        if row is not None and _left(row, loading):
+            yield _unclaimed(row, loading)
 
 
 def _left(row: RecipientRow, loading: Loading) -> bool:

@@ -85,10 +85,7 @@ def found_by(groups: Sequence[RecipientRow], rows: Iterable[RecipientRow]) -> li
 
 def refitted(group: RecipientRow, before: RecipientRow | None, after: RecipientRow | None) -> tuple[Address, ...]:
     """The members of such a group when one recipient has changed."""
-    changed = [row for row in (before, after) if row is not None]
-    if not any(fits(row, group.recipient_filter) for row in changed):
-        return group.members  # nearly always, and then nobody looks through a hundred thousand members
-    gone = {row.primary.key for row in changed}
+    gone = {row.primary.key for row in (before, after) if row is not None}
     members = [member for member in group.members if member.key not in gone]
     if after is not None and fits(after, group.recipient_filter):
         members.append(after.primary)

@@ -40,7 +40,7 @@ class RecipientStore:
         self._base: Records | None = None
         self._follower = Follower(self._log)
         self._owners: dict[bytes, RecipientRow | None] = {}
-        self._filters: list[bytes] | None = None
+        self._filters: dict[bytes, dict[str, str]] | None = None
         self._revision = 0
 
     def ensure(self) -> bool:
@@ -89,7 +89,7 @@ class RecipientStore:
             if is_group(group):
                 yield _row(group)
 
-    def filtered(self, organisation: str) -> Sequence[RecipientRow]:
+    def filters(self, organisation: str) -> dict[str, dict[str, str]]:
         """See Recipients."""
         base = self._open()
         prefix = key_of(organisation, "")
@@ -97,11 +97,13 @@ class RecipientStore:
             owners = dict(self._owners)
             if self._filters is None:
                 self._filters = _filters_in(base)
-            filters = self._filters
-        rows = [row for key, row in owners.items() if row is not None and row.recipient_filter
-                and key.startswith(prefix) and key == key_of(organisation, row.primary.key)]  # fmt: skip
-        found = (base.find(key) for key in filters if key.startswith(prefix) and key not in owners)
-        return [*rows, *(_row(group) for group in found if group is not None)]
+            filters = {key: found for key, found in self._filters.items() if key not in owners}
+        filters |= {
+            key_of(row.organisation, row.primary.key): row.recipient_filter
+            for row in owners.values()
+            if row is not None and row.recipient_filter
+        }
+        return {key[len(prefix) :].decode(): found for key, found in filters.items() if key.startswith(prefix)}
 
     def naming(self, organisation: str, keys: Collection[str]) -> list[RecipientRow]:
         """See Recipients."""
@@ -259,10 +261,10 @@ class RecipientStore:
                 yield pack(row)
 
 
-def _filters_in(base: Records) -> list[bytes]:
-    """The primary addresses' keys of groups with a filter."""
+def _filters_in(base: Records) -> dict[bytes, dict[str, str]]:
+    """The filters by the keys of primary addresses."""
     try:
-        return [group.keys[0][0] for group in base.noted() if extras_of(group).recipient_filter]
+        return {group.keys[0][0]: found for group in base.noted() if (found := extras_of(group).recipient_filter)}
     except ValueError as trouble:
         raise Unavailable(f"the recipients cannot be read: {trouble}") from None
 

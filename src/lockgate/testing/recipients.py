@@ -32,9 +32,9 @@ class MemoryRecipients:
         """See Recipients."""
         return (row for row in self.rows(organisation) if row.kind is RecipientKind.GROUP)
 
-    def filtered(self, organisation: str) -> list[RecipientRow]:
+    def filters(self, organisation: str) -> dict[str, dict[str, str]]:
         """See Recipients."""
-        return [row for row in self.rows(organisation) if row.recipient_filter]
+        return {row.primary.key: row.recipient_filter for row in self.rows(organisation) if row.recipient_filter}
 
     def naming(self, organisation: str, keys: Collection[str]) -> list[RecipientRow]:
         """See Recipients."""

@@ -20,7 +20,7 @@ from lockgate.flow.asking.ask import Answer
 from lockgate.flow.desk.rights import Caller
 from lockgate.flow.desk.section import Misuse, Nothing, the_organisation
 from lockgate.flow.memberships import MOST_MEMBERS, in_cells, objections
-from lockgate.flow.recipient_filters import found_by, refitted
+from lockgate.flow.recipient_filters import fits, found_by, refitted
 from lockgate.flow.recipients import WrongRow, name_of, row_of
 from lockgate.mail.address import Address, AddressError, parse_address
 from lockgate.mail.directory import RecipientRow
@@ -170,15 +170,19 @@ class DirectoryWrites(msgspec.Struct, frozen=True):
         """The followers, and the groups whose filter finds the changed recipient now, or found it before."""
         mine = {row.primary.key for row in (before, after) if row is not None}
         found = {was.primary.key: (was, now) for was, now in followers}
-        for group in self.store.filtered(organisation):
-            was, now = found.get(group.primary.key, (group, group))
+        changed = [row for row in (before, after) if row is not None]
+        for key, conditions in self.store.filters(organisation).items():
+            if key in mine or not any(fits(row, conditions) for row in changed):
+                continue
+            group = self.store.row(organisation, key)
+            was, now = found.get(key, (group, group))
+            if was is None or now is None:
+                continue
             members = refitted(now, before, after)
-            if group.primary.key in mine or members == was.members:
-                continue
             if len(members) > MOST_MEMBERS:
-                warnings.append(f"{group.primary} has {MOST_MEMBERS} members already and takes in no more")
-                continue
-            found[group.primary.key] = (was, msgspec.structs.replace(now, members=members))
+                warnings.append(f"{was.primary} has {MOST_MEMBERS} members already and takes in no more")
+            elif members != was.members:
+                found[key] = (was, msgspec.structs.replace(now, members=members))
         return list(found.values())
 
     def _change(

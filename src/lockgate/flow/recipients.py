@@ -101,23 +101,26 @@ def row_of(values: Mapping[str, Any], organisation: str) -> RecipientRow:
     if kind is None:
         wrong.append(("kind", f"'{word[:40]}' is no kind of recipient; there are {_KIND_WORDS}"))
     attributes: dict[str, str] = {}
+    plain = True
     for key, value in values.items():
         if key in _BEYOND:
+            plain = plain and key not in _MORE
             continue
         text = value.strip()
         if len(text) > LONGEST_VALUE:
             wrong.append((key, f"it has {len(text)} characters; at most {LONGEST_VALUE} are kept"))
         elif text:
             attributes[key] = text
-    plain = _MORE.isdisjoint(values)
     more = memberships.NONE if plain else memberships.memberships_of(values, wrong)
     if wrong or primary is None or kind is None:
         raise WrongRow(wrong)
+    if plain:  # nearly everybody
+        return RecipientRow(organisation, kind, primary, target, proxies, attributes)
     row = RecipientRow(
         organisation, kind, primary, target, proxies, attributes, more.members, more.managed_by, more.forwarding,
         more.restriction, dict(more.recipient_filter),
     )  # fmt: skip
-    if not plain and (reasons := memberships.objections(row)):
+    if reasons := memberships.objections(row):
         raise WrongRow(reasons)
     return row
 
@@ -129,7 +132,8 @@ _BEYOND = frozenset({"address", "kind", "aliases", "external_address"}) | _MORE
 
 def _aliases(aliases: str | list[str], primary: Address | None, wrong: Reasons) -> tuple[Address, ...]:
     found = addresses_in(aliases, "aliases", MOST_ALIASES, wrong)
-    return found if primary is None else tuple([alias for alias in found if alias.key != primary.key])
+    own = primary.key if primary is not None else ""
+    return tuple([alias for alias in found if alias.key != own])
 
 
 def _csv_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mapping[str, Any] | Wrong]]:

@@ -44,6 +44,7 @@ UNIT = 4
 
 KINDS = tuple(RecipientKind)
 PLACE = {kind: number for number, kind in enumerate(KINDS)}
+_GROUP = PLACE[RecipientKind.GROUP]
 MORE = 0x80
 """In a record's kind: the tail holds more than attributes."""
 
@@ -94,9 +95,10 @@ def tails(row: RecipientRow) -> tuple[int, bytes, bytes]:
     """The kind as a record has it, the tail of the primary address's record, and that of the other addresses."""
     attributes = encode(row.attributes) if row.attributes else b""
     kind = PLACE[row.kind]
-    plain = row.forwarding is None and row.restriction is None and not row.managed_by and not row.recipient_filter
-    if plain and not row.members and row.kind is not RecipientKind.GROUP:
+    plain = row.forwarding is None and row.restriction is None
+    if plain and kind != _GROUP and not row.members and not row.managed_by and not row.recipient_filter:
         return kind, attributes, attributes
+    plain = plain and not row.managed_by and not row.recipient_filter
     managers = tuple(address.text for address in row.managed_by)
     extras = b"" if plain else encode(Extras(row.forwarding, row.restriction, managers, row.recipient_filter))
     tail = _SIZES.pack(len(attributes), len(extras)) + attributes + extras

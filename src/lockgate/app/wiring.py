@@ -17,12 +17,13 @@ from typing import Any
 import uvloop
 
 from lockgate.app.clock import SystemClock
-from lockgate.app.config import OperatorFile, resolvers
+from lockgate.app.config import OperatorFile
 from lockgate.app.counting import CountingJournal, CountingLoad, timing
 from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.estimates import Estimates, Unlisted
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import COMMIT, Meters
+from lockgate.app.names import resolver_of, sender_check_of
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.couriers.mailbox import MailboxCourier
 from lockgate.couriers.settings import CourierSettings, Patience
@@ -52,8 +53,6 @@ from lockgate.mail.record import Recorder
 from lockgate.mail.redaction import Kept, Masking
 from lockgate.policy.policy import Policy
 from lockgate.probes.directory.callout import NextHopCallout
-from lockgate.probes.trust.resolver import DnsResolver
-from lockgate.probes.trust.sender import SenderCheck
 from lockgate.seams import Journal
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
@@ -196,14 +195,14 @@ class Worker:
         settings = SpoolSettings(config.state_directory, slot)
         self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
         self._ask = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
-        resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
+        resolver = resolver_of(config, clock)
         carrying = courier_settings(config, listening)
         self._network = SmtpCourier(resolver, carrying, clock, discreet)
         self._courier = sorting_of(config, self._network, clock, discreet)
         self._verifier = SmtpVerifier(resolver, carrying, clock)
         self._inquire = self._inquiries()
         self._authentication = Authentication(
-            SenderCheck(resolver, clock, config.hostname), asyncio.Semaphore(_LARGE_AT_ONCE)
+            sender_check_of(config, resolver, clock), asyncio.Semaphore(_LARGE_AT_ONCE)
         )
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)

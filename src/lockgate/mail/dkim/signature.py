@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ed25519, padding
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from lockgate.mail.dkim.canonical import Bodies, Field, relaxed_field, signed_fields, simple_field
 from lockgate.mail.dkim.key import PublicKey
@@ -17,6 +17,7 @@ from lockgate.mail.dkim.tags import BadTags, read_base64, read_domain, read_numb
 
 FIELD = b"dkim-signature"
 _LONGEST = 16 * 1024
+_PADDING, _SHA256 = padding.PKCS1v15(), hashes.SHA256()
 _IDENTITY = re.compile(r"[^\x00-\x20\x7f]*")
 
 
@@ -139,30 +140,31 @@ def signed_text(fields: Sequence[Field], names: Sequence[bytes], own: Field, *, 
     """What the signature is over: the chosen fields, then the own one with an empty b= and no line end (3.7)."""
     form = relaxed_field if relaxed else simple_field
     # RFC 6376 3.5: a signature does not sign itself, though its name may be in the list for others of its kind.
-    others = [field for field in fields if field is not own]
     empty = (own[0], without_value(own[1]))
-    return b"".join([form(field) for field in signed_fields(others, names)]) + form(empty)[:-2]
+    return b"".join([form(field) for field in signed_fields(fields, names, own)]) + form(empty)[:-2]
 
 
 def without_value(text: bytes) -> bytes:
     """The signature field with the value of its b= taken out, everything else as it is."""
-    parts = text.split(b";")
-    for number, part in enumerate(parts):
-        name, sign, _ = part.partition(b"=")
-        if sign and name.strip(b" \t\r\n") == b"b":
-            parts[number] = name + sign
-            break
-    return b";".join(parts)
+    place = 0
+    while place < len(text):
+        end = text.find(b";", place)
+        end = len(text) if end < 0 else end
+        sign = text.find(b"=", place, end)
+        if sign >= 0 and text[place:sign].strip(b" \t\r\n") == b"b":
+            return text[: sign + 1] + text[end:]
+        place = end + 1
+    return text
 
 
 def _verifies(key: PublicKey, value: bytes, text: bytes) -> bool:
     try:
-        if isinstance(key.key, ed25519.Ed25519PublicKey):
-            digest = hashes.Hash(hashes.SHA256())
+        if isinstance(key.key, rsa.RSAPublicKey):
+            key.key.verify(value, text, _PADDING, _SHA256)
+        else:
+            digest = hashes.Hash(_SHA256)
             digest.update(text)
             key.key.verify(value, digest.finalize())  # RFC 8463 3: PureEdDSA over the hash
-        else:
-            key.key.verify(value, text, padding.PKCS1v15(), hashes.SHA256())
     except InvalidSignature:
         return False
     return True

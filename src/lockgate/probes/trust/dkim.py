@@ -21,16 +21,18 @@ CLOCK_SKEW = 300.0
 async def check_signatures(resolver: Resolver, headers: Headers, bodies: Bodies, now: float) -> tuple[Dkim, ...]:
     """One result for each DKIM-Signature field, in order. Never raises for what message or DNS say."""
     fields = headers.fields
-    signatures = [field for field in fields if field[0].lower() == FIELD]
-    if not signatures:
+    names = [name.lower() for name, _ in fields]
+    if FIELD not in names:
         return ()
+    signatures = [field for name, field in zip(names, fields, strict=True) if name == FIELD]
+    authors = names.count(b"from")
     if headers.malformed or headers.oversize:
         # Parsers disagree about such a header: what one of them verifies is not what another one shows.
         return (_unread("the header is malformed, so nothing in it is proven"),)
     if len(signatures) == 1:  # as with nearly all mail; a task would cost as much as reading the signature
-        return (await _check(resolver, signatures[0], headers, bodies, now),)
+        return (await _check(resolver, signatures[0], headers, bodies, now, authors),)
     results = await asyncio.gather(
-        *(_check(resolver, field, headers, bodies, now) for field in signatures[:MOST_SIGNATURES])
+        *(_check(resolver, field, headers, bodies, now, authors) for field in signatures[:MOST_SIGNATURES])
     )
     rest = len(signatures) - len(results)
     return (*results, *[_unread("there are too many signatures")] * min(rest, 1))
@@ -40,7 +42,9 @@ def _unread(why: str) -> Dkim:
     return Dkim(DkimVerdict.PERMERROR, "", "", problem=why)
 
 
-async def _check(resolver: Resolver, field: Field, headers: Headers, bodies: Bodies, now: float) -> Dkim:
+async def _check(
+    resolver: Resolver, field: Field, headers: Headers, bodies: Bodies, now: float, authors: int
+) -> Dkim:
     try:
         signature = read_signature(field)
     except BadSignature as bad:
@@ -48,7 +52,7 @@ async def _check(resolver: Resolver, field: Field, headers: Headers, bodies: Bod
         return Dkim(verdict, bad.domain, bad.selector, problem=str(bad))
     if signature.expires is not None and signature.expires < now - CLOCK_SKEW:
         return _result(signature, DkimVerdict.FAIL, "it has expired")
-    if headers.count(b"from") != 1:
+    if authors != 1:
         return _result(signature, DkimVerdict.PERMERROR, "the message has not one From field")
     try:
         key = await _key(resolver, signature)

@@ -16,15 +16,20 @@ from lockgate.seams import DnsNone, DnsTemporary, Resolver
 Records = dict[str, DmarcRecord]
 
 
+@functools.cache
+def _public_suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
 class DmarcCheck:
-    """Made once. The list of public suffixes is read for the first guess about a domain without a record."""
+    """The list of public suffixes is read once, for the first guess about a domain without a record."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
 
-    @functools.cached_property
+    @property
     def _suffixes(self) -> PublicSuffixList:
-        return PublicSuffixList()
+        return _public_suffixes()
 
     async def check(self, headers: Headers, spf: Spf | None, dkim: Sequence[Dkim]) -> Dmarc:
         """What DMARC says. Never raises for what message or DNS say."""

@@ -7,6 +7,7 @@ import asyncio
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.dkim.canonical import Bodies
 from lockgate.mail.headers import read_headers
+from lockgate.probes.trust.allowance import QUESTIONS, SECONDS, Allowance
 from lockgate.probes.trust.arc import check_chain
 from lockgate.probes.trust.dkim import check_signatures
 from lockgate.probes.trust.dmarc import DmarcCheck
@@ -22,14 +23,24 @@ _SIGNED = frozenset((b"dkim-signature", b"arc-message-signature"))
 class SenderCheck:
     """Implements seams.Authenticator. Made once for each process.
 
-    `hostname` is our own name, which explanations of SPF may show.
+    `hostname` is our own name, which explanations of SPF may show. All look-ups of one message together take at most
+    `seconds` and are at most `questions`; what they leave open is temporary.
     """
 
-    def __init__(self, resolver: Resolver, clock: Clock, hostname: str) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        clock: Clock,
+        hostname: str,
+        *,
+        seconds: float = SECONDS,
+        questions: int = QUESTIONS,
+    ) -> None:
         self._resolver = resolver
         self._clock = clock
         self._hostname = hostname
-        self._dmarc = DmarcCheck(resolver)
+        self._seconds = seconds
+        self._questions = questions
 
     async def authenticate(self, peer: str, helo: str, sender: str, octets: bytes) -> Authenticated:
         """What proves the sender of a message that `peer` (a textual address) handed over as these octets.
@@ -43,12 +54,13 @@ class SenderCheck:
             await asyncio.to_thread(_hash, bodies)
         now = self._clock.now()
         domain = sender.rpartition("@")[2] if sender else helo
+        resolver = Allowance(self._resolver, self._seconds, self._questions)
         spf, dkim, arc = await asyncio.gather(
-            check_host(self._resolver, peer, domain, sender or domain, helo, receiver=self._hostname, now=now),
-            check_signatures(self._resolver, headers, bodies, now),
-            check_chain(self._resolver, headers, bodies),
+            check_host(resolver, peer, domain, sender or domain, helo, receiver=self._hostname, now=now),
+            check_signatures(resolver, headers, bodies, now),
+            check_chain(resolver, headers, bodies),
         )
-        return Authenticated(spf, dkim, await self._dmarc.check(headers, spf, dkim), arc)
+        return Authenticated(spf, dkim, await DmarcCheck(resolver).check(headers, spf, dkim), arc)
 
 
 def _hash(bodies: Bodies) -> None:

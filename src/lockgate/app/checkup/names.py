@@ -35,7 +35,7 @@ async def resolver_answers(resolver: Resolver, config: OperatorFile, servers: tu
 
 
 async def validates(resolver: Resolver, config: OperatorFile, servers: tuple[tuple[str, int], ...]) -> Found:
-    """Answers can be proven: the resolver validates, and its word may be believed. Asked for the operator's own name."""
+    """The resolver validates, and its word may be believed; asked for the name that the operator's file gives."""
     subject, probe = "DNSSEC", config.dns.probe
     far = [address for address, _ in servers if not ipaddress.ip_address(address.partition("%")[0]).is_loopback]
     if not probe:
@@ -48,7 +48,7 @@ async def validates(resolver: Resolver, config: OperatorFile, servers: tuple[tup
         return passed(subject, f"the answer for {probe} was validated")
     match answer.state:
         case DnsState.BOGUS:
-            return warned(subject, answer.why, "look at the zone with a tool of its own, for one: delv +vtrace " + probe)
+            return warned(subject, answer.why, f"delv +vtrace {probe}    # says which signature is wrong")
         case DnsState.TEMPORARY:
             return warned(subject, answer.why, "look again when the resolver answers")
     what = f"the answer for {probe} was not validated: the resolver does not validate, or the name is not signed"

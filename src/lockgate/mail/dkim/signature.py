@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from lockgate.mail.dkim.canonical import Bodies, Field, relaxed_field, signed_fields, simple_field
+from lockgate.mail.dkim.canonical import Bodies, Field, Forms, relaxed_field, signed_fields, simple_field
 from lockgate.mail.dkim.key import PublicKey
 from lockgate.mail.dkim.tags import BadTags, read_base64, read_domain, read_number, read_tags, read_words
 
@@ -117,10 +117,13 @@ def _identity(text: str, domain: str) -> str:
     return text[:320]
 
 
-def why_not(signature: Signature, fields: Sequence[Field], bodies: Bodies, key: PublicKey) -> str:
+def why_not(
+    signature: Signature, fields: Sequence[Field], bodies: Bodies, key: PublicKey, forms: Forms | None = None
+) -> str:
     """Why the signature does not verify, as the rest of a sentence; "" if it does.
 
-    `fields` are all header fields of the message in order (RFC 6376 6.1.3).
+    `fields` are all header fields of the message in order (RFC 6376 6.1.3); `forms` remembers what was made of them
+    for other signatures of the same message.
     """
     if not signature.algorithm.startswith(key.kind):
         return f"the key is for {key.kind}, the signature is {signature.algorithm}"
@@ -132,16 +135,24 @@ def why_not(signature: Signature, fields: Sequence[Field], bodies: Bodies, key: 
     digest = bodies.digest(relaxed=signature.relaxed_body, length=signature.length)
     if not hmac.compare_digest(digest, signature.body_hash):
         return "the body was changed"
-    text = signed_text(fields, signature.names, signature.field, relaxed=signature.relaxed_header)
+    text = signed_text(fields, signature.names, signature.field, relaxed=signature.relaxed_header, forms=forms)
     return "" if _verifies(key, signature.value, text) else "the header was changed, or it is another key's"
 
 
-def signed_text(fields: Sequence[Field], names: Sequence[bytes], own: Field, *, relaxed: bool) -> bytes:
+def signed_text(
+    fields: Sequence[Field], names: Sequence[bytes], own: Field, *, relaxed: bool, forms: Forms | None = None
+) -> bytes:
     """What the signature is over: the chosen fields, then the own one with an empty b= and no line end (3.7)."""
     form = relaxed_field if relaxed else simple_field
     # RFC 6376 3.5: a signature does not sign itself, though its name may be in the list for others of its kind.
     empty = (own[0], without_value(own[1]))
-    return b"".join([form(field) for field in signed_fields(fields, names, own)]) + form(empty)[:-2]
+    chosen = signed_fields(fields, names, own)
+    if not relaxed or forms is None:
+        return b"".join([form(field) for field in chosen]) + form(empty)[:-2]
+    for field in chosen:
+        if id(field) not in forms:
+            forms[id(field)] = form(field)
+    return b"".join([forms[id(field)] for field in chosen]) + form(empty)[:-2]
 
 
 def without_value(text: bytes) -> bytes:

@@ -6,10 +6,10 @@ import asyncio
 
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.dkim.canonical import Bodies
-from lockgate.mail.headers import read_headers
+from lockgate.mail.headers import Headers, read_headers
 from lockgate.probes.trust.allowance import QUESTIONS, SECONDS, Allowance
 from lockgate.probes.trust.arc import check_chain
-from lockgate.probes.trust.dkim import check_signatures
+from lockgate.probes.trust.dkim import check_signatures, prepare
 from lockgate.probes.trust.dmarc import DmarcCheck
 from lockgate.probes.trust.spf.check import check_host
 from lockgate.seams import Clock, Resolver
@@ -51,7 +51,7 @@ class SenderCheck:
         headers = read_headers(octets)
         bodies = Bodies(octets[headers.end :])
         if len(octets) > LARGE and any(name.lower() in _SIGNED for name, _ in headers.fields):
-            await asyncio.to_thread(_hash, bodies)
+            await asyncio.to_thread(_hash, headers, bodies)
         now = self._clock.now()
         domain = sender.rpartition("@")[2] if sender else helo
         resolver = Allowance(self._resolver, self._seconds, self._questions)
@@ -63,7 +63,8 @@ class SenderCheck:
         return Authenticated(spf, dkim, await DmarcCheck(resolver).check(headers, spf, dkim), arc)
 
 
-def _hash(bodies: Bodies) -> None:
-    """Make both hashes, so that who asks for them does not wait."""
+def _hash(headers: Headers, bodies: Bodies) -> None:
+    """Make all hashes that are wanted, so that who asks for them does not wait."""
+    prepare(headers, bodies)
     bodies.digest(relaxed=True)
     bodies.digest(relaxed=False)

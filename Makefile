@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-SYSTEM_PACKAGES = postfix swaks libnet-ssleay-perl openssl strace iproute2 gcc libc6-dev dovecot-imapd dovecot-lmtpd mutt pflogsumm
+SYSTEM_PACKAGES = postfix swaks libnet-ssleay-perl openssl strace iproute2 gcc libc6-dev dovecot-imapd dovecot-lmtpd mutt pflogsumm unbound
 
 .PHONY: run demo test check proof bench system-packages clean
 

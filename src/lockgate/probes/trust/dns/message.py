@@ -29,6 +29,8 @@ KEPT_RECORDS = 256
 """Addresses, exchangers and names of one answer that are looked at."""
 
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN = 0, 1, 2, 3
+TOO_LARGE = -1
+"""Our own code for an answer that is not read."""
 
 _IN, _OPT = 1, 41
 _PAYLOAD = 1232
@@ -114,7 +116,7 @@ def read(data: bytes, asked: Question, number: int) -> Response | None:
         return Response(rcode) if rcode == FORMERR and questions == 0 else None
     try:
         if answers > MOST_RECORDS:
-            return Response(SERVFAIL, error=f"{answers} records are more than anybody needs")
+            return Response(TOO_LARGE, error=f"{answers} records are more than anybody needs")
         walk = _Walk(data, end, asked.name)
         if not flags & _TC:
             walk.answers(answers)
@@ -244,6 +246,8 @@ def _edns_error(code: int) -> str:
 
 def code_name(rcode: int) -> str:
     """The name of a code, as administrators know it."""
+    if rcode == TOO_LARGE:
+        return "too much"
     try:
         return dns.rcode.to_text(dns.rcode.Rcode(rcode))
     except ValueError:

@@ -158,6 +158,20 @@ async def test_the_address_checked_is_the_address_dialled() -> None:
         assert [name for name, _ in resolver.asked] == ["rebind.test"]
 
 
+async def test_what_leads_outside_and_inside_is_dialled_outside_only() -> None:
+    """The answer of a rebinding server has both; and asked again it would have the inner one alone."""
+    with SmtpPeer() as peer, SmtpPeer(address="127.0.0.9", port=peer.port) as inner:
+        resolver = ZoneResolver({"two.test": [(10, "mx.two.test")]}, {"mx.two.test": ("127.0.0.9", "127.0.0.1")})
+        for _ in range(5):
+            sender = courier(resolver, allowed=("127.0.0.1/32",), mx_port=peer.port)
+            (outcome,) = await sender.carry(hop(mx="two.test"), cargo())
+            assert outcome.host == f"mx.two.test[127.0.0.1]:{peer.port}"
+        resolver.hosts["mx.two.test"] = ("127.0.0.9", "::ffff:127.0.0.9", "169.254.169.254", "0.0.0.0")
+        with pytest.raises(Unreachable):
+            await courier(resolver, allowed=("127.0.0.1/32",), mx_port=peer.port).carry(hop(mx="two.test"), cargo())
+        assert inner.sessions == []
+
+
 async def test_several_smart_hosts_share_the_load_and_one_that_is_down_is_passed_over() -> None:
     with SmtpPeer() as one, SmtpPeer() as two:
         sender = courier(messages=1)

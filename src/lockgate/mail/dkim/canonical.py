@@ -76,16 +76,19 @@ class Bodies:
 
     def form(self, *, relaxed: bool) -> bytes:
         """The canonical form."""
-        if relaxed not in self._forms:
-            self._forms[relaxed] = relaxed_body(self._body) if relaxed else simple_body(self._body)
-        return self._forms[relaxed]
+        found = self._forms.get(relaxed)
+        if found is None:
+            found = self._forms[relaxed] = relaxed_body(self._body) if relaxed else simple_body(self._body)
+        return found
 
     def digest(self, *, relaxed: bool, length: int | None = None) -> bytes:
         """SHA-256 of the canonical form, or of its first `length` octets."""
         key = (relaxed, length)
-        if key not in self._hashes:
-            self.prepare(relaxed=relaxed, lengths=() if length is None else (length,))
-        return self._hashes[key]
+        found = self._hashes.get(key)
+        if found is None:
+            form = self.form(relaxed=relaxed)
+            found = self._hashes[key] = hashlib.sha256(form if length is None else form[:length]).digest()
+        return found
 
     def prepare(self, *, relaxed: bool, lengths: Iterable[int] = ()) -> None:
         """Make the hashes of a form and of its beginnings in one pass, so that ten signatures cost as much as one."""

@@ -142,6 +142,30 @@ async def test_what_was_found_out_in_time_counts() -> None:
     assert (found.dkim[0].verdict, found.dmarc.verdict) == (DkimVerdict.PASS, DmarcVerdict.PASS)
 
 
+async def test_a_forger_cannot_make_the_author_s_record_unreadable() -> None:
+    """Neither by silence of his own name servers nor by a thousand questions is a "fail" turned into "try again"."""
+    zone = {
+        ("bank.test", "TXT"): ['"v=spf1 -all"'], ("_dmarc.bank.test", "TXT"): ['"v=DMARC1; p=reject"'],
+        ("_dmarc.test", "TXT"): [],
+    }  # fmt: skip
+    fields = b"".join(
+        b"DKIM-Signature: v=1; a=rsa-sha256; d=forger.test; s=s%d; h=from; bh=YWI=; b=YWI=\r\n" % n for n in range(10)
+    )
+    octets = fields + b"From: a@bank.test\r\n\r\nx\r\n"
+    silent = dict.fromkeys(["forger.test", *[f"s{n}._domainkey.forger.test" for n in range(10)]], "drop")
+    async with DnsServer(zone, silent) as server:
+        resolver = DnsResolver((server.address,), SystemClock(), 5.0)
+        check = SenderCheck(resolver, SystemClock(), "mx.us.test", seconds=3.0)
+        found = await check.authenticate("192.0.2.1", "h.test", "a@forger.test", octets)
+        assert found.spf.verdict is SpfVerdict.TEMPERROR
+        assert {one.verdict for one in found.dkim} == {DkimVerdict.TEMPERROR}
+        assert (found.dmarc.verdict, found.dmarc.wish) == (DmarcVerdict.FAIL, "reject")
+        greedy = SenderCheck(resolver, SystemClock(), "mx.us.test", seconds=3.0, questions=3)
+        found = await greedy.authenticate("192.0.2.1", "h.test", "a@forger.test", octets)
+        assert "more than 3" in found.dkim[-1].problem
+        assert (found.dmarc.verdict, found.dmarc.wish) == (DmarcVerdict.FAIL, "reject")
+
+
 def _public() -> str:
     return public_record(KEY).rpartition("p=")[2]
 

@@ -55,7 +55,9 @@ class Dns(Section):
     message_time: Duration = Field(
         18.0, gt=0, le=20, description="How long all questions about one message may take; at most 20s"
     )
-    message_questions: int = Field(250, ge=20, description="Questions that one message may cause")
+    message_questions: int = Field(
+        250, ge=20, description="Questions of SPF, DKIM and ARC about one message; as many of DMARC"
+    )
     trusted: bool = Field(
         default=False,
         description="Believe resolvers on other machines that they validated an answer; only where the way is safe",

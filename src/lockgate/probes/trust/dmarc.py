@@ -54,8 +54,9 @@ class DmarcCheck:
         wish = wish_of(record, own=own, exists=exists)
         verdict = DmarcVerdict.PASS if aligned else DmarcVerdict.FAIL
         problem = ""
-        if not aligned and (waits := _temporary(spf, dkim)):
-            # RFC 9989 5.3: what could not be found out may have been the proof.
+        if not aligned and (waits := _temporary(spf, dkim, domain, organisation, record)):
+            # RFC 9989 5.3: what could not be found out may have been the proof. Only what could be aligned is: else a
+            # forger with a silent name server of his own would never be told no.
             verdict, problem = DmarcVerdict.TEMPERROR, waits
         return Dmarc(
             verdict, domain, organisation, place, wish.value, record.testing, aligned, record.aggregate, problem
@@ -130,10 +131,18 @@ def _proofs(spf: Spf | None, dkim: Sequence[Dkim]) -> list[tuple[str, str]]:
     return found
 
 
-def _temporary(spf: Spf | None, dkim: Sequence[Dkim]) -> str:
-    if spf is not None and spf.verdict is SpfVerdict.TEMPERROR:
+def _temporary(
+    spf: Spf | None, dkim: Sequence[Dkim], domain: str, organisation: str, record: DmarcRecord
+) -> str:
+    """What could still prove the author, had DNS answered; "" if nothing could."""
+
+    def near(proof: str, *, strict: bool) -> bool:
+        return proof == domain or (not strict and _below(proof, organisation))
+
+    if spf is not None and spf.verdict is SpfVerdict.TEMPERROR and near(spf.domain, strict=record.strict_spf):
         return f"SPF: {spf.problem}"
-    return next((f"DKIM: {one.problem}" for one in dkim if one.verdict is DkimVerdict.TEMPERROR), "")
+    waiting = [one for one in dkim if one.verdict is DkimVerdict.TEMPERROR and not one.partial]
+    return next((f"DKIM: {one.problem}" for one in waiting if near(one.domain, strict=record.strict_dkim)), "")
 
 
 def author_domain(headers: Headers) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lockgate.app.clock import SystemClock
 from lockgate.probes.trust.allowance import Allowance
+from lockgate.probes.trust.dns import servers
 from lockgate.probes.trust.dns.memory import Memory
 from lockgate.probes.trust.dns.message import packed, question, read
 from lockgate.probes.trust.dns.servers import on_this_machine
@@ -114,9 +115,16 @@ async def test_a_slow_server_is_not_waited_for_and_not_forgotten() -> None:
         assert len(slow.asked) == 1, "its first answer still counted, although the other was asked meanwhile"
 
 
-async def test_who_was_silent_is_asked_last_for_a_while() -> None:
+async def test_time_that_is_left_is_for_who_is_slow() -> None:
+    async with DnsServer(ZONE, {"*": "slow"}, delay=1.0) as slow, DnsServer(ZONE, {"*": "servfail"}) as sad:
+        assert await resolver(slow, sad, timeout=1.6).addresses("a.test", "ipv4") == ("192.0.2.1",)
+
+
+async def test_who_was_silent_is_asked_last_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = HandClock()
     async with DnsServer(ZONE, {"*": "drop"}) as dead, DnsServer(ZONE) as good:
+        # The servers of a test are on this machine; here they stand for others.
+        monkeypatch.setattr(servers, "on_this_machine", lambda server: False)
         ask = DnsResolver((dead.address, good.address), clock, 0.4, tries=1)
         for number in range(5):
             with pytest.raises(DnsNone):
@@ -127,6 +135,16 @@ async def test_who_was_silent_is_asked_last_for_a_while() -> None:
         with pytest.raises(DnsNone):
             await ask.mx("later.test")
         assert (len(dead.asked), len(good.asked)) == (2, 5), "and then first again"
+
+
+async def test_slow_names_do_not_put_the_resolver_of_this_machine_last() -> None:
+    async with DnsServer(ZONE, {"slow.test": "drop"}) as ours, DnsServer(ZONE) as other:
+        ask = resolver(ours, other, timeout=0.4)
+        for _ in range(3):
+            await ask.look_up("slow.test", "A")
+        assert (await ask.look_up("a.test", "A")).records == ("192.0.2.1",)
+        assert ("a.test", "A", "udp") in ours.asked
+        assert ("a.test", "A", "udp") not in other.asked
 
 
 @pytest.mark.parametrize(

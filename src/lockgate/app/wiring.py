@@ -202,7 +202,7 @@ class Worker:
         self._verifier = SmtpVerifier(resolver, carrying, clock)
         self._inquire = self._inquiries()
         self._authentication = Authentication(
-            sender_check_of(config, resolver, clock), asyncio.Semaphore(_LARGE_AT_ONCE), clock
+            sender_check_of(config, clock), asyncio.Semaphore(_LARGE_AT_ONCE), clock
         )
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)

@@ -44,6 +44,9 @@ async def validates(resolver: Resolver, config: OperatorFile, servers: tuple[tup
         what = f"what {', '.join(far)} validates is not believed, as it is not on this machine"
         return warned(subject, what, _OWN_RESOLVER)
     answer = await resolver.look_up(probe, "A")
+    if answer.validated and far and not config.dns.trusted:
+        what = f"{probe} was validated, but {', '.join(far)} is asked as well, and what it says is not believed"
+        return warned(subject, what, "take it out of [dns] resolvers, or leave it and have answers that nobody proved")
     if answer.validated:
         return passed(subject, f"the answer for {probe} was validated")
     match answer.state:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import re
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from lockgate.mail.dkim.tags import BadTags, read_base64, read_domain, read_numb
 
 FIELD = b"dkim-signature"
 _LONGEST = 16 * 1024
+_REMEMBERED = 64
 _PADDING, _SHA256 = padding.PKCS1v15(), hashes.SHA256()
 _IDENTITY = re.compile(r"[^\x00-\x20\x7f]*")
 
@@ -102,12 +104,17 @@ def _signature(field: Field, tags: dict[str, str], domain: str, selector: str) -
         domain,
         selector,
         _identity(tags.get("i", f"@{domain}"), domain),
-        tuple([name.encode() for name in names]),
+        _encoded(names) if len(names) <= _REMEMBERED else tuple([name.encode() for name in names]),
         forms[header],
         forms[body or "simple"],
         read_number(tags["l"]) if "l" in tags else None,
         expires,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple([name.encode() for name in names])
 
 
 def _identity(text: str, domain: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
 _KNOWN = frozenset(("v", "a", "b", "bh", "c", "d", "h", "i", "l", "q", "s", "t", "x", "k", "p", "n", "cv"))
+_LONGEST_NAME = 254
+_REMEMBERED = 500
 MOST_TAGS = 64
 
 
@@ -46,11 +49,26 @@ def read_base64(text: str) -> bytes:
 
 def read_words(text: str) -> tuple[str, ...]:
     """A colon-separated list, without blanks, lower case."""
+    return _words(text) if len(text) <= _REMEMBERED else _split(text)
+
+
+def _split(text: str) -> tuple[str, ...]:
     return tuple([word.strip(" \t\r\n") for word in text.lower().split(":")])
+
+
+# Most senders list the same names in every message.
+_words = functools.lru_cache(maxsize=4096)(_split)
 
 
 def read_domain(text: str) -> str:
     """A domain or selector, lower case. Raises BadTags for what DNS or a reader could take for something else."""
+    if len(text) > _LONGEST_NAME:
+        raise BadTags(f"'{text[:60]}' is no domain")
+    return _domain(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _domain(text: str) -> str:
     name = text.rstrip(".").lower() if text.count(".") else text.lower()
     if len(name) > 253 or not _DOMAIN.fullmatch(name):
         raise BadTags(f"'{name[:60]}' is no domain")

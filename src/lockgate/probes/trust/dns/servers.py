@@ -43,9 +43,9 @@ class _Rest(msgspec.Struct):
 class Servers:
     """`servers` are (address, port); `timeout` seconds for one question in all.
 
-    All servers are asked in turn, `tries` times over; who was silent comes last for a while. A slow one is still
-    listened to while the next one is asked. Each question has its own connected socket, hence a source port of the
-    kernel's choice and answers from nobody else's address, and a random number.
+    All servers are asked in turn, `tries` times over; who was silent comes last for a while, unless it is on this
+    machine. A slow one is still listened to while the next one is asked. Each question has its own connected socket,
+    hence a source port of the kernel's choice and answers from nobody else's address, and a random number.
     """
 
     def __init__(self, servers: tuple[Server, ...], clock: Clock, timeout: float, tries: int) -> None:
@@ -91,6 +91,12 @@ class Servers:
                 if race.waiting(server):
                     self._silent(server)
                     race.troubles[server] = "did not answer in time"
+        # All were asked; who is slow may still say something while the time lasts.
+        while race.open and (left := deadline - race.loop.time()) > 0:
+            heard = await race.next(left)
+            found = await self._usable(race, heard, question, deadline) if heard is not None else None
+            if found is not None:
+                return found
         raise DnsTemporary(f"{question}: {race.told() or 'there is no DNS server to ask'}")
 
     async def _usable(
@@ -123,6 +129,10 @@ class Servers:
         return None
 
     def _silent(self, server: Server) -> None:
+        if on_this_machine(server):
+            # One that is gone refuses at once and costs nothing; and names made to be slow must not be a means to have
+            # others asked in the place of the one whose word counts.
+            return
         rest = self._resting[server]
         rest.times += 1
         rest.until = self._clock.monotonic() + min(float(2**min(rest.times, 6)), LONGEST_REST)
@@ -166,6 +176,11 @@ class _Race:
             return
         self._sockets[sock] = server
         self.loop.add_reader(sock.fileno(), self._readable, sock, number, edns)
+
+    @property
+    def open(self) -> bool:
+        """Whether anybody may still answer."""
+        return bool(self._sockets or self._heard)
 
     def waiting(self, server: Server) -> bool:
         """Whether an answer of this server may still come."""

@@ -43,7 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with dns(ZONE) as names, SmtpPeer() as sink:
         names.delay = 30.0
         resolver = {
-            "resolvers": [names.address[0]], "port": names.address[1], "timeout": "800ms", "message_time": "2s",
+            "resolvers": [names.address[0]], "port": names.address[1], "timeout": "800ms", "message_time": "6s",
         }  # fmt: skip
         folder = tmp_path_factory.mktemp("dead")
         with running(folder, contoso(sink.host) + POLICY, recipients=mail_users("ben"), dns=resolver) as service:

@@ -63,7 +63,7 @@ class Allowance:
             async with asyncio.timeout_at(self._deadline):
                 return await look_up(*asked, **more)
         except TimeoutError:
-            why = f"the {self._seconds:g} seconds for the look-ups of one message are over"
+            why = f"the {self._seconds:.1f} seconds for the look-ups of one message are over"
             raise DnsTemporary(f"{_shown(asked)}: {why}") from None
 
 

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-SYSTEM_PACKAGES = postfix swaks libnet-ssleay-perl openssl strace iproute2 gcc libc6-dev dovecot-imapd dovecot-lmtpd mutt pflogsumm opendkim
+SYSTEM_PACKAGES = postfix swaks libnet-ssleay-perl openssl strace iproute2 gcc libc6-dev dovecot-imapd dovecot-lmtpd mutt pflogsumm opendkim unbound
 
 .PHONY: run demo test check proof bench system-packages clean
 
@@ -31,6 +31,7 @@ bench: $(VENV)/test-installed system-packages
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/judge.py
 	$(BIN)/python bench/sign.py
+	$(BIN)/python bench/auth.py
 	$(BIN)/python bench/growth.py
 	$(BIN)/python bench/idle.py
 

@@ -11,6 +11,12 @@ from lockgate.mail.authentication import Authenticated
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.dkim.held import HeldKey
 from lockgate.mail.dkim.sign import SigningKey
+from lockgate.mail.dns import DnsAnswer as DnsAnswer
+from lockgate.mail.dns import DnsBogus as DnsBogus
+from lockgate.mail.dns import DnsNone as DnsNone
+from lockgate.mail.dns import DnsState as DnsState
+from lockgate.mail.dns import DnsTemporary as DnsTemporary
+from lockgate.mail.dns import MxHost as MxHost
 from lockgate.mail.findings import Known, Members, Said, Unknown
 from lockgate.mail.hop import Cargo, NextHop
 from lockgate.mail.message import BodyRef
@@ -242,23 +248,14 @@ class Callout(Protocol):
         """Its final answer, perhaps a remembered one; Unknown if it gave none in time. Never raises."""
 
 
-class MxHost(msgspec.Struct, frozen=True):
-    """One mail exchanger, A-label without trailing dot."""
-
-    preference: int
-    name: str
-
-
-class DnsTemporary(Exception):
-    """No usable answer: time-out, SERVFAIL, refused, garbage. Never a verdict."""
-
-
-class DnsNone(Exception):
-    """The name does not exist (NXDOMAIN)."""
-
-
 class Resolver(Protocol):
     """DNS. NXDOMAIN, no such record, and failure are different answers. Kept by probes/trust/resolver.py."""
+
+    async def look_up(self, name: str, kind: str) -> DnsAnswer:
+        """The whole answer, for who has to know how far it may be believed (DANE). Never raises.
+
+        `kind` is A, AAAA, CNAME, MX, PTR, TLSA or TXT.
+        """
 
     async def mx(self, domain: str) -> tuple[MxHost, ...]:
         """Mail exchangers, best first; the null MX is one host named ""; none published: ().

@@ -213,6 +213,31 @@ def test_mistakes_in_the_files_are_told_with_their_line(tmp_path, zone):
     assert only.level is Level.BLOCK and "lockgate.toml:1" in only.what
 
 
+@pytest.mark.parametrize(
+    ("probe", "servers", "level", "told"),
+    [
+        ("", ["127.0.0.1"], Level.PASS, "not looked at"),
+        ("signed.test", ["127.0.0.1"], Level.PASS, "was validated"),
+        ("signed.test", ["::1", "192.0.2.53"], Level.WARN, "192.0.2.53 is asked as well"),
+        ("signed.test", ["192.0.2.53"], Level.WARN, "192.0.2.53 validates is not believed"),
+        ("plain.test", ["127.0.0.1"], Level.WARN, "was not validated"),
+        ("forged.test", ["127.0.0.1"], Level.WARN, "DNSSEC validation failed"),
+        ("silent.test", ["127.0.0.1"], Level.WARN, "was not answered"),
+    ],
+)  # fmt: skip
+async def test_whether_answers_are_validated(tmp_path, probe, servers, level, told):
+    text = f'hostname = "{HOST}"\n' + (f'[dns]\nprobe = "{probe}"\n' if probe else "")
+    resolver = ZoneResolver(
+        {}, {"signed.test": ["192.0.2.1"], "plain.test": ["192.0.2.2"]}, ["silent.test"],
+        forged=["forged.test"], signed=["signed.test"],
+    )  # fmt: skip
+    config = parse_config(text, tmp_path / "lockgate.toml")
+    found = await names.validates(resolver, config, tuple((server, 53) for server in servers))
+    assert (found.subject, found.level) == ("DNSSEC", level)
+    assert told in found.what
+    assert bool(found.mend) == (level is Level.WARN)
+
+
 async def test_names_that_lead_elsewhere_warn_with_the_line_for_the_zone(tmp_path):
     config = parse_config(f'hostname = "{HOST}"\n', tmp_path / "lockgate.toml")
     text = POLICY.format(hop="192.0.2.1", tls="opportunistic")

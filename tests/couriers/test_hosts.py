@@ -7,8 +7,11 @@ import pytest
 from couriers.senders import cargo, courier, hop
 from lockgate.couriers.reach import Reach, split_port
 from lockgate.mail.outcome import Fate
+from lockgate.probes.trust.resolver import DnsResolver
 from lockgate.seams import Unreachable
+from lockgate.testing.clock import HandClock
 from lockgate.testing.dns import ZoneResolver
+from peers.dns_server import DnsServer
 from peers.smtp_peer import Script, SmtpPeer
 
 
@@ -156,6 +159,49 @@ async def test_the_address_checked_is_the_address_dialled() -> None:
         resolver = ZoneResolver({}, {"rebind.test": ("127.0.0.1",)})
         await courier(resolver, allowed=(peer.host,)).carry(hop(f"rebind.test:{peer.port}"), cargo())
         assert [name for name, _ in resolver.asked] == ["rebind.test"]
+
+
+async def test_a_name_server_that_changes_its_mind_is_asked_once_for_each_dial() -> None:
+    """Rebinding (W4): the first answer is harmless, every later one leads inside; what was checked is dialled."""
+
+    class Rebinding(DnsServer):
+        def answers(self, wire: bytes, transport: str, port: int) -> list[bytes]:
+            found = super().answers(wire, transport, port)
+            if self.asked[-1][1] == "A":
+                self.zone = {("mx.two.test", "A"): ["127.0.0.9"], ("two.test", "MX"): ["10 mx.two.test."]}
+            return found
+
+    zone = {("mx.two.test", "A"): ["127.0.0.1"], ("two.test", "MX"): ["10 mx.two.test."]}
+    with SmtpPeer() as peer, SmtpPeer(address="127.0.0.9", port=peer.port) as inner:
+        async with Rebinding(zone, ttl=0) as server:
+            clock = HandClock()
+            resolver = DnsResolver((server.address,), clock, 2.0)
+            (outcome,) = await courier(resolver, allowed=("127.0.0.1/32",), mx_port=peer.port).carry(
+                hop(mx="two.test"), cargo()
+            )
+            assert outcome.host == f"mx.two.test[127.0.0.1]:{peer.port}"
+            assert [kind for _, kind, _ in server.asked].count("A") == 1
+            clock.move(2.0)
+            with pytest.raises(Unreachable) as told:
+                await courier(resolver, allowed=("127.0.0.1/32",), mx_port=peer.port).carry(
+                    hop(mx="two.test"), cargo()
+                )
+            assert "loopback" in told.value.reply.text
+        assert inner.sessions == []
+
+
+async def test_what_leads_outside_and_inside_is_dialled_outside_only() -> None:
+    """The answer of a rebinding server has both; and asked again it would have the inner one alone."""
+    with SmtpPeer() as peer, SmtpPeer(address="127.0.0.9", port=peer.port) as inner:
+        resolver = ZoneResolver({"two.test": [(10, "mx.two.test")]}, {"mx.two.test": ("127.0.0.9", "127.0.0.1")})
+        for _ in range(5):
+            sender = courier(resolver, allowed=("127.0.0.1/32",), mx_port=peer.port)
+            (outcome,) = await sender.carry(hop(mx="two.test"), cargo())
+            assert outcome.host == f"mx.two.test[127.0.0.1]:{peer.port}"
+        resolver.hosts["mx.two.test"] = ("127.0.0.9", "::ffff:127.0.0.9", "169.254.169.254", "0.0.0.0")
+        with pytest.raises(Unreachable):
+            await courier(resolver, allowed=("127.0.0.1/32",), mx_port=peer.port).carry(hop(mx="two.test"), cargo())
+        assert inner.sessions == []
 
 
 async def test_several_smart_hosts_share_the_load_and_one_that_is_down_is_passed_over() -> None:

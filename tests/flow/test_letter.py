@@ -9,12 +9,14 @@ import pytest
 
 from flow.house import CONTOSO, House
 from lockgate.flow import letter
-from lockgate.flow.letter import LARGE, Authentication
+from lockgate.flow.letter import LARGE, Authentication, without_trouble
 from lockgate.flow.settle import forget_unknown
+from lockgate.mail.authentication import DmarcVerdict, SpfVerdict
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.findings import CallForward, Unknown, WhoSent
 from lockgate.mail.recipient import RecipientId
 from lockgate.testing.builders import address, facts_of
+from lockgate.testing.clock import HandClock
 from lockgate.testing.sender import ListedAuthenticator, authenticated
 
 POLICY = CONTOSO + """
@@ -69,6 +71,30 @@ async def test_what_fails_is_temporary(trouble):
     said = await house.send("ben@contoso.com")
     assert said[-1].code == 451
     assert not house.spool.messages
+
+
+@pytest.mark.parametrize(("hours", "code"), [(0, 451), (3.9, 451), (4, 250)])
+async def test_dns_that_is_silent_for_four_hours_counts_as_none(hours, code):
+    """DESIGN 2; of mail that waits already. The clock of the house stands still, so the mail is older than it."""
+    silent = authenticated("temperror")
+    silent = msgspec.structs.replace(
+        silent, dmarc=msgspec.structs.replace(silent.dmarc, problem="no answer"),
+        spf=msgspec.structs.replace(silent.spf, verdict=SpfVerdict.TEMPERROR),
+    )  # fmt: skip
+    house = house_with(ListedAuthenticator(silent))
+    later = HandClock(house.clock.now() + hours * 3600)
+    asking = msgspec.structs.replace(house.reception.authentication, clock=later)
+    house.reception = msgspec.structs.replace(house.reception, authentication=asking)
+    said = await house.send("ben@contoso.com")
+    assert said[-1].code == code
+
+
+def test_what_counts_as_none_is_marked_so_and_nothing_else_is_touched():
+    for verdict in ("pass", "fail", "permerror", "none"):
+        assert without_trouble(authenticated(verdict)) == authenticated(verdict)
+    found = without_trouble(authenticated("temperror"))
+    assert found.dmarc.verdict is DmarcVerdict.NONE
+    assert "counts as none" in found.dmarc.problem
 
 
 async def test_a_slow_answer_is_no_answer(monkeypatch):

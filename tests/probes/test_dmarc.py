@@ -56,6 +56,8 @@ REJECT = "v=DMARC1; p=reject"
         ({"dkim": (dkim("d.test", partial=True),)}, "fail", ()),
         ({"dkim": (dkim("test"),)}, "fail", ()),
         ({"spf": spf("d.test", SpfVerdict.TEMPERROR)}, "temperror", ()),
+        ({"spf": spf("forger.test", SpfVerdict.TEMPERROR)}, "fail", ()),
+        ({"dkim": (dkim("forger.test", DkimVerdict.TEMPERROR),)}, "fail", ()),
         ({"dkim": (dkim("d.test", DkimVerdict.TEMPERROR),)}, "temperror", ()),
         ({"spf": spf("d.test", SpfVerdict.TEMPERROR), "dkim": (dkim("d.test"),)}, "pass", ("dkim=d.test",)),
         ({}, "fail", ()),

@@ -51,7 +51,21 @@ class Dns(Section):
         (), strict=False, description="Addresses of resolvers; empty means those of /etc/resolv.conf"
     )
     port: Port = Field(53, description="Port of the resolvers")
-    timeout: Duration = Field(5.0, description="How long one question may take in all")
+    timeout: Duration = Field(5.0, gt=0, le=10, description="How long one question may take in all; at most 10s")
+    message_time: Duration = Field(
+        18.0, gt=0, le=20, description="How long all questions about one message may take; at most 20s"
+    )
+    message_questions: int = Field(
+        250, ge=20, description="Questions of SPF, DKIM and ARC about one message; as many of DMARC"
+    )
+    trusted: bool = Field(
+        default=False,
+        description="Believe resolvers on other machines that they validated an answer; only where the way is safe",
+    )
+    cache_size: int = Field(20_000, ge=0, description="Answers that each process remembers")
+    probe: Hostname | None = Field(
+        None, description="A signed name; `lockgate doctor` looks whether its answer is validated"
+    )
 
 
 class Delivery(Section):

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lockgate.app.clock import SystemClock
-from lockgate.app.config import OperatorFile, resolvers
+from lockgate.app.config import OperatorFile
+from lockgate.app.names import resolver_of
 from lockgate.flow.desk.dkim import DkimDesk
 from lockgate.flow.rotation import Fresh, Rotation
 from lockgate.mail.dkim.held import HeldKey, KeyState
-from lockgate.probes.trust.resolver import DnsResolver
 from lockgate.seams import Audit, Clock, Journal, KeyStore
 from lockgate.storage.signing_keys import SigningKeyFiles
 
@@ -105,7 +105,7 @@ class KeyRoom:
     def __init__(self, config: OperatorFile, clock: Clock, audit: Audit, journal: Journal) -> None:
         self.store: KeyStore = key_files(config)
         # It remembers nothing: a record that was published a minute ago must be found.
-        resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout, size=0)
+        resolver = resolver_of(config, clock, remembers=False)
         self.rotation = Rotation(
             self.store, resolver, clock, audit, lambda algorithm, bits: new_key(algorithm, bits, clock.now()),
             config.dkim.keep_record,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import secrets
 
-from lockgate.app.config import OperatorFile, resolvers
+from lockgate.app.config import OperatorFile
+from lockgate.app.names import resolver_of
 from lockgate.app.policies import Policies
 from lockgate.flow.desk.domains import DomainDesk
 from lockgate.flow.desk.objects import ObjectDesk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.revising import Revising
-from lockgate.probes.trust.resolver import DnsResolver
 from lockgate.seams import Audit, Clock
 
 
@@ -20,5 +20,5 @@ def policy_sections(config: OperatorFile, policies: Policies, audit: Audit, cloc
     revising = Revising(policies, audit, clock, config.hostname, keeps_mailboxes=config.mailboxes.kept)
     objects = ObjectDesk(revising, lambda: f"lockgate-proof={secrets.token_hex(16)}")
     # It remembers nothing: a record that was published a minute ago must be found.
-    resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout, size=0)
+    resolver = resolver_of(config, clock, remembers=False)
     return PolicyDesk(revising), objects, DomainDesk(objects, resolver, clock)

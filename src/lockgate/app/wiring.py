@@ -17,13 +17,14 @@ from typing import Any
 import uvloop
 
 from lockgate.app.clock import SystemClock
-from lockgate.app.config import OperatorFile, resolvers
+from lockgate.app.config import OperatorFile
 from lockgate.app.counting import CountingJournal, CountingLoad, timing
 from lockgate.app.departures import departure_of
 from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.estimates import Estimates, Unlisted
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import COMMIT, Meters
+from lockgate.app.names import resolver_of, sender_check_of
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.srs_key import ways_back_of
 from lockgate.couriers.mailbox import MailboxCourier
@@ -54,8 +55,6 @@ from lockgate.mail.record import Recorder
 from lockgate.mail.redaction import Kept, Masking
 from lockgate.policy.policy import Policy
 from lockgate.probes.directory.callout import NextHopCallout
-from lockgate.probes.trust.resolver import DnsResolver
-from lockgate.probes.trust.sender import SenderCheck
 from lockgate.seams import Journal
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
@@ -200,14 +199,14 @@ class Worker:
         self._ways_back = ways_back_of(config)
         directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
         self._ask = self._ways_back.over(directory)
-        resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
+        resolver = resolver_of(config, clock)
         carrying = courier_settings(config, listening)
         self._network = SmtpCourier(resolver, carrying, clock, discreet)
         self._courier = sorting_of(config, self._network, clock, discreet)
         self._verifier = SmtpVerifier(resolver, carrying, clock)
         self._inquire = self._inquiries()
         self._authentication = Authentication(
-            SenderCheck(resolver, clock, config.hostname), asyncio.Semaphore(_LARGE_AT_ONCE)
+            sender_check_of(config, clock), asyncio.Semaphore(_LARGE_AT_ONCE), clock
         )
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)

@@ -89,8 +89,8 @@ async def _smart_host(text: str, family: str, search: Search) -> tuple[list[Targ
         addresses = await search.resolver.addresses(host, family)
     except DnsNone:
         return [], replies.unreachable(f"The smart host {host} does not exist in DNS")
-    except DnsTemporary:
-        return [], replies.DNS_TEMPORARY
+    except DnsTemporary as trouble:
+        return [], replies.dns_failed(str(trouble))
     if not addresses:
         return [], replies.unreachable(f"The smart host {host} has no address of the family {family}")
     return _ordered(host, addresses, port, search.chance), None
@@ -127,8 +127,8 @@ async def _published(domain: str, search: Search) -> list[MxHost]:
         published = await search.resolver.mx(domain)
     except DnsNone:
         raise Unreachable(replies.NO_SUCH_DOMAIN, permanent=True, host=domain) from None
-    except DnsTemporary:
-        raise Unreachable(replies.DNS_TEMPORARY, host=domain) from None
+    except DnsTemporary as trouble:
+        raise Unreachable(replies.dns_failed(str(trouble)), host=domain) from None
     if not published:
         return [MxHost(0, domain.lower())]
     if all(not host.name for host in published):
@@ -146,8 +146,8 @@ async def _addresses(host: MxHost, family: str, search: Search) -> tuple[tuple[s
         found = await search.resolver.addresses(host.name, family)
     except DnsNone:
         return (), replies.NO_MAIL_HOST
-    except DnsTemporary:
-        return (), replies.DNS_TEMPORARY
+    except DnsTemporary as trouble:
+        return (), replies.dns_failed(str(trouble))
     return found, None if found else replies.NO_MAIL_HOST
 
 

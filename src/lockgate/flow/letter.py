@@ -10,10 +10,11 @@ import msgspec
 
 from lockgate.flow.inquire import BUDGET
 from lockgate.flow.settle import Inquire
+from lockgate.mail.authentication import ArcVerdict, Authenticated, DkimVerdict, DmarcVerdict, SpfVerdict
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import Answer, Question, Unknown, WhoSent
 from lockgate.policy.policy import Policy
-from lockgate.seams import Authenticator, BodyWriter
+from lockgate.seams import Authenticator, BodyWriter, Clock
 
 Octets = Callable[[], Awaitable[bytes]]
 """Gives the message as it came, without the trace fields that we put before it. Raises OSError, ValueError."""
@@ -22,11 +23,20 @@ LARGE = 1024 * 1024
 """Octets from which on a message is large: few of them are in memory at once, and they are read beside the loop."""
 
 
+PATIENCE = 4 * 3600.0
+"""Seconds after which DNS that gives no answer counts as "none" for a message that waits (DESIGN 2)."""
+
+
 class Authentication(msgspec.Struct, frozen=True):
-    """Wired once by each worker; `few_large` lets so many large messages at a time into memory."""
+    """Wired once by each worker; `few_large` lets so many large messages at a time into memory.
+
+    With a `clock`, a message that has waited for DNS for 4 hours waits no longer: what is still silent proves nothing
+    and condemns nobody.
+    """
 
     authenticator: Authenticator
     few_large: asyncio.Semaphore
+    clock: Clock | None = None
 
     def arriving(self, body: BodyWriter, prefix: int) -> Inquire:
         """The same for a message on its way in; `prefix` octets of its body are ours."""
@@ -66,8 +76,33 @@ class Authentication(msgspec.Struct, frozen=True):
         try:
             async with asyncio.timeout(BUDGET), place:
                 whole = await octets()
-                return await self.authenticator.authenticate(connection.peer, connection.helo, sender, whole)
+                found = await self.authenticator.authenticate(connection.peer, connection.helo, sender, whole)
         except TimeoutError:
             return Unknown("no answer within the time there is")
         except (ValueError, OSError) as trouble:
             return Unknown(str(trouble))
+        if self.clock is not None and self.clock.now() - facts.at >= PATIENCE:
+            return without_trouble(found)
+        return found
+
+
+def without_trouble(found: Authenticated) -> Authenticated:
+    """The same with "none" in the place of every temporary error, marked so."""
+
+    def marked(problem: str) -> str:
+        return f"no answer for 4 hours, so it counts as none: {problem}"
+
+    spf, dmarc, arc = found.spf, found.dmarc, found.arc
+    replace = msgspec.structs.replace
+    if spf.verdict is SpfVerdict.TEMPERROR:
+        spf = replace(spf, verdict=SpfVerdict.NONE, problem=marked(spf.problem))
+    if dmarc.verdict is DmarcVerdict.TEMPERROR:
+        dmarc = replace(dmarc, verdict=DmarcVerdict.NONE, problem=marked(dmarc.problem))
+    if arc.verdict is ArcVerdict.TEMPERROR:
+        arc = replace(arc, verdict=ArcVerdict.NONE, problem=marked(arc.problem))
+    dkim = tuple([
+        replace(one, verdict=DkimVerdict.NONE, problem=marked(one.problem))
+        if one.verdict is DkimVerdict.TEMPERROR else one
+        for one in found.dkim
+    ])  # fmt: skip
+    return Authenticated(spf, dkim, dmarc, arc)

@@ -45,6 +45,9 @@ class Address(msgspec.Struct, frozen=True):
 _LONGEST = 254
 """RFC 5321 4.5.3.1.3: a path has 256 octets, its brackets included."""
 
+_LONGEST_SPELLING = 1000
+"""Characters of a domain that may still come to 255 octets; more are not even converted."""
+
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _NAME = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _PLAIN = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@({_NAME}(?:\.{_NAME})*)")
@@ -103,6 +106,8 @@ def parse_domain(text: str) -> str:
         return _literal(text)
     if not text:
         raise AddressError("the domain after the @ is missing")
+    if len(text) > _LONGEST_SPELLING:
+        raise AddressError("the domain is longer than 255 octets")
     if text.isascii() and "xn--" not in text.lower():
         domain = text.lower()
     else:

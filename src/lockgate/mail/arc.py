@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 
@@ -10,9 +11,10 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from lockgate.mail.authentication import ArcVerdict
-from lockgate.mail.dkim.canonical import Bodies, Field, relaxed_field
+from lockgate.mail.dkim.canonical import Bodies, Field, Forms, relaxed_field
 from lockgate.mail.dkim.key import PublicKey
 from lockgate.mail.dkim.sign import SigningKey
 from lockgate.mail.dkim.signature import Signature, signed_text, without_value
@@ -148,11 +150,22 @@ def _common(tags: dict[str, str], *more: str) -> None:
         raise BadTags(f"its algorithm {tags['a'][:20]} is unknown")
 
 
-def seal_holds(sets: Sequence[ArcSet], number: int, key: PublicKey) -> bool:
-    """Whether the seal of this instance (from 1) is over these sets (RFC 8617 5.1.1)."""
-    return isinstance(key.key, rsa.RSAPublicKey) and _holds(
-        key.key, sets[number - 1].seal.value, sealed_text(sets[: number - 1], sets[number - 1])
-    )
+def sealed_digests(sets: Sequence[ArcSet], forms: Forms) -> tuple[bytes, ...]:
+    """SHA-256 of what each seal is over (RFC 8617 5.1.1), the first instance's first; all in one pass."""
+    digests, before = [], hashlib.sha256()
+    for one in sets:
+        texts = [forms.setdefault(id(field), relaxed_field(field)) for field in (one.results, one.message)]
+        before.update(b"".join(texts))
+        own, last = before.copy(), one.seal.field
+        own.update(relaxed_field((last[0], without_value(last[1])))[:-2])
+        digests.append(own.digest())
+        before.update(relaxed_field(last))
+    return tuple(digests)
+
+
+def seal_holds(seal: Seal, digest: bytes, key: PublicKey) -> bool:
+    """Whether the seal is over a text of this hash."""
+    return isinstance(key.key, rsa.RSAPublicKey) and _holds(key.key, seal.value, digest)
 
 
 def sealed_text(before: Sequence[ArcSet], last: ArcSet) -> bytes:
@@ -163,9 +176,9 @@ def sealed_text(before: Sequence[ArcSet], last: ArcSet) -> bytes:
     return b"".join(parts) + relaxed_field((own[0], without_value(own[1])))[:-2]
 
 
-def _holds(key: rsa.RSAPublicKey, value: bytes, text: bytes) -> bool:
+def _holds(key: rsa.RSAPublicKey, value: bytes, digest: bytes) -> bool:
     try:
-        key.verify(value, text, padding.PKCS1v15(), hashes.SHA256())
+        key.verify(value, digest, padding.PKCS1v15(), Prehashed(hashes.SHA256()))
     except InvalidSignature:
         return False
     return True

@@ -60,11 +60,14 @@ def read_headers(head: bytes) -> Headers:
     block = block[:HEADER_LIMIT]
     malformed = b"\0" in block
     fields: list[tuple[bytes, bytes]] = []
+    folded: list[bytes] = []
     for line in block.split(b"\r\n"):
         if line and line[0] in _BLANKS and fields:
-            name, value = fields[-1]
-            fields[-1] = (name, value + b"\r\n" + line)
+            # Joined at once at the end: line by line, a field of a hundred thousand lines would be copied as often.
+            folded.append(line)
             continue
+        if folded:
+            _join(fields, folded)
         name, colon, value = line.partition(b":")
         if not colon or not name or name[-1] in _BLANKS or name[0] in _BLANKS:
             malformed = malformed or bool(line)
@@ -75,7 +78,15 @@ def read_headers(head: bytes) -> Headers:
             oversize = True
             break
         fields.append((name, value))
+    if folded:
+        _join(fields, folded)
     return Headers(tuple(fields), after, oversize, malformed)
+
+
+def _join(fields: list[tuple[bytes, bytes]], folded: list[bytes]) -> None:
+    name, value = fields[-1]
+    fields[-1] = (name, b"\r\n".join([value, *folded]))
+    folded.clear()
 
 
 def unfold(value: bytes) -> str:

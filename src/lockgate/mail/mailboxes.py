@@ -14,6 +14,8 @@ from lockgate.mail.address import AddressError, parse_domain
 
 _ATOM_ENDS = frozenset('()<>[]:;@\\,."\t ')
 MOST_MAILBOXES = 1000
+LONGEST = 64 * 1024
+"""Characters of a field that is read."""
 
 
 class Mailbox(msgspec.Struct, frozen=True):
@@ -54,6 +56,8 @@ class _Odd(ValueError):
 
 def read_mailboxes(value: str) -> Mailboxes:
     """The addresses of an unfolded field value. Never raises; linear in the length."""
+    if len(value) > LONGEST:
+        return Mailboxes((), "it is too long to be read")
     try:
         tokens = _tokens(value)
     except _Odd as odd:

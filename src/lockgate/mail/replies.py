@@ -168,7 +168,6 @@ BODY_UNREADABLE = Reply(451, "4.3.0", "The stored message cannot be read at this
 NOT_READY = Reply(451, "4.3.0", "The message cannot be made ready to leave at this moment")
 LOOPS_BACK = Reply(554, "5.4.14", "Hop count exceeded - possible mail loop: the next hop is this server itself")
 NOT_REACHABLE_BY_RULE = Reply(451, "4.4.1", "No address of the next hop may be dialled by the operator's settings")
-DNS_TEMPORARY = Reply(451, "4.4.3", "The next hop could not be looked up in DNS")
 CONNECTION_LOST = Reply(451, "4.4.2", "The connection to the next hop broke before its final answer")
 NEEDS_EIGHT_BIT = Reply(554, "5.6.3", "The next hop takes no 8-bit mail and this message cannot be converted safely")
 NEEDS_UTF8 = Reply(553, "5.6.7", "The next hop takes no internationalised mail and this message needs it")
@@ -198,6 +197,11 @@ def mailboxes_unwritable(why: str) -> Reply:
 def unreachable(why: str) -> Reply:
     """No connection to any server of the next hop (specification 1.20: 4.4.316)."""
     return Reply(451, "4.4.316", clean(why))
+
+
+def dns_failed(why: str) -> Reply:
+    """DNS gave no usable answer about the next hop, or a forged one; the mail waits."""
+    return Reply(451, "4.4.3", clean(f"The next hop could not be looked up in DNS: {why}"))
 
 
 def waits(why: str) -> Reply:

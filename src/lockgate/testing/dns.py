@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from lockgate.seams import DnsNone, DnsTemporary, MxHost
+from lockgate.seams import DnsAnswer, DnsBogus, DnsNone, DnsState, DnsTemporary, MxHost
 
 
 class ZoneResolver:
     """Implements seams.Resolver. `exchangers` maps a domain to (preference, name) pairs, `hosts` a name to addresses.
 
     `texts` maps a name to TXT records, `reverse` an address to names. A name in none of them does not exist;
-    a name in `silent` has no usable answer. `asked` lists the questions in order.
+    a name in `silent` has no usable answer, one in `forged` has one that DNSSEC proves wrong, one in `signed` is
+    proven. `asked` lists the questions in order.
     """
 
     def __init__(
@@ -22,13 +23,39 @@ class ZoneResolver:
         *,
         texts: Mapping[str, Iterable[str]] | None = None,
         reverse: Mapping[str, Iterable[str]] | None = None,
+        forged: Iterable[str] = (),
+        signed: Iterable[str] = (),
     ) -> None:
         self.exchangers = {name: tuple(pairs) for name, pairs in (exchangers or {}).items()}
         self.hosts = {name: tuple(addresses) for name, addresses in (hosts or {}).items()}
         self.silent = set(silent)
+        self.forged = set(forged)
+        self.signed = set(signed)
         self.texts = {name: tuple(records) for name, records in (texts or {}).items()}
         self.reverse = {address: tuple(names) for address, names in (reverse or {}).items()}
         self.asked: list[tuple[str, str]] = []
+
+    async def look_up(self, name: str, kind: str) -> DnsAnswer:
+        """The whole answer; of the types that this one knows."""
+        proven = name in self.signed
+        try:
+            match kind:
+                case "MX":
+                    found: tuple[str, ...] | tuple[MxHost, ...] = await self.mx(name)
+                case "A" | "AAAA":
+                    found = await self.addresses(name, "ipv4" if kind == "A" else "ipv6")
+                case "TXT":
+                    found = await self.txt(name)
+                case _:
+                    self._know(name, kind)
+                    found = ()
+        except DnsNone:
+            return DnsAnswer(DnsState.NONE, (), proven, name)
+        except DnsBogus as trouble:
+            return DnsAnswer(DnsState.BOGUS, why=str(trouble))
+        except DnsTemporary as trouble:
+            return DnsAnswer(DnsState.TEMPORARY, why=str(trouble))
+        return DnsAnswer(DnsState.SECURE if proven else DnsState.INSECURE, found, proven, name)
 
     async def mx(self, domain: str) -> tuple[MxHost, ...]:
         """Mail exchangers, best first."""
@@ -58,5 +85,7 @@ class ZoneResolver:
         self.asked.append((name, kind))
         if name in self.silent:
             raise DnsTemporary(f"{name} was not answered")
+        if name in self.forged:
+            raise DnsBogus(f"{name}: DNSSEC validation failed")
         if not any(name in known for known in (self.exchangers, self.hosts, self.texts, self.reverse)):
             raise DnsNone(name)

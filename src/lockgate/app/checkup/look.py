@@ -59,10 +59,11 @@ async def _all(config: OperatorFile, config_path: Path, *, running: bool) -> lis
 
 async def _network(config: OperatorFile, made: Policy | None, clock: SystemClock) -> list[Found]:
     servers = resolvers(config)
-    resolver = DnsResolver(servers, clock, timeout=min(config.dns.timeout, 3.0))
+    resolver = DnsResolver(servers, clock, timeout=min(config.dns.timeout, 3.0), trusted=config.dns.trusted)
     answer = await names.resolver_answers(resolver, config, servers)
     found = [answer]
     if answer.mend == "":
+        found.append(await names.validates(resolver, config, servers))
         found += [one async for one in names.own_name(resolver, config)]
         if made is not None:
             found += await names.domains(resolver, config, made)

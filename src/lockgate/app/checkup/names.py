@@ -11,12 +11,14 @@ from lockgate.app.config import OperatorFile
 from lockgate.flow.checkup import Found, blocked, passed, warned
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.policy import Policy
-from lockgate.seams import DnsNone, DnsTemporary, Resolver
+from lockgate.seams import DnsNone, DnsState, DnsTemporary, Resolver
 
 MOST_DOMAINS = 200
 """Domains looked at in one go; an installation with thousands looks at its first ones."""
 
 _AT_ONCE = 20
+
+_OWN_RESOLVER = '[dns]\nresolvers = ["127.0.0.1"]    # apt-get install unbound; it validates by default'
 
 
 async def resolver_answers(resolver: Resolver, config: OperatorFile, servers: tuple[tuple[str, int], ...]) -> Found:
@@ -30,6 +32,30 @@ async def resolver_answers(resolver: Resolver, config: OperatorFile, servers: tu
         mend = '[dns]\nresolvers = ["127.0.0.1"]    # a resolver that answers, unbound for one'
         return blocked("resolver", str(trouble), mend)
     return passed("resolver", f"{told} answers")
+
+
+async def validates(resolver: Resolver, config: OperatorFile, servers: tuple[tuple[str, int], ...]) -> Found:
+    """The resolver validates, and its word may be believed; asked for the name that the operator's file gives."""
+    subject, probe = "DNSSEC", config.dns.probe
+    far = [address for address, _ in servers if not ipaddress.ip_address(address.partition("%")[0]).is_loopback]
+    if not probe:
+        return passed(subject, "not looked at: [dns] probe names no signed name whose answer could be validated")
+    if far and not config.dns.trusted and len(far) == len(servers):
+        what = f"what {', '.join(far)} validates is not believed, as it is not on this machine"
+        return warned(subject, what, _OWN_RESOLVER)
+    answer = await resolver.look_up(probe, "A")
+    if answer.validated and far and not config.dns.trusted:
+        what = f"{probe} was validated, but {', '.join(far)} is asked as well, and what it says is not believed"
+        return warned(subject, what, "take it out of [dns] resolvers, or leave it and have answers that nobody proved")
+    if answer.validated:
+        return passed(subject, f"the answer for {probe} was validated")
+    match answer.state:
+        case DnsState.BOGUS:
+            return warned(subject, answer.why, f"delv +vtrace {probe}    # says which signature is wrong")
+        case DnsState.TEMPORARY:
+            return warned(subject, answer.why, "look again when the resolver answers")
+    what = f"the answer for {probe} was not validated: the resolver does not validate, or the name is not signed"
+    return warned(subject, what, _OWN_RESOLVER)
 
 
 async def own_name(resolver: Resolver, config: OperatorFile) -> AsyncIterator[Found]:

@@ -17,6 +17,9 @@ LEAST_BITS = 1024
 MOST_BITS = 8192
 """RSA keys above this cost more than a signature is worth."""
 
+LARGEST_EXPONENT = 2**32
+"""So do public exponents above this: a verification with one as long as the modulus costs a hundred times as much."""
+
 
 class BadKey(ValueError):
     """The record holds no key that could verify; `weak` tells that it holds one which proves nothing."""
@@ -27,17 +30,13 @@ class BadKey(ValueError):
 
 
 class PublicKey(msgspec.Struct, frozen=True):
-    """A key. `testing` and `exact` are the flags y and s: only a trial; no subdomain in i=."""
+    """A key. `kind` is "rsa" or "ed25519"; `testing` and `exact` are the flags y and s: a trial; no subdomain in i=."""
 
     key: rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+    kind: str
     bits: int
     testing: bool = False
     exact: bool = False
-
-    @property
-    def kind(self) -> str:
-        """"rsa" or "ed25519"."""
-        return "rsa" if isinstance(self.key, rsa.RSAPublicKey) else "ed25519"
 
 
 @functools.lru_cache(maxsize=4096)
@@ -60,8 +59,9 @@ def read_key(record: str) -> PublicKey:
     except BadTags as trouble:
         raise BadKey(f"the key record cannot be read: {trouble}") from None
     flags = set(read_words(tags.get("t", "")))
-    key, bits = _loaded(tags.get("k", "rsa").lower(), data)
-    return PublicKey(key, bits, "y" in flags, "s" in flags)
+    kind = tags.get("k", "rsa").lower()
+    key, bits = _loaded(kind, data)
+    return PublicKey(key, kind, bits, "y" in flags, "s" in flags)
 
 
 def _loaded(kind: str, data: bytes) -> tuple[rsa.RSAPublicKey | ed25519.Ed25519PublicKey, int]:
@@ -81,4 +81,6 @@ def _loaded(kind: str, data: bytes) -> tuple[rsa.RSAPublicKey | ed25519.Ed25519P
         raise BadKey(f"the key has {key.key_size} bits, less than {LEAST_BITS}", weak=True)
     if key.key_size > MOST_BITS:
         raise BadKey(f"the key has {key.key_size} bits, more than {MOST_BITS}")
+    if key.public_numbers().e > LARGEST_EXPONENT:
+        raise BadKey("the public exponent of the key is too large")
     return key, key.key_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 import re
 from collections.abc import Sequence
@@ -9,14 +10,16 @@ from collections.abc import Sequence
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ed25519, padding
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from lockgate.mail.dkim.canonical import Bodies, Field, relaxed_field, signed_fields, simple_field
+from lockgate.mail.dkim.canonical import Bodies, Field, Forms, relaxed_field, signed_fields, simple_field
 from lockgate.mail.dkim.key import PublicKey
 from lockgate.mail.dkim.tags import BadTags, read_base64, read_domain, read_number, read_tags, read_words
 
 FIELD = b"dkim-signature"
 _LONGEST = 16 * 1024
+_REMEMBERED = 64
+_PADDING, _SHA256 = padding.PKCS1v15(), hashes.SHA256()
 _IDENTITY = re.compile(r"[^\x00-\x20\x7f]*")
 
 
@@ -101,12 +104,17 @@ def _signature(field: Field, tags: dict[str, str], domain: str, selector: str) -
         domain,
         selector,
         _identity(tags.get("i", f"@{domain}"), domain),
-        tuple([name.encode() for name in names]),
+        _encoded(names) if len(names) <= _REMEMBERED else tuple([name.encode() for name in names]),
         forms[header],
         forms[body or "simple"],
         read_number(tags["l"]) if "l" in tags else None,
         expires,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple([name.encode() for name in names])
 
 
 def _identity(text: str, domain: str) -> str:
@@ -116,10 +124,13 @@ def _identity(text: str, domain: str) -> str:
     return text[:320]
 
 
-def why_not(signature: Signature, fields: Sequence[Field], bodies: Bodies, key: PublicKey) -> str:
+def why_not(
+    signature: Signature, fields: Sequence[Field], bodies: Bodies, key: PublicKey, forms: Forms | None = None
+) -> str:
     """Why the signature does not verify, as the rest of a sentence; "" if it does.
 
-    `fields` are all header fields of the message in order (RFC 6376 6.1.3).
+    `fields` are all header fields of the message in order (RFC 6376 6.1.3); `forms` remembers what was made of them
+    for other signatures of the same message.
     """
     if not signature.algorithm.startswith(key.kind):
         return f"the key is for {key.kind}, the signature is {signature.algorithm}"
@@ -131,38 +142,47 @@ def why_not(signature: Signature, fields: Sequence[Field], bodies: Bodies, key: 
     digest = bodies.digest(relaxed=signature.relaxed_body, length=signature.length)
     if not hmac.compare_digest(digest, signature.body_hash):
         return "the body was changed"
-    text = signed_text(fields, signature.names, signature.field, relaxed=signature.relaxed_header)
+    text = signed_text(fields, signature.names, signature.field, relaxed=signature.relaxed_header, forms=forms)
     return "" if _verifies(key, signature.value, text) else "the header was changed, or it is another key's"
 
 
-def signed_text(fields: Sequence[Field], names: Sequence[bytes], own: Field, *, relaxed: bool) -> bytes:
+def signed_text(
+    fields: Sequence[Field], names: Sequence[bytes], own: Field, *, relaxed: bool, forms: Forms | None = None
+) -> bytes:
     """What the signature is over: the chosen fields, then the own one with an empty b= and no line end (3.7)."""
     form = relaxed_field if relaxed else simple_field
     # RFC 6376 3.5: a signature does not sign itself, though its name may be in the list for others of its kind.
-    others = [field for field in fields if field is not own]
     empty = (own[0], without_value(own[1]))
-    return b"".join([form(field) for field in signed_fields(others, names)]) + form(empty)[:-2]
+    chosen = signed_fields(fields, names, own)
+    if not relaxed or forms is None:
+        return b"".join([form(field) for field in chosen]) + form(empty)[:-2]
+    for field in chosen:
+        if id(field) not in forms:
+            forms[id(field)] = form(field)
+    return b"".join([forms[id(field)] for field in chosen]) + form(empty)[:-2]
 
 
 def without_value(text: bytes) -> bytes:
     """The signature field with the value of its b= taken out, everything else as it is."""
-    parts = text.split(b";")
-    for number, part in enumerate(parts):
-        name, sign, _ = part.partition(b"=")
-        if sign and name.strip(b" \t\r\n") == b"b":
-            parts[number] = name + sign
-            break
-    return b";".join(parts)
+    place = 0
+    while place < len(text):
+        end = text.find(b";", place)
+        end = len(text) if end < 0 else end
+        sign = text.find(b"=", place, end)
+        if sign >= 0 and text[place:sign].strip(b" \t\r\n") == b"b":
+            return text[: sign + 1] + text[end:]
+        place = end + 1
+    return text
 
 
 def _verifies(key: PublicKey, value: bytes, text: bytes) -> bool:
     try:
-        if isinstance(key.key, ed25519.Ed25519PublicKey):
-            digest = hashes.Hash(hashes.SHA256())
+        if isinstance(key.key, rsa.RSAPublicKey):
+            key.key.verify(value, text, _PADDING, _SHA256)
+        else:
+            digest = hashes.Hash(_SHA256)
             digest.update(text)
             key.key.verify(value, digest.finalize())  # RFC 8463 3: PureEdDSA over the hash
-        else:
-            key.key.verify(value, text, padding.PKCS1v15(), hashes.SHA256())
     except InvalidSignature:
         return False
     return True

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
+_KNOWN = frozenset(("v", "a", "b", "bh", "c", "d", "h", "i", "l", "q", "s", "t", "x", "k", "p", "n", "cv"))
+_LONGEST_NAME = 254
+_REMEMBERED = 500
 MOST_TAGS = 64
 
 
@@ -22,12 +26,12 @@ def read_tags(text: str) -> dict[str, str]:
     parts = text.split(";")
     if len(parts) > MOST_TAGS:
         raise BadTags("there are too many tags")
-    for number, part in enumerate(parts):
+    if not parts[-1].strip(" \t\r\n"):
+        parts.pop()  # a last semicolon is allowed
+    for part in parts:
         name, sign, value = part.partition("=")
         name = name.strip(" \t\r\n")
-        if not sign and not name and number == len(parts) - 1:
-            break  # a last semicolon is allowed
-        if not sign or not _NAME.fullmatch(name):
+        if not sign or not (name in _KNOWN or _NAME.fullmatch(name)):
             raise BadTags(f"'{name[:40]}' is no tag")
         if name in found:
             raise BadTags(f"the tag {name}= is given twice")
@@ -45,11 +49,26 @@ def read_base64(text: str) -> bytes:
 
 def read_words(text: str) -> tuple[str, ...]:
     """A colon-separated list, without blanks, lower case."""
-    return tuple([word.strip(" \t\r\n").lower() for word in text.split(":")])
+    return _words(text) if len(text) <= _REMEMBERED else _split(text)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple([word.strip(" \t\r\n") for word in text.lower().split(":")])
+
+
+# Most senders list the same names in every message.
+_words = functools.lru_cache(maxsize=4096)(_split)
 
 
 def read_domain(text: str) -> str:
     """A domain or selector, lower case. Raises BadTags for what DNS or a reader could take for something else."""
+    if len(text) > _LONGEST_NAME:
+        raise BadTags(f"'{text[:60]}' is no domain")
+    return _domain(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _domain(text: str) -> str:
     name = text.rstrip(".").lower() if text.count(".") else text.lower()
     if len(name) > 253 or not _DOMAIN.fullmatch(name):
         raise BadTags(f"'{name[:60]}' is no domain")

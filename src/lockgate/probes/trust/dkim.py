@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from lockgate.mail.authentication import Dkim, DkimVerdict
-from lockgate.mail.dkim.canonical import Bodies, Field
+from lockgate.mail.dkim.canonical import Bodies, Field, Forms
 from lockgate.mail.dkim.key import BadKey, PublicKey, read_key
 from lockgate.mail.dkim.signature import FIELD, BadSignature, Signature, read_signature, why_not
 from lockgate.mail.headers import Headers
@@ -21,26 +21,54 @@ CLOCK_SKEW = 300.0
 async def check_signatures(resolver: Resolver, headers: Headers, bodies: Bodies, now: float) -> tuple[Dkim, ...]:
     """One result for each DKIM-Signature field, in order. Never raises for what message or DNS say."""
     fields = headers.fields
-    signatures = [field for field in fields if field[0].lower() == FIELD]
-    if not signatures:
+    names = [name.lower() for name, _ in fields]
+    if FIELD not in names:
         return ()
+    signatures = [field for name, field in zip(names, fields, strict=True) if name == FIELD]
+    authors = names.count(b"from")
     if headers.malformed or headers.oversize:
         # Parsers disagree about such a header: what one of them verifies is not what another one shows.
         return (_unread("the header is malformed, so nothing in it is proven"),)
     if len(signatures) == 1:  # as with nearly all mail; a task would cost as much as reading the signature
-        return (await _check(resolver, signatures[0], headers, bodies, now),)
+        return (await _check(resolver, signatures[0], headers, bodies, now, authors),)
+    prepare(headers, bodies)
+    forms: Forms = {}
     results = await asyncio.gather(
-        *(_check(resolver, field, headers, bodies, now) for field in signatures[:MOST_SIGNATURES])
+        *(_check(resolver, field, headers, bodies, now, authors, forms) for field in signatures[:MOST_SIGNATURES])
     )
     rest = len(signatures) - len(results)
     return (*results, *[_unread("there are too many signatures")] * min(rest, 1))
+
+
+def prepare(headers: Headers, bodies: Bodies) -> None:
+    """Hash what the signatures sign of the body, all of one form in one pass: with l= each may want another part."""
+    wanted: dict[bool, set[int]] = {}
+    fields = [field for field in headers.fields if field[0].lower() == FIELD]
+    for field in fields[:MOST_SIGNATURES]:
+        try:
+            signature = read_signature(field)
+        except BadSignature:
+            continue
+        lengths = wanted.setdefault(signature.relaxed_body, set())
+        if signature.length is not None:
+            lengths.add(signature.length)
+    for relaxed, lengths in wanted.items():
+        bodies.prepare(relaxed=relaxed, lengths=lengths)
 
 
 def _unread(why: str) -> Dkim:
     return Dkim(DkimVerdict.PERMERROR, "", "", problem=why)
 
 
-async def _check(resolver: Resolver, field: Field, headers: Headers, bodies: Bodies, now: float) -> Dkim:
+async def _check(
+    resolver: Resolver,
+    field: Field,
+    headers: Headers,
+    bodies: Bodies,
+    now: float,
+    authors: int,
+    forms: Forms | None = None,
+) -> Dkim:
     try:
         signature = read_signature(field)
     except BadSignature as bad:
@@ -48,7 +76,7 @@ async def _check(resolver: Resolver, field: Field, headers: Headers, bodies: Bod
         return Dkim(verdict, bad.domain, bad.selector, problem=str(bad))
     if signature.expires is not None and signature.expires < now - CLOCK_SKEW:
         return _result(signature, DkimVerdict.FAIL, "it has expired")
-    if headers.count(b"from") != 1:
+    if authors != 1:
         return _result(signature, DkimVerdict.PERMERROR, "the message has not one From field")
     try:
         key = await _key(resolver, signature)
@@ -56,7 +84,7 @@ async def _check(resolver: Resolver, field: Field, headers: Headers, bodies: Bod
         return _result(signature, DkimVerdict.TEMPERROR, str(trouble)[:200])
     except BadKey as bad:
         return _result(signature, DkimVerdict.POLICY if bad.weak else DkimVerdict.PERMERROR, str(bad))
-    why = why_not(signature, headers.fields, bodies, key)
+    why = why_not(signature, headers.fields, bodies, key, forms)
     return _result(signature, DkimVerdict.FAIL if why else DkimVerdict.PASS, why, key)
 
 

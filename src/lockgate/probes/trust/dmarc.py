@@ -16,15 +16,20 @@ from lockgate.seams import DnsNone, DnsTemporary, Resolver
 Records = dict[str, DmarcRecord]
 
 
+@functools.cache
+def _public_suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
+
+
 class DmarcCheck:
-    """Made once. The list of public suffixes is read for the first guess about a domain without a record."""
+    """The list of public suffixes is read once, for the first guess about a domain without a record."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
 
-    @functools.cached_property
+    @property
     def _suffixes(self) -> PublicSuffixList:
-        return PublicSuffixList()
+        return _public_suffixes()
 
     async def check(self, headers: Headers, spf: Spf | None, dkim: Sequence[Dkim]) -> Dmarc:
         """What DMARC says. Never raises for what message or DNS say."""
@@ -49,8 +54,9 @@ class DmarcCheck:
         wish = wish_of(record, own=own, exists=exists)
         verdict = DmarcVerdict.PASS if aligned else DmarcVerdict.FAIL
         problem = ""
-        if not aligned and (waits := _temporary(spf, dkim)):
-            # RFC 9989 5.3: what could not be found out may have been the proof.
+        if not aligned and (waits := _temporary(spf, dkim, domain, organisation, record)):
+            # RFC 9989 5.3: what could not be found out may have been the proof. Only what could be aligned is: else a
+            # forger with a silent name server of his own would never be told no.
             verdict, problem = DmarcVerdict.TEMPERROR, waits
         return Dmarc(
             verdict, domain, organisation, place, wish.value, record.testing, aligned, record.aggregate, problem
@@ -125,10 +131,18 @@ def _proofs(spf: Spf | None, dkim: Sequence[Dkim]) -> list[tuple[str, str]]:
     return found
 
 
-def _temporary(spf: Spf | None, dkim: Sequence[Dkim]) -> str:
-    if spf is not None and spf.verdict is SpfVerdict.TEMPERROR:
+def _temporary(
+    spf: Spf | None, dkim: Sequence[Dkim], domain: str, organisation: str, record: DmarcRecord
+) -> str:
+    """What could still prove the author, had DNS answered; "" if nothing could."""
+
+    def near(proof: str, *, strict: bool) -> bool:
+        return proof == domain or (not strict and _below(proof, organisation))
+
+    if spf is not None and spf.verdict is SpfVerdict.TEMPERROR and near(spf.domain, strict=record.strict_spf):
         return f"SPF: {spf.problem}"
-    return next((f"DKIM: {one.problem}" for one in dkim if one.verdict is DkimVerdict.TEMPERROR), "")
+    waiting = [one for one in dkim if one.verdict is DkimVerdict.TEMPERROR and not one.partial]
+    return next((f"DKIM: {one.problem}" for one in waiting if near(one.domain, strict=record.strict_dkim)), "")
 
 
 def author_domain(headers: Headers) -> tuple[str, str]:

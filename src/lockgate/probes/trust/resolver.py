@@ -1,84 +1,74 @@
-"""DNS over our own sockets: who takes a domain's mail, and where? (RFC 1035, 2181, 2308, 5452, 6891)
+"""DNS: remembered, each question asked once at a time, and told how far an answer may be believed.
 
-The library only packs and reads messages. NXDOMAIN, no such record and failure are three different answers.
+RFC 1035, 2181, 2308, 4035 4.9.3, 6840 5.8, 9520.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import secrets
-import struct
-from collections import OrderedDict
 
-import dns.edns
-import dns.exception
-import dns.flags
-import dns.message
-import dns.name
-import dns.rcode
-import dns.rdataclass
-import dns.rdatatype
-import dns.rdtypes.ANY.CNAME
-import dns.rdtypes.ANY.MX
-import dns.rdtypes.ANY.SOA
-import dns.rdtypes.ANY.TXT
 import msgspec
 
-from lockgate.seams import Clock, DnsNone, DnsTemporary, MxHost
+from lockgate.probes.trust.dns.memory import Key, Memory
+from lockgate.probes.trust.dns.message import KINDS, NXDOMAIN, Question, Response, Values, question
+from lockgate.probes.trust.dns.servers import Server, Servers, on_this_machine, servers_of
+from lockgate.seams import Clock, DnsAnswer, DnsBogus, DnsNone, DnsState, DnsTemporary, MxHost
 
-Server = tuple[str, int]
+__all__ = ["CHAIN", "DnsResolver", "Server", "servers_of"]
 
 LONGEST = 86400.0
 LONGEST_NEGATIVE = 900.0
+SHORTEST = 1.0
+"""Seconds that everything holds, a failure too: a name that does not answer is not asked for again for every message
+that names it (RFC 9520 3.2)."""
+
+NO_SOA = 5.0
+"""Seconds for which there is none, where nobody says how long (RFC 2308 5)."""
+
 CHAIN = 10
-"""CNAMEs that are followed for one name."""
-
-_PAYLOAD = 1232
-_RECORDS = 256
-
-
-class _Known(msgspec.Struct, frozen=True):
-    """An answer: the records as text, whether the name exists at all, and when it stops being true."""
-
-    records: tuple[str, ...] | tuple[MxHost, ...]
-    exists: bool
-    until: float
-
-
-class _NoAnswer(Exception):
-    """This server gave no usable answer to this try."""
+"""Aliases (CNAME) that are followed for one name."""
 
 
 class DnsResolver:
-    """Implements seams.Resolver. `servers` are recursive resolvers as (address, port); `timeout` seconds for one try.
+    """Implements seams.Resolver. `servers` are recursive resolvers as (address, port).
 
-    Every server is tried `tries` times in turn. Answers are kept as long as their TTL says, at most `size` of them;
-    equal questions that are asked at the same time become one. Each question has its own socket, hence a source port
-    of the kernel's choice, and a random id (RFC 5452).
+    `timeout` is for one question in seconds, its aliases included; every server is tried `tries` times in that. Answers
+    are kept as their TTL says, at most `size` of them; equal questions that are asked at the same time become one.
+    An answer counts as validated where the server says so (AD) and is on this machine, or `trusted` says that the way
+    to the servers is safe: anybody else's word may have been forged on its way (RFC 4035 4.9.3).
     """
 
     def __init__(
-        self, servers: tuple[Server, ...], clock: Clock, timeout: float = 3.0, *, tries: int = 2, size: int = 20_000
+        self,
+        servers: tuple[Server, ...],
+        clock: Clock,
+        timeout: float = 3.0,
+        *,
+        tries: int = 2,
+        size: int = 20_000,
+        trusted: bool = False,
     ) -> None:
-        self._servers = servers
+        self._servers = Servers(servers, clock, timeout, tries)
         self._clock = clock
         self._timeout = timeout
-        self._tries = tries
-        self._size = size
-        self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
-        self._asking: dict[tuple[str, str], asyncio.Task[_Known]] = {}
+        self._trusted = frozenset([server for server in servers if trusted or on_this_machine(server)])
+        self._memory = Memory(size)
+        self._asking: dict[Key, asyncio.Task[DnsAnswer]] = {}
+
+    async def look_up(self, name: str, kind: str) -> DnsAnswer:
+        """The whole answer. Never raises."""
+        key = (name.lower(), kind)
+        return self._memory.recall(key, self._clock.monotonic()) or await self._find(key)
 
     async def mx(self, domain: str) -> tuple[MxHost, ...]:
         """Mail exchangers, best first; the null MX is one host named ""; none published: ().
 
         Raises DnsNone, DnsTemporary.
         """
-        domain = domain.lower()
-        known = self._recall((domain, "MX")) or await self._find(domain, "MX")
-        if not known.exists:
-            raise DnsNone(domain)
-        return known.records  # type: ignore[return-value]
+        key = (domain.lower(), "MX")
+        known = self._memory.recall(key, self._clock.monotonic()) or await self._find(key)
+        return _records(known, domain)  # type: ignore[return-value]
 
     async def addresses(self, name: str, family: str = "any") -> tuple[str, ...]:
         """Textual addresses, IPv6 first; () if the name has none. Raises DnsNone, DnsTemporary.
@@ -88,250 +78,128 @@ class DnsResolver:
         name = name.lower()
         if name == "localhost" or name.endswith(".localhost"):
             return _loopback(family)  # RFC 6761 6.3
-        kinds = {"ipv4": ("A",), "ipv6": ("AAAA",)}.get(family, ("AAAA", "A"))
-        results: list[_Known | DnsTemporary] = []
-        for kind in kinds:
-            known = self._recall((name, kind))
-            if known is None:
-                break
-            results.append(known)
-        else:
-            return _together(name, results)
-        found = await asyncio.gather(*[self._find(name, kind) for kind in kinds], return_exceptions=True)
-        for one in found:
-            if isinstance(one, BaseException) and not isinstance(one, DnsTemporary):
-                raise one
-        return _together(name, [one for one in found if isinstance(one, _Known | DnsTemporary)])
+        match family:
+            case "ipv4":
+                return _records(await self.look_up(name, "A"), name)  # type: ignore[return-value]
+            case "ipv6":
+                return _records(await self.look_up(name, "AAAA"), name)  # type: ignore[return-value]
+        now = self._clock.monotonic()
+        six, four = self._memory.recall((name, "AAAA"), now), self._memory.recall((name, "A"), now)
+        if six is not None and four is not None:
+            return _together(name, six, four)
+        return _together(name, *await asyncio.gather(self._find((name, "AAAA")), self._find((name, "A"))))
 
     async def txt(self, name: str) -> tuple[str, ...]:
         """TXT records, the strings of each joined. Raises DnsNone, DnsTemporary."""
-        return await self._texts(name.lower(), "TXT")
+        key = (name.lower(), "TXT")
+        known = self._memory.recall(key, self._clock.monotonic()) or await self._find(key)
+        return _records(known, name)  # type: ignore[return-value]
 
     async def names(self, address: str) -> tuple[str, ...]:
         """The names an address leads to (PTR). Raises DnsNone, DnsTemporary, ValueError."""
-        return await self._texts(ipaddress.ip_address(address).reverse_pointer, "PTR")
+        pointer = ipaddress.ip_address(address).reverse_pointer
+        return _records(await self.look_up(pointer, "PTR"), pointer)  # type: ignore[return-value]
 
-    async def _texts(self, name: str, kind: str) -> tuple[str, ...]:
-        known = await self._find(name, kind)
-        if not known.exists:
-            raise DnsNone(name)
-        return tuple([str(record) for record in known.records])
+    # --- asking ----------------------------------------------------------------------------------------------------
 
-    # --- memory ----------------------------------------------------------------------------------------------------
-
-    def _recall(self, key: tuple[str, str]) -> _Known | None:
-        known = self._known.get(key)
-        if known is not None and known.until > self._clock.monotonic():
-            return known
-        return None
-
-    async def _find(self, name: str, kind: str) -> _Known:
+    async def _find(self, key: Key) -> DnsAnswer:
         """From memory, from a question under way, or by asking."""
-        key = (name, kind)
-        known = self._recall(key)
+        known = self._memory.recall(key, self._clock.monotonic())
         if known is not None:
             return known
         task = self._asking.get(key)
         if task is None:
-            task = self._asking[key] = asyncio.ensure_future(self._ask(name, kind))
+            task = self._asking[key] = asyncio.ensure_future(self._ask(*key))
             task.add_done_callback(lambda done: self._answered(key, done))
         # One who gives up must not take the answer from the others.
         return await asyncio.shield(task)
 
-    def _answered(self, key: tuple[str, str], task: asyncio.Task[_Known]) -> None:
+    def _answered(self, key: Key, task: asyncio.Task[DnsAnswer]) -> None:
         del self._asking[key]
-        if task.cancelled() or task.exception() is not None:
-            return
-        self._known[key] = task.result()
-        self._known.move_to_end(key)
-        while len(self._known) > self._size:
-            self._known.popitem(last=False)
+        if not task.cancelled() and task.exception() is None:
+            self._memory.keep(key, task.result())
 
-    # --- asking ----------------------------------------------------------------------------------------------------
-
-    async def _ask(self, name: str, kind: str) -> _Known:
-        """Follow the name and its aliases to an answer. Raises DnsTemporary."""
+    async def _ask(self, name: str, kind: str) -> DnsAnswer:
+        """Follow the name and its aliases to an answer, or say why there is none."""
         try:
-            wanted = dns.name.from_text(name)
-        except (dns.exception.DNSException, UnicodeError):
-            return _Known((), exists=False, until=self._clock.monotonic() + LONGEST_NEGATIVE)
-        rdtype = dns.rdatatype.from_text(kind)
-        ttl = LONGEST
+            # The time is for the whole chain: each link has no more of it than the ones before left over.
+            async with asyncio.timeout(self._timeout + 0.5):
+                return await self._followed(name, kind)
+        except DnsTemporary as trouble:
+            state = DnsState.BOGUS if isinstance(trouble, DnsBogus) else DnsState.TEMPORARY
+            return DnsAnswer(state, why=str(trouble), until=self._clock.monotonic() + SHORTEST)
+        except TimeoutError:
+            why = f"{name} {kind}: its aliases were not followed to an end in time"
+            return DnsAnswer(DnsState.TEMPORARY, why=why, until=self._clock.monotonic() + SHORTEST)
+
+    async def _followed(self, name: str, kind: str) -> DnsAnswer:
+        ttl, validated, wanted = LONGEST, True, name
         for _ in range(CHAIN):
-            message = await self._exchange(wanted, rdtype)
-            wanted, records, ttl, whole = _read(message, wanted, rdtype, ttl)
-            if whole:
-                exists = message.rcode() != dns.rcode.NXDOMAIN
-                return _Known(records, exists, self._clock.monotonic() + ttl)
+            asked = question(wanted, kind)
+            if asked is None:
+                until = self._clock.monotonic() + LONGEST_NEGATIVE
+                return DnsAnswer(DnsState.NONE, canonical=wanted, why="no such name can exist", until=until)
+            response, server = await self._servers.ask(asked)
+            validated = validated and response.authentic and server in self._trusted
+            step = _read(response, asked)
+            ttl, wanted = min(ttl, step.ttl), step.last
+            if step.whole:
+                until = self._clock.monotonic() + max(ttl, SHORTEST)
+                known = DnsState.SECURE if validated else DnsState.INSECURE
+                state = DnsState.NONE if response.rcode == NXDOMAIN else known
+                return DnsAnswer(state, step.values, validated, wanted, until=until)
         raise DnsTemporary(f"{name} is an alias of an alias without end")
 
-    async def _exchange(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-        """One question to the servers in turn until one answers. The second round goes without EDNS."""
-        why = "there is no DNS server to ask"
-        for number in range(self._tries):
-            for server in self._servers:
-                query = dns.message.make_query(
-                    name, rdtype, use_edns=0 if number == 0 else False, payload=_PAYLOAD, id=secrets.randbelow(65536)
-                )
-                try:
-                    return await asyncio.wait_for(_one_server(query, server), self._timeout)
-                except TimeoutError:
-                    why = f"{server[0]} port {server[1]} did not answer in time"
-                except (_NoAnswer, OSError) as trouble:
-                    why = f"{server[0]} port {server[1]}: {trouble}"
-        raise DnsTemporary(f"{name.to_text(omit_final_dot=True)} {dns.rdatatype.to_text(rdtype)}: {why}")
+
+class _Step(msgspec.Struct, frozen=True):
+    """How far one response leads: the last name, its values, how long that holds, and whether it is the end."""
+
+    last: str
+    values: Values
+    ttl: float
+    whole: bool
 
 
-async def _one_server(query: dns.message.Message, server: Server) -> dns.message.Message:
-    message = await _by_datagram(query, server)
-    if message.flags & dns.flags.TC:
-        message = await _by_stream(query, server)
-    if message.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        raise _NoAnswer(f"answered {dns.rcode.to_text(message.rcode())}")
-    return message
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    """Waits for the one datagram that answers; what does not fit the question is ignored, not believed."""
-
-    def __init__(self, query: dns.message.Message, answer: asyncio.Future[dns.message.Message]) -> None:
-        self._query = query
-        self._answer = answer
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        message = _fitting(data, self._query)
-        if message is not None and not self._answer.done():
-            self._answer.set_result(message)
-
-    def error_received(self, exc: Exception) -> None:
-        if not self._answer.done():
-            self._answer.set_exception(_NoAnswer(str(exc)))
-
-
-async def _by_datagram(query: dns.message.Message, server: Server) -> dns.message.Message:
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[dns.message.Message] = loop.create_future()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(query, answer), remote_addr=server)
-    try:
-        transport.sendto(query.to_wire())
-        return await answer
-    finally:
-        transport.close()
-
-
-async def _by_stream(query: dns.message.Message, server: Server) -> dns.message.Message:
-    reader, writer = await asyncio.open_connection(*server)
-    try:
-        wire = query.to_wire()
-        writer.write(struct.pack("!H", len(wire)) + wire)
-        (length,) = struct.unpack("!H", await reader.readexactly(2))
-        message = _fitting(await reader.readexactly(length), query)
-    except asyncio.IncompleteReadError:
-        raise _NoAnswer("hung up before its answer was whole") from None
-    finally:
-        writer.close()
-    if message is None or message.flags & dns.flags.TC:
-        raise _NoAnswer("answered by TCP what is no answer")
-    return message
-
-
-def _fitting(data: bytes, query: dns.message.Message) -> dns.message.Message | None:
-    """The message if it is the answer to this very question, else None (RFC 5452 9.1)."""
-    if data[:2] != query.id.to_bytes(2, "big"):
-        return None
-    try:
-        message = dns.message.from_wire(data, ignore_trailing=True, raise_on_truncation=False)
-    except Exception:
-        # Whatever a parser does with hostile octets, they are no answer.
-        return None
-    if not message.flags & dns.flags.QR or message.opcode() != query.opcode():
-        return None
-    if message.question != query.question and not (message.rcode() == dns.rcode.FORMERR and not message.question):
-        return None
-    return message
-
-
-def _read(
-    message: dns.message.Message, wanted: dns.name.Name, rdtype: dns.rdatatype.RdataType, ttl: float
-) -> tuple[dns.name.Name, tuple[str, ...] | tuple[MxHost, ...], float, bool]:
-    """Follow the aliases inside one answer: (last name, records, TTL, whether that is the whole answer)."""
-    sets = {(rrset.name, rrset.rdtype): rrset for rrset in message.answer if rrset.rdclass == dns.rdataclass.IN}
-    start = wanted
+def _read(response: Response, asked: Question) -> _Step:
+    """Follow the aliases inside one response. Raises DnsTemporary."""
+    kind, wanted, ttl = KINDS[asked.kind], asked.name, LONGEST
     for _ in range(CHAIN):
-        found = sets.get((wanted, rdtype))
+        found = response.sets.get((wanted, kind))
         if found is not None:
-            return wanted, _records(found), min(ttl, max(float(found.ttl), 0.0)), True
-        alias = sets.get((wanted, dns.rdatatype.CNAME))
+            return _Step(wanted, found[1], min(ttl, found[0]), whole=True)
+        alias = response.sets.get((wanted, KINDS["CNAME"]))
         if alias is None:
             break
-        ttl = min(ttl, float(alias.ttl))
-        target = alias[0]
-        assert isinstance(target, dns.rdtypes.ANY.CNAME.CNAME)
-        wanted = target.target
+        ttl, wanted = min(ttl, alias[0]), str(alias[1][0])
     else:
-        raise DnsTemporary(f"{start} is an alias of an alias without end")
-    denied = message.rcode() == dns.rcode.NXDOMAIN or wanted == start or _soa(message) is not None
-    return wanted, (), min(ttl, _negative(message)), denied
+        raise DnsTemporary(f"{asked.name} is an alias of an alias without end")
+    negative = NO_SOA if response.negative is None else min(response.negative, LONGEST_NEGATIVE)
+    whole = response.rcode == NXDOMAIN or wanted == asked.name or response.negative is not None
+    return _Step(wanted, (), min(ttl, negative) if whole else ttl, whole)
 
 
-def _records(rrset: dns.rrset.RRset) -> tuple[str, ...] | tuple[MxHost, ...]:
-    if rrset.rdtype == dns.rdatatype.MX:
-        hosts = [
-            MxHost(record.preference, record.exchange.to_text().lower().rstrip("."))
-            for record in list(rrset)[:_RECORDS]
-            if isinstance(record, dns.rdtypes.ANY.MX.MX)
-        ]
-        return tuple(sorted(hosts, key=lambda host: host.preference))
-    if rrset.rdtype == dns.rdatatype.TXT:
-        texts = [record for record in list(rrset)[:_RECORDS] if isinstance(record, dns.rdtypes.ANY.TXT.TXT)]
-        return tuple([b"".join(record.strings).decode("latin-1") for record in texts])
-    if rrset.rdtype == dns.rdatatype.PTR:
-        return tuple([record.to_text().lower().rstrip(".") for record in list(rrset)[:_RECORDS]])
-    return tuple([record.to_text() for record in list(rrset)[:_RECORDS]])
+def _records(known: DnsAnswer, name: str) -> Values:
+    """The records, or the kind of no there is."""
+    match known.state:
+        case DnsState.SECURE | DnsState.INSECURE:
+            return known.records
+        case DnsState.NONE:
+            raise DnsNone(name)
+        case DnsState.BOGUS:
+            raise DnsBogus(known.why)
+    raise DnsTemporary(known.why)
 
 
-def _soa(message: dns.message.Message) -> dns.rrset.RRset | None:
-    return next((rrset for rrset in message.authority if rrset.rdtype == dns.rdatatype.SOA), None)
-
-
-def _negative(message: dns.message.Message) -> float:
-    """How long "there is none" holds (RFC 2308 5); without SOA a moment only."""
-    soa = _soa(message)
-    if soa is None:
-        return 5.0
-    record = soa[0]
-    assert isinstance(record, dns.rdtypes.ANY.SOA.SOA)
-    return max(min(float(soa.ttl), float(record.minimum), LONGEST_NEGATIVE), 1.0)
-
-
-def _together(name: str, results: list[_Known | DnsTemporary]) -> tuple[str, ...]:
-    known = [result for result in results if isinstance(result, _Known)]
-    found = tuple([str(record) for one in known for record in one.records])
-    if found:
-        return found
-    for result in results:
-        if isinstance(result, DnsTemporary):
-            raise result
-    if not all(one.exists for one in known):
+def _together(name: str, six: DnsAnswer, four: DnsAnswer) -> tuple[str, ...]:
+    if found := (*six.records, *four.records):
+        return tuple([str(record) for record in found])
+    for known in (six, four):
+        if known.state in (DnsState.BOGUS, DnsState.TEMPORARY):
+            _records(known, name)
+    if DnsState.NONE in (six.state, four.state):
         raise DnsNone(name)
     return ()
 
 
 def _loopback(family: str) -> tuple[str, ...]:
     return {"ipv4": ("127.0.0.1",), "ipv6": ("::1",)}.get(family, ("::1", "127.0.0.1"))
-
-
-def servers_of(text: str, port: int = 53) -> tuple[Server, ...]:
-    """The nameservers of a resolv.conf file's text, at most three, as the system's own resolver takes them."""
-    found: list[Server] = []
-    for line in text.splitlines():
-        match line.split():
-            case ["nameserver", address, *_]:
-                try:
-                    ipaddress.ip_address(address.partition("%")[0])
-                except ValueError:
-                    continue
-                found.append((address, port))
-            case _:
-                pass
-    return tuple(found[:3])

@@ -44,9 +44,11 @@ def expand(text: str, names: Names, domain: str, *, explaining: bool = False) ->
 def expand_domain(text: str, names: Names, domain: str) -> str:
     """A domain with its macros replaced, cut from the left to what DNS can hold (RFC 7208 7.3)."""
     name = expand(text, names, domain).rstrip(".")
-    while len(name) > _LONGEST_NAME and "." in name:
-        name = name.partition(".")[2]
-    return name
+    if len(name) <= _LONGEST_NAME or "." not in name:
+        return name
+    # The first dot from which on the rest fits; where none does, the last label is too long, and no name.
+    first = name.find(".", len(name) - _LONGEST_NAME - 1)
+    return name[first + 1 :] if first >= 0 else name.rpartition(".")[2]
 
 
 def needs_validated_name(text: str) -> bool:

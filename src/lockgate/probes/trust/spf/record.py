@@ -24,7 +24,6 @@ _MACRO = re.compile(r"%(?:%|_|-|\{[slodiphcrtvSLODIPHCRTV][0-9]*[rR]?[-.+,/_=]*\
 _TERM = re.compile(r"([-+~?]?)([A-Za-z][A-Za-z0-9_.-]*)(?:([:=/])(.*))?", re.S)
 _CIDR = re.compile(r"(?:/(0|[1-9][0-9]?))?(?://(0|[1-9][0-9]{0,2}))?")
 _LENGTHS = re.compile(r"(?:/[0-9]+)?(?://[0-9]+)?\Z")
-_TOP_LABEL = re.compile(r".*\.(?:[A-Za-z0-9]*[A-Za-z][A-Za-z0-9]*|[A-Za-z0-9]+-[A-Za-z0-9-]*[A-Za-z0-9])\.?", re.S)
 _IPV4 = re.compile(r"(?:0|[1-9][0-9]{0,2})(?:\.(?:0|[1-9][0-9]{0,2})){3}(?:/(?:0|[1-9][0-9]?))?")
 
 
@@ -136,11 +135,20 @@ def _network(term: str, name: str, text: str) -> Network:
 
 def _domain(term: str, text: str) -> str:
     """A domain-spec: a macro string that ends in a top label or a macro (RFC 7208 7.1)."""
-    if not text or not _is_macro_string(text) or not (text.endswith("}") or _TOP_LABEL.fullmatch(text)):
+    if not text or not _is_macro_string(text) or not (text.endswith("}") or _has_top_label(text)):
         raise BadRecord(f"'{term[:60]}' has no domain that can exist")
     if text.endswith("}") and not _ends_in_macro(text):
         raise BadRecord(f"'{term[:60]}' has no domain that can exist")
     return text
+
+
+def _has_top_label(text: str) -> bool:
+    """Whether it ends in a top label, with a dot before it (RFC 7208 7.1)."""
+    _, dot, label = text.removesuffix(".").rpartition(".")
+    inner = label.replace("-", "")
+    if not dot or not inner.isalnum() or not inner.isascii() or "-" in (label[0], label[-1]):
+        return False
+    return "-" in label or not label.isdigit()
 
 
 def _ends_in_macro(text: str) -> bool:

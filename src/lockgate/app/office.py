@@ -12,7 +12,7 @@ import msgspec
 from lockgate.app.alerts import AlertBook
 from lockgate.app.audit import REFUSED, StoredAudit
 from lockgate.app.clock import SystemClock
-from lockgate.app.config import OperatorFile
+from lockgate.app.config import OperatorFile, resolvers
 from lockgate.app.control import ControlServer
 from lockgate.app.counting import CountingJournal
 from lockgate.app.discreet import DiscreetJournal
@@ -22,6 +22,7 @@ from lockgate.app.health import Health
 from lockgate.app.meters import REFUSED as REFUSALS
 from lockgate.app.monitor import Monitor, pages
 from lockgate.app.policies import PolicyInForce
+from lockgate.app.reports import ReportOffice
 from lockgate.app.roles import changed_since, roles_of
 from lockgate.app.sections import sections_of
 from lockgate.app.telling import Tellers
@@ -37,6 +38,7 @@ from lockgate.app.wiring import (
     stop_signal,
 )
 from lockgate.flow.desk.front import Desk
+from lockgate.probes.trust.resolver import DnsResolver
 from lockgate.seams import Journal
 from lockgate.storage.audits import AuditBook
 from lockgate.storage.keeping import KeeperKeeping
@@ -59,6 +61,8 @@ class Office:
         self.book = AlertBook(config.state_directory / "alerts.json", repeat=alerts.repeat, settle=alerts.settle)
         self.tellers = Tellers(config, policies, clock, self.journal, listening, read_secret)
         self.health = Health(config, policies, clock, self._meters, listening, self.book.active)
+        resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
+        self.reports = ReportOffice(config, self.policy, clock, self.journal, resolver)
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory, certificates=lambda: ends_of([one.chain for one in config.certificate]),
@@ -123,7 +127,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
         if config.metrics.port is not None:
             where = await monitor.open(config.metrics.address, config.metrics.port)
             (config.run_directory / "metrics.json").write_bytes(msgspec.json.encode(where))
-        chores = (office.watch.run(), office.pass_wishes_on(), office.keep_warm())
+        chores = (office.watch.run(), office.pass_wishes_on(), office.keep_warm(), office.reports.run())
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()
         await stop.wait()

@@ -42,8 +42,8 @@ _SHOWN = frozenset(
 class Observer(msgspec.Struct, frozen=True):
     """Wired once by each worker.
 
-    `seen` and `failed` count; `keep` puts a letter where reports are read, and says whether there was room. `discretion`
-    and `key` hide addresses.
+    `seen` and `failed` count; `keep` puts a letter where reports are read, and says whether there was room.
+    `discretion` and `key` hide addresses.
     """
 
     seen: Callable[[Seen], None]
@@ -106,7 +106,7 @@ class Observer(msgspec.Struct, frozen=True):
             proof = f", {found.dmarc.domain}: DMARC {found.dmarc.verdict}" if isinstance(found, Authenticated) else ""
             origin = f"message {message} from {facts.connection.peer}{proof}"
             if not self.keep(Arrived(organisation, self.clock.now(), origin, copy)):
-                self.journal.note("report not read", id=message, because="too many reports wait to be read")
+                self.journal.note("report not read", id=message, because="there is no room for it among those that wait")
 
 
 def _reads(policy: Policy, verdict: Verdict) -> bool:

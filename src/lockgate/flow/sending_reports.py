@@ -152,7 +152,7 @@ def report_of(policy: Policy, period: Period, rows: Sequence[Row]) -> AggregateR
         discovery="treewalk",
         options=record.options,
     )
-    errors = ()
+    errors: tuple[str, ...] = ()
     if period.beyond:
         errors = (f"{period.beyond} more messages were seen, too different from each other to be told one by one",)
     contact = contact_of(policy, period.organisation)
@@ -167,6 +167,6 @@ def shown(period: Period) -> dict[str, Any]:
     return {
         "organisation": period.organisation, "domain": period.domain, "begin": period.begin, "end": period.end,
         "report_id": period.report, "messages": period.messages, "tries": period.tries,
-        "state": "sent" if period.done else "waiting" if period.report else "counting",
+        "state": "done" if period.done else "waiting" if period.report else "counting",
         "outcome": list(period.outcome),
     }  # fmt: skip

@@ -24,8 +24,8 @@ class Wish(enum.StrEnum):
 class DmarcRecord(msgspec.Struct, frozen=True):
     """One record. `subdomains` and `absent` are sp= and np= (None: not given), `public` psd= (y, n or u).
 
-    `aggregate` and `failure` are the addresses that want reports, `limits` the octets that each of `aggregate` takes (0:
-    any number), from the size suffix that RFC 9989 has dropped and many records still have.
+    `aggregate` and `failure` are the addresses that want reports, `limits` the octets that each of `aggregate` takes
+    (0: any number), from the size suffix that RFC 9989 has dropped and many records still have.
     """
 
     policy: Wish

@@ -123,11 +123,11 @@ class Letters:
         self._numbers = itertools.count()
 
     def put(self, arrived: Arrived) -> bool:
-        """Keep it until it is read; False: there is no room. Raises OSError."""
+        """Keep it until it is read; False: there is no room. Never raises."""
         name = f"{int(self._clock.now() * 1000):015d}-{self._slot}-{os.getpid()}-{next(self._numbers)}"
         try:
             _put(self._folder, name, _ENCODER.encode(arrived), MOST_LETTERS)
-        except _Full:
+        except OSError:
             return False
         return True
 

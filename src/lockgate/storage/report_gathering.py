@@ -80,6 +80,12 @@ class Gathering:
         with self._file.reading() as db:
             return [_period(row) for row in db.execute(query, (*values, most))]
 
+    def named(self, report: str) -> Period | None:
+        """The report with this id."""
+        with self._file.reading() as db:
+            row = db.execute(f"SELECT {_COLUMNS} FROM period WHERE report = ? AND report != ''", (report,)).fetchone()
+        return _period(row) if row is not None else None
+
     def close(self, period: Period, report: str, now: float) -> Period:
         """Give an open period its report's id; what is counted from now on belongs to a later one."""
         key = (period.organisation, period.day, period.domain)
@@ -188,4 +194,6 @@ def _named(period: Period) -> tuple[str, str, int]:
 
 
 def _period(row: tuple[Any, ...]) -> Period:
-    return Period(*row[:-1], tuple(json.loads(row[-1])))
+    organisation, day, domain, report, published, begun, ended, messages, beyond, tries, done, outcome = row
+    told = tuple(json.loads(outcome))
+    return Period(organisation, day, domain, report, published, begun, ended, messages, beyond, tries, done, told)

@@ -55,6 +55,10 @@ class NewerReports(Exception):
     """The file was written by a newer version; the message says what to do."""
 
 
+NOT_KEPT = (sqlite3.Error, OSError, NewerReports)
+"""What looking and writing may raise."""
+
+
 class ReportFile:
     """Opens the file below `folder` for each use, so that forks and threads are harmless. One process writes."""
 

@@ -46,6 +46,14 @@ from lockgate.flow.asking.recipients import (
     RecipientShow,
     RecipientUpload,
 )
+from lockgate.flow.asking.reports import (
+    ReportImport,
+    ReportList,
+    ReportSend,
+    ReportShow,
+    ReportSummary,
+    ReportTls,
+)
 from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
@@ -85,6 +93,12 @@ Request = (
     | RecipientUpload
     | Reload
     | Replay
+    | ReportImport
+    | ReportList
+    | ReportSend
+    | ReportShow
+    | ReportSummary
+    | ReportTls
     | RevisionDiff
     | RevisionList
     | Rollback
@@ -150,6 +164,12 @@ __all__ = [
     "RecipientUpload",
     "Reload",
     "Replay",
+    "ReportImport",
+    "ReportList",
+    "ReportSend",
+    "ReportShow",
+    "ReportSummary",
+    "ReportTls",
     "Request",
     "RevisionDiff",
     "RevisionList",

@@ -112,10 +112,9 @@ def _may_hold(part: Message, *, alone: bool) -> bool:
 
 def _read(octets: bytes, part: str) -> Reading:
     try:
-        plain = unpacked(octets).lstrip(b"\xef\xbb\xbf \t\r\n")
-        if plain.startswith(b"{"):
-            return Reading(part, tls=read_tls_report(plain))
-        return Reading(part, aggregate=read_aggregate(plain))
+        if unpacked(octets)[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+            return Reading(part, tls=read_tls_report(octets))
+        return Reading(part, aggregate=read_aggregate(octets))
     except BadReport as trouble:
         return Reading(part, why=str(trouble))
 

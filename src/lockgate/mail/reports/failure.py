@@ -49,16 +49,14 @@ def read_failure(feedback: bytes, original: bytes, reporter: str, report_id: str
     kind = fields.get("feedback-type", "").lower()
     if kind != "auth-failure":
         raise BadReport(f"it is a report about '{kind[:40]}', and not about authentication")
-    headers = tuple(
-        [(name[:80], text[:_LONGEST]) for name, text in _pairs(original, MOST_FIELDS)]
-    )
+    headers = tuple([(name[:80], text[:_LONGEST]) for name, text in _pairs(original, MOST_FIELDS)])
     shown = next((text for name, text in headers if name.lower() == "from"), "")
     domain = fields.get("reported-domain", "") or shown.rpartition("@")[2].strip("<> ")
     if not domain:
         raise BadReport("it does not say which domain it is about")
     return FailureReport(
-        reporter=reporter[:255].lower(),
-        report_id=report_id[:_LONGEST],
+        reporter=_line(reporter)[:255].lower(),
+        report_id=_line(report_id)[:_LONGEST],
         kind=kind,
         domain=domain[:255].lower(),
         source=_address(fields.get("source-ip", "")),

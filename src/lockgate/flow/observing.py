@@ -106,7 +106,7 @@ class Observer(msgspec.Struct, frozen=True):
             proof = f", {found.dmarc.domain}: DMARC {found.dmarc.verdict}" if isinstance(found, Authenticated) else ""
             origin = f"message {message} from {facts.connection.peer}{proof}"
             if not self.keep(Arrived(organisation, self.clock.now(), origin, copy)):
-                self.journal.note("report not read", id=message, because="there is no room for it among those that wait")
+                self.journal.note("report not read", id=message, because="too many wait, or the disk is full")
 
 
 def _reads(policy: Policy, verdict: Verdict) -> bool:

@@ -21,8 +21,9 @@ from lockgate.app.exposition import exposition
 from lockgate.app.health import Health
 from lockgate.app.meters import REFUSED as REFUSALS
 from lockgate.app.monitor import Monitor, pages
+from lockgate.app.own_post import own_post
 from lockgate.app.policies import PolicyInForce
-from lockgate.app.reports import ReportOffice
+from lockgate.app.reports import ReportOffice, folder_of
 from lockgate.app.roles import changed_since, roles_of
 from lockgate.app.sections import sections_of
 from lockgate.app.telling import Tellers
@@ -62,7 +63,10 @@ class Office:
         self.tellers = Tellers(config, policies, clock, self.journal, listening, read_secret)
         self.health = Health(config, policies, clock, self._meters, listening, self.book.active)
         resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
-        self.reports = ReportOffice(config, self.policy, clock, self.journal, resolver)
+        self.reports = ReportOffice(
+            folder_of(config), self.policy, clock, self.journal, resolver,
+            lambda: own_post(config, clock, self.journal),
+        )  # fmt: skip
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory, certificates=lambda: ends_of([one.chain for one in config.certificate]),

@@ -7,12 +7,12 @@ import contextlib
 import itertools
 import secrets
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lockgate.app.config import OperatorFile
-from lockgate.app.own_post import own_post
 from lockgate.app.report_reading import NotRead, read_apart
 from lockgate.app.report_rows import listed, told
 from lockgate.flow.own_mail import OwnMail
@@ -40,66 +40,74 @@ SPREAD = 3600
 GIVE_UP = 3 * 86400
 """So long after the end of its day a report is tried."""
 
+MOST_FAILED = 1000
+"""Failures that wait to be told; what is beyond is not told."""
+
 _AGAIN = (900.0, 1800.0, 3600.0, 4 * 3600.0)
 _AT_ONCE = 50
 _BATCHES_AT_ONCE = 200
 _LETTERS_AT_ONCE = 10
-_FAILURES_AT_ONCE = 100
 _PRUNE = 3600.0
 _LOOK_FOR_DUE = 30.0
 
 _T = TypeVar("_T")
 
+Post = Callable[[], AbstractAsyncContextManager[OwnMail]]
+"""A way into the queue for the time of a few letters (app/own_post.py)."""
+
 
 class ReportOffice:
     """Implements ReportBooks of the desk, and does what has to be done by itself (`run`).
 
-    `policy` gives the policy in force, `resolver` asks DNS.
+    `policy` gives the policy in force, `resolver` asks DNS, `post` opens a way into the queue, `folder` is where
+    everything about reports lies.
     """
 
     def __init__(
-        self, config: OperatorFile, policy: Callable[[], Policy], clock: Clock, journal: Journal, resolver: Resolver
+        self, folder: Path, policy: Callable[[], Policy], clock: Clock, journal: Journal, resolver: Resolver, post: Post
     ) -> None:
-        self._config = config
+        self._post = post
         self._policy = policy
         self._clock = clock
         self._journal = journal
-        self._folder = folder_of(config)
+        self._folder = folder
         file = ReportFile(self._folder)
         self._gathering, self._shelf = Gathering(file), Shelf(file)
         destinations = ReportDestinations(resolver)
         self._sender = ReportSender(destinations.aggregate, destinations.failure, clock, journal)
-        self._sending = asyncio.Lock()
-        self._pruned_at = self._looked_at = 0.0
-        self._troubled = ""
+        self._sending, self._taking = asyncio.Lock(), asyncio.Lock()
+        self._failed: list[Failed] = []
 
     async def run(self) -> None:
-        """Go on for as long as the process lives."""
-        while True:
-            await asyncio.sleep(TURN)
-            try:
-                await self.turn()
-                self._troubled = ""
-            except Exception as trouble:  # whatever is wrong now, what comes later must be looked at
-                if self._troubled != str(trouble):
-                    self._journal.alarm("reports cannot be looked after", because=str(trouble))
-                self._troubled = str(trouble)
+        """Go on for as long as the process lives. Whoever waits for DNS keeps none of the others waiting."""
+        await asyncio.gather(
+            self._again(self.take, TURN),
+            self._again(self.read_letters, TURN),
+            self._again(self.tell, TURN),
+            self._again(self.send_due, _LOOK_FOR_DUE),
+            self._again(self.prune, _PRUNE),
+        )
 
-    async def turn(self) -> None:
-        """Do what there is to do now."""
-        failed = await asyncio.to_thread(self._take)
-        if failed:
-            await self._tell(failed)
-        await self._read_letters()
-        now = self._clock.monotonic()
-        if now - self._looked_at >= _LOOK_FOR_DUE:
-            self._looked_at = now
-            await self._send_due()
-        if now - self._pruned_at >= _PRUNE:
-            self._pruned_at = now
-            await asyncio.to_thread(self._prune)
+    async def _again(self, work: Callable[[], Awaitable[object]], pause: float) -> None:
+        troubled = ""
+        await asyncio.sleep(TURN)
+        while True:
+            try:
+                await work()
+                troubled = ""
+            except Exception as trouble:  # whatever is wrong now, what comes later must be looked at
+                if troubled != str(trouble):  # told once, not every second
+                    self._journal.alarm("reports cannot be looked after", because=str(trouble))
+                troubled = str(trouble)
+            await asyncio.sleep(pause)
 
     # --- counts
+
+    async def take(self) -> None:
+        """Take what the workers have counted. Raises Unavailable."""
+        async with self._taking:  # a file that two take at once would be counted twice
+            failed = await self._ask(self._take)
+        self._failed += failed[: MOST_FAILED - len(self._failed)]
 
     def _take(self) -> list[Failed]:
         failed: list[Failed] = []
@@ -120,6 +128,10 @@ class ReportOffice:
         mine = self._policy().organisations.get(organisation)
         return float(mine.organisation.report_retention) if mine is not None else 90 * 86400.0
 
+    async def prune(self) -> None:
+        """Delete what is older than it may get. Raises Unavailable."""
+        await self._ask(self._prune)
+
     def _prune(self) -> None:
         now = self._clock.now()
         gone = self._gathering.prune(now, self._life) + self._shelf.prune(now, self._life)
@@ -128,7 +140,8 @@ class ReportOffice:
 
     # --- letters
 
-    async def _read_letters(self) -> None:
+    async def read_letters(self) -> None:
+        """Read what has arrived. Raises what NOT_KEPT names."""
         for number, (path, arrived) in enumerate(letters_waiting(self._folder)):
             if number >= _LETTERS_AT_ONCE:
                 break
@@ -163,12 +176,13 @@ class ReportOffice:
 
     # --- our reports
 
-    async def _send_due(self) -> None:
+    async def send_due(self) -> None:
+        """Send the reports of days that are over, each at its moment. Raises Unavailable."""
         now = self._clock.now()
         due = [one for one in await self._ask(self._gathering.due, now, 10_000) if ready_at(one) <= now]
         if not due:
             return
-        async with self._sending, own_post(self._config, self._clock, self._journal) as mail:
+        async with self._sending, self._post() as mail:
             for period in due[:_AT_ONCE]:
                 await self._send(period, mail, by_itself=True)
 
@@ -200,19 +214,22 @@ class ReportOffice:
         state = "done" if over else "waiting"
         return {**shown(period), "state": state, "outcome": list(outcome), "told": 0}
 
-    async def _tell(self, failed: Sequence[Failed]) -> None:
-        policy, now = self._policy(), self._clock.now()
-        async with own_post(self._config, self._clock, self._journal) as mail:
-            for one in failed[:_FAILURES_AT_ONCE]:
+    async def tell(self) -> None:
+        """Tell of failures, as many as each organisation allows. Raises Unavailable."""
+        failed, self._failed = self._failed, []
+        if not failed:
+            return
+        policy, hour = self._policy(), int(self._clock.now()) // 3600
+        async with self._post() as mail:
+            for one in failed:
                 mine = policy.organisations.get(one.organisation)
                 wanted = mine.anti_phishing if mine is not None else None
                 if wanted is None or not wanted.send_failure_reports:
                     continue
-                most, hour = wanted.failure_reports_per_hour, int(now) // 3600
-                if not await self._ask(self._gathering.may_tell, one.organisation, one.domain, hour, most):
-                    continue
-                with contextlib.suppress(NotNow, Unavailable):  # one of many; the next one may be told
-                    await self._sender.tell(policy, one, mail)
+                most = wanted.failure_reports_per_hour
+                if await self._ask(self._gathering.may_tell, one.organisation, one.domain, hour, most):
+                    with contextlib.suppress(NotNow, Unavailable):  # one of many; the next one may be told
+                        await self._sender.tell(policy, one, mail)
 
     # --- for the desk
 
@@ -269,11 +286,11 @@ class ReportOffice:
 
     async def send(self, organisation: str, domain: str, day: int, *, what_if: bool) -> Sequence[Any]:
         """See ReportBooks."""
-        await asyncio.to_thread(self._take)
+        await self.take()
         periods = await self._ask(self._gathering.find, organisation, domain, day, 10_000)
         if what_if:
             return [await self._supposed(one) for one in periods]
-        async with self._sending, own_post(self._config, self._clock, self._journal) as mail:
+        async with self._sending, self._post() as mail:
             return [
                 {**shown(one), "told": 0} if one.done else await self._send(one, mail, by_itself=False)
                 for one in periods

@@ -61,7 +61,7 @@ def failure_letter(report: FailureReport, address: Address) -> bytes:
         f"{domain}, and nothing proves that it comes from there.\r\n"
         "Addresses are hidden, and the text of the message is not shown (RFC 9991).\r\n"
     )
-    shown = "".join([f"{_fold(f'{_ascii(name)}: {_ascii(value)}')}\r\n" for name, value in report.headers])
+    shown = "".join([f"{_fold(f'{_token(name)[:80]}: {_ascii(value, 4000)}')}\r\n" for name, value in report.headers])
     parts = (
         b"Content-Type: text/plain; charset=us-ascii\r\n\r\n" + text.encode("ascii"),
         b"Content-Type: message/feedback-report\r\n\r\n" + write_feedback(report),
@@ -105,8 +105,8 @@ def _token(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", text)[:200]
 
 
-def _ascii(text: str) -> str:
-    return "".join(c if " " <= c <= "~" else "?" for c in text)
+def _ascii(text: str, longest: int = 400) -> str:
+    return "".join([c if " " <= c <= "~" else "?" for c in text[:longest]])
 
 
 def _fold(line: str) -> str:

@@ -16,7 +16,8 @@ from lockgate.mail.reports.aggregate import AggregateReport, Published, Row
 from lockgate.mail.reports.carried import Reading
 from lockgate.mail.reports.letter import packed_report
 
-REPORT = AggregateReport("Us", "a@us.test", "1", 1, 2, Published("d.test"), (Row("192.0.2.1", 3, "", "", "", "d.test"),))
+ROW = Row("192.0.2.1", 3, "", "", "", "d.test")
+REPORT = AggregateReport("Us", "a@us.test", "1", 1, 2, Published("d.test"), (ROW,))
 MIB = 1024 * 1024
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import email
 import gzip
+import json
 import re
 import time
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,13 +100,13 @@ def _not_at_midnight() -> None:
         time.sleep(left + 1)
 
 
-def independently(mail: Mail) -> tuple[ElementTree.Element, str]:
+def independently(mail: Mail) -> tuple[ET.Element, str]:
     """The XML of a report, and the name of its file, by the standard library alone."""
     message = email.message_from_bytes(mail.content)
     (part,) = [part for part in message.walk() if part.get_content_type() == "application/gzip"]
     data = part.get_payload(decode=True)
     assert isinstance(data, bytes)
-    root = ElementTree.fromstring(gzip.decompress(data))
+    root = ET.fromstring(gzip.decompress(data))
     for element in root.iter():
         element.tag = element.tag.removeprefix("{urn:ietf:params:xml:ns:dmarc-2.0}")
     return root, part.get_filename() or ""
@@ -113,9 +114,7 @@ def independently(mail: Mail) -> tuple[ElementTree.Element, str]:
 
 def counting(world: World, domain: str) -> dict[str, Any]:
     """What is being counted about a domain now."""
-    code, out, _ = world.service.command("reports", "list", "--sent", "--domain", domain, "--json")
-    import json
-
+    _, out, _ = world.service.command("reports", "list", "--sent", "--domain", domain, "--json")
     rows = [row for row in json.loads(out or "[]") if row["state"] == "counting"]
     return rows[0] if rows else {"messages": 0}
 

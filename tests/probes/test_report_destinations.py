@@ -27,9 +27,8 @@ async def test_the_domain_itself_and_its_organisation_need_no_consent() -> None:
 async def test_others_have_to_agree() -> None:
     found = await zone("mailto:a@other.test").aggregate("d.test")
     assert "other.test does not agree" in found[0].refused
-    resolver = ZoneResolver(
-        texts={"_dmarc.d.test": ["v=DMARC1; p=none; rua=mailto:a@other.test"], "d.test._report._dmarc.other.test": [YES]}
-    )
+    record = "v=DMARC1; p=none; rua=mailto:a@other.test"
+    resolver = ZoneResolver(texts={"_dmarc.d.test": [record], "d.test._report._dmarc.other.test": [YES]})
     assert await ReportDestinations(resolver).aggregate("d.test") == (Destination("a@other.test"),)
 
 

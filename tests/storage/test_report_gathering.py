@@ -32,7 +32,8 @@ def gathering(tmp_path: Path) -> Gathering:
 
 
 def test_counts_add_up_and_a_file_counts_once(gathering: Gathering) -> None:
-    gathering.take([("a", Batch((seen(2), seen(1, source="192.0.2.9")))), ("b", Batch((seen(3, published="p=reject"),)))])
+    gathering.take([("a", Batch((seen(2), seen(1, source="192.0.2.9"))))])
+    gathering.take([("b", Batch((seen(3, published="p=reject"),)))])
     gathering.take([("a", Batch((seen(2),)))])  # killed before the file was removed
     (period,) = gathering.find()
     assert (period.messages, period.report, period.published) == (6, "", "p=reject")

@@ -31,7 +31,7 @@ from lockgate.seams import BodyWriter, Clock, Journal
 
 AGENT = "Lockgate"
 
-_STAGE, _SUBJECT = "authenticate", "DMARC"
+_STAGE, _SUBJECT, _SEAL = "authenticate", "DMARC", "ARC"
 _TOLD = frozenset((DmarcVerdict.PASS, DmarcVerdict.FAIL, DmarcVerdict.TEMPERROR))
 _SHOWN = frozenset(
     ("from", "sender", "reply-to", "date", "message-id", "dkim-signature", "list-id", "mime-version", "content-type")
@@ -142,7 +142,7 @@ def fate(dmarc: Dmarc, verdicts: Sequence[Verdict]) -> tuple[str, tuple[tuple[st
         return ("none" if dmarc.wish == Wish.NONE else "pass"), ()
     done = "none"
     for verdict in verdicts:
-        if not any(step.stage == _STAGE and step.subject == _SUBJECT and step.hit is Hit.YES for step in verdict.steps):
+        if not _led_to(verdict, _SUBJECT):
             continue
         if isinstance(verdict.disposition, Refuse):
             done = "reject"
@@ -154,8 +154,14 @@ def fate(dmarc: Dmarc, verdicts: Sequence[Verdict]) -> tuple[str, tuple[tuple[st
         return done, ()
     if dmarc.test:
         return done, (("policy_test_mode", ""),)
+    if done == "none" and any(_led_to(verdict, _SEAL) for verdict in verdicts):
+        return done, (("trusted_forwarder", "the seal of a trusted forwarder says that the author was proven"),)
     words = {"none": "delivered", "quarantine": "held for review", "reject": "refused"}
     return done, (("local_policy", f"{words[done]} by local policy"),)
+
+
+def _led_to(verdict: Verdict, subject: str) -> bool:
+    return any(step.stage == _STAGE and step.subject == subject and step.hit is Hit.YES for step in verdict.steps)
 
 
 def row_of(facts: Facts, found: Authenticated, disposition: str, reasons: tuple[tuple[str, str], ...]) -> Row:

@@ -7,6 +7,7 @@ import email
 import gzip
 import json
 import re
+import tarfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from lockgate.mail.reports.carried import readings
+from lockgate.storage.report_schema import ReportFile
+from lockgate.storage.report_shelf import Shelf
 from peers.contoso import contoso, mail_users
 from peers.dns_server import DnsServer
 from peers.dns_thread import dns
@@ -248,6 +252,25 @@ def test_files_are_imported(world: World, tmp_path: Path) -> None:
     assert (code, "known already" in out) == (0, True)
     changes = world.service.told("audit", "find", "--what", "report")
     assert {"report import", "report send"} <= {row["what"] for row in changes}
+
+
+def test_a_backup_holds_them(world: World, tmp_path: Path) -> None:
+    file = tmp_path / "b.tar.zst"
+    world.service.told("backup", str(file))
+    with (
+        file.open("rb") as packed,
+        zstandard.ZstdDecompressor().stream_reader(packed) as plain,
+        tarfile.open(fileobj=plain, mode="r|") as archive,
+    ):
+        for member in archive:
+            content = archive.extractfile(member)
+            if member.name == "state/reports/reports.sqlite" and content is not None:
+                copy = tmp_path / "copy"
+                copy.mkdir()
+                (copy / "reports.sqlite").write_bytes(content.read())
+                break
+    shelf = Shelf(ReportFile(copy))
+    assert {row["domain"] for row in shelf.find()} >= {"bank.test", "shop.test"}
 
 
 def test_tls_reports_are_imported_and_counted(world: World, tmp_path: Path) -> None:

@@ -188,6 +188,9 @@ def test_letters_wait_in_their_order_and_not_too_many(tmp_path: Path, monkeypatc
     letters = Letters(tmp_path, 0, clock)
     monkeypatch.setattr(report_batches, "MOST_LETTERS", 2)
     assert [letters.put(Arrived("contoso", n, f"message {n}", b"x")) for n in (1.0, 2.0, 3.0)] == [True, True, False]
+    monkeypatch.setattr(report_batches, "MOST_LETTERS", 100)
+    monkeypatch.setattr(report_batches, "MOST_OCTETS", 200)
+    assert not letters.put(Arrived("contoso", 4.0, "message 4.0", b"x" * 200))
     assert [one.origin for _, one in letters_waiting(tmp_path) if one is not None] == ["message 1.0", "message 2.0"]
 
 

@@ -101,6 +101,13 @@ def test_by_mail_only_so_many_come_in_a_day(shelf: Shelf, monkeypatch: pytest.Mo
     assert shelf.add("contoso", aggregate("4"), 100.0 + DAY, "x")
 
 
+def test_by_mail_only_so_many_rows_come_in_a_day(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_shelf, "MOST_ROWS_A_DAY", 3)
+    shelf.add("contoso", aggregate("1"), 100.0, "x")
+    with pytest.raises(Full):
+        shelf.add("contoso", aggregate("2"), 100.0, "x")
+
+
 def test_what_could_not_be_read_is_remembered_for_a_while(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_shelf, "MOST_UNREAD", 3)
     for number in range(10):

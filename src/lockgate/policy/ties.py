@@ -17,6 +17,7 @@ from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.reporting import check_reporting
 from lockgate.policy.stores import check_stores
 from lockgate.policy.tries import DomainMap, NetworkMap
 
@@ -40,6 +41,7 @@ def check_ties(documents: Documents, catalog: Catalog, report: Report) -> None:
     _relay_needs_connector(documents, report)
     check_stores(documents, report)
     check_anti_phishing(documents, report)
+    check_reporting(documents, report)
 
 
 def accepted_by_organisation(domains: Iterable[Written[AcceptedDomain]]) -> dict[str, DomainMap[AcceptedDomain]]:

@@ -34,6 +34,9 @@ MOST_WAITING = 5_000
 MOST_LETTERS = 500
 """Letters that may wait to be read."""
 
+MOST_OCTETS = 512 * 1024 * 1024
+"""Octets of all letters that may wait."""
+
 _HOURS_KNOWN = 10_000
 _T = TypeVar("_T")
 
@@ -125,8 +128,11 @@ class Letters:
     def put(self, arrived: Arrived) -> bool:
         """Keep it until it is read; False: there is no room. Never raises."""
         name = f"{int(self._clock.now() * 1000):015d}-{self._slot}-{os.getpid()}-{next(self._numbers)}"
+        data = _ENCODER.encode(arrived)
         try:
-            _put(self._folder, name, _ENCODER.encode(arrived), MOST_LETTERS)
+            if len(data) + sum(path.stat().st_size for path in _files(self._folder)) > MOST_OCTETS:
+                return False
+            _put(self._folder, name, data, MOST_LETTERS)
         except OSError:
             return False
         return True

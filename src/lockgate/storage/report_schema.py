@@ -30,7 +30,8 @@ CREATE TABLE told(
 CREATE TABLE received(
     number INTEGER PRIMARY KEY AUTOINCREMENT, organisation TEXT NOT NULL, kind TEXT NOT NULL, reporter TEXT NOT NULL,
     report TEXT NOT NULL, domain TEXT NOT NULL, begun REAL NOT NULL, ended REAL NOT NULL, arrived REAL NOT NULL,
-    origin TEXT NOT NULL, messages INTEGER NOT NULL, failing INTEGER NOT NULL, content BLOB NOT NULL,
+    origin TEXT NOT NULL, messages INTEGER NOT NULL, failing INTEGER NOT NULL, rows INTEGER NOT NULL,
+    content BLOB NOT NULL,
     UNIQUE(organisation, kind, reporter, report));
 CREATE INDEX received_by_time ON received(organisation, arrived);
 CREATE TABLE received_row(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,9 @@ from lockgate.storage.report_schema import ReportFile
 
 MOST_A_DAY = 5_000
 """Reports that one organisation gets by mail within a day; whoever sends more is filling the disk."""
+
+MOST_ROWS_A_DAY = 2_000_000
+"""Rows of all these reports together."""
 
 MOST_UNREAD = 1_000
 """Letters without a readable report that are remembered for one organisation."""
@@ -45,23 +47,25 @@ class Shelf:
 
     def add(self, organisation: str, reading: Reading, at: float, origin: str, *, bounded: bool = True) -> int:
         """Keep one report; its number, 0 if it is known already. `bounded`: it came by mail. Raises Full."""
-        entry = _entry(reading)
+        entry, rows = _entry(reading), _rows(reading)
         with self._file.writing() as db:
             if bounded:
-                query = "SELECT count(*) FROM received WHERE organisation = ? AND arrived > ?"
-                (count,) = db.execute(query, (organisation, at - 86400)).fetchone()
-                if count >= MOST_A_DAY:
-                    raise Full(f"{organisation} has got {MOST_A_DAY} reports within a day, and keeps no more")
+                query = "SELECT count(*), coalesce(sum(rows), 0) FROM received WHERE organisation = ? AND arrived > ?"
+                count, kept = db.execute(query, (organisation, at - 86400)).fetchone()
+                if count >= MOST_A_DAY or kept + len(rows) > MOST_ROWS_A_DAY:
+                    raise Full(f"{organisation} has got {count} reports within a day, and keeps no more")
             content = zstandard.ZstdCompressor(level=6).compress(_ENCODE(reading))
             done = db.execute(
                 "INSERT OR IGNORE INTO received(organisation,kind,reporter,report,domain,begun,ended,arrived,origin,"
-                "messages,failing,content) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
-                (organisation, *entry, at, origin[:500], *_weight(reading), content),
+                "messages,failing,rows,content) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                (organisation, *entry, at, origin[:500], *_weight(reading), len(rows), content),
             )
             if done.rowcount == 0:
                 return 0
             number = int(done.lastrowid or 0)
-            _add_rows(db, number, reading)
+            table, marks = ("received_tls", 7) if reading.tls is not None else ("received_row", 6)
+            insert = f"INSERT INTO {table} VALUES({','.join('?' * marks)})"
+            db.executemany(insert, [(number, *key, min(count, 1 << 53)) for key, count in rows.items()])
         return number
 
     def knows(self, organisation: str, reading: Reading) -> bool:
@@ -204,24 +208,17 @@ def result_of(dkim: str, spf: str) -> str:
     return "pass" if "pass" in (dkim, spf) else "fail"
 
 
-def _add_rows(db: sqlite3.Connection, number: int, reading: Reading) -> None:
+def _rows(reading: Reading) -> Counter[tuple[str, ...]]:
+    """What is counted of a report: messages by domain, source, result and disposition, or sessions by what they met."""
+    rows = Counter[tuple[str, ...]]()
     if reading.aggregate is not None:
-        counts = Counter[tuple[str, str, str, str]]()
         for row in reading.aggregate.rows:
-            counts[row.header_from, row.source, result_of(row.dkim, row.spf), row.disposition] += row.count
-        db.executemany(
-            "INSERT INTO received_row VALUES(?,?,?,?,?,?)",
-            [(number, *key, min(count, 1 << 53)) for key, count in counts.items()],
-        )
+            rows[row.header_from, row.source, result_of(row.dkim, row.spf), row.disposition] += row.count
     elif reading.tls is not None:
-        rows = Counter[tuple[str, str, str, str, str]]()
         for policy in reading.tls.policies:
             rows[policy.domain, policy.kind, "success", "", ""] += policy.good
             for one in policy.failures:
                 rows[policy.domain, policy.kind, one.kind, one.host, one.sender] += one.count
             untold = policy.bad - sum(one.count for one in policy.failures)
             rows[policy.domain, policy.kind, "failure without details", "", ""] += max(0, untold)
-        db.executemany(
-            "INSERT INTO received_tls VALUES(?,?,?,?,?,?,?)",
-            [(number, *key, min(count, 1 << 53)) for key, count in rows.items() if count],
-        )
+    return Counter({key: count for key, count in rows.items() if count})

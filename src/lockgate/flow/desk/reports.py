@@ -81,8 +81,8 @@ class ReportDesk(msgspec.Struct, frozen=True):
             ReportShow: Handler(Right.REPORTS_VIEW, self.show),
             ReportSummary: Handler(Right.REPORTS_VIEW, self.summary),
             ReportTls: Handler(Right.REPORTS_VIEW, self.tls),
-            ReportImport: Handler(Right.REPORTS, self.take_in),
-            ReportSend: Handler(Right.REPORTS, self.send),
+            ReportImport: Handler(Right.REPORTS, self.import_file),
+            ReportSend: Handler(Right.REPORTS, self.send_now),
         }
 
     async def list(self, request: ReportList, caller: Caller) -> Answer:
@@ -123,7 +123,7 @@ class ReportDesk(msgspec.Struct, frozen=True):
         found = await self.books.tls(organisation, _domain(request.domain), since, limit, own=request.own)
         return Answer(result=list(found))
 
-    async def take_in(self, request: ReportImport, caller: Caller) -> Answer:
+    async def import_file(self, request: ReportImport, caller: Caller) -> Answer:
         """Read a file and keep what is in it."""
         organisation = the_organisation(request.organisation, tuple(self.organisations()))
         if len(request.data) > LARGEST_MESSAGE * 4 // 3 + 4:
@@ -141,7 +141,7 @@ class ReportDesk(msgspec.Struct, frozen=True):
         sentence = f"{bad} of {len(rows)} could not be read" if bad else ""
         return Answer(Kind.OK, {"reports": list(rows), "what_if": request.what_if}, sentence)
 
-    async def send(self, request: ReportSend, caller: Caller) -> Answer:
+    async def send_now(self, request: ReportSend, caller: Caller) -> Answer:
         """Send reports now."""
         organisation = self._meant(request.organisation)
         day = self._day(request.day)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gzip
 import io
+import os
 import resource
 import time
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -51,12 +55,12 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_within_bounds(name: str) -> None:
+async def test_a_bomb_is_refused_within_bounds(name: str) -> None:
     make, why = BOMBS[name]
     octets = make()
     began, own = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        found = read_apart(octets)
+        found = await read_apart(octets)
     except NotRead as trouble:
         found = (Reading(why=str(trouble)),)
     assert [one.why for one in found if why in one.why], found
@@ -64,18 +68,31 @@ def test_a_bomb_is_refused_within_bounds(name: str) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - own < 64 * 1024, "our own process has grown"
 
 
-def test_what_needs_too_much_memory_is_given_up() -> None:
+async def test_what_needs_too_much_memory_is_given_up() -> None:
     with pytest.raises(NotRead, match="memory"):
-        read_apart(BOMBS["elements"][0](), memory=160 * MIB)
+        await read_apart(BOMBS["elements"][0](), memory=160 * MIB)
 
 
-def test_what_needs_too_much_time_is_given_up() -> None:
+async def test_what_needs_too_much_time_is_given_up() -> None:
     headers = b"X: y\r\n" * 2_000_000
     with pytest.raises(NotRead, match="seconds"):
-        read_apart(headers, seconds=1)
+        await read_apart(headers, seconds=1)
 
 
-def test_a_report_comes_out_as_it_was() -> None:
-    (reading,) = read_apart(packed_report(REPORT, "x"))
+async def test_who_waits_no_longer_leaves_nothing_behind() -> None:
+    octets = b"X: y\r\n" * 2_000_000
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await read_apart(octets)
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                status = (folder / "status").read_text()
+                if f"PPid:\t{os.getpid()}\n" in status:
+                    assert b"report_reading" not in (folder / "cmdline").read_bytes()
+
+
+async def test_a_report_comes_out_as_it_was() -> None:
+    (reading,) = await read_apart(packed_report(REPORT, "x"))
     assert reading.aggregate is not None
     assert (reading.aggregate.published.domain, reading.aggregate.rows[0].count) == ("d.test", 3)

@@ -152,6 +152,18 @@ def test_what_cannot_be_written_stays_counted(tmp_path: Path, monkeypatch: pytes
     assert batch is not None and batch.seen
 
 
+def test_what_can_never_be_written_does_not_stay(tmp_path: Path) -> None:
+    one, clock, journal = tally(tmp_path)
+    one.seen(seen(domain="\ud800.test"))
+    one.keep()
+    assert journal.alarms[0][1]["at"] == "keeping counts for reports"
+    one.seen(seen())
+    clock.move(3.0)
+    one.keep()
+    ((_, batch),) = batches_waiting(tmp_path)
+    assert batch is not None and [each.domain for each in batch.seen] == ["d.test"]
+
+
 def test_a_worker_counts_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_batches, "MOST_COUNTED", 5)
     one, _, journal = tally(tmp_path)

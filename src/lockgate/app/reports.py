@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
+
 from lockgate.app.config import OperatorFile
 from lockgate.app.report_reading import NotRead, read_apart
 from lockgate.app.report_rows import listed, told
@@ -158,7 +160,7 @@ class ReportOffice:
             path.unlink(missing_ok=True)
 
     async def _file(self, arrived: Arrived) -> None:
-        for reading in await asyncio.to_thread(_read, arrived.octets):
+        for reading in await _read(arrived.octets):
             row = await asyncio.to_thread(self._keep, arrived.organisation, reading, arrived.origin, bounded=True)
             happening = "report not read" if row["why"] else "report received"
             self._journal.note(happening, organisation=arrived.organisation, origin=arrived.origin, **_brief(row))
@@ -243,7 +245,8 @@ class ReportOffice:
 
     async def sent(self, organisation: str, domain: str, day: int | None, limit: int) -> Sequence[Any]:
         """See ReportBooks."""
-        return [shown(one) for one in await self._ask(self._gathering.find, organisation, domain, day, limit)]
+        found = await self._ask(lambda: self._gathering.find(organisation, domain, day, limit, below=True))
+        return [shown(one) for one in found]
 
     async def one(self, report: str, limit: int) -> Mapping[str, Any] | None:
         """See ReportBooks."""
@@ -271,7 +274,7 @@ class ReportOffice:
     async def take_in(self, organisation: str, name: str, octets: bytes, *, what_if: bool) -> Sequence[Any]:
         """See ReportBooks."""
         rows = []
-        for reading in await asyncio.to_thread(_read, octets):
+        for reading in await _read(octets):
             if what_if:
                 known = not reading.why and await self._ask(self._shelf.knows, organisation, reading)
                 rows.append({**told(reading), "number": 0, "why": reading.why, "known": known})
@@ -336,10 +339,10 @@ def _not_wanted(policy: Policy, period: Period) -> str:
     return ""
 
 
-def _read(octets: bytes) -> Sequence[Reading]:
+async def _read(octets: bytes) -> Sequence[Reading]:
     try:
-        return read_apart(octets)
-    except (NotRead, OSError) as trouble:
+        return await read_apart(octets)
+    except (NotRead, OSError, msgspec.MsgspecError) as trouble:
         return (Reading(why=str(trouble)),)
 
 

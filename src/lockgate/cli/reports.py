@@ -29,6 +29,7 @@ Since = Annotated[str, typer.Option(help="2h, 3d, 2026-11-24 or 2026-11-24T08:00
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most rows.")]
 
 _LARGEST = 25 * 1024 * 1024
+_PATIENCE = 1800.0
 
 _RECEIVED = (
     Column("number", "NUMBER", right=True),
@@ -204,7 +205,7 @@ def import_(
             results.append({"file": str(file), "kind": "", "number": 0, "known": False, "why": str(trouble)})
             continue
         request = ReportImport(file.name, base64.b64encode(octets).decode("ascii"), organisation, what_if)
-        answer = answered(context, request, as_json=False)
+        answer = answered(context, request, as_json=False, patience=_PATIENCE)
         results += [{"file": str(file), **row} for row in answer["reports"]]
     if as_json:
         show.as_json({"reports": results, "what_if": what_if})
@@ -241,7 +242,7 @@ def send(
     as_json: AsJson = False,
 ) -> None:
     """Send our aggregate reports of a day now, and not when they are due; code 1 if one could not be sent."""
-    found = answered(context, ReportSend(domain, day, organisation, what_if), as_json=as_json)
+    found = answered(context, ReportSend(domain, day, organisation, what_if), as_json=as_json, patience=_PATIENCE)
     rows: Sequence[Mapping[str, Any]] = found["reports"]
     if not as_json:
         show.table(rows, _OURS)

@@ -94,7 +94,7 @@ class Tally:
             self._dropped += 1
 
     def keep(self, *, at_once: bool = False) -> None:
-        """Write what is new, if the pause is over."""
+        """Write what is new, if the pause is over. Never raises."""
         now = self._clock.monotonic()
         if (now - self._kept_at < PAUSE and not at_once) or not (self._seen or self._failed or self._tls):
             return
@@ -110,6 +110,8 @@ class Tally:
         except OSError as trouble:
             self._journal.note("counts for reports not kept yet", because=str(trouble))
             return
+        except Exception as trouble:  # counts that cannot be written down must not stop the worker, nor stay for ever
+            self._journal.alarm("unforeseen", at="keeping counts for reports", trouble=trouble)
         self._seen, self._failed, self._tls = {}, [], {}
         if self._dropped:
             self._journal.note("counts for reports lost", messages=self._dropped, because="there were too many")

@@ -69,12 +69,15 @@ class Gathering:
             rows = db.execute(f"{query} ORDER BY next, day LIMIT ?", (now, int(now) // DAY, most)).fetchall()
         return [_period(row) for row in rows]
 
-    def find(self, organisation: str = "", domain: str = "", day: int | None = None, most: int = 1000) -> list[Period]:
-        """Reports that were or will be sent, the latest first."""
+    def find(
+        self, organisation: str = "", domain: str = "", day: int | None = None, most: int = 1000, *, below: bool = False
+    ) -> list[Period]:
+        """Reports that were or will be sent, the latest first; `below`: about domains below this one as well."""
         where, values = ["1"], list[Any]()
-        for column, value in (("organisation", organisation), ("domain", domain), ("day", day)):
+        name = "lockgate_below(domain, ?)" if below else "domain = ?"
+        for condition, value in (("organisation = ?", organisation), (name, domain), ("day = ?", day)):
             if value not in ("", None):
-                where.append(f"{column} = ?")
+                where.append(condition)
                 values.append(value)
         query = f"SELECT {_COLUMNS} FROM period WHERE {' AND '.join(where)} ORDER BY day DESC, domain, begun LIMIT ?"
         with self._file.reading() as db:

@@ -231,6 +231,7 @@ async def test_a_failure_names_nobody() -> None:
     assert (report.domain, report.source, report.delivery) == ("a.d.test", "198.51.100.7", "delivered")
     assert report.mail_from.startswith("~") and report.mail_from.endswith("@sender.test")
     assert "Subject" not in dict(report.headers)
+    assert report.results.startswith("mx.lockgate.test; dmarc=fail header.from=a.d.test; spf=fail; dkim=fail")
 
 
 def test_an_organisation_may_hide_more() -> None:

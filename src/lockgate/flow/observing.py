@@ -95,7 +95,7 @@ class Observer(msgspec.Struct, frozen=True):
             self.seen(Seen(organisation, int(facts.at) // DAY, dmarc.found_at, dmarc.published, row))
         if wanted.send_failure_reports and dmarc.verdict is DmarcVerdict.FAIL and may_be_shown(facts, found):
             redactor = hiding(self.discretion(organisation), self.key)
-            report = failure_of(facts, found, disposition, redactor)
+            report = failure_of(facts, found, disposition, redactor, policy.hostname)
             failed = Failed(organisation, facts.at, dmarc.found_at, report)
             self.failed(failed, wanted.failure_reports_per_hour)
 
@@ -232,12 +232,12 @@ def hiding(redactor: Redactor | None, key: bytes) -> Redactor:
 
 
 def failure_of(
-    facts: Facts, found: Authenticated, disposition: str, redactor: Redactor
+    facts: Facts, found: Authenticated, disposition: str, redactor: Redactor, hostname: str
 ) -> FailureReport:
-    """What is told of one message that failed (RFC 9991 4), every address in it hidden."""
+    """What is told of one message that failed (RFC 9991 4), every address in it hidden; `hostname` is our name."""
     envelope, message = facts.envelope, facts.message
     dmarc, signed = found.dmarc, next((one for one in found.dkim if one.domain), None)
-    results = [f"dmarc={dmarc.verdict.value} header.from={dmarc.domain}", f"spf={found.spf.verdict.value}"]
+    results = [hostname, f"dmarc={dmarc.verdict.value} header.from={dmarc.domain}", f"spf={found.spf.verdict.value}"]
     results += [f"dkim={one.verdict.value} header.d={one.domain[:100]}" for one in found.dkim[:3]]
     delivery = {"reject": "reject", "quarantine": "policy"}.get(disposition, "delivered")
     shown = [

@@ -330,6 +330,22 @@ class KeyStore(Protocol):
         """
 
 
+class TlsResults(Protocol):
+    """Told how each TLS session with another mail server went, for reports (RFC 8460). Never blocks, never raises.
+
+    Kept by storage/report_batches.py, faked by ListedTlsResults in testing/reports.py.
+    """
+
+    def note(
+        self, organisation: str, domain: str, kind: str, result: str, *, receiving_mx: str = "", sending_ip: str = ""
+    ) -> None:
+        """One session for mail of this organisation to `domain` (the policy domain, A-label).
+
+        `kind` is the type of policy (tlsa, sts, no-policy-found), `result` "success" or the word for the failure (RFC
+        8460 4.3: starttls-not-supported, certificate-expired, ...), `sending_ip` our own address.
+        """
+
+
 class Journal(Protocol):
     """Where happenings are told: one line each. Never blocks, never raises. Kept by app/journal.py."""
 

@@ -24,6 +24,7 @@ KEEPERS = {
     "Verifier": ("lockgate.couriers.verify:SmtpVerifier", "lockgate.testing.recipients:ListedVerifier"),
     "Callout": ("lockgate.probes.directory.callout:NextHopCallout", "lockgate.testing.recipients:ListedCallout"),
     "Authenticator": ("lockgate.probes.trust.sender:SenderCheck", "lockgate.testing.sender:ListedAuthenticator"),
+    "TlsResults": ("lockgate.storage.report_batches:Tally", "lockgate.testing.reports:ListedTlsResults"),
     "Courier": ("lockgate.couriers.smtp:SmtpCourier", "lockgate.testing.courier:RecordingCourier"),
     "Revisions": ("lockgate.app.policies:Policies", "lockgate.testing.revisions:MemoryRevisions"),
     "SigningKeys": ("lockgate.flow.signing_keys:KeyRing", "lockgate.testing.signing:ListedKeys"),

@@ -12,7 +12,7 @@ import msgspec
 from lockgate.app.alerts import AlertBook
 from lockgate.app.audit import REFUSED, StoredAudit
 from lockgate.app.clock import SystemClock
-from lockgate.app.config import OperatorFile
+from lockgate.app.config import OperatorFile, resolvers
 from lockgate.app.control import ControlServer
 from lockgate.app.counting import CountingJournal
 from lockgate.app.discreet import DiscreetJournal
@@ -22,7 +22,9 @@ from lockgate.app.exposition import exposition
 from lockgate.app.health import Health
 from lockgate.app.meters import REFUSED as REFUSALS
 from lockgate.app.monitor import Monitor, pages
+from lockgate.app.own_post import own_post
 from lockgate.app.policies import PolicyInForce
+from lockgate.app.reports import ReportOffice, folder_of
 from lockgate.app.roles import changed_since, roles_of
 from lockgate.app.sections import sections_of
 from lockgate.app.telling import Tellers
@@ -38,6 +40,7 @@ from lockgate.app.wiring import (
     stop_signal,
 )
 from lockgate.flow.desk.front import Desk
+from lockgate.probes.trust.resolver import DnsResolver
 from lockgate.seams import Journal
 from lockgate.storage.audits import AuditBook
 from lockgate.storage.keeping import KeeperKeeping
@@ -61,6 +64,11 @@ class Office:
         self.tellers = Tellers(config, policies, clock, self.journal, listening, read_secret)
         self.keys = key_room(config, self.audit, self.journal)
         self.health = Health(config, policies, clock, self._meters, listening, self.book.active)
+        resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
+        self.reports = ReportOffice(
+            folder_of(config), self.policy, clock, self.journal, resolver,
+            lambda: own_post(config, clock, self.journal),
+        )  # fmt: skip
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory, certificates=lambda: ends_of([one.chain for one in config.certificate]),
@@ -125,7 +133,13 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
         if config.metrics.port is not None:
             where = await monitor.open(config.metrics.address, config.metrics.port)
             (config.run_directory / "metrics.json").write_bytes(msgspec.json.encode(where))
-        chores = (office.watch.run(), office.pass_wishes_on(), office.keep_warm(), office.keys.caretaker.run())
+        chores = (
+            office.watch.run(),
+            office.pass_wishes_on(),
+            office.keep_warm(),
+            office.keys.caretaker.run(),
+            office.reports.run(),
+        )
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()
         await stop.wait()

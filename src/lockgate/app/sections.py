@@ -31,6 +31,7 @@ from lockgate.flow.desk.groups import GroupDesk
 from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
+from lockgate.flow.desk.reports import ReportDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
@@ -73,6 +74,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         EstimateDesk(directory, clock, office.policy, Estimates(config.recipients_directory / "unlisted").all),
         mailbox_desk(config.mailboxes.directory, directory, organisations),
         audit_desk(config),
+        ReportDesk(office.reports, audit, clock, organisations),
         BackupDesk(audit, Backups(config, office.path, clock).make),
         alert_desk(office),
         office.keys.desk(office),

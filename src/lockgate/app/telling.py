@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
-import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import msgspec
@@ -16,19 +14,14 @@ from lockgate.app.alerts import Alert, Notice, sentence
 from lockgate.app.backup import moment_text
 from lockgate.app.config import OperatorFile
 from lockgate.app.config_operation import Webhook
+from lockgate.app.own_post import own_post
 from lockgate.app.policies import Policies
 from lockgate.couriers.post import NotPosted, post
 from lockgate.couriers.reach import Reach
 from lockgate.flow.notice import Letter, Notices
-from lockgate.flow.own_mail import NotSent, OwnMail
-from lockgate.flow.settle import local_answers
+from lockgate.flow.own_mail import NotSent
 from lockgate.mail.address import parse_address
-from lockgate.mail.identity import network_id
-from lockgate.mail.record import Recorder
 from lockgate.seams import Clock, Journal, Unavailable
-from lockgate.storage.client import KeeperSpool, SpoolSettings
-from lockgate.storage.directory import DirectoryTable
-from lockgate.storage.recipients import RecipientStore
 
 TRIES = (0.0, 2.0, 10.0, 60.0, 300.0)
 """Seconds before each attempt to tell one thing to one place."""
@@ -119,8 +112,8 @@ class Tellers:
             self._lines(notice),
             frozenset({alert.which}),
         )
-        async with self._notices() as notices:
-            await notices.send(policy, letter)
+        async with own_post(self._config, self._clock, self._journal) as mail:
+            await Notices(mail).send(policy, letter)
 
     def _lines(self, notice: Notice) -> tuple[str, ...]:
         alert = notice.alert
@@ -133,32 +126,6 @@ class Tellers:
             lines += ["", f"lockgate alert ack {alert.id}    says that you look after it, and stops the repetitions",
                       "lockgate status             says how the service is"]  # fmt: skip
         return tuple(lines)
-
-    @contextlib.asynccontextmanager
-    async def _notices(self) -> AsyncIterator[Notices]:
-        """A place in the queue for the time of one letter; it takes no tasks."""
-        config, clock = self._config, self._clock
-        settings = SpoolSettings(
-            config.state_directory, config.worker_count, patience=10.0, low_space=0, segment_size=1024 * 1024
-        )
-        spool = KeeperSpool(settings, clock, self._journal)
-        spool.stop_taking()
-        await spool.open()
-        try:
-            directory = DirectoryTable(RecipientStore(config.recipients_directory).table, clock)
-            yield Notices(
-                OwnMail(
-                    spool=spool,
-                    ask=local_answers(directory),
-                    recorder=Recorder(),
-                    clock=clock,
-                    new_id=lambda: network_id(secrets.token_bytes(10), clock.now()),
-                    installation=config.mark,
-                    life=config.delivery.report_life,
-                )
-            )
-        finally:
-            await spool.close()
 
     # --- by HTTP
 

@@ -26,6 +26,7 @@ from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import COMMIT, Meters
 from lockgate.app.names import resolver_of, sender_check_of
 from lockgate.app.policies import Policies, PolicyInForce
+from lockgate.app.report_counts import ReportCounts
 from lockgate.app.srs_key import ways_back_of
 from lockgate.couriers.mailbox import MailboxCourier
 from lockgate.couriers.settings import CourierSettings, Patience
@@ -210,6 +211,7 @@ class Worker:
         )
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)
+        self._reports = ReportCounts(config, slot, clock, discreet, self._privacy.redactor)
         self._table = LoadTable(load, slot, config.worker_count)
         self._load = CountingLoad(self._table, meters)
         self._certificates = certificates_of(config, counting)
@@ -291,6 +293,7 @@ class Worker:
             inquire=self._inquire,
             unlisted=self._unlisted.note,
             authentication=self._authentication,
+            observer=self._reports.observer,
         )
 
     async def open(self, sockets: Sequence[Sequence[socket.socket]]) -> None:
@@ -328,6 +331,7 @@ class Worker:
             self._meters.beat(self._clock.monotonic())
             await asyncio.sleep(self.policy.pause)
             self._unlisted.keep()
+            self._reports.keep()
             try:
                 if await self.policy.look():
                     self._trust()
@@ -357,6 +361,7 @@ class Worker:
         await self._courier.close()
         await self._verifier.close()
         self._unlisted.keep(at_once=True)
+        self._reports.keep(at_once=True)
         await self.spool.close()
 
 

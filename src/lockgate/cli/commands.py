@@ -28,6 +28,7 @@ from lockgate.cli import (
     policy,
     queue,
     recipients,
+    reports,
     settings,
     show,
     stories,
@@ -47,6 +48,7 @@ commands.add_typer(hold.commands, name="hold")
 commands.add_typer(alerts.commands, name="alert")
 commands.add_typer(audit.commands, name="audit")
 commands.add_typer(auth.commands, name="auth")
+commands.add_typer(reports.commands, name="reports")
 commands.command()(backup.backup)
 commands.command()(backup.restore)
 commands.add_typer(trace.commands, name="trace")

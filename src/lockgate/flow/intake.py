@@ -13,6 +13,7 @@ from lockgate.decision.proof import to_ask
 from lockgate.flow.commit import Commit, assigned
 from lockgate.flow.excerpt import about
 from lockgate.flow.letter import Authentication
+from lockgate.flow.observing import Observer
 from lockgate.flow.settle import Ask, Inquire, Judge, advance, settle, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.connection import Connection, Tls
@@ -76,6 +77,7 @@ class Reception(msgspec.Struct, frozen=True):
     `policy` gives the policy in force now; `new_id` makes network message ids; `take` hands owned tasks to
     delivery; `installation` marks our own hops. `inquire` asks others what this machine does not know; `unlisted` is
     told of each recipient whom edge blocking would refuse, were it enforced. `authentication` finds out who sent it.
+    `observer` is told of messages whose fate is known, for reports.
     """
 
     policy: Callable[[], Policy]
@@ -92,6 +94,7 @@ class Reception(msgspec.Struct, frozen=True):
     inquire: Inquire | None = None
     unlisted: Callable[[Policy, Facts, Verdict], None] | None = None
     authentication: Authentication | None = None
+    observer: Observer | None = None
 
     def visit(self, connection: Connection) -> Visit:
         """The visit of one new connection."""
@@ -260,8 +263,11 @@ class Guest:
         who = hall.authentication.arriving(body, prefix) if hall.authentication is not None else None
         facts, ruling = await settle_asking(hall.judge, hall.ask, who, policy, facts, Point.DATA, ruling)
         reply = answer(ruling)
+        watch = hall.observer
         if reply is not None:
             body.abort()
+            if watch is not None and reply.permanent:
+                watch.done(policy, facts, ruling)
             if ruling.refusal is not None:
                 return self._refuse(policy, facts, ruling, reply, Point.DATA)
             told = [verdict for verdict in ruling.recipients if refusal_of(verdict) is not None]
@@ -270,9 +276,12 @@ class Guest:
             return reply.with_id(self._connection.id)
         if who is not None and (unasked := to_ask(policy, facts, ruling)):
             facts = facts.learn(await who(policy, facts, unasked))
+        copy = await watch.copied(policy, ruling, body, prefix) if watch is not None else None
         new = hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now())
         accepted = await hall.spool.accept(new)
         self._hand_on(new, accepted, body)
+        if watch is not None:
+            watch.done(policy, facts, ruling, copy)
         return replies.queued(network_id)
 
     def _hand_on(self, new: NewMessage, accepted: Accepted, body: BodyWriter) -> None:

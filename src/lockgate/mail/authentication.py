@@ -111,7 +111,8 @@ class Dmarc(msgspec.Struct, frozen=True, tag="dmarc"):
     `domain` is that of From ("" where nobody can say: none, several, malformed), `organisational` its organisational
     domain, `found_at` whose record counts ("" for none). `wish` is what that record wants for this domain when the
     check fails, `test` that it is only on trial (then one step less is done). `aligned_by` names what proved the
-    author: "spf", "dkim=d.test", in that order. `reports` are the addresses that want aggregate reports.
+    author: "spf", "dkim=d.test", in that order. `reports` are the addresses that want aggregate reports. `published` is
+    what the record says otherwise, for those reports (mail/dmarc.py, `published`).
     """
 
     verdict: DmarcVerdict
@@ -123,6 +124,7 @@ class Dmarc(msgspec.Struct, frozen=True, tag="dmarc"):
     aligned_by: tuple[str, ...] = ()
     reports: tuple[str, ...] = ()
     problem: str = ""
+    published: str = ""
 
 
 class Authenticated(msgspec.Struct, frozen=True, tag="authenticated"):

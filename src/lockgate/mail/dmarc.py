@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -21,7 +22,11 @@ class Wish(enum.StrEnum):
 
 
 class DmarcRecord(msgspec.Struct, frozen=True):
-    """One record. `subdomains` and `absent` are sp= and np= (None: not given), `public` psd= (y, n or u)."""
+    """One record. `subdomains` and `absent` are sp= and np= (None: not given), `public` psd= (y, n or u).
+
+    `aggregate` and `failure` are the addresses that want reports, `limits` the octets that each of `aggregate` takes
+    (0: any number), from the size suffix that RFC 9989 has dropped and many records still have.
+    """
 
     policy: Wish
     subdomains: Wish | None = None
@@ -33,6 +38,7 @@ class DmarcRecord(msgspec.Struct, frozen=True):
     aggregate: tuple[str, ...] = ()
     failure: tuple[str, ...] = ()
     options: str = "0"
+    limits: tuple[int, ...] = ()
 
 
 def is_dmarc(text: str) -> bool:
@@ -51,6 +57,7 @@ def read_record(text: str) -> DmarcRecord | None:
         name, sign, value = part.partition("=")
         if sign:
             tags.setdefault(name.strip().lower(), value.strip())
+    wanted = _addresses(tags.get("rua", ""))
     return DmarcRecord(
         policy=_wish(tags.get("p")) or Wish.NONE,
         subdomains=_wish(tags.get("sp")),
@@ -59,10 +66,30 @@ def read_record(text: str) -> DmarcRecord | None:
         strict_spf=tags.get("aspf", "r").lower() == "s",
         public=tags.get("psd", "u").lower() if tags.get("psd", "u").lower() in ("y", "n") else "u",
         testing=tags.get("t", "n").lower() == "y",
-        aggregate=_addresses(tags.get("rua", "")),
-        failure=_addresses(tags.get("ruf", "")),
+        aggregate=tuple(wanted),
+        failure=tuple(_addresses(tags.get("ruf", ""))),
         options=tags.get("fo", "0").lower()[:20],
+        limits=tuple(wanted.values()) if any(wanted.values()) else (),
     )
+
+
+def published(record: DmarcRecord) -> str:
+    """What a record asks for, without its addresses, as short tags; `read_published` reads it."""
+    tags = {
+        "p": record.policy,
+        "sp": record.subdomains,
+        "np": record.absent,
+        "adkim": "s" if record.strict_dkim else "",
+        "aspf": "s" if record.strict_spf else "",
+        "t": "y" if record.testing else "",
+        "fo": record.options if record.options != "0" else "",
+    }
+    return "; ".join([f"{name}={value}" for name, value in tags.items() if value])
+
+
+def read_published(text: str) -> DmarcRecord:
+    """The record that `published` wrote down, without its addresses."""
+    return read_record(f"v=DMARC1; {text}") or DmarcRecord(Wish.NONE)
 
 
 def _wish(text: str | None) -> Wish | None:
@@ -72,14 +99,19 @@ def _wish(text: str | None) -> Wish | None:
         return None
 
 
-def _addresses(text: str) -> tuple[str, ...]:
-    """The mailto: addresses; the old size suffix is ignored (RFC 9989 4.6)."""
-    found = []
+_SUFFIX = re.compile(r"(\d{1,12})([kmgt]?)", re.IGNORECASE)
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def _addresses(text: str) -> dict[str, int]:
+    """The mailto: addresses, and how many octets each takes (0: nothing said; RFC 7489 6.2, dropped by RFC 9989)."""
+    found: dict[str, int] = {}
     for part in text.split(",")[:10]:
-        uri = part.strip().partition("!")[0]
+        uri, _, suffix = part.strip().partition("!")
         if uri[:7].lower() == "mailto:" and "@" in uri and uri.isascii() and uri.isprintable():
-            found.append(uri[7:].partition("?")[0])
-    return tuple(found)
+            size = _SUFFIX.fullmatch(suffix.strip())
+            found.setdefault(uri[7:].partition("?")[0], int(size[1]) * _UNITS[size[2].lower()] if size else 0)
+    return found
 
 
 def walk(domain: str) -> tuple[str, ...]:

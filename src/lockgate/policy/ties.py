@@ -18,6 +18,7 @@ from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.reporting import check_reporting
 from lockgate.policy.stores import check_stores
 from lockgate.policy.tries import DomainMap, NetworkMap
 
@@ -42,6 +43,7 @@ def check_ties(documents: Documents, catalog: Catalog, report: Report) -> None:
     check_stores(documents, report)
     check_anti_phishing(documents, report)
     check_dkim_signing(documents, domains, report)
+    check_reporting(documents, report)
 
 
 def accepted_by_organisation(domains: Iterable[Written[AcceptedDomain]]) -> dict[str, DomainMap[AcceptedDomain]]:

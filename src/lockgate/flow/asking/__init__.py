@@ -56,6 +56,14 @@ from lockgate.flow.asking.recipients import (
     RecipientShow,
     RecipientUpload,
 )
+from lockgate.flow.asking.reports import (
+    ReportImport,
+    ReportList,
+    ReportSend,
+    ReportShow,
+    ReportSummary,
+    ReportTls,
+)
 from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
@@ -107,6 +115,12 @@ Request = (
     | RecipientUpload
     | Reload
     | Replay
+    | ReportImport
+    | ReportList
+    | ReportSend
+    | ReportShow
+    | ReportSummary
+    | ReportTls
     | RevisionDiff
     | RevisionList
     | Rollback
@@ -184,6 +198,12 @@ __all__ = [
     "RecipientUpload",
     "Reload",
     "Replay",
+    "ReportImport",
+    "ReportList",
+    "ReportSend",
+    "ReportShow",
+    "ReportSummary",
+    "ReportTls",
     "Request",
     "RevisionDiff",
     "RevisionList",

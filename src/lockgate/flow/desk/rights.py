@@ -35,6 +35,10 @@ class Right(enum.StrEnum):
     """See held messages."""
     HELD = "held"
     """Release and delete held messages."""
+    REPORTS_VIEW = "reports_view"
+    """See DMARC and TLS reports."""
+    REPORTS = "reports"
+    """Import reports, and send our own."""
     ALERTS = "alerts"
     """Take alerts."""
     AUDIT = "audit"
@@ -44,7 +48,16 @@ class Right(enum.StrEnum):
 
 
 EVERYTHING = frozenset(Right)
-_VIEW = frozenset({Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.RECIPIENTS_VIEW, Right.QUEUE_VIEW, Right.HELD_VIEW})
+_VIEW = frozenset(
+    {
+        Right.SERVICE_VIEW,
+        Right.POLICY_VIEW,
+        Right.RECIPIENTS_VIEW,
+        Right.QUEUE_VIEW,
+        Right.HELD_VIEW,
+        Right.REPORTS_VIEW,
+    }
+)
 
 ROLE_GROUPS = MappingProxyType(
     {
@@ -57,14 +70,25 @@ ROLE_GROUPS = MappingProxyType(
                 Right.RECIPIENTS_VIEW,
                 Right.QUEUE_VIEW,
                 Right.QUEUE,
+                Right.REPORTS_VIEW,
                 Right.ALERTS,
             }
         ),
-        "HygieneManagement": frozenset({Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.HYGIENE}),
-        "SecurityAdministrator": frozenset(
-            {Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.HYGIENE, Right.HELD_VIEW, Right.HELD}
+        "HygieneManagement": frozenset(
+            {Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.HYGIENE, Right.REPORTS_VIEW, Right.REPORTS}
         ),
-        "SecurityReader": frozenset({Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.HELD_VIEW}),
+        "SecurityAdministrator": frozenset(
+            {
+                Right.SERVICE_VIEW,
+                Right.POLICY_VIEW,
+                Right.HYGIENE,
+                Right.HELD_VIEW,
+                Right.HELD,
+                Right.REPORTS_VIEW,
+                Right.REPORTS,
+            }
+        ),
+        "SecurityReader": frozenset({Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.HELD_VIEW, Right.REPORTS_VIEW}),
         "QuarantineAdministrator": frozenset({Right.HELD_VIEW, Right.HELD}),
         "RecipientManagement": frozenset({Right.SERVICE_VIEW, Right.RECIPIENTS_VIEW, Right.RECIPIENTS}),
         "RecordsManagement": frozenset({Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.RULES, Right.RECIPIENTS_VIEW}),

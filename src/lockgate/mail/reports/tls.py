@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import Any
 
@@ -42,6 +43,24 @@ class TlsReport(msgspec.Struct, frozen=True):
     begin: str
     end: str
     policies: tuple[TlsPolicy, ...]
+
+    @property
+    def began(self) -> float:
+        """Seconds since the epoch; 0 if the text is no time."""
+        return _seconds(self.begin)
+
+    @property
+    def ended(self) -> float:
+        """The same of the end."""
+        return _seconds(self.end)
+
+
+def _seconds(text: str) -> float:
+    try:
+        when = dt.datetime.fromisoformat(text)
+        return (when if when.tzinfo else when.replace(tzinfo=dt.UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def read_tls_report(data: bytes) -> TlsReport:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from lockgate.policy.spelling import Comment, ObjectName
+from lockgate.policy.spelling import Comment, MailboxText, ObjectName
 
 
 class AntiPhishingPolicy(BaseModel, frozen=True, extra="forbid"):
@@ -51,5 +51,29 @@ class AntiPhishingPolicy(BaseModel, frozen=True, extra="forbid"):
         description="Implicit failure: deliver or hold; with honor_dmarc_policy off for every failure. Left out:"
         " implicit failures are delivered, and what DMARC's wish is not followed for is held",
         examples=["quarantine"],
+    )
+    send_aggregate_reports: bool = Field(
+        default=False,
+        description="Count how mail of each domain fares, and tell the domains that ask for it once a day (RFC 9990)",
+        examples=[True],
+    )
+    report_organization_name: str = Field(
+        "",
+        max_length=200,
+        description="Who reports, as the readers of our reports see it; otherwise the organisation's display name",
+        examples=["Contoso Ltd"],
+    )
+    report_contact: MailboxText | None = Field(
+        None,
+        description="The address that our reports come from, in a domain of the organisation; otherwise its postmaster",
+        examples=["dmarc-reports@contoso.com"],
+    )
+    send_failure_reports: bool = Field(
+        default=False,
+        description="Tell domains that ask for it (ruf) of single messages that failed, without addresses or subjects",
+        examples=[True],
+    )
+    failure_reports_per_hour: int = Field(
+        10, ge=1, le=1000, description="Most failure reports about one domain in an hour", examples=[5]
     )
     comment: Comment = Field("", description="Note for people", examples=["since the invoices of March"])

@@ -99,6 +99,17 @@ class Organisation(BaseModel, frozen=True, extra="forbid"):
     hold_retention: Duration | None = Field(
         None, ge=3600, le=365 * 86400, description="How long held mail is kept before it is deleted", examples=["30d"]
     )
+    report_addresses: tuple[MailboxText, ...] = Field(
+        (),
+        strict=False,
+        max_length=100,
+        description="Recipients whose mail is read as DMARC and TLS reports besides being delivered",
+        examples=[["dmarc@contoso.com"]],
+    )
+    report_retention: Duration = Field(
+        365 * 86400, ge=86400, le=3650 * 86400, description="How long reports, received and sent, are kept",
+        examples=["90d"],
+    )
     comment: Comment = Field("", description="Note for people", examples=["customer since 2026"])
 
     @property

@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from publicsuffixlist import PublicSuffixList
 
 from lockgate.mail.authentication import Dkim, DkimVerdict, Dmarc, DmarcVerdict, Spf, SpfVerdict
-from lockgate.mail.dmarc import DmarcRecord, organisational_domain, policy_domain, read_record, walk, wish_of
+from lockgate.mail.dmarc import (
+    DmarcRecord,
+    organisational_domain,
+    policy_domain,
+    published,
+    read_record,
+    walk,
+    wish_of,
+)
 from lockgate.mail.headers import Headers, unfold
 from lockgate.mail.mailboxes import Mailboxes, read_mailboxes
 from lockgate.seams import DnsNone, DnsTemporary, Resolver
@@ -30,6 +38,10 @@ class DmarcCheck:
     @property
     def _suffixes(self) -> PublicSuffixList:
         return _public_suffixes()
+
+    async def records(self, domain: str) -> Records:
+        """The records from this domain upwards, by the domain that each was found at. Raises DnsTemporary."""
+        return await self._records(domain)
 
     async def check(self, headers: Headers, spf: Spf | None, dkim: Sequence[Dkim]) -> Dmarc:
         """What DMARC says. Never raises for what message or DNS say."""
@@ -59,8 +71,9 @@ class DmarcCheck:
             # forger with a silent name server of his own would never be told no.
             verdict, problem = DmarcVerdict.TEMPERROR, waits
         return Dmarc(
-            verdict, domain, organisation, place, wish.value, record.testing, aligned, record.aggregate, problem
-        )
+            verdict, domain, organisation, place, wish.value, record.testing, aligned, record.aggregate, problem,
+            published(record) if record.aggregate else "",
+        )  # fmt: skip
 
     def _guessed(self, domain: str, spf: Spf | None, dkim: Sequence[Dkim]) -> Dmarc:
         """No record: nothing is wanted, but it is worth knowing whether the author was proven all the same."""

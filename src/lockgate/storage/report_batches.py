@@ -1,0 +1,182 @@
+"""How reports get from the workers to the one process that keeps them: small files in a folder, taken and removed.
+
+A worker counts in memory and writes what is new every other second; so much is lost when it is killed, and counts of
+messages are worth no more. A file is whole or not there. What the folder cannot take stays counted, within bounds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from lockgate.mail.reports.counted import DAY, Arrived, Batch, Failed, Seen, TlsSeen
+from lockgate.seams import Clock, Journal
+
+PAUSE = 2.0
+"""Seconds between two writings of one worker."""
+
+MOST_COUNTED = 20_000
+"""Different rows that one worker holds in memory; further ones are counted without their row."""
+
+MOST_FAILED = 200
+"""Failures that one worker holds in memory."""
+
+MOST_WAITING = 5_000
+"""Files of counts that may wait for the process that takes them."""
+
+MOST_LETTERS = 500
+"""Letters that may wait to be read."""
+
+MOST_OCTETS = 512 * 1024 * 1024
+"""Octets of all letters that may wait."""
+
+_HOURS_KNOWN = 10_000
+_T = TypeVar("_T")
+
+_ENCODER = msgspec.msgpack.Encoder()
+_BATCH = msgspec.msgpack.Decoder(Batch)
+_ARRIVED = msgspec.msgpack.Decoder(Arrived)
+
+
+class Tally:
+    """What one worker counts (flow/observing.py); implements seams.TlsResults. Never raises."""
+
+    def __init__(self, folder: Path, slot: int, clock: Clock, journal: Journal) -> None:
+        self._folder = folder
+        self._slot = slot
+        self._clock = clock
+        self._journal = journal
+        self._seen: dict[Seen, int] = {}
+        self._tls: dict[TlsSeen, int] = {}
+        self._failed: list[Failed] = []
+        self._told: OrderedDict[tuple[str, str, int], int] = OrderedDict()
+        self._kept_at = 0.0
+        self._numbers = itertools.count()
+        self._dropped = 0
+
+    def seen(self, one: Seen) -> None:
+        """Count one message."""
+        if one not in self._seen and len(self._seen) >= MOST_COUNTED:
+            one = msgspec.structs.replace(one, row=None, published="")
+            if one not in self._seen and len(self._seen) >= 2 * MOST_COUNTED:
+                self._dropped += 1
+                return
+        self._seen[one] = self._seen.get(one, 0) + 1
+
+    def failed(self, one: Failed, most: int) -> None:
+        """Note a failure to be told, unless `most` of this domain were within the hour."""
+        hour = (one.organisation, one.domain, int(one.at) // 3600)
+        told = self._told.get(hour, 0)
+        if told >= most or len(self._failed) >= MOST_FAILED:
+            return
+        self._told[hour] = told + 1
+        self._told.move_to_end(hour)
+        if len(self._told) > _HOURS_KNOWN:
+            self._told.popitem(last=False)
+        self._failed.append(one)
+
+    def note(
+        self, organisation: str, domain: str, kind: str, result: str, *, receiving_mx: str = "", sending_ip: str = ""
+    ) -> None:
+        """See TlsResults."""
+        day = int(self._clock.now()) // DAY
+        one = TlsSeen(organisation, day, domain, kind, result, receiving_mx, sending_ip)
+        if one in self._tls or len(self._tls) < MOST_COUNTED:
+            self._tls[one] = self._tls.get(one, 0) + 1
+        else:
+            self._dropped += 1
+
+    def keep(self, *, at_once: bool = False) -> None:
+        """Write what is new, if the pause is over. Never raises."""
+        now = self._clock.monotonic()
+        if (now - self._kept_at < PAUSE and not at_once) or not (self._seen or self._failed or self._tls):
+            return
+        self._kept_at = now
+        batch = Batch(
+            tuple([msgspec.structs.replace(one, count=count) for one, count in self._seen.items()]),
+            tuple(self._failed),
+            tuple([msgspec.structs.replace(one, count=count) for one, count in self._tls.items()]),
+        )
+        name = f"{int(self._clock.now() * 1000):015d}-{self._slot}-{os.getpid()}-{next(self._numbers)}"
+        try:
+            _put(self._folder / "counts", name, _ENCODER.encode(batch), MOST_WAITING)
+        except OSError as trouble:
+            self._journal.note("counts for reports not kept yet", because=str(trouble))
+            return
+        except Exception as trouble:  # counts that cannot be written down must not stop the worker, nor stay for ever
+            self._journal.alarm("unforeseen", at="keeping counts for reports", trouble=trouble)
+        self._seen, self._failed, self._tls = {}, [], {}
+        if self._dropped:
+            self._journal.note("counts for reports lost", messages=self._dropped, because="there were too many")
+            self._dropped = 0
+
+
+class Letters:
+    """Letters on their way to be read. `put` may be called by any process, `waiting` by one."""
+
+    def __init__(self, folder: Path, slot: int, clock: Clock) -> None:
+        self._folder = folder / "letters"
+        self._slot = slot
+        self._clock = clock
+        self._numbers = itertools.count()
+
+    def put(self, arrived: Arrived) -> bool:
+        """Keep it until it is read; False: there is no room. Never raises."""
+        name = f"{int(self._clock.now() * 1000):015d}-{self._slot}-{os.getpid()}-{next(self._numbers)}"
+        data = _ENCODER.encode(arrived)
+        try:
+            if len(data) + sum(path.stat().st_size for path in _files(self._folder)) > MOST_OCTETS:
+                return False
+            _put(self._folder, name, data, MOST_LETTERS)
+        except OSError:
+            return False
+        return True
+
+
+def letters_waiting(folder: Path) -> Iterator[tuple[Path, Arrived | None]]:
+    """The letters in their order; None for a file that is damaged. Whoever has read one removes it."""
+    for path in _files(folder / "letters"):
+        yield path, _read(path, _ARRIVED)
+
+
+def batches_waiting(folder: Path) -> Iterator[tuple[Path, Batch | None]]:
+    """The counts in their order; None for a file that is damaged. Whoever has taken one removes it."""
+    for path in _files(folder / "counts"):
+        yield path, _read(path, _BATCH)
+
+
+class _Full(OSError):
+    """The folder holds as much as it may."""
+
+
+def _put(folder: Path, name: str, data: bytes, most: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if sum(1 for _ in folder.iterdir()) >= most:
+        raise _Full(f"{most} files wait in {folder} already")
+    early = folder / f".{name}.new"
+    try:
+        early.write_bytes(data)
+        early.replace(folder / f"{name}.msgpack")
+    except OSError:
+        early.unlink(missing_ok=True)
+        raise
+
+
+def _files(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".msgpack")
+    except FileNotFoundError:
+        return []
+
+
+def _read(path: Path, decoder: msgspec.msgpack.Decoder[_T]) -> _T | None:
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        return decoder.decode(path.read_bytes())
+    return None

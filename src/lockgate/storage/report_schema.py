@@ -1,0 +1,125 @@
+"""The file that reports are kept in: gathered for others, received from others. Apart from the queue, which never needs
+it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+_VERSION = 1
+_TABLES = """
+CREATE TABLE taken(name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE period(
+    organisation TEXT NOT NULL, day INTEGER NOT NULL, domain TEXT NOT NULL, report TEXT NOT NULL,
+    published TEXT NOT NULL, rows INTEGER NOT NULL, messages INTEGER NOT NULL, beyond INTEGER NOT NULL,
+    begun INTEGER NOT NULL, ended INTEGER NOT NULL, tries INTEGER NOT NULL DEFAULT 0, next REAL NOT NULL DEFAULT 0,
+    done REAL NOT NULL DEFAULT 0, outcome TEXT NOT NULL DEFAULT '[]',
+    PRIMARY KEY(organisation, day, domain, report)) WITHOUT ROWID;
+CREATE INDEX period_open ON period(done, day);
+CREATE TABLE gathered(
+    organisation TEXT NOT NULL, day INTEGER NOT NULL, domain TEXT NOT NULL, report TEXT NOT NULL, row BLOB NOT NULL,
+    count INTEGER NOT NULL, PRIMARY KEY(organisation, day, domain, report, row)) WITHOUT ROWID;
+CREATE TABLE told(
+    organisation TEXT NOT NULL, domain TEXT NOT NULL, hour INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY(organisation, domain, hour)) WITHOUT ROWID;
+CREATE TABLE received(
+    number INTEGER PRIMARY KEY AUTOINCREMENT, organisation TEXT NOT NULL, kind TEXT NOT NULL, reporter TEXT NOT NULL,
+    report TEXT NOT NULL, domain TEXT NOT NULL, begun REAL NOT NULL, ended REAL NOT NULL, arrived REAL NOT NULL,
+    origin TEXT NOT NULL, messages INTEGER NOT NULL, failing INTEGER NOT NULL, rows INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    UNIQUE(organisation, kind, reporter, report));
+CREATE INDEX received_by_time ON received(organisation, arrived);
+CREATE TABLE received_row(
+    number INTEGER NOT NULL, domain TEXT NOT NULL, source TEXT NOT NULL, result TEXT NOT NULL,
+    disposition TEXT NOT NULL, count INTEGER NOT NULL);
+CREATE INDEX received_row_by_number ON received_row(number);
+CREATE TABLE received_tls(
+    number INTEGER NOT NULL, domain TEXT NOT NULL, kind TEXT NOT NULL, result TEXT NOT NULL, mx TEXT NOT NULL,
+    sender TEXT NOT NULL, count INTEGER NOT NULL);
+CREATE INDEX received_tls_by_number ON received_tls(number);
+CREATE TABLE unread(
+    number INTEGER PRIMARY KEY AUTOINCREMENT, organisation TEXT NOT NULL, at REAL NOT NULL, origin TEXT NOT NULL,
+    why TEXT NOT NULL);
+CREATE TABLE tls_result(
+    organisation TEXT NOT NULL, day INTEGER NOT NULL, domain TEXT NOT NULL, kind TEXT NOT NULL, result TEXT NOT NULL,
+    mx TEXT NOT NULL, sender TEXT NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY(organisation, day, domain, kind, result, mx, sender)) WITHOUT ROWID;
+"""
+
+
+class NewerReports(Exception):
+    """The file was written by a newer version; the message says what to do."""
+
+
+NOT_KEPT = (sqlite3.Error, OSError, NewerReports)
+"""What looking and writing may raise."""
+
+
+class ReportFile:
+    """Opens the file below `folder` for each use, so that forks and threads are harmless. One process writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / "reports.sqlite"
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection for looking. Raises sqlite3.Error, OSError, NewerReports."""
+        with self._lock, contextlib.closing(self._open()) as db:
+            yield db
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction, durable once left without an exception. Raises as `reading` does."""
+        with self.reading() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    def _open(self) -> sqlite3.Connection:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.create_function("lockgate_below", 2, _below, deterministic=True)
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                raise NewerReports(f"{self._path} was written by a newer version of Lockgate; move it away to go on")
+            if version == 0:
+                self._make(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _make(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _TABLES.split(";"):
+                if statement.strip():
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+        db.execute("COMMIT")
+        self._path.chmod(0o600)
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _below(name: str, domain: str) -> bool:
+    """Whether a domain is that one, or one below it."""
+    return name == domain or name.endswith(f".{domain}")

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import sys
 import textwrap
 
@@ -9,17 +10,24 @@ import pytest
 from pydantic import BaseModel
 
 from lockgate.mail.address import Address
-from lockgate.mail.ruling import Effects, Hit
+from lockgate.mail.connection import Connection
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.facts import Facts
+from lockgate.mail.headers import message_of
+from lockgate.mail.ruling import Direction, Effects, Hit, Standing
 from lockgate.policy import actions, conditions
 from lockgate.policy.catalog import Catalog, CatalogError, standard
 from lockgate.policy.compile import compile_policy
 from lockgate.policy.documents import Invalid
+from lockgate.policy.kinds import InContext
+from lockgate.policy.networks import parse_address as parse_peer
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Limits, Operator
 from lockgate.policy.objects.rules import MailFlowRule
-from lockgate.policy.rules import Seen
+from lockgate.policy.reading import Context
+from lockgate.policy.rules import Case, Seen
 from policies import CONTOSO, policy, problems
 
 CONDITIONS = list(standard().conditions.values())
@@ -34,6 +42,51 @@ OBJECTS = [
     Limits,
     MailFlowRule,
 ]
+
+
+RULE = MailFlowRule(name="R", organisation="contoso")
+
+
+def compiled(value, rule=RULE):
+    """What runs, and whatever it looks for is ready to be found."""
+    context = Context()
+    made = value.compile_in(context, rule) if isinstance(value, InContext) else value.compile()
+    context.seal()
+    return made
+
+
+def ran(kind, case, recipient):
+    return compiled(kind.model.model_validate(kind.example))(case, recipient)
+
+
+def _case(head, *, peer, size, standing):
+    connection = Connection("C", peer, parse_peer(peer), 25, "192.0.2.1:25")
+    message = message_of("id", head.replace("\n", "\r\n").encode() + b"\r\n", size, "here")
+    return Case(Facts(0.0, connection, Envelope(None), (), message), standing)
+
+
+TRUE = (
+    _case(
+        "From: Ana <ana.1234@contoso.com>, ana@contoso.com\nSubject: =?utf-8?q?Invoice_4711?=, last warning\n"
+        "X-Mailer: BulkSender 1\nImportance: High\n",
+        peer="192.0.2.9",
+        size=20 * 1024 * 1024,
+        standing=Standing("contoso", accepted_domain="contoso.com", who_attributes={"city": "New Orleans"}),
+    ),
+    Address("ana", "contoso.com"),
+)
+"""A case that every example is true of."""
+
+FALSE = (
+    _case(
+        "From: Somebody <nobody@far.away.test>\nSubject: Greetings\nX-Mailer: mutt\n",
+        peer="203.0.113.1",
+        size=10,
+        standing=Standing("contoso", Direction.ORIGINATING, "HQ", own_domain=True, who_attributes={"city": "Seattle"}),
+    ),
+    Address("zoe", "far.away.test"),
+)
+"""A case that no example is true of."""
 
 
 @pytest.mark.parametrize("kind", CONDITIONS + ACTIONS, ids=lambda kind: kind.name)
@@ -51,25 +104,33 @@ def test_a_kind_has_help_and_an_example_that_round_trips(kind):
 
 @pytest.mark.parametrize("kind", CONDITIONS, ids=lambda kind: kind.name)
 def test_a_condition_explains_hit_and_miss(kind):
-    value = kind.model.model_validate(kind.example)
-    test = value.compile()
-    seen = [test(None, Address("ana", domain)) for domain in ("contoso.com", "far.away.test")]
-    assert {one.hit for one in seen} == {Hit.YES, Hit.NO}
-    assert all(isinstance(one, Seen) and len(one.because) > 5 for one in seen)
+    hit, miss = (ran(kind, *case) for case in (TRUE, FALSE))
+    assert (hit.hit, miss.hit) == (Hit.YES, Hit.NO), (hit, miss)
+    assert all(isinstance(one, Seen) and len(one.because) > 5 for one in (hit, miss))
+    assert hit.because != miss.because
     assert f"except_if_{kind.name}" in standard().rule.model_fields
 
 
 @pytest.mark.parametrize("kind", ACTIONS, ids=lambda kind: kind.name)
 def test_an_action_changes_the_effects(kind):
-    change = kind.model.model_validate(kind.example).compile()
+    change = compiled(kind.model.model_validate(kind.example))
     assert change(Effects()) != Effects()
     assert change(change(Effects())) == change(Effects())
+
+
+def written(value):
+    """The value as TOML in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {written(part)}" for name, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(written, value)) + "]"
+    return json.dumps(value)
 
 
 @pytest.mark.parametrize("kind", CONDITIONS + ACTIONS, ids=lambda kind: kind.name)
 def test_the_example_stands_in_a_rule(kind):
     needed = '[[outbound_connector]]\nname = "NOLA"\nis_transport_rule_scoped = true\n'
-    example = str(kind.example) if isinstance(kind.example, list) else f'"{kind.example}"'
+    example = written(kind.example)
     found = policy(f'{needed}[[mail_flow_rule]]\nname = "R"\n{kind.name} = {example}\n').of("contoso").rules.all
     assert len(found[0].when) + len(found[0].then) == 1
 

@@ -8,7 +8,7 @@ from lockgate.decision.stage import Depth, Either, RecipientStage, refuse
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.ruling import Effects, Hit, Ruling, Step, Verdict
+from lockgate.mail.ruling import Drop, Effects, Hit, Hold, Refuse, Ruling, Step, Verdict
 from lockgate.policy.rules import Applied, Case, Course
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Addres
             before = effects
             effects = _carried_out(rule, before)
             applied.append(Applied(rule.subject, hit, because, _effect(rule, before, effects)))
-            if rule.stop:
+            if _ends(rule, effects):
                 break
         elif hit is Hit.UNKNOWN:
             return None
@@ -142,6 +142,12 @@ def _passed_over(world: _World, rule: CompiledRule, case: Case, recipient: Addre
 
 def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, str]:
     """All conditions and no exception (Kleene's three values): the first clear answer decides."""
+    if rule.begins or rule.ends:
+        at = case.facts.at
+        if at < rule.begins:
+            return Hit.NO, "its time has not begun"
+        if rule.ends and at >= rule.ends:
+            return Hit.NO, "its time is over"
     unknown = ""
     told = ""
     for condition in rule.when:
@@ -171,25 +177,55 @@ def _go_on(
             continue
         effects = _carried_out(rule, world.effects)
         step = _step(rule, hit, because, _effect(rule, world.effects, effects), recipient)
-        after.setdefault((effects, rule.stop), _World(effects, (*world.steps, step), rule.stop))
+        over = _ends(rule, effects)
+        after.setdefault((effects, over), _World(effects, (*world.steps, step), over))
         if hit is Hit.UNKNOWN:
             after.setdefault((world.effects, False), _World(world.effects, (*world.steps, step)))
     return list(after.values())
 
 
 def _carried_out(rule: CompiledRule, effects: Effects) -> Effects:
-    after = effects
+    return effects if rule.audit else _acted(rule, effects)
+
+
+def _acted(rule: CompiledRule, effects: Effects) -> Effects:
     for action in rule.then:
-        after = action(after)
-    return effects if after.connector == effects.connector else Effects(after.connector, rule.name)
+        effects = action(effects)
+    return effects
+
+
+def _ends(rule: CompiledRule, effects: Effects) -> bool:
+    """Whether no later rule is looked at."""
+    return (rule.stop and not rule.audit) or effects.end is not None
 
 
 def _effect(rule: CompiledRule, before: Effects, after: Effects) -> str:
-    """What the rule changed, in words."""
+    """What the rule changed, in words; for a rule on audit what it would have changed."""
+    if rule.audit:
+        would = _changes(before, _acted(rule, before), stop=rule.stop)
+        return f"only told, because the rule is on audit: {would}" if would else ""
+    return _changes(before, after, stop=rule.stop)
+
+
+def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
     moved = f"goes by connector {after.connector}" if after.connector != before.connector else ""
-    if rule.stop:
-        return f"{moved}, no further rules" if moved else "no further rules"
-    return moved
+    if after == before or (moved and after.end is before.end and after.require_tls == before.require_tls):
+        if stop:
+            return f"{moved}, no further rules" if moved else "no further rules"
+        return moved
+    found = [moved] if moved else []
+    if after.require_tls and not before.require_tls:
+        found.append("may leave over TLS only")
+    match after.end:
+        case Refuse(reply):
+            found.append(f"refused: {reply}")
+        case Hold():
+            found.append("held")
+        case Drop():
+            found.append("deleted")
+        case None if stop:
+            found.append("no further rules")
+    return ", ".join(found)
 
 
 def _step(rule: CompiledRule, hit: Hit, because: str, effect: str, recipient: Address) -> Step:
@@ -204,7 +240,7 @@ def _after(verdict: Verdict, effects: Effects, steps: tuple[Step, ...]) -> Verdi
         verdict.target,
         verdict.standing,
         effects,
-        None,
+        effects.end,
         verdict.steps + steps,
         verdict.stage,
         verdict.identity,

@@ -38,7 +38,7 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
         way = Route(Via.MX, organisation, "", verdict.target.domain)
         return decided(verdict, Deliver(way, verdict.target), _step(verdict, "MX", Hit.YES, "nobody's connector", ""))
     size = facts.message.size if facts.message is not None else 0
-    secure = facts.envelope is not None and facts.envelope.require_tls
+    secure = _least(facts, verdict)
     domain = verdict.target.domain
     full = depth is Depth.FULL
     if verdict.effects.connector:
@@ -70,8 +70,7 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
     if too_small:
         because = f"the message has {size} octets, more than any connector for {domain} takes"
         return refuse(_NAME, told(verdict, *steps), replies.MESSAGE_TOO_LARGE, f"connector {too_small}", because)
-    level = TlsLevel.CERTIFICATE_VALIDATION if secure else TlsLevel.OPPORTUNISTIC
-    way = Route(Via.MX, mine.organisation.name, "", domain, level)
+    way = Route(Via.MX, mine.organisation.name, "", domain, secure)
     steps.append(_step(verdict, "MX", Hit.YES, f"no connector is for {domain}", f"goes to the MX of {domain}"))
     return decided(verdict, Deliver(way, verdict.target), *steps)
 
@@ -125,7 +124,7 @@ def _others(verdict: Verdict, losers: Iterable[tuple[str, str]]) -> Verdict:
     return told(verdict, *(_step(verdict, f"connector {name}", Hit.NO, because, "") for name, because in losers))
 
 
-def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, *, secure: bool) -> Verdict:
+def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, *, secure: TlsLevel) -> Verdict:
     name, rule = verdict.effects.connector, verdict.effects.rule
     connector = mine.outbound.named.get(name)
     if connector is None or not connector.enabled:
@@ -149,7 +148,7 @@ def _leave(
     because: str,
     before: list[Step],
     *,
-    secure: bool,
+    secure: TlsLevel,
 ) -> Verdict:
     domain = verdict.target.domain if connector.use_mx_record else ""
     level = _level(connector, secure=secure)
@@ -158,12 +157,20 @@ def _leave(
     return decided(verdict, Deliver(way, verdict.target), *before, step)
 
 
-def _level(connector: OutboundConnector, *, secure: bool) -> TlsLevel:
-    """The connector's level; REQUIRETLS asks for a verified certificate at least (RFC 8689 4.2.1)."""
-    level = connector.tls_settings
-    if secure and level in (TlsLevel.OPPORTUNISTIC, TlsLevel.ENCRYPTION_ONLY):
+_ORDER = tuple(TlsLevel)
+
+
+def _least(facts: Facts, verdict: Verdict) -> TlsLevel:
+    """What the message itself asks for: REQUIRETLS a verified certificate (RFC 8689 4.2.1), a rule encryption."""
+    if facts.envelope is not None and facts.envelope.require_tls:
         return TlsLevel.CERTIFICATE_VALIDATION
-    return level
+    return TlsLevel.ENCRYPTION_ONLY if verdict.effects.require_tls else TlsLevel.OPPORTUNISTIC
+
+
+def _level(connector: OutboundConnector, *, secure: TlsLevel) -> TlsLevel:
+    """The connector's level, or what the message asks for if that is more."""
+    level = connector.tls_settings
+    return level if secure is TlsLevel.OPPORTUNISTIC else max(level, secure, key=_ORDER.index)
 
 
 def _step(verdict: Verdict, subject: str, hit: Hit, because: str, effect: str) -> Step:

@@ -23,7 +23,7 @@ HOP_FIELD = "X-Lockgate-Hop"
 _BLANKS = b" \t"
 _READ = frozenset(("received", "message-id", "subject", "x-lockgate-hop", "authentication-results"))
 _OURS = b"x-lockgate-"
-_KEPT = 64 * 1024
+_KEPT = HEADER_LIMIT
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _WORD = re.compile(r"=\?([A-Za-z0-9._:+-]{1,40})(?:\*[A-Za-z0-9-]{1,20})?\?([bBqQ])\?([!->@-~]{0,8000})\?=")
 _BETWEEN = re.compile(r"(\?=)[ \t]+(?==\?)")

@@ -29,7 +29,7 @@ class Message(msgspec.Struct, frozen=True):
 
     `id` is the network message id (one per accepted message, shared by all its copies). `fields` are the
     header fields in order as (name, value) with the value unfolded to one line, decoded as UTF-8 with
-    surrogate-free replacement; at most 64 KiB in all are kept, `cut` tells that more were there. `size` counts
+    surrogate-free replacement; at most 256 KiB in all are kept, `cut` tells that more were there. `size` counts
     the octets as received. `hops` is the number of Received fields, `own_hops` how many of them are ours.
     `claims` counts the fields that might be taken for our word about the message (Authentication-Results of any name,
     and those that only we may write), also the ones that are not among `fields`. A message with a `flaw` was not kept:

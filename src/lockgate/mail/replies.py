@@ -275,3 +275,8 @@ def parse_reply(code: int, lines: list[str]) -> Reply:
     if not enhanced and code // 100 != 3:
         enhanced = f"{code // 100}.0.0"
     return Reply(code, enhanced, clean(" ".join(said)))
+
+
+def rejected_by_rule(enhanced: str, text: str) -> Reply:
+    """A mail flow rule refuses, with the administrator's code and words (specification 1.15.9)."""
+    return Reply(550, enhanced, text)

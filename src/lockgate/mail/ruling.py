@@ -175,10 +175,16 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Effects(msgspec.Struct, frozen=True):
-    """What mail flow rules asked for, to be carried out by dispose and route."""
+    """What mail flow rules asked for, to be carried out by the stages behind them.
+
+    `connector` is the way out that `rule` named; `require_tls` that it must be encrypted. `end` is what becomes of the
+    copy if a rule ended its way (rejected, held, deleted): then no later rule is looked at.
+    """
 
     connector: str = ""
     rule: str = ""
+    require_tls: bool = False
+    end: Hold | Refuse | Drop | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):

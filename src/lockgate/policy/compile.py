@@ -12,7 +12,7 @@ from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
 from lockgate.policy.dkim_signing import signing_domain, signing_of
 from lockgate.policy.documents import Documents, Invalid, Problem, Written, read
-from lockgate.policy.kinds import BoundByDomain, ByDomainAlone
+from lockgate.policy.kinds import BoundByDomain, ByDomainAlone, InContext
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.arc import ArcConfig
@@ -25,6 +25,7 @@ from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.objects.stores import MailboxStore
 from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, PartnerIndex, PeerLists, Policy
+from lockgate.policy.reading import Context
 from lockgate.policy.rules import CompiledRule, CompiledRules
 from lockgate.policy.ties import certificate_proves_alone, check_ties, patterns_of
 from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
@@ -273,10 +274,17 @@ def rules_in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Writte
 
 
 def _rules(rules: list[Written[MailFlowRule]], catalog: Catalog) -> CompiledRules:
-    return CompiledRules(tuple(_rule(rule.value, priority, catalog) for priority, rule in rules_in_order(rules)))
+    context = Context()
+    compiled = tuple(_rule(rule.value, priority, catalog, context) for priority, rule in rules_in_order(rules))
+    context.seal()
+    return CompiledRules(compiled)
 
 
-def _rule(rule: MailFlowRule, priority: int, catalog: Catalog) -> CompiledRule:
+def _compiled(value: Any, context: Context, rule: MailFlowRule) -> Any:
+    return value.compile_in(context, rule) if isinstance(value, InContext) else value.compile()
+
+
+def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context) -> CompiledRule:
     conditions = [value for name in catalog.conditions if (value := getattr(rule, name)) is not None]
     exceptions = [value for name in catalog.conditions if (value := getattr(rule, EXCEPTION + name)) is not None]
     actions = [value for name in catalog.actions if (value := getattr(rule, name)) is not None]
@@ -285,13 +293,17 @@ def _rule(rule: MailFlowRule, priority: int, catalog: Catalog) -> CompiledRule:
         name=rule.name,
         priority=priority,
         enabled=rule.enabled,
-        when=tuple(value.compile() for value in conditions),
-        unless=tuple(value.compile() for value in exceptions),
-        then=tuple(value.compile() for value in actions),
+        when=tuple(_compiled(value, context, rule) for value in conditions),
+        unless=tuple(_compiled(value, context, rule) for value in exceptions),
+        then=tuple(_compiled(value, context, rule) for value in actions),
         stop=rule.stop_rule_processing,
         domains=min(bounds, key=len, default=None),
         defer_on_unknown=rule.rule_error_action == "defer",
-        by_domain=all(isinstance(value, ByDomainAlone) for value in (*conditions, *exceptions)),
+        by_domain=not (rule.activation_date or rule.expiry_date)
+        and all(isinstance(value, ByDomainAlone) for value in (*conditions, *exceptions)),
+        audit=rule.mode == "audit",
+        begins=rule.activation_date.timestamp() if rule.activation_date is not None else 0.0,
+        ends=rule.expiry_date.timestamp() if rule.expiry_date is not None else 0.0,
     )
 
 

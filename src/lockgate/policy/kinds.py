@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, RootModel
 
+from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.reading import Context
 from lockgate.policy.rules import Change, RecipientTest
 
 _MARK = "__lockgate_kind__"
@@ -77,6 +79,17 @@ class ByDomainAlone(Protocol):
     """A condition whose answer follows from the recipient's domain and nothing else, so that it may be remembered."""
 
     by_domain_alone: ClassVar[Literal[True]]
+
+
+@runtime_checkable
+class InContext(Protocol):
+    """A condition or action whose `compile_in` takes the place of `compile`, because it needs more than its value.
+
+    Conditions look for texts together with all others (`Context`) and know the rule they stand in.
+    """
+
+    def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest | Change:
+        """What `compile` gives; a condition asks the context only once it is sealed."""
 
 
 @runtime_checkable

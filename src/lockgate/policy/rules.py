@@ -53,7 +53,8 @@ class CompiledRule:
     """One rule, ready to run: all of `when` must hit and none of `unless`.
 
     `domains` are the only recipient domains (with all below them) for which it can match; None is no bound.
-    `defer_on_unknown` is rule_error_action = defer. `subject` names the rule in explanations; `simple` tells that it
+    `defer_on_unknown` is rule_error_action = defer, `audit` that its actions are only told of; it acts from `begins` to
+    `ends` (seconds since the epoch, 0: no bound). `subject` names the rule in explanations; `simple` tells that it
     has one condition and no exception, `by_domain` that whether it applies follows from the recipient's domain alone.
     """
 
@@ -67,12 +68,15 @@ class CompiledRule:
     domains: tuple[str, ...] | None = None
     defer_on_unknown: bool = False
     by_domain: bool = False
+    audit: bool = False
+    begins: float = 0.0
+    ends: float = 0.0
     subject: str = field(init=False, repr=False, compare=False)
     simple: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", f"rule {self.name}")
-        object.__setattr__(self, "simple", len(self.when) == 1 and not self.unless)
+        object.__setattr__(self, "simple", len(self.when) == 1 and not (self.unless or self.begins or self.ends))
 
 
 class Applied(NamedTuple):

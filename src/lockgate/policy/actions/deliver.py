@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import msgspec
 from pydantic import Field, RootModel
 
 from lockgate.mail.ruling import Effects
 from lockgate.policy.kinds import action
+from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.reading import Context
 from lockgate.policy.rules import Change
 from lockgate.policy.spelling import ObjectName
 
@@ -20,11 +25,28 @@ class RouteMessageOutboundConnector(RootModel[ObjectName], frozen=True):
         """The connector must exist when the rule is saved."""
         return (("outbound_connector", self.root),)
 
-    def compile(self) -> Change:
+    def compile_in(self, context: Context, rule: MailFlowRule) -> Change:
         """Ask the route stage for the connector."""
-        connector = self.root
+        connector, name = self.root, rule.name
 
         def change(effects: Effects) -> Effects:
-            return effects if effects.connector == connector else Effects(connector, effects.rule)
+            if effects.connector == connector:
+                return effects
+            return Effects(connector, name, effects.require_tls, effects.end)
+
+        return change
+
+
+@action("route_message_outbound_require_tls", "The message leaves over TLS only; it waits where there is none")
+class RouteMessageOutboundRequireTls(RootModel[Literal[True]], frozen=True):
+    """Specification 1.15.9: any certificate will do, but nothing leaves in plain text."""
+
+    root: Literal[True] = Field(description="Only `true` makes sense.", examples=[True])
+
+    def compile(self) -> Change:
+        """Ask the route stage for encryption."""
+
+        def change(effects: Effects) -> Effects:
+            return msgspec.structs.replace(effects, require_tls=True)
 
         return change

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, RootModel
+from pydantic import AfterValidator, Field, RootModel
 
 from lockgate.mail.address import Address
+from lockgate.mail.directory import ATTRIBUTES
 from lockgate.policy.kinds import condition
+from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.reading import Context
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, yes
-from lockgate.policy.spelling import DomainName
+from lockgate.policy.spelling import DomainName, MailboxText
+from lockgate.policy.text import Needle, pattern, word
+from lockgate.policy.texts import Expressions, Words, some
 from lockgate.policy.tries import DomainMap
+
+
+def _known(name: str) -> str:
+    if name not in ATTRIBUTES:
+        raise ValueError(f"there is no directory attribute '{name[:40]}'; there are {', '.join(ATTRIBUTES)}")
+    return name
+
+
+Attribute = Annotated[str, AfterValidator(_known)]
+"""The name of a directory attribute (specification 1.15.2)."""
 
 
 @condition("recipient_domain_is", "The recipient's domain is one of these, or below one", per_recipient=True)
@@ -43,3 +58,122 @@ class RecipientDomainIs(RootModel[tuple[DomainName, ...]], frozen=True):
             return yes(f"{recipient.domain} is below {found}")
 
         return test
+
+
+@condition("sent_to", "The recipient is one of these", per_recipient=True)
+class SentTo(RootModel[tuple[MailboxText, ...]], frozen=True):
+    """Specification 1.15.4; the primary address counts, not the one it was sent to."""
+
+    root: tuple[MailboxText, ...] = Field(
+        min_length=1, description="Addresses of people, not of groups.", examples=[["ana@contoso.com"]]
+    )
+
+    def compile(self) -> RecipientTest:
+        """Compare whole addresses, whatever their case."""
+        known = {text.casefold() for text in self.root}
+
+        def test(_: Case, recipient: Address) -> Seen:
+            said = f"the recipient is {recipient}"
+            return yes(said) if recipient.key in known else no(f"{said}, none of {some(self.root)}")
+
+        return test
+
+
+@condition("sent_to_scope", "The recipient is inside or outside of the organisation", per_recipient=True)
+class SentToScope(RootModel[Literal["in_organization", "not_in_organization"]], frozen=True):
+    """Specification 1.15.4."""
+
+    root: Literal["in_organization", "not_in_organization"] = Field(
+        description="in_organization or not_in_organization.", examples=["in_organization"]
+    )
+
+    def compile(self) -> RecipientTest:
+        """Inside is who has an address in an accepted domain."""
+        inside = self.root == "in_organization"
+
+        def test(case: Case, recipient: Address) -> Seen:
+            mine = case.standing.accepted_domain != ""
+            said = f"{recipient} is {'' if mine else 'not '}in an accepted domain of the organisation"
+            return yes(said) if mine == inside else no(said)
+
+        return test
+
+
+@condition("recipient_address_contains_words", "The recipient's address has one of these words", per_recipient=True)
+class RecipientAddressContainsWords(RootModel[Words], frozen=True):
+    """Specification 1.15.4."""
+
+    root: Words = Field(description="Whole words or phrases.", examples=[["ana", "info"]])
+
+    def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
+        """Look in the primary address."""
+        return _in_address(context, self.root, [word(text) for text in self.root])
+
+
+@condition("recipient_address_matches_patterns", "The recipient's address matches an expression", per_recipient=True)
+class RecipientAddressMatchesPatterns(RootModel[Expressions], frozen=True):
+    """Specification 1.15.4."""
+
+    root: Expressions = Field(description="Regular expressions.", examples=[["@contoso", r"^\d+@"]])
+
+    def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
+        """Look in the primary address."""
+        return _in_address(context, self.root, [pattern(text) for text in self.root])
+
+
+def _in_address(context: Context, written: tuple[str, ...], needles: list[Needle]) -> RecipientTest:
+    found_in = context.look_for("recipient", needles)
+
+    def test(_: Case, recipient: Address) -> Seen:
+        found = found_in(recipient.text)
+        if found is None:
+            return no(f"{recipient} has none of {some(written)}")
+        return yes(f"{recipient} has '{found[0]}'")
+
+    return test
+
+
+@condition(
+    "recipient_ad_attribute_contains_words", "An attribute of the recipient has one of these words", per_recipient=True
+)
+class RecipientAdAttributeContainsWords(RootModel[dict[Attribute, Words]], frozen=True):
+    """Specification 1.15.4: RecipientADAttributeContainsWords; one attribute that hits is enough."""
+
+    root: dict[Attribute, Words] = Field(
+        min_length=1, description="Directory attributes, each with words.", examples=[{"city": ["New Orleans"]}]
+    )
+
+    def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
+        """Look in the attributes of the recipient's object."""
+        return _in_attributes(context, {name: [word(text) for text in texts] for name, texts in self.root.items()})
+
+
+@condition(
+    "recipient_ad_attribute_matches_patterns", "An attribute of the recipient matches an expression", per_recipient=True
+)
+class RecipientAdAttributeMatchesPatterns(RootModel[dict[Attribute, Expressions]], frozen=True):
+    """Specification 1.15.4: RecipientADAttributeMatchesPatterns; one attribute that hits is enough."""
+
+    root: dict[Attribute, Expressions] = Field(
+        min_length=1, description="Directory attributes, each with expressions.", examples=[{"city": ["^New "]}]
+    )
+
+    def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
+        """Look in the attributes of the recipient's object."""
+        return _in_attributes(context, {name: [pattern(text) for text in texts] for name, texts in self.root.items()})
+
+
+def _in_attributes(context: Context, needles: dict[str, list[Needle]]) -> RecipientTest:
+    finders = {name: context.look_for(f"attribute {name}", some_of_them) for name, some_of_them in needles.items()}
+
+    def test(case: Case, recipient: Address) -> Seen:
+        attributes = case.standing.who_attributes
+        for name, found_in in finders.items():
+            value = attributes.get(name, "")
+            found = found_in(value) if value else None
+            if found is not None:
+                return yes(f"the {name} of {recipient} is '{value}', which has '{found[0]}'")
+        said = ", ".join(f"{name} '{attributes[name]}'" for name in finders if attributes.get(name))
+        return no(f"{recipient} has {said or 'no ' + ', '.join(finders)}")
+
+    return test

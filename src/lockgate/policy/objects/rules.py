@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from lockgate.policy.spelling import Comment, ObjectName
 
@@ -24,7 +24,22 @@ class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
         None, ge=0, le=1_000_000, description="0 is first; without it the rule comes last, in order", examples=[0]
     )
     enabled: bool = Field(default=True, description="Whether the rule acts", examples=[False])
-    mode: Literal["enforce"] = Field("enforce", description="The actions are carried out", examples=["enforce"])
+    mode: Literal["enforce", "audit"] = Field(
+        "enforce",
+        description="enforce: the actions are carried out; audit: it is only told what they would do",
+        examples=["audit"],
+    )
+    activation_date: AwareDatetime | None = Field(
+        None, description="The rule acts from then on", examples=["2026-12-01T08:00:00+01:00"]
+    )
+    expiry_date: AwareDatetime | None = Field(
+        None, description="The rule acts no more from then on", examples=["2027-01-07T00:00:00Z"]
+    )
+    sender_address_location: Literal["header", "envelope", "header_or_envelope"] = Field(
+        "header",
+        description="Where conditions about the sender look: at From, at the envelope, or at both",
+        examples=["header_or_envelope"],
+    )
     rule_error_action: Literal["ignore", "defer"] = Field(
         "ignore",
         description="When it cannot be found out whether the rule matches: go on without it, or try later",

@@ -1,0 +1,125 @@
+"""What conditions read of a message: header fields decoded once, however many rules and recipients ask.
+
+All of it is derived from facts, so what is remembered can be forgotten without changing an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from lockgate.mail.facts import Facts
+from lockgate.mail.headers import decode_words
+from lockgate.mail.mailboxes import Mailbox, read_mailboxes
+from lockgate.mail.message import Message
+from lockgate.policy.text import LOOKED_THROUGH, Needle, TextSet
+
+_Value = TypeVar("_Value")
+
+HEADER = "header"
+ENVELOPE = "envelope"
+HEADER_OR_ENVELOPE = "header_or_envelope"
+"""Where the sender is looked for (specification 1.15.3: SenderAddressLocation)."""
+
+
+class Context:
+    """What the rules of one organisation share: texts that are looked through once for all of them.
+
+    While compiling, conditions say what they look for (`look_for`); after `seal` they ask.
+    """
+
+    __slots__ = ("_needles", "_places", "_read", "_seen", "_sets")
+
+    def __init__(self) -> None:
+        self._needles: dict[str, list[Needle]] = {}
+        self._places: dict[str, int] = {}
+        self._sets: dict[str, TextSet] = {}
+        self._read: tuple[Message | None, dict[str, object]] = (None, {})
+        self._seen: dict[str, tuple[tuple[str, ...], tuple[frozenset[int], ...]]] = {}
+
+    # -- compiling ---------------------------------------------------------------------------------------------------
+
+    def look_for(self, place: str, needles: Sequence[Needle]) -> Finder:
+        """Have these looked for in texts of this kind ("subject", "header x-mailer", "recipient")."""
+        known = self._needles.setdefault(place, [])
+        first = len(known)
+        known.extend(needles)
+        return Finder(self, place, first, len(known))
+
+    def seal(self) -> None:
+        """All conditions have spoken."""
+        self._sets = {place: TextSet(needles) for place, needles in self._needles.items()}
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def hits(self, place: str, texts: tuple[str, ...]) -> tuple[frozenset[int], ...]:
+        """What is found in the first LOOKED_THROUGH characters of each; the last answer for a place is remembered."""
+        last = self._seen.get(place)
+        if last is not None and last[0] == texts:
+            return last[1]
+        found = tuple([self._sets[place].hits(text[:LOOKED_THROUGH]) for text in texts])
+        self._seen[place] = (texts, found)
+        return found
+
+    def written(self, place: str, number: int) -> str:
+        """A needle as the administrator wrote it."""
+        return self._sets[place].needles[number].written
+
+    def subject(self, facts: Facts) -> str:
+        """The decoded subject, "" for none."""
+        return facts.message.subject if facts.message is not None else ""
+
+    def header(self, facts: Facts, name: str) -> tuple[str, ...]:
+        """The decoded values of all fields of this name (lower case)."""
+        return self._once(facts, f"header {name}", lambda message: _values(message, name))
+
+    def authors(self, facts: Facts) -> tuple[Mailbox, ...]:
+        """The mailboxes of From."""
+        return self._once(facts, "authors", _authors)
+
+    def senders(self, facts: Facts, location: str) -> tuple[Mailbox, ...]:
+        """The sender's mailboxes as the rule wants them: of From, of the envelope, or of both."""
+        found: tuple[Mailbox, ...] = () if location == ENVELOPE else self.authors(facts)
+        envelope = facts.envelope
+        if location != HEADER and envelope is not None and envelope.sender is not None:
+            found += (Mailbox("", envelope.sender.local, envelope.sender.domain),)
+        return found
+
+    def _once(self, facts: Facts, what: str, read: Callable[[Message], _Value]) -> _Value:
+        message = facts.message
+        if message is None:
+            raise LookupError("there is no message to read yet")
+        if self._read[0] is not message:
+            self._read = (message, {})
+        known = self._read[1]
+        if what not in known:
+            known[what] = read(message)
+        return known[what]  # type: ignore[return-value]
+
+
+class Finder:
+    """Some needles of one place; asked with the texts of a case."""
+
+    __slots__ = ("_context", "_first", "_last", "_place")
+
+    def __init__(self, context: Context, place: str, first: int, last: int) -> None:
+        self._context = context
+        self._place = place
+        self._first, self._last = first, last
+
+    def __call__(self, *texts: str) -> tuple[str, str] | None:
+        """The first needle that is there, as it was written, and the text that has it; None if none is."""
+        for text, hits in zip(texts, self._context.hits(self._place, texts), strict=True):
+            mine = [number for number in hits if self._first <= number < self._last]
+            if mine:
+                return self._context.written(self._place, min(mine)), text
+        return None
+
+
+def _values(message: Message, name: str) -> tuple[str, ...]:
+    return tuple([decode_words(value) for field, value in message.fields if field.lower() == name])
+
+
+def _authors(message: Message) -> tuple[Mailbox, ...]:
+    values = [value for field, value in message.fields if field.lower() == "from"]
+    return tuple([mailbox for value in values for mailbox in read_mailboxes(value).found])

@@ -1,0 +1,31 @@
+"""Lists of words and expressions as rules write them: checked when saved, one by one, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from lockgate.policy.text import Needle, pattern, word
+
+
+def _each(read: Callable[[str], Needle]) -> AfterValidator:
+    def check(texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            read(text)  # its TextError is a ValueError with words for people
+        return texts
+
+    return AfterValidator(check)
+
+
+Words = Annotated[tuple[str, ...], Field(min_length=1, max_length=1000), _each(word)]
+"""Whole words or phrases (specification 1.15.2)."""
+
+Expressions = Annotated[tuple[str, ...], Field(min_length=1, max_length=1000), _each(pattern)]
+"""Regular expressions of .NET (specification 1.15.2)."""
+
+
+def some(texts: Sequence[str]) -> str:
+    """The first few, for an explanation."""
+    return ", ".join(texts[:5]) + (", ..." if len(texts) > 5 else "")

@@ -10,12 +10,23 @@ import msgspec
 
 
 class Place(msgspec.Struct, frozen=True):
-    """What is known only on the spot: our port, the ports of the other servers, the certificate authority."""
+    """What is known only on the spot: our port, those of name server and other servers, the certificate authority."""
 
     port: int
+    names: int
     ports: Mapping[str, int]
     authority: Path
 
+
+ZONE: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "outside.test": {"TXT": ("v=spf1 ip4:127.0.0.10 -all",)},
+    "_dmarc.outside.test": {"TXT": ("v=DMARC1; p=reject",)},
+    "payments.test": {"TXT": ("v=spf1 ip4:192.0.2.25 -all",)},
+    "_dmarc.payments.test": {"TXT": ("v=DMARC1; p=reject",)},
+    "home.test": {"MX": ("10 mx.home.test.",)},
+    "mx.home.test": {"A": ("127.0.0.1",)},
+}
+"""What the name server knows: who may send for whom, and where mail for a private mailbox goes."""
 
 OPERATOR = """\
 # The operator's file of the demonstration: what cannot change while Lockgate runs.
@@ -36,10 +47,12 @@ key = "tls/mx.contoso.test.key"
 directory = "mail"              # Maildirs of the recipients that are of the kind mailbox
 
 [dns]
-resolvers = ["127.0.0.1"]       # nobody answers there: the demonstration needs no names from outside
-timeout = "1s"
+resolvers = ["127.0.0.1"]       # a name server of the demonstration: it needs no names from outside
+port = {names}
+timeout = "2s"
 
 [delivery]
+mx_port = {mx}
 first_retry = "2s"
 retry_steps = ["5s", "30s"]
 
@@ -69,6 +82,12 @@ vouched_by_operator = true
 [[accepted_domain]]
 domain_name = "nola.contoso.test"
 vouched_by_operator = true
+
+# Mail whose author is not who it says is refused or held, as the author's domain wishes.
+[[anti_phishing_policy]]
+name = "Default"
+own_domain_spoof_action = "reject"
+unclear_author_action = "reject"
 
 # Our own server, known by its address, may send for us to anybody.
 [[inbound_connector]]
@@ -152,7 +171,7 @@ def documents(place: Place) -> dict[str, str]:
     ports = {name.replace("-", "_"): port for name, port in place.ports.items()}
     authority = json.dumps(str(place.authority.resolve()), ensure_ascii=False)  # JSON's strings are TOML's as well
     return {
-        "lockgate.toml": OPERATOR.format(port=place.port),
+        "lockgate.toml": OPERATOR.format(port=place.port, names=place.names, mx=place.ports["home"]),
         "policy/contoso.toml": POLICY.format(authority=authority, **ports),
         "recipients.csv": RECIPIENTS,
     }

@@ -19,7 +19,7 @@ class Letter(msgspec.Struct, frozen=True):
 
     `expect` is the status of each recipient in the trace ("" stands for all of them, where the message was refused
     before or after them); `because` and `then` are words of the second and third line of its explanation. `site` is
-    where copies should arrive, server or mailbox. `certificate` is shown by the client, `octets` are added to the body,
+    where copies should arrive, server or mailbox. `author` is who From says it is, if not the sender. `certificate` is shown by the client, `octets` are added to the body,
     and `smuggled` hides a second message behind a bare line feed.
     """
 
@@ -31,6 +31,7 @@ class Letter(msgspec.Struct, frozen=True):
     to: tuple[str, ...] = ()
     site: tuple[str, ...] = ()
     peer: str = OUTSIDE
+    author: str = ""
     certificate: str = ""
     octets: int = 0
     smuggled: bool = False
@@ -93,6 +94,14 @@ LETTERS = (
         to=(_ANN,), peer=BLOCKED,
     ),
     Letter(
+        "a spoof: From names somebody else's bank", "mallory@outside.test", {_EVA: "Refused"},
+        "nothing that passed is aligned with payments.test", "5.7.509", author="service@payments.test",
+    ),
+    Letter(
+        "a spoof: From names our own chief", "mallory@outside.test", {_EVA: "Refused"},
+        "From names contoso.test, a domain of this organisation", "5.7.68", author="chief@contoso.test",
+    ),
+    Letter(
         "with a second message smuggled behind a bare line feed", "mallory@outside.test", {"": "Refused"},
         "line ends", "5.6.11", to=(_ANN,), smuggled=True,
     ),
@@ -136,7 +145,7 @@ def _sent(client: smtplib.SMTP, letter: Letter) -> str:
 
 def _content(letter: Letter) -> bytes:
     message = EmailMessage()
-    message["From"], message["To"] = letter.sender, ", ".join(letter.recipients)
+    message["From"], message["To"] = letter.author or letter.sender, ", ".join(letter.recipients)
     message["Subject"] = letter.what
     line = "x" * 70 + "\n"
     message.set_content(f"This is the demonstration: {letter.what}.\n" + line * (letter.octets // len(line)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from lockgate.cli.client import NotReachable, ask
-from lockgate.cli.demo_documents import Place, documents
+from lockgate.cli.demo_documents import ZONE, Place, documents
 from lockgate.cli.demo_papers import Authority
 from lockgate.flow.asking import Answer, Kind, RecipientImport, Request, StatusAsk
 
@@ -26,6 +27,7 @@ TAKEN_UP = 1.5
 
 SITES: Mapping[str, str] = {
     "headquarters": "", "new-orleans": "", "partner": "mx.partner.test", "plain": "", "impostor": "mx.elsewhere.test",
+    "home": "",
 }  # fmt: skip
 """The other servers, and the name in the certificate of those that have TLS."""
 
@@ -75,9 +77,10 @@ def running(folder: Path, interpreter: str, progress: Progress) -> Iterator[Town
     _prepare(folder)
     with contextlib.ExitStack() as processes:
         authority = _papers(folder)
-        progress(f"Starting {len(SITES)} mail servers of other people ...")
+        progress(f"Starting {len(SITES)} mail servers and a name server of other people ...")
+        names = _names(folder, interpreter, processes)
         ports = _sites(folder, interpreter, processes)
-        place = Place(_free_port(), ports, authority)
+        place = Place(_free_port(), _port_of(names, folder / "names"), ports, authority)
         _write(folder, place)
         progress(f"Starting Lockgate on 127.0.0.1 port {place.port} ...")
         command = [interpreter, "-m", "lockgate", "--config", str(folder / "lockgate.toml"), "serve"]
@@ -128,6 +131,14 @@ def _sites(folder: Path, interpreter: str, processes: contextlib.ExitStack) -> d
     return {name: _port_of(site, home) for name, (site, home) in started.items()}
 
 
+def _names(folder: Path, interpreter: str, processes: contextlib.ExitStack) -> subprocess.Popen[bytes]:
+    """Start the name server."""
+    home = folder / "names"
+    home.mkdir()
+    (home / "zone.json").write_text(json.dumps(ZONE, indent=2), "utf-8")
+    return processes.enter_context(_process([interpreter, "-m", "lockgate.cli.demo_names", str(home)], home / "log"))
+
+
 def _write(folder: Path, place: Place) -> None:
     for name, text in documents(place).items():
         path = folder / name
@@ -156,7 +167,7 @@ def _port_of(site: subprocess.Popen[bytes], home: Path) -> int:
     deadline = time.monotonic() + PATIENCE
     while not (home / "port").exists():
         if site.poll() is not None or time.monotonic() > deadline:
-            raise Failed(f"the other mail server did not start (is aiosmtpd installed?):\n{_tail(home / 'log')}")
+            raise Failed(f"another server did not start (is aiosmtpd installed?):\n{_tail(home / 'log')}")
         time.sleep(0.02)
     return int((home / "port").read_text())
 

@@ -10,7 +10,7 @@ from lockgate.decision.judge import judge
 from lockgate.flow.commit import MOST_AT_ONCE
 from lockgate.flow.retelling import Recorded, Retelling
 from lockgate.flow.story import told as story_told
-from lockgate.mail.findings import MembersOf
+from lockgate.mail.findings import CallForward, MembersOf, Said
 from lockgate.mail.record import Recorder
 from lockgate.mail.ruling import Hold, Ruling
 from lockgate.testing.builders import people, who_of
@@ -250,6 +250,45 @@ async def test_a_refused_member_among_others_is_held_for_a_stranger() -> None:
     assert (await house.send(SALES))[-1].code == 250
     await house.settle()
     assert house.statuses() == {SALES: "Expanded", "ana@contoso.com": "Delivered", "gone@contoso.com": "Held"}
+
+
+async def test_the_next_hop_is_asked_about_members_as_it_is_at_rcpt() -> None:
+    house = House(policy=TWO.replace('domain_name = "contoso.com"', 'domain_name = "contoso.com"\n'
+                                     'recipient_validation = "call_forward"'))  # fmt: skip
+    house.ask = _forwarding_to("there@contoso.com", "gone@contoso.com")
+    asked = []
+
+    async def inquire(policy, facts, questions):
+        asked.extend(question.address for question in questions)
+        return {q: Said(q.address.startswith("there"), "250 2.1.5 as it says", "hq.test") for q in questions}
+
+    house.reception = msgspec.structs.replace(house.reception, inquire=inquire)
+    assert (await house.send("r0@contoso.com", "r1@contoso.com"))[-1].code == 250
+    await house.settle()
+    assert sorted(asked) == ["gone@contoso.com", "there@contoso.com"]
+    assert house.statuses() == {
+        "r0@contoso.com": "Resolved", "r1@contoso.com": "Resolved", "there@contoso.com": "Delivered",
+        "gone@contoso.com": "Held",
+    }  # fmt: skip
+
+
+def _forwarding_to(*targets: str):
+    """Mailboxes r0, r1 ... that forward to these; what only the next hop knows is left out, as the service does."""
+    known = people(*(mailbox(f"r{n}", forwarding=target) for n, target in enumerate(targets)))
+
+    def ask(questions):
+        return known(tuple(question for question in questions if not isinstance(question, CallForward)))
+
+    return ask
+
+
+async def test_another_organisations_story_has_as_many_recipients_as_there_are_members() -> None:
+    house = house_of(team(*(f"u{n}@fabrikam.com" for n in range(1200))))
+    house.take = lambda tasks: None
+    await house.send(SALES)
+    (new,) = house.spool.messages.values()
+    told = await Retelling(at(house), Recorder()).tell(Recorded("fabrikam", dict(new.stories)["fabrikam"], ()))
+    assert len(told["recipients"]) == 1200 and not told["differs"]
 
 
 # --- told -------------------------------------------------------------------------------------------------------------

@@ -127,8 +127,11 @@ def _judge_recipients(
             outcome = _follow(verdict, last, policy, facts, ruling, depth)
             if isinstance(outcome, Verdict):
                 verdict = outcome
+            elif isinstance(outcome, _Branching):
+                verdict, grown[number] = outcome
             else:
-                verdict = _stopped(number, outcome, grown, asked)
+                verdict = outcome[0]
+                asked.update(dict.fromkeys(outcome[1]))
         after.append(verdict)
     if grown:
         after = [*before[:settled], *after]
@@ -137,18 +140,6 @@ def _judge_recipients(
     if last > _EXPAND and not asked and (len(after) > 1 or (after and isinstance(after[0].disposition, Resolved))):
         return derive.finished(policy, facts, [*before[:settled], *after]), asked
     return (before[:settled] if settled else ()) + tuple(after), asked
-
-
-def _stopped(
-    number: int, outcome: _Waiting | _Branching, grown: dict[int, Derived], asked: dict[Question, None]
-) -> Verdict:
-    """A recipient that cannot go on now, with what it waits for."""
-    if isinstance(outcome, _Branching):
-        grown[number] = outcome.derived
-        return outcome.verdict
-    verdict, questions = outcome
-    asked.update(dict.fromkeys(questions))
-    return verdict
 
 
 def _grow(
@@ -179,8 +170,11 @@ def _grow(
                 outcome = _follow(verdict, last, policy, facts, ruling, depth)
                 if isinstance(outcome, Verdict):
                     verdicts[number] = outcome
+                elif isinstance(outcome, _Branching):
+                    verdicts[number], grown[number] = outcome
                 else:
-                    verdicts[number] = _stopped(number, outcome, grown, asked)
+                    verdicts[number] = outcome[0]
+                    asked.update(dict.fromkeys(outcome[1]))
 
 
 _Waiting = tuple[Verdict, tuple[Question, ...]]

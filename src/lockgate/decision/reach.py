@@ -25,8 +25,11 @@ _NAME = "reach"
 
 
 def begin(policy: Policy, recipient: RecipientId, number: int) -> Verdict:
-    """The verdict on a recipient before the first stage; one too many is put off (specification 1.20: 4.5.3)."""
-    if number < policy.limits.recipients_per_message:
+    """The verdict on a recipient before the first stage; one too many is put off (specification 1.20: 4.5.3).
+
+    Nobody named a derived one (of another organisation's recipient); those have a limit of their own.
+    """
+    if number < policy.limits.recipients_per_message or recipient.derived_from is not None:
         return Verdict(recipient, recipient.original)
     because = f"{policy.limits.recipients_per_message} recipients were named already"
     step = Step(_NAME, "recipient limit", Hit.YES, because, "put off", recipient.original.text)

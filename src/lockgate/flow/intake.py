@@ -31,7 +31,7 @@ from lockgate.seams import Accepted, BodyWriter, Clock, Journal, Spool, Unavaila
 
 _UNASKED = Unknown("nobody is asked here")
 
-_MOST_REFUSALS = 1000
+_MOST_REFUSALS = 200
 """So many recipients of one refused message are noted; a group may have very many members."""
 
 
@@ -256,8 +256,11 @@ class Guest:
         head = body.head()
         message = message_of(network_id, head[prefix:], body.size - prefix, hall.installation)
         facts = Facts(facts.at, facts.connection, facts.envelope, facts.recipients, message, facts.findings)
-        who = hall.authentication.arriving(body, prefix) if hall.authentication is not None else None
-        facts, ruling = await settle_asking(hall.judge, hall.ask, who, policy, facts, Point.DATA, ruling)
+        # Whoever is derived only now may have to be asked for at the next hop, as at RCPT.
+        ask = hall.inquire
+        if hall.authentication is not None:
+            ask = hall.authentication.arriving(body, prefix, hall.inquire)
+        facts, ruling = await settle_asking(hall.judge, hall.ask, ask, policy, facts, Point.DATA, ruling)
         reply = answer(ruling)
         if reply is not None:
             body.abort()

@@ -39,11 +39,8 @@ def begin(policy: Policy, recipient: RecipientId, number: int) -> Verdict:
 def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Questions:
     """Refuse what may not be relayed, what is blocked, and whom nobody knows."""
     standing = verdict.standing
-    if standing.organisation and facts.connection.login and depth is Depth.FULL:
-        because = "the session is logged in, so they are not asked"
-        verdict = told(verdict, Step(_NAME, "IP lists", Hit.NO, because, "", verdict.recipient.original.text))
-    if standing.organisation and not facts.connection.login:
-        verdict = _filter(policy, facts, verdict, depth)
+    if standing.organisation:
+        verdict = _wanted(policy, facts, verdict, depth)
         if verdict.disposition is not None:
             return verdict
     if standing.own_domain and standing.direction is Direction.ORIGINATING and facts.envelope is not None:
@@ -67,6 +64,28 @@ def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
         because = f"{accepted.domain_name} is an accepted domain ({accepted.domain_type}) and takes mail"
         verdict = told(verdict, Step(_NAME, "recipient's domain", Hit.YES, because, "", recipient.text))
     return _look_up(policy, facts, verdict, accepted, depth)
+
+
+def _wanted(policy: Policy, facts: Facts, verdict: Verdict, depth: Depth) -> Verdict:
+    """What the recipient's organisation says of the number of recipients, and of the peer."""
+    organisation = verdict.standing.organisation
+    limit = policy.of(organisation).organisation.max_recipient_envelope_limit
+    if limit is not None and _is_beyond(facts, verdict, limit):
+        because = f"{limit} recipients were named already, and {organisation} wants no more"
+        return refuse(_NAME, verdict, replies.TOO_MANY_RECIPIENTS, "recipient limit", because)
+    if not facts.connection.login:
+        return _filter(policy, facts, verdict, depth)
+    if depth is Depth.LIVE:
+        return verdict
+    because = "the session is logged in, so they are not asked"
+    return told(verdict, Step(_NAME, "IP lists", Hit.NO, because, "", verdict.recipient.original.text))
+
+
+def _is_beyond(facts: Facts, verdict: Verdict, limit: int) -> bool:
+    """Whether so many were named before this one; derived ones are none (specification 1.22)."""
+    if verdict.recipient.derived_from is not None or facts.before + len(facts.recipients) <= limit:
+        return False
+    return facts.before + facts.recipients.index(verdict.recipient) >= limit
 
 
 def _look_up(

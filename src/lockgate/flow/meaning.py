@@ -11,6 +11,7 @@ from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.differences import Difference, What, plain
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
+from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.policy import Policy
 
 ELSEWHERE = "elsewhere.invalid"
@@ -243,7 +244,7 @@ _SETTINGS = MappingProxyType(
         "message_expiration": "a message that cannot be delivered is returned after {} seconds",
         "reject_direct_send": "mail from strangers that claims a domain of the organisation is refused: {}",
         "external_postmaster_address": "reports to the outside come from {}",
-        "max_recipient_envelope_limit": "a message may have {} recipients",
+        "max_recipient_envelope_limit": "a message may name {} recipients",
         "disable_plus_address_in_recipients": "mail for ana+tag@ is no longer mail for ana@: {}",
         "max_receive_size": "recipients take messages of at most {} octets",
         "max_send_size": "senders may send messages of at most {} octets",
@@ -273,7 +274,15 @@ def _value(value: object) -> str:
 
 
 def _remote(difference: Difference, both: Both) -> Iterator[str]:
-    yield "it is kept and shown; nothing acts on it yet"
+    whom = "the outside" if difference.name == "*" else difference.name
+    old, new = (
+        value.auto_forward_enabled if isinstance(value, RemoteDomain) else True
+        for value in (difference.before, difference.after)
+    )
+    if old != new:
+        yield f"forwarding that people set up {'may leave to' if new else 'is dropped where it would leave to'} {whom}"
+    else:
+        yield "it is kept and shown; nothing acts on the rest of it yet"
 
 
 def _store(difference: Difference, both: Both) -> Iterator[str]:

@@ -88,6 +88,18 @@ def test_a_record_on_trial_asks_for_nothing():
     assert said(fate(authenticated("fail", "reject", test=True)).disposition) == TO_HQ
 
 
+@pytest.mark.parametrize("depth", list(Depth))
+def test_a_rule_that_applies_does_not_undo_the_doubt(depth):
+    rule = """
+    [[mail_flow_rule]]
+    organisation = "contoso"
+    name = "to the site"
+    recipient_domain_is = ["contoso.com"]
+    route_message_outbound_connector = "hq"
+    """
+    assert said(fate(Unknown("no answer"), rule, depth=depth).disposition) == "451 4.3.0"
+
+
 def test_unknown_is_neither_a_pass_nor_a_failure():
     verdict = fate(Unknown("no answer within the time there is"))
     assert said(verdict.disposition) == "451 4.3.0"

@@ -222,6 +222,9 @@ def _try_all(
     """Follow every possibility to its end; put off only if the ends differ (DESIGN 2: Unknown)."""
     ends: list[Verdict] = []
     for possible in either.verdicts:
+        if possible.disposition is not None:  # an end already; nothing after it may undo it
+            ends.append(_at(possible, stage))
+            continue
         outcome = _follow(_at(possible, stage), last, policy, facts, ruling, depth)
         if isinstance(outcome, _Branching):
             raise RuntimeError("no stage before expand leaves more than one possibility")

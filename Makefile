@@ -30,6 +30,7 @@ proof: $(VENV)/test-installed system-packages
 bench: $(VENV)/test-installed system-packages
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/judge.py
+	$(BIN)/python bench/expand.py
 	$(BIN)/python bench/growth.py
 	$(BIN)/python bench/idle.py
 

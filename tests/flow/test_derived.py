@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from decision.test_expand_properties import RECIPIENTS, organisation, reachable, worlds
 from flow.house import House
 from lockgate.decision.judge import judge
 from lockgate.flow.commit import MOST_AT_ONCE
 from lockgate.flow.retelling import Recorded, Retelling
 from lockgate.flow.story import told as story_told
-from lockgate.mail.findings import CallForward, MembersOf, Said
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.findings import CallForward, MembersOf, Said, Unknown
+from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.ruling import Hold, Ruling
-from lockgate.testing.builders import people, who_of
+from lockgate.testing.builders import address, people, who_of
 
 TWO = """
 [[organisation]]
@@ -140,8 +147,8 @@ async def test_another_organisation_sees_its_own_and_from_which_group_it_comes()
     story = Recorder().read_story(stories["fabrikam"])
     assert "ana" not in str(story) and [r.original.text for r in story.facts.recipients] == ["u@fabrikam.com"]
     retelling = Retelling(at(house), Recorder())
-    for organisation, count in (("fabrikam", 1), ("contoso", 2)):
-        told = await retelling.tell(Recorded(organisation, stories[organisation], ()))
+    for whose, count in (("fabrikam", 1), ("contoso", 2)):
+        told = await retelling.tell(Recorded(whose, stories[whose], ()))
         assert told["judged"]["steps"] == "judged again" and not told["differs"]
         assert len(told["recipients"]) == count
     assert told["recipients"][1]["derivation"] == "member of sales@contoso.com"
@@ -289,6 +296,51 @@ async def test_another_organisations_story_has_as_many_recipients_as_there_are_m
     (new,) = house.spool.messages.values()
     told = await Retelling(at(house), Recorder()).tell(Recorded("fabrikam", dict(new.stories)["fabrikam"], ()))
     assert len(told["recipients"]) == 1200 and not told["differs"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(), RECIPIENTS, st.randoms(use_true_random=False))
+def test_whatever_cannot_be_asked_for_a_while_nobody_is_lost_and_nobody_gets_it_twice(ask, named, chance) -> None:
+    asyncio.run(_through_an_outage(ask, named, chance))
+
+
+async def _through_an_outage(ask, named, chance) -> None:
+    # Two organisations judge what waits apart from each other: groups of both that lead to one recipient, and both had
+    # to wait, may be two copies. Here the recipients named are of one.
+    named = [name for name in named if organisation(name) == organisation(named[0])]
+    house = House(policy=TWO)
+    outage = False
+
+    def unreliable(questions):
+        answers = ask(questions)
+        if outage:
+            answers = {q: Unknown("no answer") if chance.random() < 0.3 else a for q, a in answers.items()}
+        return answers
+
+    house.ask = unreliable
+    guest = house.guest()
+    guest.mail(Envelope(address("x@sender.test")))
+    taken = [name for name in named if guest.rcpt(RecipientId(address(name))).code == 250]
+    if not taken:
+        return
+    outage = True
+    body = guest.begin()
+    body.write(b"Subject: Hello\r\n\r\nHello\r\n")
+    if (await guest.done(body)).code != 250:
+        return
+    await house.later(0)
+    await house.later(120)  # perhaps still nobody can be asked
+    outage = False
+    for _ in range(8):
+        await house.later(700)
+    assert all(task.held for task in house.spool.tasks.values()), "somebody waits for ever"
+    # A contact of one organisation may lead to the other by MX, as to anybody outside; that is another way.
+    ways = [(hop, recipient.address) for hop, cargo in house.courier.carried for recipient in cargo.recipients]
+    assert len(ways) == len(set(ways)), "somebody got it twice"
+    got = [address for _, address in ways]
+    kept = {r.id.original.key for task in house.spool.tasks.values() for r in task.recipients}
+    for name in taken:
+        assert reachable(ask.leads_to, name.casefold()) & (kept | {one.casefold() for one in got}), name
 
 
 # --- told -------------------------------------------------------------------------------------------------------------

@@ -158,6 +158,11 @@ SENTENCES = [
      "mail for x.test is not taken any more"),
     (HQ, HQ + RULED, "when recipient_domain_is c.test: route_message_outbound_connector HQ"),
     (HQ + RULED, HQ + RULED + "enabled = false\n", "the rule acts no more"),
+    ("", '[[remote_domain]]\ndomain_name = "*"\nauto_forward_enabled = false\n',
+     "forwarding that people set up is dropped where it would leave to the outside"),
+    ('[[remote_domain]]\ndomain_name = "x.test"\nauto_forward_enabled = false\n', "",
+     "forwarding that people set up may leave to x.test"),
+    ("", '[[remote_domain]]\ndomain_name = "x.test"\nndr_enabled = false\n', "nothing acts on the rest of it yet"),
 ]  # fmt: skip
 
 

@@ -34,8 +34,8 @@ _END_OF_DATA = Point.DATA.name.lower()
 _MANY = "there are very many recipients: only the steps that decided are told; name one recipient for all of them"
 
 _CUT = (
-    "these are the recorded steps, because the order of duplicates depends on recipients of another organisation, which are"
-    " not told here"
+    "these are the recorded steps, because the order of duplicates depends on recipients of another organisation, which"
+    " are not told here"
 )
 """Why a story is not judged again whose recipients were derived from those of another organisation."""
 

@@ -271,7 +271,7 @@ def _new_ones(
     """Without those derived only now who were recipients from the beginning: their own copy is under way, or waits."""
     there: set[tuple[str, str]] = set()
     for verdict in others:
-        if not isinstance(verdict.disposition, Refuse):
+        if isinstance(verdict.disposition, Deliver | Hold | Defer):
             there |= {(verdict.standing.organisation, one.key) for one in _names(verdict)}
     for verdict in verdicts:
         named = ((verdict.standing.organisation, one.key) for one in _names(verdict))

@@ -137,6 +137,9 @@ class Loading(Protocol):
     def add(self, row: RecipientRow, line: int) -> tuple[str, int] | None:
         """Take one recipient; if one of its addresses was taken already: which, and on which line. Raises OSError."""
 
+    def rows(self) -> Iterator[RecipientRow]:
+        """All that were taken so far; before `put` only. Raises OSError."""
+
     def primary(self, address: str) -> str | None:
         """Whose is this address (`Address.key` form) among those taken so far? The key of the primary one."""
 
@@ -166,6 +169,9 @@ class Recipients(Protocol):
 
     def groups(self, organisation: str) -> Iterator[RecipientRow]:
         """All distribution groups as they are now; quick, however many recipients there are. Raises Unavailable."""
+
+    def filters(self, organisation: str) -> Mapping[str, Mapping[str, str]]:
+        """The filters of groups that find their members, by the keys of their primary addresses. Raises Unavailable."""
 
     def naming(self, organisation: str, keys: Collection[str]) -> Sequence[RecipientRow]:
         """Whose members, managers, forwarding or restriction name one of these addresses (`Address.key` forms).

@@ -126,7 +126,7 @@ async def test_who_changes_its_address_stays_where_it_was_named(here):
     assert row(here, "team").restriction.accept_from == ("ann@c.test",)
     await ok(here, "recipient", "set", "bob@c.test", "--forward-to", "a@c.test", "--no-keep-copy")
     out = await ok(here, "recipient", "set", "ann@c.test", "address=anna@c.test", "aliases=", "--what-if")
-    assert "would be named by its primary address in 1 group: team@c.test" in out
+    assert "would be named by its new address in 1 group: team@c.test" in out
     assert names(row(here, "team").members) == ["ann"]
     await ok(here, "recipient", "set", "ann@c.test", "address=anna@c.test", "aliases=")
     team = row(here, "team")
@@ -242,3 +242,34 @@ async def test_what_is_shown_of_hostile_values_is_harmless(here):
         assert "\x1b" not in out and "\u202e" not in out and "\nFORGED" not in out
     for limit in ("0", "100001"):
         assert (await here.run("group", "list", "--limit", limit))[0] == 2
+
+
+async def test_a_group_may_find_its_members(here):
+    await ok(here, "recipient", "set", "ann@c.test", "city=Oslo")
+    out = await ok(here, "group", "add", "north@c.test", "--filter", "City=oslo", "--what-if")
+    assert "recipient_filter: - -> city=oslo" in out and "member_count: - -> 1" in out
+    await ok(here, "group", "add", "north@c.test", "--filter", "City=oslo")
+    assert names(row(here, "north").members) == ["ann"]
+    out = await ok(here, "recipient", "set", "bob@c.test", "city=Oslo", "--what-if")
+    assert "It would be taken into 1 group: north@c.test" in out and names(row(here, "north").members) == ["ann"]
+    assert "It is taken into 1 group: north@c.test" in await ok(here, "recipient", "set", "bob@c.test", "city=Oslo")
+    await ok(here, "recipient", "add", "eve@c.test", "city=Oslo")
+    out = await ok(here, "recipient", "set", "ann@c.test", "address=zoe@c.test")
+    assert "named by its new address in 1 group: north@c.test" in out
+    assert names(row(here, "north").members) == ["bob", "eve", "zoe"]
+    assert "taken out of 1 group" in await ok(here, "recipient", "set", "zoe@c.test", "city=Bonn")
+    assert "taken out of 1 group" in await ok(here, "recipient", "remove", "eve@c.test")
+    assert names(row(here, "north").members) == ["bob"]
+    for command in (("add", "north@c.test", "zoe@c.test"), ("remove", "north@c.test", "bob@c.test")):
+        assert "are found by its filter (city=oslo)" in await no(here, "group", "member", *command)
+    assert "leave one of the two out" in await no(here, "group", "set", "north@c.test", "members=zoe@c.test")
+    await ok(here, "group", "set", "north@c.test", "--filter", "city=Bonn", "--filter", "kind=mailbox")
+    assert names(row(here, "north").members) == ["zoe"]
+    shown = await told(here, "group", "show", "north@c.test")
+    assert shown["recipient_filter"] == {"city": "Bonn", "kind": "mailbox"}
+    exported = await ok(here, "recipient", "export")
+    assert "city=Bonn;kind=mailbox" in exported and '"zoe@c.test"' not in exported
+    await ok(here, "group", "set", "north@c.test", "recipient_filter=")
+    await ok(here, "group", "member", "add", "north@c.test", "bob@c.test")
+    assert names(row(here, "north").members) == ["zoe", "bob"]
+    assert "city has no value" in await no(here, "group", "set", "north@c.test", "--filter", "city")

@@ -36,7 +36,7 @@ def test_groups_survive_a_kill_and_the_way_through_a_file(tmp_path: Path) -> Non
         service.told("group", "add", "all@contoso.com", "--member=team@contoso.com", "--accept-from=bob@contoso.com")
         service.told("recipient", "set", "ann@contoso.com", "--forward-to", "ann@far.example", "--no-keep-copy")
         removed = service.told("recipient", "remove", "carl@contoso.com")
-        assert (removed["group_count"], removed["groups"]) == (1, ["team@contoso.com"])
+        assert (removed["left_count"], removed["left"]) == (1, ["team@contoso.com"])
         service.told("recipient", "set", "bob@contoso.com", "address=robert@contoso.com")
         before = everybody(service)
         killed_and_started(service)

@@ -76,9 +76,11 @@ row = st.builds(
     RecipientRow, st.just("contoso"), st.sampled_from(RecipientKind), address, st.none() | address, st.just(()),
     st.dictionaries(st.sampled_from(["city", "notes"]), st.text(max_size=9)), st.lists(address, max_size=9).map(tuple),
     st.lists(address, max_size=2).map(tuple), st.none() | forwarding, st.none() | restriction,
+    st.dictionaries(st.sampled_from(["city", "kind"]), st.text(min_size=1, max_size=9), max_size=2),
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(row, st.lists(local, max_size=3, unique_by=str.lower))
 def test_everything_comes_back_from_records_and_from_the_log(one, aliases):
     proxies = {f"{name.lower()}@c.test": Address(name.lower(), "c.test") for name in aliases}
@@ -285,6 +287,8 @@ def test_the_table_and_the_log_answer_as_the_rows_say(tmp_path_factory, rows):
         for key in (*owners, "nobody@c.test"):
             wanted = {one.primary.key for one in rows if one.names([key])}
             assert {one.primary.key for one in store.naming("contoso", [key])} == wanted
+        filters = {one.primary.key: one.recipient_filter for one in rows if one.recipient_filter}
+        assert store.filters("contoso") == filters and not store.filters("fabrikam")
         store.merge()
 
 

@@ -118,10 +118,11 @@ def written(told: dict[str, Any], *, as_json: bool) -> None:
         was, now = show.printable(old.get(name)), show.printable(new.get(name))
         if was != now and name != "members":
             show.say(f"  {name}: {was or '-'} -> {now or '-'}")
-    if told.get("group_count"):
-        would = "would be" if told["what_if"] else "is"
-        done = f"{would} taken out of" if after is None else f"{would} named by its primary address in"
-        show.say(f"It {done} {counted(told['group_count'], 'group')}: {some(told['groups'], told['group_count'])}.")
+    would = "would be" if told["what_if"] else "is"
+    places = {"left": "taken out of", "entered": "taken into", "renamed_in": "named by its new address in"}
+    for name, what in places.items():
+        if count := told.get(f"{name}_count"):
+            show.say(f"It {would} {what} {counted(count, 'group')}: {some(told[name], count)}.")
     for warning in told.get("warnings", ()):
         show.complain(f"warning: {warning}")
 

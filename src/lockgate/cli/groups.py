@@ -28,6 +28,7 @@ from lockgate.cli.directory_changes import (
 from lockgate.cli.show import Column
 from lockgate.flow.asking import GroupAdd, GroupEdit, GroupList, GroupMembers, GroupRemove, GroupSet, GroupShow
 from lockgate.flow.cells import split
+from lockgate.flow.recipient_filters import as_text
 
 commands = typer.Typer(no_args_is_help=True, help="Distribution groups: mail for one goes to all its members.")
 member_commands = typer.Typer(no_args_is_help=True, help="Who is in a group.")
@@ -45,6 +46,16 @@ MembersFile = Annotated[
     ),
 ]
 ManagedBy = Annotated[list[str] | None, typer.Option(help="Who manages it; repeatable, replaces those of before.")]
+
+Conditions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter", metavar="NAME=VALUE", help="Whoever has this attribute (or kind) is a member; repeatable."
+    ),
+]
+
+_PATIENCE = 300.0
+"""Seconds: a filter asks everybody, which takes some of them among a million."""
 
 _SUMMARY = (
     Column("address", "ADDRESS"), Column("display_name", "NAME"), Column("member_count", "MEMBERS", right=True),
@@ -90,6 +101,7 @@ def add(
     member: Annotated[list[str] | None, typer.Option(help="A member; may be given several times.")] = None,
     members_file: MembersFile = "",
     alias: Aliases = None,
+    conditions: Conditions = None,
     managed_by: ManagedBy = None,
     require_sender_authentication: Proven = None,
     members_only: MembersOnly = None,
@@ -99,11 +111,15 @@ def add(
     what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a group; it receives within a second."""
-    given = _given(values, alias, managed_by)
+    """Add a group; it receives within a second.
+
+    With --filter it has no listed members: whoever has these attributes is one, from the change on that gives them.
+    """
+    given = _given(values, alias, managed_by, conditions)
     given |= restricted(require_sender_authentication, members_only, accept_from, reject_from)
     members = tuple(_named(member, members_file))
-    told = answered(context, GroupAdd(address, given, members, organisation, what_if), as_json=as_json)
+    request = GroupAdd(address, given, members, organisation, what_if)
+    told = answered(context, request, as_json=as_json, patience=_PATIENCE)
     written(told, as_json=as_json)
     _tell_members(told, as_json=as_json)
 
@@ -114,6 +130,7 @@ def set_(
     group: Group,
     values: Values = None,
     alias: Aliases = None,
+    conditions: Conditions = None,
     managed_by: ManagedBy = None,
     require_sender_authentication: Proven = None,
     members_only: MembersOnly = None,
@@ -126,13 +143,15 @@ def set_(
     """Change a group: NAME=VALUE for every attribute; address=... gives it another primary address.
 
     Whoever names the group by an address that it loses (other groups, restrictions) names it by its primary one then.
+    recipient_filter= ends a filter; those whom it found last stay as listed members.
     """
-    given = _given(values, alias, managed_by)
+    given = _given(values, alias, managed_by, conditions)
     given |= restricted(require_sender_authentication, members_only, accept_from, reject_from)
     if not given:
         show.complain("Say what to change, for example display_name=Sales or --members-only.")
         raise typer.Exit(show.MISUSE)
-    written(answered(context, GroupSet(group, given, organisation, what_if), as_json=as_json), as_json=as_json)
+    request = GroupSet(group, given, organisation, what_if)
+    written(answered(context, request, as_json=as_json, patience=_PATIENCE), as_json=as_json)
 
 
 @commands.command("remove")
@@ -232,9 +251,13 @@ def _named(members: Sequence[str] | None, file: str) -> Iterator[str]:
 
 
 def _given(
-    values: Sequence[str] | None, alias: Sequence[str] | None, managed_by: Sequence[str] | None
-) -> dict[str, str]:
+    values: Sequence[str] | None, alias: Sequence[str] | None, managed_by: Sequence[str] | None,
+    conditions: Sequence[str] | None,
+) -> dict[str, str]:  # fmt: skip
     given = assigned(values, alias)
+    if conditions:
+        pairs = (condition.partition("=") for condition in conditions)
+        given["recipient_filter"] = as_text({name: value for name, _, value in pairs})
     if managed_by:
         given["managed_by"] = " ".join(managed_by)
     return given

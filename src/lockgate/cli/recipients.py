@@ -45,8 +45,7 @@ from lockgate.flow.asking import (
     RecipientShow,
     RecipientUpload,
 )
-from lockgate.flow.memberships import in_cells
-from lockgate.flow.recipients import COLUMNS, quiet
+from lockgate.flow.recipients import csv_line, quiet
 
 commands = typer.Typer(no_args_is_help=True, help="The directory: who may receive mail here.")
 edge_commands = typer.Typer(no_args_is_help=True, help="Edge blocking: refusing unknown recipients at RCPT.")
@@ -203,18 +202,14 @@ def export(
 
 
 def _export(context: typer.Context, out: TextIO, organisation: str, *, as_json: bool) -> int:
-    writer = csv.writer(out, lineterminator="\n")
     if not as_json:
-        writer.writerow(COLUMNS)
+        out.write(csv_line(None))
     ticket, count = "", 0
     while True:
         told = answered(context, RecipientExport(organisation, ticket), as_json=False)
         for row in told["recipients"]:
             count += 1
-            if as_json:
-                out.write(_json_line(row))
-            else:
-                writer.writerow(_cells(row))
+            out.write(_json_line(row) if as_json else csv_line(row))
         ticket = told["ticket"]
         if not ticket:
             break
@@ -224,11 +219,6 @@ def _export(context: typer.Context, out: TextIO, organisation: str, *, as_json: 
 
 def _json_line(row: dict[str, Any]) -> str:
     return json.dumps(row) + "\n"
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    values = in_cells(row)
-    return [quiet(values.get(column, "")) for column in COLUMNS]
 
 
 # --- one recipient ---------------------------------------------------------------------------------------------------

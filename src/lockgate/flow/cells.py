@@ -37,6 +37,9 @@ def addresses_in(value: str | Sequence[str], column: str, most: int, wrong: Reas
     if len(listed) > most:
         wrong.append((column, f"there are {len(listed)}; at most {most} are kept"))
         return ()
+    if len(listed) == 1:
+        only = address_in(listed[0], column, wrong)
+        return (only,) if only is not None else ()
     found: dict[str, Address] = {}
     told = len(wrong)
     for text in listed:

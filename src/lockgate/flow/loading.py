@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from lockgate.flow.memberships import MOST_MEMBERS
+from lockgate.flow.recipient_filters import COLUMN, found_by
 from lockgate.flow.recipients import Wrong, read_rows
+from lockgate.mail.address import Address
+from lockgate.mail.directory import RecipientRow
 from lockgate.seams import Difference, Loading, Recipients
 
 MOST_REMOVED = 0.10
@@ -16,9 +21,6 @@ MOST_REMOVED = 0.10
 MOST_WARNINGS = 100
 MOST_LISTED = 100_000
 """Addresses in restrictions that are looked after."""
-
-STEP = 1000
-"""Lines between two reports of progress."""
 
 
 class NotLoaded(Exception):
@@ -48,7 +50,8 @@ class Wishes(msgspec.Struct, frozen=True):
 class Progress:
     """Where an import stands; `wrong` is told of each rejected line.
 
-    `listed` are the addresses that restrictions name, with line and primary address of the first that does.
+    `listed` are the addresses that restrictions name, with line and primary address of the first that does; `filtered`
+    the groups whose members are found when everybody is there.
     """
 
     def __init__(self, wrong: Callable[[Wrong], None]) -> None:
@@ -59,6 +62,7 @@ class Progress:
         self.rejected = 0
         self.wrong = wrong
         self.listed: dict[str, tuple[int, str]] = {}
+        self.filtered: list[tuple[int, RecipientRow]] = []
 
     def reject(self, one: Wrong) -> None:
         """One more line is rejected."""
@@ -71,6 +75,7 @@ def load(lines: Iterable[str], wishes: Wishes, store: Recipients, progress: Prog
     loading = store.load(wishes.organisation)
     try:
         _read(lines, wishes, loading, progress)
+        _find_members(wishes, store, loading, progress)
         if not progress.recipients:
             raise NotLoaded(
                 "the file holds no valid recipients; an empty directory would refuse all mail, so nothing was changed"
@@ -79,7 +84,7 @@ def load(lines: Iterable[str], wishes: Wishes, store: Recipients, progress: Prog
             raise Rejected(f"{progress.rejected} mistakes, nothing was changed, as --all-or-nothing asks for")
         progress.phase = "comparing"
         difference = loading.seal()
-        keep = wishes.keep_missing or (progress.rejected > 0 and not wishes.force)
+        keep = _keeps(wishes, progress)
         if not wishes.force:
             _guard(difference, keep=keep)
         told = _told(difference, wishes, progress, keep=keep)
@@ -93,25 +98,86 @@ def load(lines: Iterable[str], wishes: Wishes, store: Recipients, progress: Prog
 
 
 def _read(lines: Iterable[str], wishes: Wishes, loading: Loading, progress: Progress) -> None:
-    recipients = addresses = 0
     for found in read_rows(lines, wishes.form, wishes.name, wishes.organisation):
         if isinstance(found, Wrong):
             progress.reject(found)
             continue
         line, row = found
-        twice = loading.add(row, line)
-        if twice is not None:
-            message = f"{twice[0]} is already given on line {twice[1]}; an address belongs to one recipient"
-            progress.reject(Wrong(line, "address", message))
-            continue
-        if row.restriction is not None and len(progress.listed) < MOST_LISTED:
-            for key in (*row.restriction.accept_from, *row.restriction.reject_from):
-                progress.listed.setdefault(key, (line, row.primary.text))
-        recipients += 1
-        addresses += 1 + len(row.proxies)
-        if recipients % STEP == 0:
-            progress.lines, progress.recipients = line, recipients
-    progress.recipients, progress.addresses = recipients, addresses
+        if row.recipient_filter:
+            progress.filtered.append(found)
+        else:
+            _take(line, row, loading, progress)
+
+
+def _take(line: int, row: RecipientRow, loading: Loading, progress: Progress) -> None:
+    twice = loading.add(row, line)
+    if twice is not None:
+        message = f"{twice[0]} is already given on line {twice[1]}; an address belongs to one recipient"
+        progress.reject(Wrong(line, "address", message))
+        return
+    if row.restriction is not None and len(progress.listed) < MOST_LISTED:
+        for key in (*row.restriction.accept_from, *row.restriction.reject_from):
+            progress.listed.setdefault(key, (line, row.primary.text))
+    progress.recipients += 1
+    progress.addresses += 1 + len(row.proxies)
+    progress.lines = line
+
+
+def _find_members(wishes: Wishes, store: Recipients, loading: Loading, progress: Progress) -> None:
+    """Take the groups with a filter, their members found among those of the file and those who are kept."""
+    keep = _keeps(wishes, progress)
+    named = [row for _, row in progress.filtered]
+    groups = [*named, *(_kept(wishes.organisation, named, store, loading) if keep else ())]
+    if not groups:
+        return
+    progress.phase = "finding members"
+    people = loading.rows()
+    if keep:
+        people = itertools.chain(people, (row for row in store.rows(wishes.organisation) if _left(row, loading)))
+    found = found_by(groups, people)
+    if _reject_large(found, progress):
+        _find_members(wishes, store, loading, progress)  # a rejected line may mean that more people are kept
+        return
+    for number, (group, members) in enumerate(zip(groups, found, strict=True)):
+        row = msgspec.structs.replace(group, members=members[:MOST_MEMBERS])
+        if number < len(named):
+            _take(progress.filtered[number][0], row, loading, progress)
+        else:
+            loading.add(row, 0)
+
+
+def _reject_large(found: Sequence[Sequence[Address]], progress: Progress) -> bool:
+    """Reject the groups of the file that find too many; whether there are any."""
+    large = [n for n, _ in enumerate(progress.filtered) if len(found[n]) > MOST_MEMBERS]
+    for number in reversed(large):
+        line, _ = progress.filtered.pop(number)
+        message = f"it finds {len(found[number])} members; a group has at most {MOST_MEMBERS}"
+        progress.reject(Wrong(line, COLUMN, message))
+    return bool(large)
+
+
+def _kept(
+    organisation: str, named: Sequence[RecipientRow], store: Recipients, loading: Loading
+) -> Iterator[RecipientRow]:
+    """The groups with a filter that the file does not name, without the addresses that it gives to others."""
+    for key in store.filters(organisation).keys() - {row.primary.key for row in named}:
+        row = store.row(organisation, key)
+        if row is not None and _left(row, loading):
+            yield _unclaimed(row, loading)
+
+
+def _left(row: RecipientRow, loading: Loading) -> bool:
+    """Whether the file has nobody with the primary address of this recipient."""
+    return loading.primary(row.primary.key) is None
+
+
+def _unclaimed(row: RecipientRow, loading: Loading) -> RecipientRow:
+    proxies = tuple(one for one in row.proxies if loading.primary(one.key) is None)
+    return msgspec.structs.replace(row, proxies=proxies)
+
+
+def _keeps(wishes: Wishes, progress: Progress) -> bool:
+    return wishes.keep_missing or (progress.rejected > 0 and not wishes.force)
 
 
 def _guard(difference: Difference, *, keep: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from lockgate.flow import recipient_filters
 from lockgate.flow.cells import Reasons, address_in, addresses_in, truth_in
 from lockgate.mail.address import Address
 from lockgate.mail.directory import RecipientRow
@@ -13,6 +14,7 @@ from lockgate.mail.findings import Forwarding, RecipientKind, Restriction
 COLUMNS = (
     "members", "managed_by", "members_only", "require_sender_authentication_enabled", "accept_messages_only_from",
     "reject_messages_from", "forwarding_smtp_address", "deliver_to_mailbox_and_forward", "forwarding_by_user",
+    recipient_filters.COLUMN,
 )  # fmt: skip
 """The columns, by Exchange's names; lists are separated by blanks or semicolons."""
 
@@ -45,6 +47,7 @@ class Memberships(NamedTuple):
     managed_by: tuple[Address, ...] = ()
     forwarding: Forwarding | None = None
     restriction: Restriction | None = None
+    recipient_filter: Mapping[str, str] = {}
 
 
 NONE = Memberships()
@@ -54,7 +57,10 @@ def memberships_of(values: Mapping[str, Any], wrong: Reasons) -> Memberships:
     """What these columns say (names as in COLUMNS, empty values left out); what is no address is added to `wrong`."""
     members = addresses_in(values.get("members", ""), "members", MOST_MEMBERS, wrong)
     managers = addresses_in(values.get("managed_by", ""), "managed_by", MOST_LISTED, wrong)
-    return Memberships(members, managers, _forwarding(values, wrong), _restriction(values, wrong))
+    conditions = recipient_filters.filter_in(values.get(recipient_filters.COLUMN, ""), wrong)
+    if conditions and members:
+        wrong.append(("members", "its members are found by recipient_filter; leave one of the two out"))
+    return Memberships(members, managers, _forwarding(values, wrong), _restriction(values, wrong), conditions)
 
 
 def _forwarding(values: Mapping[str, Any], wrong: Reasons) -> Forwarding | None:
@@ -87,7 +93,10 @@ def objections(row: RecipientRow) -> Reasons:
     restriction, forwarding = row.restriction, row.forwarding
     if not group:
         only = restriction is not None and restriction.members_only
-        held = {"members": bool(row.members), "managed_by": bool(row.managed_by), "members_only": only}
+        held = {
+            "members": bool(row.members), "managed_by": bool(row.managed_by), "members_only": only,
+            recipient_filters.COLUMN: bool(row.recipient_filter),
+        }  # fmt: skip
         wrong += [(name, f"only a distribution group can have it; {kind}") for name, value in held.items() if value]
     if restriction is not None and row.kind is RecipientKind.MAIL_CONTACT:
         name = "accept_messages_only_from"
@@ -107,15 +116,21 @@ def objections(row: RecipientRow) -> Reasons:
 
 
 def in_cells(told: Mapping[str, Any]) -> dict[str, str]:
-    """A recipient as it was told (RecipientRow.told), with lists and truth values as they stand in cells."""
+    """A recipient as it was told (RecipientRow.told), with lists and truth values as they stand in cells.
+
+    Members that are found by a filter are left out.
+    """
     flat = {**told["attributes"], **{name: value for name, value in told.items() if name != "attributes"}}
-    return {name: _cell(value) for name, value in flat.items() if name != "member_count"}
+    beyond = {"member_count", "members"} if recipient_filters.COLUMN in flat else {"member_count"}
+    return {name: _cell(value) for name, value in flat.items() if name not in beyond}
 
 
 def _cell(value: Any) -> str:
     match value:
         case list():
             return " ".join(value)
+        case dict():
+            return recipient_filters.as_text(value)
         case bool():
             return "true" if value else "false"
         case _:

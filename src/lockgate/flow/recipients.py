@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,20 +101,26 @@ def row_of(values: Mapping[str, Any], organisation: str) -> RecipientRow:
     if kind is None:
         wrong.append(("kind", f"'{word[:40]}' is no kind of recipient; there are {_KIND_WORDS}"))
     attributes: dict[str, str] = {}
+    plain = True
     for key, value in values.items():
         if key in _BEYOND:
+            plain = plain and key not in _MORE
             continue
         text = value.strip()
         if len(text) > LONGEST_VALUE:
             wrong.append((key, f"it has {len(text)} characters; at most {LONGEST_VALUE} are kept"))
         elif text:
             attributes[key] = text
-    plain = _MORE.isdisjoint(values)
     more = memberships.NONE if plain else memberships.memberships_of(values, wrong)
     if wrong or primary is None or kind is None:
         raise WrongRow(wrong)
-    row = RecipientRow(organisation, kind, primary, target, proxies, attributes, *more)
-    if not plain and (reasons := memberships.objections(row)):
+    if plain:  # nearly everybody
+        return RecipientRow(organisation, kind, primary, target, proxies, attributes)
+    row = RecipientRow(
+        organisation, kind, primary, target, proxies, attributes, more.members, more.managed_by, more.forwarding,
+        more.restriction, dict(more.recipient_filter),
+    )  # fmt: skip
+    if reasons := memberships.objections(row):
         raise WrongRow(reasons)
     return row
 
@@ -125,7 +132,8 @@ _BEYOND = frozenset({"address", "kind", "aliases", "external_address"}) | _MORE
 
 def _aliases(aliases: str | list[str], primary: Address | None, wrong: Reasons) -> tuple[Address, ...]:
     found = addresses_in(aliases, "aliases", MOST_ALIASES, wrong)
-    return found if primary is None else tuple([alias for alias in found if alias.key != primary.key])
+    own = primary.key if primary is not None else ""
+    return tuple([alias for alias in found if alias.key != own])
 
 
 def _csv_rows(lines: Iterable[str], name: str) -> Iterator[tuple[int, Mapping[str, Any] | Wrong]]:
@@ -181,6 +189,18 @@ def _loud(cell: str) -> str:
 def quiet(cell: str) -> str:
     """The cell so that no spreadsheet takes it for a formula; `read_rows` takes the apostrophe away again."""
     return f"'{cell}" if _QUIET.match(cell) else cell
+
+
+def csv_line(told: Mapping[str, Any] | None) -> str:
+    """A recipient as it was told (RecipientRow.told), as a line that `read_rows` takes; None: the names of columns."""
+    cells: Sequence[str] = COLUMNS
+    if told is not None:
+        values = memberships.in_cells(told)
+        cells = [quiet(values.get(column, "")) for column in COLUMNS]
+    out = io.StringIO(newline="")
+    # A writer that ends lines with LF leaves a lone CR in a value unquoted, and the value would come back as two lines.
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue()[:-2] + "\n"
 
 
 def _toml_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | Wrong]]:

@@ -24,7 +24,8 @@ class RecipientRow(msgspec.Struct, frozen=True):
 
     `proxies` are its further addresses; `attributes` those of specification 1.15.2, lower_snake_case. A distribution
     group has `members` (any addresses of recipients, or addresses elsewhere) and people who manage it; a mailbox or
-    mail user may have a `forwarding`; all but contacts may have a `restriction`.
+    mail user may have a `forwarding`; all but contacts may have a `restriction`. The members of a group with a
+    `recipient_filter` (attribute or "kind" to value) are those recipients who have all these values.
     """
 
     organisation: str
@@ -37,6 +38,7 @@ class RecipientRow(msgspec.Struct, frozen=True):
     managed_by: tuple[Address, ...] = ()
     forwarding: Forwarding | None = None
     restriction: Restriction | None = None
+    recipient_filter: dict[str, str] = {}
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -69,6 +71,8 @@ class RecipientRow(msgspec.Struct, frozen=True):
         if self.kind is RecipientKind.GROUP:
             told["members"] = [address.text for address in self.members[:most]]
             told["member_count"] = len(self.members)
+        if self.recipient_filter:
+            told["recipient_filter"] = dict(self.recipient_filter)
         if self.managed_by:
             told["managed_by"] = [address.text for address in self.managed_by]
         told |= sending_on(self.forwarding)

@@ -6,8 +6,8 @@ tail of packed attributes. Each address has a record and an index word of its ow
 look-up; a hash is only a hint, the address is compared.
 
 A recipient with more than attributes has MORE in its kind. Its tail is then two lengths, the attributes, the extras
-(forwarding, restriction, managers: a few octets that a look-up decodes) and the members, which a look-up leaves alone
-and which only the record of the primary address has. The notes are the places of all groups and of all recipients
+(forwarding, restriction, managers, filter: a few octets that a look-up decodes) and the members, which a look-up leaves
+alone and which only the record of the primary address has. The notes are the places of all groups and of all recipients
 with extras, so that who is named by whom is found without reading a million plain recipients.
 
 Format 1 has neither MORE nor notes; a table that needs neither is written in format 1.
@@ -44,6 +44,7 @@ UNIT = 4
 
 KINDS = tuple(RecipientKind)
 PLACE = {kind: number for number, kind in enumerate(KINDS)}
+_GROUP = PLACE[RecipientKind.GROUP]
 MORE = 0x80
 """In a record's kind: the tail holds more than attributes."""
 
@@ -56,11 +57,12 @@ LONGEST = 32
 
 
 class Extras(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """What a few recipients have besides: what a look-up tells, and who manages a group."""
+    """What a few recipients have besides: what a look-up tells, and who manages a group and how members are found."""
 
     forwarding: Forwarding | None = None
     restriction: Restriction | None = None
     managed_by: tuple[str, ...] = ()
+    recipient_filter: dict[str, str] = {}
 
     def names(self, keys: Collection[str]) -> bool:
         """Whether one of these addresses (`Address.key` forms) is named here."""
@@ -93,11 +95,12 @@ def tails(row: RecipientRow) -> tuple[int, bytes, bytes]:
     """The kind as a record has it, the tail of the primary address's record, and that of the other addresses."""
     attributes = encode(row.attributes) if row.attributes else b""
     kind = PLACE[row.kind]
-    plain = row.forwarding is None and row.restriction is None and not row.managed_by
-    if plain and not row.members and row.kind is not RecipientKind.GROUP:
+    plain = row.forwarding is None and row.restriction is None
+    if plain and kind != _GROUP and not row.members and not row.managed_by and not row.recipient_filter:
         return kind, attributes, attributes
+    plain = plain and not row.managed_by and not row.recipient_filter
     managers = tuple(address.text for address in row.managed_by)
-    extras = b"" if plain else encode(Extras(row.forwarding, row.restriction, managers))
+    extras = b"" if plain else encode(Extras(row.forwarding, row.restriction, managers, row.recipient_filter))
     tail = _SIZES.pack(len(attributes), len(extras)) + attributes + extras
     return kind | MORE, tail + _packed(row.members), tail
 

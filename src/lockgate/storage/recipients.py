@@ -40,6 +40,7 @@ class RecipientStore:
         self._base: Records | None = None
         self._follower = Follower(self._log)
         self._owners: dict[bytes, RecipientRow | None] = {}
+        self._filters: dict[bytes, dict[str, str]] | None = None
         self._revision = 0
 
     def ensure(self) -> bool:
@@ -87,6 +88,22 @@ class RecipientStore:
         for group in self._noted(organisation):
             if is_group(group):
                 yield _row(group)
+
+    def filters(self, organisation: str) -> dict[str, dict[str, str]]:
+        """See Recipients."""
+        base = self._open()
+        prefix = key_of(organisation, "")
+        with self._lock:
+            owners = dict(self._owners)
+            if self._filters is None:
+                self._filters = _filters_in(base)
+            filters = {key: found for key, found in self._filters.items() if key not in owners}
+        filters |= {
+            key_of(row.organisation, row.primary.key): row.recipient_filter
+            for row in owners.values()
+            if row is not None and row.recipient_filter
+        }
+        return {key[len(prefix) :].decode(): found for key, found in filters.items() if key.startswith(prefix)}
 
     def naming(self, organisation: str, keys: Collection[str]) -> list[RecipientRow]:
         """See Recipients."""
@@ -147,7 +164,7 @@ class RecipientStore:
         with self._lock:
             if self._base is None:
                 try:
-                    self._base = Records(self.table)
+                    self._base, self._filters = Records(self.table), None
                     self._follower.forget()
                     self._owners, self._revision = {}, self._base.revision
                     self._catch_up()
@@ -244,6 +261,14 @@ class RecipientStore:
                 yield pack(row)
 
 
+def _filters_in(base: Records) -> dict[bytes, dict[str, str]]:
+    """The filters by the keys of primary addresses."""
+    try:
+        return {group.keys[0][0]: found for group in base.noted() if (found := extras_of(group).recipient_filter)}
+    except ValueError as trouble:
+        raise Unavailable(f"the recipients cannot be read: {trouble}") from None
+
+
 def _row(group: Group) -> RecipientRow:
     try:
         return unpack(group)
@@ -284,6 +309,10 @@ class Import:
         self._digests.append(hash(group.octets))
         self._places.append(self._writer.add(group))
         return None
+
+    def rows(self) -> Iterator[RecipientRow]:
+        """See Loading."""
+        return (_row(group) for group in self._writer.groups())
 
     def primary(self, address: str) -> str | None:
         """See Loading."""

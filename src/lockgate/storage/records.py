@@ -112,6 +112,7 @@ def _unpacked(group: Group) -> RecipientRow:
         tuple(addressed(manager) for manager in extras.managed_by),
         extras.forwarding,
         extras.restriction,
+        extras.recipient_filter,
     )
 
 
@@ -152,7 +153,7 @@ class Records:
         if not path.exists():
             return
         with path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._map = _mapped(file.fileno())
         if len(self._map) < HEADER.size:
             raise ValueError(f"{path} is cut off")
         magic, version, bits, which, revision, count, salt, at_words, at = HEADER.unpack_from(self._map)
@@ -298,6 +299,14 @@ class TableWriter:
                     return group
             size *= 4
 
+    def groups(self) -> Iterator[Group]:
+        """Everybody that was added so far, in that order."""
+        self._file.flush()
+        if self.size:
+            reader = Records.__new__(Records)
+            reader._map, reader._at, reader._end = _mapped(self._file.fileno()), 0, self.size
+            yield from reader.groups()
+
     def publish(self, revision: int) -> None:
         """Put the table in the place of the one there is, atomically and durably."""
         self._file.flush()
@@ -339,7 +348,7 @@ class TableWriter:
             return 0, words
         found: list[int] = []
         self._file.seek(0)
-        data = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        data = _mapped(self._file.fileno())
         hashed, salt = hash_of(1, self._salt)
         at = 0
         while at < self.size:
@@ -352,6 +361,10 @@ class TableWriter:
         if _crowded(words):
             raise ValueError("the recipients cannot be told apart by any hash")
         return 1, words
+
+
+def _mapped(file: int) -> mmap.mmap:
+    return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
 
 
 def _first_group(data: bytes) -> Group:

@@ -32,6 +32,10 @@ class MemoryRecipients:
         """See Recipients."""
         return (row for row in self.rows(organisation) if row.kind is RecipientKind.GROUP)
 
+    def filters(self, organisation: str) -> dict[str, dict[str, str]]:
+        """See Recipients."""
+        return {row.primary.key: row.recipient_filter for row in self.rows(organisation) if row.recipient_filter}
+
     def naming(self, organisation: str, keys: Collection[str]) -> list[RecipientRow]:
         """See Recipients."""
         return [row for row in self.rows(organisation) if row.names(keys)]
@@ -68,6 +72,10 @@ class MemoryLoading:
         self._lines.update(dict.fromkeys(row.keys, line))
         self._fresh.append(row)
         return None
+
+    def rows(self) -> Iterator[RecipientRow]:
+        """See Loading."""
+        return iter(list(self._fresh))
 
     def primary(self, address: str) -> str | None:
         """See Loading."""

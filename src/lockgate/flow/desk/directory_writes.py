@@ -19,7 +19,8 @@ import msgspec
 from lockgate.flow.asking.ask import Answer
 from lockgate.flow.desk.rights import Caller
 from lockgate.flow.desk.section import Misuse, Nothing, the_organisation
-from lockgate.flow.memberships import in_cells, objections
+from lockgate.flow.memberships import MOST_MEMBERS, in_cells, objections
+from lockgate.flow.recipient_filters import fits, found_by, refitted
 from lockgate.flow.recipients import WrongRow, name_of, row_of
 from lockgate.mail.address import Address, AddressError, parse_address
 from lockgate.mail.directory import RecipientRow
@@ -29,7 +30,7 @@ from lockgate.seams import Audit, Recipients
 SHOWN = 1000
 """Members of a group in an answer that is about more than its members; `member_count` has how many there are."""
 _NAMED = 100
-"""Groups named in an answer; groups and members named in the audit."""
+"""Groups of one kind named in an answer; groups and members named in the audit."""
 MOST_AT_ONCE = 300_000
 """Members of the groups in one change of the store."""
 _FORWARDING_DETAILS = ("deliver_to_mailbox_and_forward", "forwarding_by_user")
@@ -128,6 +129,8 @@ class DirectoryWrites(msgspec.Struct, frozen=True):
         gone = frozenset(before.keys if before else ()) - frozenset(after.keys if after else ())
         if after is not None:
             await self._free(organisation, before, after)
+            if after.recipient_filter and (before is None or before.recipient_filter != after.recipient_filter):
+                after = await asyncio.to_thread(self._with_members, after)
             after = await self._known_senders(_renamed(after, gone, after.primary), before, warnings)
         old, new = ([before] if before else []), ([after] if after else [])
         told = {
@@ -140,8 +143,8 @@ class DirectoryWrites(msgspec.Struct, frozen=True):
         if before == after:
             return Answer(result={**told, "warnings": warnings})
         followers = await self._following(before, after, gone, warnings)
-        groups = [now.primary.text for was, now in followers if was.members != now.members]
-        told |= {"warnings": warnings, "group_count": len(groups), "groups": groups[:_NAMED]}
+        followers = await asyncio.to_thread(self._refitted, organisation, before, after, followers, warnings)
+        told |= {"warnings": warnings, **_places(before, after, followers)}
         if what_if:
             return Answer(result=told)
         revision = await asyncio.to_thread(self._change, organisation, old, new, followers)
@@ -154,6 +157,33 @@ class DirectoryWrites(msgspec.Struct, frozen=True):
         )  # fmt: skip
         self.changed()
         return Answer(result={**told, "revision": revision})
+
+    def _with_members(self, group: RecipientRow) -> RecipientRow:
+        """A group with the members that its filter finds. Raises Misuse."""
+        (members,) = found_by([group], self.store.rows(group.organisation))
+        return checked(msgspec.structs.replace(group, members=members))
+
+    def _refitted(
+        self, organisation: str, before: RecipientRow | None, after: RecipientRow | None,
+        followers: Sequence[_Follower], warnings: list[str],
+    ) -> list[_Follower]:  # fmt: skip
+        """The followers, and the groups whose filter finds the changed recipient now, or found it before."""
+        mine = {row.primary.key for row in (before, after) if row is not None}
+        found = {was.primary.key: (was, now) for was, now in followers}
+        changed = [row for row in (before, after) if row is not None]
+        for key, conditions in self.store.filters(organisation).items():
+            if key in mine or not any(fits(row, conditions) for row in changed):
+                continue
+            group = self.store.row(organisation, key)
+            was, now = found.get(key, (group, group))
+            if was is None or now is None:
+                continue
+            members = refitted(now, before, after)
+            if len(members) > MOST_MEMBERS:
+                warnings.append(f"{was.primary} has {MOST_MEMBERS} members already and takes in no more")
+            elif members != was.members:
+                found[key] = (was, msgspec.structs.replace(now, members=members))
+        return list(found.values())
 
     def _change(
         self, organisation: str, old: Sequence[RecipientRow], new: Sequence[RecipientRow],
@@ -280,6 +310,22 @@ def _row(values: Mapping[str, Any], organisation: str) -> RecipientRow:
 
 def _misuse(reasons: Sequence[tuple[str, str]]) -> Misuse:
     return Misuse("; ".join(f"{column}: {message}" for column, message in reasons))
+
+
+def _places(
+    before: RecipientRow | None, after: RecipientRow | None, followers: Sequence[_Follower]
+) -> dict[str, Any]:
+    """The groups into which a recipient comes, which it leaves, and in which it is named by another address."""
+    keys = frozenset((*(before.keys if before else ()), *(after.keys if after else ())))
+    places: dict[str, list[str]] = {"entered": [], "left": [], "renamed_in": []}
+    for was, now in followers:
+        here, there = _is_member(keys, was), _is_member(keys, now)
+        if was.members != now.members:
+            places["renamed_in" if here and there else "entered" if there else "left"].append(now.primary.text)
+    return {
+        **{name: groups[:_NAMED] for name, groups in places.items()},
+        **{f"{name}_count": len(groups) for name, groups in places.items()},
+    }
 
 
 def _is_member(keys: frozenset[str], group: RecipientRow) -> bool:

@@ -32,6 +32,7 @@ from lockgate.flow.desk.directory_writes import (
 from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Handler, Misuse
 from lockgate.flow.memberships import MOST_MEMBERS
+from lockgate.flow.recipient_filters import as_text
 from lockgate.mail.address import Address
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import RecipientKind
@@ -113,7 +114,7 @@ class GroupDesk(msgspec.Struct, frozen=True):
         details: dict[str, Any] = {}
         if request.members:
             listed, details = await asyncio.to_thread(self._with, row, request.members)
-            row = checked(msgspec.structs.replace(row, members=listed))
+            row = checked(msgspec.structs.replace(_listing(row), members=listed))
         return await self.writes.put(
             caller, "group add", organisation, row, what_if=request.what_if, details=details
         )
@@ -139,7 +140,7 @@ class GroupDesk(msgspec.Struct, frozen=True):
         out = _addresses(request.remove)
 
         def how(before: RecipientRow) -> Altered:
-            row = _group(before)
+            row = _listing(_group(before))
             row, told_out = (msgspec.structs.replace(row, members=()), {}) if request.all_out else self._less(row, out)
             listed, told_in = self._with(row, request.add)
             after = checked(msgspec.structs.replace(row, members=listed))
@@ -236,6 +237,14 @@ def _of_a_group(values: Mapping[str, str]) -> dict[str, str]:
 
 def _group(row: RecipientRow) -> RecipientRow:
     _only_groups(row)
+    return row
+
+
+def _listing(row: RecipientRow) -> RecipientRow:
+    """The group, if its members are listed. Raises Misuse."""
+    if row.recipient_filter:
+        found = as_text(row.recipient_filter)
+        raise Misuse(f"the members of {row.primary} are found by its filter ({found}); `recipient_filter=` ends that")
     return row
 
 

@@ -19,7 +19,7 @@ from lockgate.mail.ruling import Defer, Direction, Hit, Ruling, Standing, Step, 
 
 if TYPE_CHECKING:
     from lockgate.policy.objects.domains import AcceptedDomain
-    from lockgate.policy.policy import Policy
+    from lockgate.policy.policy import PeerLists, Policy
 
 _NAME = "reach"
 
@@ -69,12 +69,13 @@ def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
 def _wanted(policy: Policy, facts: Facts, verdict: Verdict, depth: Depth) -> Verdict:
     """What the recipient's organisation says of the number of recipients, and of the peer."""
     organisation = verdict.standing.organisation
-    limit = policy.of(organisation).organisation.max_recipient_envelope_limit
+    mine = policy.organisations[organisation]
+    limit = mine.organisation.max_recipient_envelope_limit
     if limit is not None and _is_beyond(facts, verdict, limit):
         because = f"{limit} recipients were named already, and {organisation} wants no more"
         return refuse(_NAME, verdict, replies.TOO_MANY_RECIPIENTS, "recipient limit", because)
     if not facts.connection.login:
-        return _filter(policy, facts, verdict, depth)
+        return _filter(mine.peers, facts, verdict, depth)
     if depth is Depth.LIVE:
         return verdict
     because = "the session is logged in, so they are not asked"
@@ -109,10 +110,9 @@ def _look_up(
             return refuse(_NAME, verdict, replies.DIRECTORY_UNAVAILABLE, "directory", because, Hit.UNKNOWN)
 
 
-def _filter(policy: Policy, facts: Facts, verdict: Verdict, depth: Depth) -> Verdict:
+def _filter(peers: PeerLists, facts: Facts, verdict: Verdict, depth: Depth) -> Verdict:
     """The organisation's connection filter: allow wins, and only lifts the content verdict later (1.8, amendments)."""
     standing, connection = verdict.standing, facts.connection
-    peers = policy.of(standing.organisation).peers
     allowed = peers.allow.find(connection.packed)
     whom = verdict.recipient.original.text
     if allowed is not None:

@@ -32,6 +32,7 @@ bench: $(VENV)/test-installed system-packages
 	$(BIN)/python bench/judge.py
 	$(BIN)/python bench/sign.py
 	$(BIN)/python bench/auth.py
+	$(BIN)/python bench/expand.py
 	$(BIN)/python bench/growth.py
 	$(BIN)/python bench/idle.py
 

@@ -8,7 +8,9 @@ Each figure is the best of several rounds, on one core, without a service. A mes
 from __future__ import annotations
 
 import gc
+import itertools
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +30,12 @@ from lockgate.mail.ruling import Ruling
 from lockgate.mail.task import NewMessage
 from lockgate.policy.compile import compile_policy
 from lockgate.policy.policy import Policy
-from lockgate.storage.frames import What
+from lockgate.storage.frames import Accept, What
+from lockgate.storage.lanes import Pace
+from lockgate.storage.ledger import Ledger
 from lockgate.storage.packing import pack_accept
+from lockgate.storage.reclaim import Live
+from lockgate.storage.segments import SegmentFolder
 from lockgate.testing.builders import facts_of, people, who_of
 
 ROUNDS = 7
@@ -43,6 +49,7 @@ vouched_by_operator = true
 name = "Partners"
 recipient_domains = ["*.partner.test"]
 """
+_DECODE = msgspec.msgpack.Decoder(Accept).decode
 _ENCODE = msgspec.msgpack.Encoder().encode
 BODY = BodyRef("segment", 0, 1000, 0)
 
@@ -62,6 +69,22 @@ def packed(new: NewMessage) -> bytes:
     """As it goes to the keeper."""
     whats = [What(new.id, task.route, new.envelope, new.size, task.recipients, task.stamp) for task in new.tasks]
     return _ENCODE(pack_accept(1, new, whats, new.envelope.sender_text))
+
+
+def stored(payload: bytes) -> Callable[[], None]:
+    """The keeper's part: read the frame, write the rows, commit them durably; a fresh message each time."""
+    folder = tempfile.TemporaryDirectory(prefix="lockgate-bench-")
+    ledger = Ledger(Path(folder.name) / "queue.db", Live(SegmentFolder(Path(folder.name))), Pace())
+    numbers = itertools.count(1)
+
+    def store() -> None:
+        new = _DECODE(payload)
+        ledger.begin(1.0)
+        ledger.accept(0, msgspec.structs.replace(new, id=f"message-{next(numbers)}"))
+        ledger.commit()
+
+    store.folder = folder  # type: ignore[attr-defined]
+    return store
 
 
 def judged(policy: Policy, facts: Facts, ask: Any) -> tuple[Facts, Ruling]:
@@ -85,7 +108,7 @@ def main(members: int) -> None:
         facts = facts_of("x@sender.test", named)
         told, ruling = judged(policy, facts, ask)
         new = commit.message(policy, told, ruling, BODY, 1000, told.at)
-        size = len(packed(new))
+        payload = packed(new)
         print(f"\n{named}: {len(ruling.recipients)} recipients, {len(new.tasks)} tasks, {len(new.traces)} trace rows")
         story = best(lambda f=told, r=ruling: recorder.write_story(f, r))
         whole = best(lambda f=told, r=ruling: commit.message(policy, f, r, BODY, 1000, f.at))
@@ -96,10 +119,11 @@ def main(members: int) -> None:
             "plan (tasks and trace rows)": whole - story,
             "story": story,
             "pack for the keeper": best(lambda n=new: packed(n)),
+            "store (the keeper, one fsync)": best(stored(payload)),
         }
         for name, figure in figures.items():
             print(f"{name:40} {figure:10.3f} ms")
-        print(f"{'octets to the keeper':40} {size:10d}")
+        print(f"{'octets to the keeper':40} {len(payload):10d}")
         print(f"{'octets of the story':40} {sum(len(data) for _, data in new.stories):10d}")
 
 

@@ -183,6 +183,18 @@ def test_a_record_on_trial_does_not_free_an_own_domain():
     assert said(fate(found, 'own_domain_spoof_action = "reject"').disposition) == "550 5.7.68"
 
 
+@pytest.mark.parametrize("depth", list(Depth))
+def test_a_rule_that_applies_does_not_undo_the_doubt(depth):
+    rule = """
+    [[mail_flow_rule]]
+    organisation = "contoso"
+    name = "to the site"
+    recipient_domain_is = ["contoso.com"]
+    route_message_outbound_connector = "hq"
+    """
+    assert said(fate(Unknown("no answer"), rule, depth=depth).disposition) == "451 4.3.0"
+
+
 def test_unknown_is_neither_a_pass_nor_a_failure():
     verdict = fate(Unknown("no answer within the time there is"))
     assert said(verdict.disposition) == "451 4.3.0"

@@ -181,3 +181,18 @@ def test_a_login_gives_the_right_for_own_senders_only() -> None:
     may = at_rcpt(contoso(), "ben@contoso.com", "x@example.net", login="ben@contoso.com")
     assert fates(may) == ["undecided"]
     assert fates(at_rcpt(contoso(), "x@sender.test", "x@example.net", login="ben@contoso.com")) == ["550 5.7.64"]
+
+
+def test_an_organisation_may_want_fewer_recipients_of_one_message_than_the_operator() -> None:
+    text = contoso(organisation="max_recipient_envelope_limit = 2")
+    ask = people(*(who_of("contoso", f"u{n}@contoso.com") for n in range(4)))
+    facts = facts_of("x@sender.test", *(f"u{n}@contoso.com" for n in range(4)))
+    said = fates(ruled(policy_of(text), facts, ask, until=Point.RCPT))
+    assert said == ["undecided", "undecided", "452 4.5.3", "452 4.5.3"]
+    group = people(
+        who_of("contoso", "all@contoso.com", kind="distribution_group"),
+        *(who_of("contoso", f"u{n}@contoso.com", kind="mailbox") for n in range(4)),
+        members={"all@contoso.com": [f"u{n}@contoso.com" for n in range(4)]},
+    )
+    expanded = ruled(policy_of(text), facts_of("x@sender.test", "all@contoso.com"), group)
+    assert len(expanded.recipients) == 5, "a group counts as one"

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from decision.test_expand_properties import RECIPIENTS, reachable, worlds
 from flow.house import House
 from lockgate.decision.judge import judge
 from lockgate.flow.commit import MOST_AT_ONCE
 from lockgate.flow.retelling import Recorded, Retelling
 from lockgate.flow.story import told as story_told
-from lockgate.mail.findings import MembersOf
+from lockgate.mail.envelope import Envelope
+from lockgate.mail.findings import CallForward, MembersOf, Said, Unknown
+from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.ruling import Hold, Ruling
-from lockgate.testing.builders import people, who_of
+from lockgate.testing.builders import address, people, who_of
 
 TWO = """
 [[organisation]]
@@ -140,8 +147,8 @@ async def test_another_organisation_sees_its_own_and_from_which_group_it_comes()
     story = Recorder().read_story(stories["fabrikam"])
     assert "ana" not in str(story) and [r.original.text for r in story.facts.recipients] == ["u@fabrikam.com"]
     retelling = Retelling(at(house), Recorder())
-    for organisation, count in (("fabrikam", 1), ("contoso", 2)):
-        told = await retelling.tell(Recorded(organisation, stories[organisation], ()))
+    for whose, count in (("fabrikam", 1), ("contoso", 2)):
+        told = await retelling.tell(Recorded(whose, stories[whose], ()))
         assert told["judged"]["steps"] == "judged again" and not told["differs"]
         assert len(told["recipients"]) == count
     assert told["recipients"][1]["derivation"] == "member of sales@contoso.com"
@@ -250,6 +257,87 @@ async def test_a_refused_member_among_others_is_held_for_a_stranger() -> None:
     assert (await house.send(SALES))[-1].code == 250
     await house.settle()
     assert house.statuses() == {SALES: "Expanded", "ana@contoso.com": "Delivered", "gone@contoso.com": "Held"}
+
+
+async def test_the_next_hop_is_asked_about_members_as_it_is_at_rcpt() -> None:
+    house = House(policy=TWO.replace('domain_name = "contoso.com"', 'domain_name = "contoso.com"\n'
+                                     'recipient_validation = "call_forward"'))  # fmt: skip
+    house.ask = _forwarding_to("there@contoso.com", "gone@contoso.com")
+    asked = []
+
+    async def inquire(policy, facts, questions):
+        asked.extend(question.address for question in questions)
+        return {q: Said(q.address.startswith("there"), "250 2.1.5 as it says", "hq.test") for q in questions}
+
+    house.reception = msgspec.structs.replace(house.reception, inquire=inquire)
+    assert (await house.send("r0@contoso.com", "r1@contoso.com"))[-1].code == 250
+    await house.settle()
+    assert sorted(asked) == ["gone@contoso.com", "there@contoso.com"]
+    assert house.statuses() == {
+        "r0@contoso.com": "Resolved", "r1@contoso.com": "Resolved", "there@contoso.com": "Delivered",
+        "gone@contoso.com": "Held",
+    }  # fmt: skip
+
+
+def _forwarding_to(*targets: str):
+    """Mailboxes r0, r1 ... that forward to these; what only the next hop knows is left out, as the service does."""
+    known = people(*(mailbox(f"r{n}", forwarding=target) for n, target in enumerate(targets)))
+
+    def ask(questions):
+        return known(tuple(question for question in questions if not isinstance(question, CallForward)))
+
+    return ask
+
+
+async def test_another_organisations_story_has_as_many_recipients_as_there_are_members() -> None:
+    house = house_of(team(*(f"u{n}@fabrikam.com" for n in range(1200))))
+    house.take = lambda tasks: None
+    await house.send(SALES)
+    (new,) = house.spool.messages.values()
+    told = await Retelling(at(house), Recorder()).tell(Recorded("fabrikam", dict(new.stories)["fabrikam"], ()))
+    assert len(told["recipients"]) == 1200 and not told["differs"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(), RECIPIENTS, st.randoms(use_true_random=False))
+def test_whatever_cannot_be_asked_for_a_while_nobody_is_lost_and_nobody_gets_it_twice(ask, named, chance) -> None:
+    asyncio.run(_through_an_outage(ask, named, chance))
+
+
+async def _through_an_outage(ask, named, chance) -> None:
+    house = House(policy=TWO)
+    failing = 0.0
+
+    def unreliable(questions):
+        return {q: Unknown("no answer") if chance.random() < failing else a for q, a in ask(questions).items()}
+
+    house.ask = unreliable
+    guest = house.guest()
+    guest.mail(Envelope(address("x@sender.test")))
+    taken = [name for name in named if guest.rcpt(RecipientId(address(name))).code == 250]
+    if not taken:
+        return
+    failing = chance.choice((0.2, 0.5, 1.0))  # it goes away while it is asked
+    body = guest.begin()
+    body.write(b"Subject: Hello\r\n\r\nHello\r\n")
+    if (await guest.done(body)).code != 250:
+        return
+    # Organisations judge what waits apart from each other: groups of two that lead to one recipient may be two copies.
+    apart = {task.task.lane.partition("/")[0] for task in house.spool.tasks.values() if task.task.route is None}
+    failing = 1.0
+    await house.later(0)
+    await house.later(120)  # still nobody can be asked
+    failing = 0.0
+    for _ in range(6):
+        await house.later(700)
+    assert all(task.held for task in house.spool.tasks.values()), "somebody waits for ever"
+    # A contact of one organisation may lead to the other by MX, as to anybody outside; that is another way.
+    ways = [(hop, recipient.address) for hop, cargo in house.courier.carried for recipient in cargo.recipients]
+    assert len(apart) > 1 or len(ways) == len(set(ways)), "somebody got it twice"
+    got = [address for _, address in ways]
+    kept = {r.id.original.key for task in house.spool.tasks.values() for r in task.recipients}
+    for name in taken:
+        assert reachable(ask.leads_to, name.casefold()) & (kept | {one.casefold() for one in got}), name
 
 
 # --- told -------------------------------------------------------------------------------------------------------------

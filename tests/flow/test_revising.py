@@ -168,6 +168,10 @@ SENTENCES = [
     (FORGED, FORGED + 'authentication_fail_action = "none"\nhonor_dmarc_policy = false\n', "be delivered, but held"),
     ("", SEALERS, "what list.test sealed as proven will be taken for proven by contoso"),
     (SEALERS, "", "the seals of list.test will count for nothing with contoso"),
+    ("", '[[remote_domain]]\ndomain_name = "*"\nauto_forward_enabled = false\n',
+     "forwarding that people set up is dropped where it would leave to the outside"),
+    ('[[remote_domain]]\ndomain_name = "x.test"\nauto_forward_enabled = false\n', "",
+     "forwarding that people set up may leave to x.test"),
 ]  # fmt: skip
 
 

@@ -52,9 +52,9 @@ class Questions(asyncio.DatagramProtocol):
         self._zone = zone
         self._transport: asyncio.DatagramTransport | None = None
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is there."""
-        self._transport = transport
+        self._transport = transport if isinstance(transport, asyncio.DatagramTransport) else None
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """One question."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lockgate.mail import replies
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import Defer, Refuse, Resolved, Ruling
+from lockgate.mail.ruling import Defer, Deliver, Drop, Hold, Refuse, Resolved, Ruling
 
 
 def answer(ruling: Ruling) -> Reply | None:
@@ -22,6 +22,8 @@ def answer(ruling: Ruling) -> Reply | None:
     shared = False
     for verdict in ruling.recipients:
         match verdict.disposition:
+            case Deliver() | Hold() | Drop():
+                return None
             case Refuse(reply):
                 refusal = refusal or reply
             case Defer(reply):
@@ -30,7 +32,5 @@ def answer(ruling: Ruling) -> Reply | None:
                 shared = True
             case None:
                 raise ValueError(f"nothing is decided about {verdict.recipient.original}")
-            case _:
-                return None
     # Nobody may be left whose copy nobody has; should it be so, the peer keeps the message.
     return delay or refusal or (replies.UNFORESEEN if shared else replies.NO_RECIPIENTS)

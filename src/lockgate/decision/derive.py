@@ -40,10 +40,13 @@ def join(policy: Policy, facts: Facts, verdicts: list[Verdict], found: Mapping[i
             verdicts[number] = _shared(verdict, verdicts[first], "expand")
             continue
         fresh: dict[_Key, Verdict] = {}
+        already = 0
         for child in children:
             key = _key(policy, child)
-            if key not in taken:
-                fresh.setdefault(key, child)
+            if key not in taken and key not in fresh:
+                fresh[key] = child
+            else:  # who else gets it in another organisation is not told here
+                already += key[0] == verdict.standing.organisation
         no = _too_many(verdict, len(fresh), left) if fresh else None
         if no is not None:
             verdicts[number] = no
@@ -52,7 +55,7 @@ def join(policy: Policy, facts: Facts, verdicts: list[Verdict], found: Mapping[i
             taken[key] = len(verdicts)
             verdicts.append(child)
         left -= len(fresh)
-        verdicts[number] = _told(parent, len(children) - len(fresh))
+        verdicts[number] = _told(parent, already)
 
 
 def _too_many(verdict: Verdict, more: int, left: int) -> Verdict | None:

@@ -129,8 +129,11 @@ def _judge_recipients(
             outcome = _follow(verdict, last, policy, facts, ruling, depth)
             if isinstance(outcome, Verdict):
                 verdict = outcome
+            elif isinstance(outcome, _Branching):
+                verdict, grown[number] = outcome
             else:
-                verdict = _stopped(number, outcome, grown, asked)
+                verdict = outcome[0]
+                asked.update(dict.fromkeys(outcome[1]))
         after.append(verdict)
     if grown:
         after = [*before[:settled], *after]
@@ -139,18 +142,6 @@ def _judge_recipients(
     if last > _EXPAND and not asked and (len(after) > 1 or (after and isinstance(after[0].disposition, Resolved))):
         return derive.finished(policy, facts, [*before[:settled], *after]), asked
     return (before[:settled] if settled else ()) + tuple(after), asked
-
-
-def _stopped(
-    number: int, outcome: _Waiting | _Branching, grown: dict[int, Derived], asked: dict[Question, None]
-) -> Verdict:
-    """A recipient that cannot go on now, with what it waits for."""
-    if isinstance(outcome, _Branching):
-        grown[number] = outcome.derived
-        return outcome.verdict
-    verdict, questions = outcome
-    asked.update(dict.fromkeys(questions))
-    return verdict
 
 
 def _grow(
@@ -181,8 +172,11 @@ def _grow(
                 outcome = _follow(verdict, last, policy, facts, ruling, depth)
                 if isinstance(outcome, Verdict):
                     verdicts[number] = outcome
+                elif isinstance(outcome, _Branching):
+                    verdicts[number], grown[number] = outcome
                 else:
-                    verdicts[number] = _stopped(number, outcome, grown, asked)
+                    verdicts[number] = outcome[0]
+                    asked.update(dict.fromkeys(outcome[1]))
 
 
 _Waiting = tuple[Verdict, tuple[Question, ...]]
@@ -230,6 +224,9 @@ def _try_all(
     """Follow every possibility to its end; put off only if the ends differ (DESIGN 2: Unknown)."""
     ends: list[Verdict] = []
     for possible in either.verdicts:
+        if possible.disposition is not None:  # an end already; nothing after it may undo it
+            ends.append(_at(possible, stage))
+            continue
         outcome = _follow(_at(possible, stage), last, policy, facts, ruling, depth)
         if isinstance(outcome, _Branching):
             raise RuntimeError("no stage before expand leaves more than one possibility")

@@ -21,14 +21,17 @@ from lockgate.mail.ruling import Defer, Direction, Hit, Ruling, Standing, Step, 
 
 if TYPE_CHECKING:
     from lockgate.policy.objects.domains import AcceptedDomain
-    from lockgate.policy.policy import Policy
+    from lockgate.policy.policy import PeerLists, Policy
 
 _NAME = "reach"
 
 
 def begin(policy: Policy, recipient: RecipientId, number: int) -> Verdict:
-    """The verdict on a recipient before the first stage; one too many is put off (specification 1.20: 4.5.3)."""
-    if number < policy.limits.recipients_per_message:
+    """The verdict on a recipient before the first stage; one too many is put off (specification 1.20: 4.5.3).
+
+    Nobody named a derived one (of another organisation's recipient); those have a limit of their own.
+    """
+    if number < policy.limits.recipients_per_message or recipient.derived_from is not None:
         return Verdict(recipient, recipient.original)
     because = f"{policy.limits.recipients_per_message} recipients were named already"
     step = Step(_NAME, "recipient limit", Hit.YES, because, "put off", recipient.original.text)
@@ -38,11 +41,8 @@ def begin(policy: Policy, recipient: RecipientId, number: int) -> Verdict:
 def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Questions:
     """Refuse what may not be relayed, what is blocked, and whom nobody knows."""
     standing = verdict.standing
-    if standing.organisation and facts.connection.login and depth is Depth.FULL:
-        because = "the session is logged in, so they are not asked"
-        verdict = told(verdict, Step(_NAME, "IP lists", Hit.NO, because, "", verdict.recipient.original.text))
-    if standing.organisation and not facts.connection.login:
-        verdict = _filter(policy, facts, verdict, depth)
+    if standing.organisation:
+        verdict = _wanted(policy, facts, verdict, depth)
         if verdict.disposition is not None:
             return verdict
     if standing.own_domain and standing.direction is Direction.ORIGINATING and facts.envelope is not None:
@@ -73,6 +73,29 @@ def reach(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth:
     return verdict if verdict.disposition is not None else _look_up(policy, facts, verdict, accepted, depth)
 
 
+def _wanted(policy: Policy, facts: Facts, verdict: Verdict, depth: Depth) -> Verdict:
+    """What the recipient's organisation says of the number of recipients, and of the peer."""
+    organisation = verdict.standing.organisation
+    mine = policy.organisations[organisation]
+    limit = mine.organisation.max_recipient_envelope_limit
+    if limit is not None and _is_beyond(facts, verdict, limit):
+        because = f"{limit} recipients were named already, and {organisation} wants no more"
+        return refuse(_NAME, verdict, replies.TOO_MANY_RECIPIENTS, "recipient limit", because)
+    if not facts.connection.login:
+        return _filter(mine.peers, facts, verdict, depth)
+    if depth is Depth.LIVE:
+        return verdict
+    because = "the session is logged in, so they are not asked"
+    return told(verdict, Step(_NAME, "IP lists", Hit.NO, because, "", verdict.recipient.original.text))
+
+
+def _is_beyond(facts: Facts, verdict: Verdict, limit: int) -> bool:
+    """Whether so many were named before this one; derived ones are none (specification 1.22)."""
+    if verdict.recipient.derived_from is not None or facts.before + len(facts.recipients) <= limit:
+        return False
+    return facts.before + facts.recipients.index(verdict.recipient) >= limit
+
+
 def _look_up(
     policy: Policy, facts: Facts, verdict: Verdict, accepted: AcceptedDomain, depth: Depth
 ) -> Verdict | Questions:
@@ -94,10 +117,9 @@ def _look_up(
             return refuse(_NAME, verdict, replies.DIRECTORY_UNAVAILABLE, "directory", because, Hit.UNKNOWN)
 
 
-def _filter(policy: Policy, facts: Facts, verdict: Verdict, depth: Depth) -> Verdict:
+def _filter(peers: PeerLists, facts: Facts, verdict: Verdict, depth: Depth) -> Verdict:
     """The organisation's connection filter: allow wins, and only lifts the content verdict later (1.8, amendments)."""
     standing, connection = verdict.standing, facts.connection
-    peers = policy.of(standing.organisation).peers
     allowed = peers.allow.find(connection.packed)
     whom = verdict.recipient.original.text
     if allowed is not None:

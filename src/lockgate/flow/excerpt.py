@@ -55,9 +55,12 @@ def about(facts: Facts, ruling: Ruling, verdict: Verdict, *, before: int = 0) ->
     while here is not None:
         chain[here] = None
         here = here.derived_from
-    entry = entry_of(verdict.recipient, frozenset(facts.recipients)) or verdict.recipient
-    verdicts = (verdict,) if len(chain) == 1 else tuple(v for v in ruling.recipients if v.recipient in chain)
     organisation = verdict.standing.organisation
+    verdicts = (verdict,) if len(chain) == 1 else tuple(v for v in ruling.recipients if v.recipient in chain)
+    own = {v.recipient for v in verdicts if v.standing.organisation == organisation}
+    entry = verdict.recipient  # of another organisation's recipient it was judged as if it had been named
+    while entry.derived_from in own:
+        entry = entry.derived_from
     return (
         _replace(facts, recipients=(entry,), findings=_answers(facts, organisation, verdict, verdicts), before=before),
         _replace(ruling, recipients=(verdict,), settled=min(ruling.settled, 1)),

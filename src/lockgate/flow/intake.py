@@ -33,7 +33,7 @@ from lockgate.seams import Accepted, BodyWriter, Clock, Journal, Spool, Unavaila
 
 _UNASKED = Unknown("nobody is asked here")
 
-_MOST_REFUSALS = 1000
+_MOST_REFUSALS = 200
 """So many recipients of one refused message are noted; a group may have very many members."""
 
 
@@ -260,22 +260,20 @@ class Guest:
         head = body.head()
         message = message_of(network_id, head[prefix:], body.size - prefix, hall.installation)
         facts = Facts(facts.at, facts.connection, facts.envelope, facts.recipients, message, facts.findings)
-        who = hall.authentication.arriving(body, prefix) if hall.authentication is not None else None
-        facts, ruling = await settle_asking(hall.judge, hall.ask, who, policy, facts, Point.DATA, ruling)
-        reply = answer(ruling)
+        # Whoever is derived only now may have to be asked for at the next hop, as at RCPT.
+        ask = hall.inquire
+        if hall.authentication is not None:
+            ask = hall.authentication.arriving(body, prefix, hall.inquire)
+        facts, ruling = await settle_asking(hall.judge, hall.ask, ask, policy, facts, Point.DATA, ruling)
         watch = hall.observer
+        reply = answer(ruling)
         if reply is not None:
             body.abort()
             if watch is not None and reply.permanent:
                 watch.done(policy, facts, ruling)
-            if ruling.refusal is not None:
-                return self._refuse(policy, facts, ruling, reply, Point.DATA)
-            told = [verdict for verdict in ruling.recipients if refusal_of(verdict) is not None]
-            for verdict in told[:_MOST_REFUSALS]:
-                self._note_refusal(facts, ruling, refusal_of(verdict) or reply, Point.DATA, verdict)
-            return reply.with_id(self._connection.id)
-        if who is not None and (unasked := to_ask(policy, facts, ruling)):
-            facts = facts.learn(await who(policy, facts, unasked))
+            return self._turned_away(policy, facts, ruling, reply)
+        if ask is not None and hall.authentication is not None and (unasked := to_ask(policy, facts, ruling)):
+            facts = facts.learn(await ask(policy, facts, unasked))
         copy = await watch.copied(policy, ruling, body, prefix) if watch is not None else None
         new = hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now())
         accepted = await hall.spool.accept(new)
@@ -283,6 +281,15 @@ class Guest:
         if watch is not None:
             watch.done(policy, facts, ruling, copy)
         return replies.queued(network_id)
+
+    def _turned_away(self, policy: Policy, facts: Facts, ruling: Ruling, reply: Reply) -> Reply:
+        """Nobody takes the message: a row for each who refused it, up to a bound, and the one answer."""
+        if ruling.refusal is not None:
+            return self._refuse(policy, facts, ruling, reply, Point.DATA)
+        told = [verdict for verdict in ruling.recipients if refusal_of(verdict) is not None]
+        for verdict in told[:_MOST_REFUSALS]:
+            self._note_refusal(facts, ruling, refusal_of(verdict) or reply, Point.DATA, verdict)
+        return reply.with_id(self._connection.id)
 
     def _hand_on(self, new: NewMessage, accepted: Accepted, body: BodyWriter) -> None:
         """The message is durable: whatever happens from here on, the peer hears 250 and must not send it again."""

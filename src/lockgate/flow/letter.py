@@ -38,14 +38,14 @@ class Authentication(msgspec.Struct, frozen=True):
     few_large: asyncio.Semaphore
     clock: Clock | None = None
 
-    def arriving(self, body: BodyWriter, prefix: int) -> Inquire:
-        """The same for a message on its way in; `prefix` octets of its body are ours."""
+    def arriving(self, body: BodyWriter, prefix: int, otherwise: Inquire | None = None) -> Inquire:
+        """The same as `of` for a message on its way in; `prefix` octets of its body are ours."""
 
         async def octets() -> bytes:
             whole = body.octets() if body.size <= LARGE else await asyncio.to_thread(body.octets)
             return whole[prefix:]
 
-        return self.of(octets, body.size)
+        return self.of(octets, body.size, otherwise)
 
     def of(self, octets: Octets, size: int, otherwise: Inquire | None = None) -> Inquire:
         """Finds out who sent this message, once for all organisations; what else is asked, `otherwise` answers."""

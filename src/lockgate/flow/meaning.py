@@ -244,7 +244,7 @@ _SETTINGS = MappingProxyType(
         "message_expiration": "a message that cannot be delivered is returned after {} seconds",
         "reject_direct_send": "mail from strangers that claims a domain of the organisation is refused: {}",
         "external_postmaster_address": "reports to the outside come from {}",
-        "max_recipient_envelope_limit": "a message may have {} recipients",
+        "max_recipient_envelope_limit": "a message may name {} recipients",
         "disable_plus_address_in_recipients": "mail for ana+tag@ is no longer mail for ana@: {}",
         "max_receive_size": "recipients take messages of at most {} octets",
         "max_send_size": "senders may send messages of at most {} octets",
@@ -279,13 +279,18 @@ def _remote(difference: Difference, both: Both) -> Iterator[str]:
         old, new = (getattr(one, key, True) for one in (difference.before, difference.after))
         if old is not new:
             yield f"senders at {difference.name} get {what if new else f'no {what}'} from now on"
-    if any(one.name not in _REPORTS for one in difference.properties):
+    old, new = (getattr(one, "auto_forward_enabled", True) for one in (difference.before, difference.after))
+    if old is not new:
+        whom = "the outside" if difference.name == "*" else difference.name
+        yield f"forwarding that people set up {'may leave to' if new else 'is dropped where it would leave to'} {whom}"
+    if any(one.name not in _ACTED_ON for one in difference.properties):
         yield "what else it says is kept and shown; nothing acts on it yet"
 
 
 _REPORTS = MappingProxyType(
     {"ndr_enabled": "reports of failure and delay", "delivery_report_enabled": "reports of success"}
 )
+_ACTED_ON = frozenset((*_REPORTS, "auto_forward_enabled"))
 
 
 def _store(difference: Difference, both: Both) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -15,6 +15,7 @@ from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.flow.stamping import stamp_of
 from lockgate.mail import replies
+from lockgate.mail.address import Address
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.outcome import Fate, Outcome
@@ -74,7 +75,18 @@ class Reconsider(msgspec.Struct, frozen=True):
         if inquire is not None and (unasked := to_ask(policy, facts, ruling)):
             facts = facts.learn(await inquire(policy, facts, unasked))
         until = now + self.hold_life(policy, organisation)
-        return _Sorting(task, story.ruling, now, retry_at, until).sort(policy, facts, ruling)
+        sorting = _Sorting(task, story.ruling, now, retry_at, until)
+        elsewhere = await self._elsewhere(task, sorting.organisations(ruling))
+        return sorting.sort(policy, facts, ruling, elsewhere)
+
+    async def _elsewhere(self, task: Assigned, organisations: Iterable[str]) -> tuple[Verdict, ...]:
+        """What was decided of the message for recipients of other organisations, to whom it leads only now."""
+        found: list[Verdict] = []
+        for organisation in organisations:
+            data = await self.spool.story(task.id, organisation)
+            if data is not None:
+                found += self.recorder.read_story(data).ruling.recipients
+        return tuple(found)
 
     def _asking(self, task: Assigned, facts: Facts) -> Inquire | None:
         """Others are asked as when it arrived, about the message as it came: without our trace fields."""
@@ -111,10 +123,22 @@ class _Sorting:
         self._recipients: list[TaskRecipient] = []
         self._groups: dict[tuple[str, str], tuple[Route | None, list[TaskRecipient]]] = {}
 
-    def sort(self, policy: Policy, facts: Facts, ruling: Ruling) -> Decided:
-        """Every recipient of the task in its place, and behind each those who are derived from it only now."""
-        others = tuple(v for v in self._before.values() if v.recipient not in self._ids)
-        kept = once_each(_concerned(ruling, self._ids, self._before), others)
+    def organisations(self, ruling: Ruling) -> set[str]:
+        """The other organisations to whose recipients the task leads."""
+        found = {verdict.standing.organisation for verdict in _concerned(ruling, self._ids, self._before)}
+        return found - {self._organisation}
+
+    def sort(
+        self, policy: Policy, facts: Facts, ruling: Ruling, elsewhere: tuple[Verdict, ...] = ()
+    ) -> Decided:
+        """Every recipient of the task in its place, and behind each those who are derived from it only now.
+
+        `elsewhere` are verdicts on recipients of other organisations, who may have the message already.
+        """
+        others = (*(v for v in self._before.values() if v.recipient not in self._ids), *elsewhere)
+        meant = tuple(_concerned(ruling, self._ids, self._before))
+        meant = tuple(_new_ones(meant, self._ids, others))
+        kept = once_each(meant if self._expired else _in_one_go(meant, self._ids), others)
         verdicts = {verdict.recipient: verdict for verdict in kept}
         everybody = dict(verdicts)
         for number, recipient in enumerate(self._task.recipients):
@@ -267,6 +291,45 @@ def _concerned(ruling: Ruling, ids: Container[RecipientId], before: Container[Re
             here = here.derived_from
         if here is not None and here in ids:
             yield verdict
+
+
+def _new_ones(
+    verdicts: Iterable[Verdict], ids: Container[RecipientId], others: Iterable[Verdict]
+) -> Iterator[Verdict]:
+    """Without those derived only now who were recipients from the beginning: their own copy is under way, or waits."""
+    there: set[tuple[str, str]] = set()
+    for verdict in others:
+        if isinstance(verdict.disposition, Deliver | Hold | Defer):
+            there |= {(verdict.standing.organisation, one.key) for one in _names(verdict)}
+    for verdict in verdicts:
+        named = ((verdict.standing.organisation, one.key) for one in _names(verdict))
+        if verdict.recipient in ids or not any(name in there for name in named):
+            yield verdict
+
+
+def _names(verdict: Verdict) -> tuple[Address, ...]:
+    original = verdict.recipient.original
+    return (original,) if verdict.identity is None else (original, verdict.identity)
+
+
+def _in_one_go(verdicts: Sequence[Verdict], ids: Container[RecipientId]) -> Sequence[Verdict]:
+    """As long as anybody has to wait, so do those from whom others are derived only now.
+
+    Who is derived now is on no record, so it is derived once, when everything can be answered: nobody gets it twice.
+    """
+    if not any(isinstance(v.disposition, Defer) or _is_pending(v.disposition) for v in verdicts):
+        return verdicts
+    lead_on = {entry_of(verdict.recipient, ids) for verdict in verdicts if verdict.recipient not in ids}
+    wait = Defer(replies.NOT_FOUND_OUT)
+    return [
+        msgspec.structs.replace(verdict, disposition=wait) if verdict.recipient in lead_on else verdict
+        for verdict in verdicts
+        if verdict.recipient in ids
+    ]
+
+
+def _is_pending(disposition: Disposition | None) -> bool:
+    return isinstance(disposition, Hold) and disposition.pending
 
 
 def _of_all(refusal: Reply) -> Disposition:

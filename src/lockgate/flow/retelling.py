@@ -33,6 +33,12 @@ _END_OF_DATA = Point.DATA.name.lower()
 
 _MANY = "there are very many recipients: only the steps that decided are told; name one recipient for all of them"
 
+_CUT = (
+    "these are the recorded steps, because the order of duplicates depends on recipients of another organisation, which"
+    " are not told here"
+)
+"""Why a story is not judged again whose recipients were derived from those of another organisation."""
+
 At = Callable[[int], Awaitable[Policy]]
 """The compiled policy of a revision. Raises PolicyGone, or Invalid if today's code refuses its documents."""
 
@@ -89,6 +95,9 @@ class Retelling(NamedTuple):
         ruling = story.ruling
         if self.recipient:
             ruling, course = _shown(story, course, self.recipient)
+        differs = differences(ruling, course)
+        if differs and any(recipient.derived_from is not None for recipient in story.facts.recipients):
+            return _as_recorded(self._meant(story), recorded, _CUT, policy)
         if story.judge_version == JUDGE:
             told = part(policy, course, recorded.rows)
             for row in told["conversation"]:
@@ -96,12 +105,12 @@ class Retelling(NamedTuple):
                     row["reply"] = recorded.answered
             if _recipients(course.facts) > MOST_IN_FULL:
                 told["judged"]["note"] = _MANY
-            return {**told, "differs": differences(ruling, course)}
+            return {**told, "differs": differs}
         note = (
             f"these are the recorded steps: judge version {story.judge_version} decided, and today's is {JUDGE};"
-            f" {_today(differences(ruling, course))}"
+            f" {_today(differs)}"
         )
-        return {**_as_recorded(self._meant(story), recorded, note), "differs": differences(ruling, course)}
+        return {**_as_recorded(self._meant(story), recorded, note), "differs": differs}
 
     def _meant(self, story: Story) -> Story:
         """The story with the steps of the recipient that is asked for, if one is."""
@@ -213,7 +222,7 @@ def part(policy: Policy, course: Course, rows: Sequence[Mapping[str, Any]] = ())
     return told | _refusal(ruling) | _unmatched(course, rows)
 
 
-def _as_recorded(story: Story, recorded: Recorded, note: str) -> dict[str, Any]:
+def _as_recorded(story: Story, recorded: Recorded, note: str, policy: Policy | None = None) -> dict[str, Any]:
     """A part made of the steps as they were kept."""
     ruling = story.ruling
     judged = _judged(ruling, "recorded", note, own=False) | {"judge": story.judge_version}
@@ -222,7 +231,7 @@ def _as_recorded(story: Story, recorded: Recorded, note: str) -> dict[str, Any]:
         "facts": known(story.facts),
         "conversation": [],
         "everybody": step_rows(ruling.steps),
-        "recipients": _with_outcomes([verdict_row(verdict) for verdict in ruling.recipients], recorded.rows),
+        "recipients": _with_outcomes([verdict_row(verdict, policy) for verdict in ruling.recipients], recorded.rows),
     }
     return told | _refusal(ruling)
 

@@ -32,8 +32,8 @@ written here, only where they are kept: `file:/path` or `env:NAME`. Times are se
 
 _ABOUT = {
     "remote_domain": (
-        "[Reports to senders](delivery-reports.md) look at it. What else acts on it comes with later stages: automatic "
-        "replies, formatted mail, TNEF."
+        "[Reports to senders](delivery-reports.md) look at it, and forwarding that people set up is stopped by it. "
+        "What acts on the rest comes with later stages: automatic replies, formatted mail, TNEF."
     ),
     "operator": "One table for the whole installation. Only who may change everything may change it.",
 }
@@ -42,7 +42,7 @@ LATER = MappingProxyType(
     {
         "organisation": frozenset(
             {
-                "edition", "max_recipient_envelope_limit", "smtp_client_authentication_disabled",
+                "edition", "smtp_client_authentication_disabled",
                 "allow_legacy_tls_clients", "reply_all_storm_protection_enabled",
                 "reply_all_storm_detection_minimum_recipients", "reply_all_storm_detection_minimum_replies",
                 "reply_all_storm_block_duration", "rfc2231_encoding_enabled", "inbound_ipv6",
@@ -57,8 +57,8 @@ LATER = MappingProxyType(
         ),
         "outbound_connector": frozenset(
             {
-                "cloud_services_mail_enabled", "smtp_dane_mode", "mta_sts_mode",
-                "test_mode", "is_validated", "last_validation_timestamp", "validation_recipients",
+                "cloud_services_mail_enabled", "smtp_dane_mode", "mta_sts_mode", "test_mode",
+                "is_validated", "last_validation_timestamp", "validation_recipients",
             }
         ),
         "connection_filter": frozenset({"enable_safe_list"}),

@@ -112,9 +112,9 @@ def test_ten_thousand_fields_cost_less_than_a_tenth_of_a_second() -> None:
 
 
 def _timed(content: bytes) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     without_foreign(content, US)
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 async def test_ours_come_on_top_and_nobody_else_s_in_our_name() -> None:

@@ -79,11 +79,10 @@ def test_fields_in_our_name_are_noticed_though_nobody_asks(field: str) -> None:
     assert stamp(facts(letter(field), "ben@contoso.com")) == Stamp(foreign=True)
 
 
-def test_a_field_beyond_what_the_facts_keep_is_noticed() -> None:
-    padding = "".join([f"X-{number}: {'y' * 900}\r\n" for number in range(80)])
+def test_a_field_far_down_in_a_long_header_is_noticed() -> None:
+    padding = "".join([f"X-{number}: {'y' * 900}\r\n" for number in range(250)])
     given = facts(letter(padding, FORGED), "ben@contoso.com")
-    assert given.message is not None
-    assert not any(name == "Authentication-Results" for name, _ in given.message.fields)
+    assert given.message is not None and not given.message.cut
     assert stamp(given) == Stamp(foreign=True)
 
 

@@ -19,8 +19,8 @@ class Letter(msgspec.Struct, frozen=True):
 
     `expect` is the status of each recipient in the trace ("" stands for all of them, where the message was refused
     before or after them); `because` and `then` are words of the second and third line of its explanation. `site` is
-    where copies should arrive, server or mailbox. `author` is who From says it is, if not the sender. `certificate` is shown by the client, `octets` are added to the body,
-    and `smuggled` hides a second message behind a bare line feed.
+    where copies should arrive, server or mailbox. `author` is who From says it is, if not the sender. `certificate` is
+    shown by the client, `octets` are added to the body, and `smuggled` hides a second message behind a bare line feed.
     """
 
     what: str

@@ -1,8 +1,8 @@
 """A name server of somebody else, for the demonstration: knows the domains of its people, and nothing else.
 
 Run as a process of its own: `python -m lockgate.cli.demo_names FOLDER`. FOLDER/zone.json maps a name to its records by
-type, `{"outside.test": {"TXT": ["v=spf1 -all"]}}`; the port (UDP on 127.0.0.1) is written to FOLDER/port. Any other name
-does not exist.
+type, `{"outside.test": {"TXT": ["v=spf1 -all"]}}`; the port (UDP on 127.0.0.1) is written to FOLDER/port. Any other
+name does not exist.
 """
 
 from __future__ import annotations

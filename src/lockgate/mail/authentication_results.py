@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lockgate.mail.authentication import Arc, ArcVerdict, Dkim, Dmarc, Spf
 
 FIELD = b"Authentication-Results"
+_LOOSE = re.compile(r"[\s\"\\]+")
 _PLAIN = re.compile(r"[A-Za-z0-9!#$&'*+./^_`{|}~@:-]+")
 _ODD = re.compile(r'[=;() \t"]')
 _PIECES = re.compile(r'[^()"\\;]+|\\.?|[()";]', re.S)
@@ -106,7 +107,7 @@ def claims_to_be(value: bytes, name: str) -> bool:
 
 
 def _squeezed(text: str) -> str:
-    return re.sub(r"[\s\"\\]", "", text).casefold()
+    return _LOOSE.sub("", text).casefold()
 
 
 def without_comments(text: str, *, first: bool = False) -> str | None:

@@ -89,6 +89,10 @@ name = "Default"
 own_domain_spoof_action = "reject"
 unclear_author_action = "reject"
 
+# What leaves in our name is signed, and what is sent on for others is sealed with the same key.
+[[dkim_signing_config]]
+domain_name = "contoso.test"
+
 # Our own server, known by its address, may send for us to anybody.
 [[inbound_connector]]
 name = "Headquarters sends"
@@ -159,10 +163,12 @@ route_message_outbound_connector = "New Orleans"
 """
 
 RECIPIENTS = """\
-address,kind,aliases,display_name,city
-eva@contoso.test,mailbox,,Eva Brandt,Seattle
-ann@contoso.test,mail_user,ann.smith@contoso.test,Ann Smith,Seattle
-luis@nola.contoso.test,mail_user,,Luis Ortega,New Orleans
+address,kind,aliases,display_name,city,forwarding_smtp_address,members
+eva@contoso.test,mailbox,,Eva Brandt,Seattle,,
+ann@contoso.test,mail_user,ann.smith@contoso.test,Ann Smith,Seattle,,
+luis@nola.contoso.test,mail_user,,Luis Ortega,New Orleans,,
+rita@contoso.test,mailbox,,Rita Alba,Seattle,rita@home.test,
+sales@contoso.test,distribution_group,,Sales,,,eva@contoso.test ann@contoso.test buyer@partner.test
 """
 
 

@@ -62,6 +62,17 @@ LETTERS = (
         "Send to 127.0.0.1", site=("new-orleans",),
     ),
     Letter(
+        "to a group, whose members are here, at headquarters and at a partner", _ALICE,
+        {"sales@contoso.test": "Expanded", _EVA: "Delivered", _ANN: "Delivered", "buyer@partner.test": "Delivered"},
+        "it has 3 members", "Send to 127.0.0.1", to=("sales@contoso.test",),
+        site=("eva", "headquarters", "partner"),
+    ),
+    Letter(
+        "to a mailbox that forwards, with its proof", _ALICE,
+        {"rita@contoso.test": "Delivered", "rita@home.test": "Delivered"},
+        "rewritten", "Send to 127.0.0.1", to=("rita@contoso.test",), site=("home",),
+    ),
+    Letter(
         "from our own server to a partner, TLS forced", _ANN, {"buyer@partner.test": "Delivered"},
         "connector Partner", "with TLSv1.3", site=("partner",), peer=OURS,
     ),

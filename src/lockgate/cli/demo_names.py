@@ -1,8 +1,8 @@
 """A name server of somebody else, for the demonstration: knows the domains of its people, and nothing else.
 
 Run as a process of its own: `python -m lockgate.cli.demo_names FOLDER`. FOLDER/zone.json maps a name to its records by
-type, `{"outside.test": {"TXT": ["v=spf1 -all"]}}`; the port (UDP on 127.0.0.1) is written to FOLDER/port. Any other
-name does not exist.
+type, `{"outside.test": {"TXT": ["v=spf1 -all"]}}`, and is read for each question, so that it can be changed; any other
+name does not exist. The port (UDP on 127.0.0.1) is written to FOLDER/port.
 """
 
 from __future__ import annotations
@@ -40,16 +40,21 @@ def answer(zone: Zone, datagram: bytes) -> bytes | None:
     if name not in zone:
         response.set_rcode(dns.rcode.NXDOMAIN)
     elif kind in zone[name]:
-        records = [json.dumps(text) if kind == "TXT" else text for text in zone[name][kind]]
+        records = [_strings(text) if kind == "TXT" else text for text in zone[name][kind]]
         response.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", kind, *records))
     return response.to_wire()
+
+
+def _strings(text: str) -> str:
+    """A text record as zone files have it: strings of at most 255 octets."""
+    return " ".join(json.dumps(text[at : at + 255]) for at in range(0, len(text), 255))
 
 
 class Questions(asyncio.DatagramProtocol):
     """Answers each datagram at once."""
 
-    def __init__(self, zone: Zone) -> None:
-        self._zone = zone
+    def __init__(self, file: Path) -> None:
+        self._file = file
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -58,7 +63,7 @@ class Questions(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """One question."""
-        said = answer(self._zone, data)
+        said = answer(json.loads(self._file.read_text("utf-8")), data)
         if said is not None and self._transport is not None:
             self._transport.sendto(said, addr)
 
@@ -66,8 +71,7 @@ class Questions(asyncio.DatagramProtocol):
 async def serve(folder: Path) -> None:
     """Listen on a free port of 127.0.0.1 until SIGTERM."""
     loop = asyncio.get_running_loop()
-    zone: Zone = json.loads(await asyncio.to_thread((folder / "zone.json").read_text, "utf-8"))
-    transport, _ = await loop.create_datagram_endpoint(lambda: Questions(zone), ("127.0.0.1", 0))
+    transport, _ = await loop.create_datagram_endpoint(lambda: Questions(folder / "zone.json"), ("127.0.0.1", 0))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -17,7 +17,7 @@ import msgspec
 from lockgate.cli.client import NotReachable, ask
 from lockgate.cli.demo_documents import ZONE, Place, documents
 from lockgate.cli.demo_papers import Authority
-from lockgate.flow.asking import Answer, Kind, RecipientImport, Request, StatusAsk
+from lockgate.flow.asking import Answer, DkimCheck, DkimRotate, Kind, RecipientImport, Request, StatusAsk
 
 PATIENCE = 30.0
 """Seconds for the service to answer, and for each message to be settled."""
@@ -86,11 +86,27 @@ def running(folder: Path, interpreter: str, progress: Progress) -> Iterator[Town
         command = [interpreter, "-m", "lockgate", "--config", str(folder / "lockgate.toml"), "serve"]
         service = processes.enter_context(_process(command, folder / "serve.out"))
         _wait_for(service, folder, place.port)
-        progress("Importing the recipients ...")
+        progress("Importing the recipients, and publishing the signing key ...")
         table = (folder / "recipients.csv").read_text("utf-8")
         _done(_control(folder), RecipientImport(table, "csv", "recipients.csv"))
+        _publish(folder)
         time.sleep(TAKEN_UP)
         yield Town(folder, place.port)
+
+
+def _publish(folder: Path) -> None:
+    """Have a signing key made, put its record into DNS as an administrator would, and wait until it signs."""
+    made = _done(_control(folder), DkimRotate("contoso.test"))
+    records = {record["name"]: {"TXT": [record["value"]]} for record in made["records"]}
+    zone = folder / "names" / "zone.json"
+    early = zone.with_suffix(".new")
+    early.write_text(json.dumps(ZONE | records, indent=2), "utf-8")
+    early.replace(zone)
+    deadline = time.monotonic() + PATIENCE
+    while not all(key["signs"] for key in _done(_control(folder), DkimCheck("contoso.test"))):
+        if time.monotonic() > deadline:
+            raise Failed("the signing key did not become active")
+        time.sleep(0.1)
 
 
 def _control(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import secrets
+import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -37,7 +37,7 @@ class Counts(Protocol):
 
 def fresh_id() -> str:
     """An unguessable connection id."""
-    return connection_id(secrets.token_bytes(_ID_SIZE))
+    return connection_id(os.urandom(_ID_SIZE))
 
 
 class Door:

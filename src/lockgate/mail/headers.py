@@ -20,7 +20,7 @@ HOP_FIELD = "X-Lockgate-Hop"
 """Our own pass mark: installation name, semicolon, network message id."""
 
 _BLANKS = b" \t"
-_READ = frozenset(("received", "message-id", "subject", "x-lockgate-hop"))
+_READ = frozenset((b"received", b"message-id", b"subject", b"x-lockgate-hop"))
 _KEPT = 64 * 1024
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _WORD = re.compile(r"=\?([A-Za-z0-9._:+-]{1,40})(?:\*[A-Za-z0-9-]{1,20})?\?([bBqQ])\?([!->@-~]{0,8000})\?=")
@@ -80,7 +80,9 @@ def unfold(value: bytes) -> str:
     """A field's value as one line of text; octets that are no UTF-8 become the replacement character."""
     text = value.decode("utf-8", "replace")
     if "\n" in text or "\r" in text:
-        text = _FOLD.sub("", text).replace("\r", " ").replace("\n", " ")
+        text = text.replace("\r\n ", " ").replace("\r\n\t", "\t")
+        if "\n" in text or "\r" in text:  # what is left is no clean fold
+            text = _FOLD.sub("", text).replace("\r", " ").replace("\n", " ")
     return text.strip(" \t")
 
 
@@ -109,27 +111,22 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
     fields: list[tuple[str, str]] = []
     kept, hops, own = 0, 0, 0
     message_id = subject = ""
-    cut = headers.oversize
     mark = f"{installation};".casefold()
     for raw_name, raw_value in headers.fields:
-        name = raw_name.decode("ascii", "replace")
-        value = raw_value.decode("utf-8", "replace").strip(" \t")
-        if "\n" in value or "\r" in value:
-            value = unfold(raw_value)
-        lower = name.lower()
-        if lower not in _READ:
-            pass
-        elif lower == "received":
-            hops += 1
-        elif lower == "message-id" and not message_id:
-            message_id = value[:998]
-        elif lower == "subject" and not subject:
-            subject = decode_words(value)[:256]
-        elif lower == "x-lockgate-hop" and value.casefold().startswith(mark):
-            own += 1
+        value = unfold(raw_value)
+        lower = raw_name.lower()
+        if lower in _READ:
+            if lower == b"received":
+                hops += 1
+            elif lower == b"message-id":
+                message_id = message_id or value[:998]
+            elif lower == b"subject":
+                subject = subject or decode_words(value)[:256]
+            elif value.casefold().startswith(mark):
+                own += 1
         kept += len(raw_name) + len(raw_value)
         if kept <= _KEPT:
-            fields.append((name, value))
+            fields.append((raw_name.decode("ascii", "replace"), value))
     return Message(
         id=network_id,
         size=size,
@@ -138,6 +135,6 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
         subject=subject,
         hops=hops,
         own_hops=own,
-        cut=cut or kept > HEADER_LIMIT,
+        cut=headers.oversize or kept > HEADER_LIMIT,
         eight_bit=not head.isascii(),
     )

@@ -357,12 +357,12 @@ class Talk(asyncio.Protocol):
         body, self._body = self._body, None
         if body is None:
             raise RuntimeError("the end of data without a body")
-        self._door.undertake(self._done(visit, body))
+        self._door.take_in(self._done(visit.done(body)))
 
-    async def _done(self, visit: Visit, body: BodyWriter) -> None:
+    async def _done(self, verdict: Awaitable[Reply]) -> None:
         """Wait for the verdict on a message, whatever becomes of the peer, and pass it on."""
         try:
-            reply = await visit.done(body)
+            reply = await verdict
         except Exception as trouble:
             self._door.journal.alarm("unforeseen", id=self._id, at="the end of data", trouble=trouble)
             reply = replies.UNFORESEEN.with_id(self._id)

@@ -113,7 +113,9 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
     message_id = subject = ""
     mark = f"{installation};".casefold()
     for raw_name, raw_value in headers.fields:
-        value = unfold(raw_value)
+        value = raw_value.decode("utf-8", "replace").strip(" \t")
+        if "\n" in value or "\r" in value:
+            value = unfold(raw_value)
         lower = raw_name.lower()
         if lower in _READ:
             if lower == b"received":

@@ -15,8 +15,8 @@ from lockgate.testing.builders import address
 LONG = 30.0
 
 
-def company(started, *, delay=LONG, most=16):
-    return Company(asyncio.get_running_loop(), started.append, delay=delay, most=most)
+def company(started, *, everybody=1000, delay=LONG, most=16):
+    return Company(asyncio.get_running_loop(), started.append, lambda: everybody, delay=delay, most=most)
 
 
 async def test_few_never_wait():
@@ -43,6 +43,16 @@ async def test_many_wait_until_enough_are_together():
     assert started == [*range(6)]
 
 
+async def test_nobody_waits_for_more_than_there_are():
+    started = []
+    gathering = company(started, everybody=5)
+    for number in range(6):
+        gathering.add(number)
+    assert started == [0, 1]
+    gathering.add(6)
+    assert started == [*range(7)]
+
+
 async def test_nobody_waits_longer_than_the_delay():
     started = []
     gathering = company(started, delay=0.02)
@@ -62,9 +72,11 @@ async def test_a_message_that_waits_is_kept_although_its_peer_has_gone(tmp_path)
         for peer in peers:
             await peer.envelope()
             await peer.ask("DATA")
+        others = [await Peer.dial(opened.port) for _ in range(3)]
         for peer in peers:
             peer.send(b"kept\r\n.\r\n")
             await peer.hang_up()
+        assert others
         await asyncio.sleep(0.1)
         hall.gate.set()
         began = time.monotonic()

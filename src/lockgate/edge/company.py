@@ -15,18 +15,26 @@ _ENOUGH = 3
 class Company(Generic[T]):
     """Hands pieces of work to `start`, which must not raise.
 
-    While many are under way, one waits at most `delay` seconds for others, and never once `most` are together. The
-    same work done in a row finds its code and data in the processor's caches, and the keeper gets what comes of it in
-    one batch, which costs two syncs and both sides a wake-up, however many messages are in it.
+    While many are under way, one waits at most `delay` seconds for others, and never once `most` are together, or as
+    many as could come at all (`everybody` tells how many that is now). The same work done in a row finds its code and
+    data in the processor's caches, and so do the answers to it and what the peers say to them; the keeper gets what
+    comes of it in one batch, which costs two syncs and both sides a wake-up, however many messages are in it.
     """
 
-    __slots__ = ("_busy", "_delay", "_loop", "_most", "_start", "_timer", "_under_way", "_waiting")
+    __slots__ = ("_busy", "_delay", "_everybody", "_loop", "_most", "_start", "_timer", "_under_way", "_waiting")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, start: Callable[[T], None], *, delay: float, most: int
+        self,
+        loop: asyncio.AbstractEventLoop,
+        start: Callable[[T], None],
+        everybody: Callable[[], int],
+        *,
+        delay: float,
+        most: int,
     ) -> None:
         self._loop = loop
         self._start = start
+        self._everybody = everybody
         self._delay, self._most = delay, most
         self._waiting: list[T] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -37,7 +45,8 @@ class Company(Generic[T]):
         """Start this, now or with others. Once it is over, `over` is to be called."""
         self._under_way += 1
         self._waiting.append(work)
-        if len(self._waiting) >= self._most or not (self._busy or self._under_way >= _ENOUGH):
+        together = len(self._waiting)
+        if together >= self._most or together >= self._everybody() or not (self._busy or self._under_way >= _ENOUGH):
             self.start_all()
         elif self._timer is None:
             self._timer = self._loop.call_later(self._delay, self.start_all)

@@ -108,7 +108,9 @@ class Door:
         # Kept, because asking asyncio for it costs a system call each time.
         self._loop = loop = asyncio.get_running_loop()
         settings = self.settings
-        self._company = Company(loop, self._begin, delay=settings.gather_delay, most=settings.gather_most)
+        self._company = Company(
+            loop, self._begin, self._talks.__len__, delay=settings.gather_delay, most=settings.gather_most
+        )
         for bound in self._sockets:
             bound.settimeout(0)
             server = await loop.create_server(lambda: Talk(self), sock=bound, backlog=self.settings.backlog)

@@ -41,8 +41,8 @@ class DoorSettings(msgspec.Struct, frozen=True):
     tick: float = 0.5
     refresh: float = 10.0
     backlog: int = 4096
-    gather_delay: float = 0.004
-    gather_most: int = 16
+    gather_delay: float = 0.016
+    gather_most: int = 32
 
     @property
     def horizon(self) -> float:

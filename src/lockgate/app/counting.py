@@ -115,12 +115,12 @@ class CountingLoad:
 
 def timing(judge: Judge, meters: Meters) -> Judge:
     """The judge, each call timed."""
-    clock, took, times = time.perf_counter, meters.took, table.JUDGE
+    clock, took = time.perf_counter, meters.counts(table.JUDGE)
 
     def timed(policy: Policy, facts: Facts, until: Point, so_far: Ruling | None) -> Ruling | Wants:
         began = clock()
         outcome = judge(policy, facts, until, so_far)
-        took(times, clock() - began)
+        took(clock() - began)
         return outcome
 
     return timed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import gc
 import os
 import secrets
@@ -25,6 +24,7 @@ from lockgate.app.estimates import Estimates, Unlisted
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import COMMIT, Meters
 from lockgate.app.names import resolver_of, sender_check_of
+from lockgate.app.pages import gather
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.report_counts import ReportCounts
 from lockgate.app.srs_key import ways_back_of
@@ -138,11 +138,12 @@ def run_keeper(config: OperatorFile, ready: Ready) -> None:
         said = config.trace
         lives = KeptFile(config.kept_file, Kept(said.retention, said.facts and said.masking == "none"))
         meters = meters_of(config, "keeper")
-        took = functools.partial(meters.took, COMMIT)
+        took = meters.counts(COMMIT)
         counting = CountingJournal(journal, meters)
         kept = asyncio.ensure_future(keep(settings, SystemClock(), counting, stop, lives, took))
         await _once_there(config.run_directory / "keeper.sock", kept)
         if not kept.done():
+            gather()
             ready()
         try:
             await kept
@@ -266,7 +267,7 @@ class Worker:
         )
 
     def _new_id(self) -> str:
-        return network_id(secrets.token_bytes(10), self._clock.now())
+        return network_id(os.urandom(10), self._clock.now())
 
     def reception(self) -> Reception:
         """What every visit of this worker shares."""
@@ -379,6 +380,7 @@ def run_worker(
         stop = stop_signal()
         journal = journal_of(config, f"worker-{slot}")
         worker = Worker(config, slot, listening, load, journal)
+        gather()
         await worker.open(sockets)
         caretakers = [asyncio.ensure_future(worker.look_after()), asyncio.ensure_future(worker.stand_in())]
         ready()

@@ -100,7 +100,7 @@ def _publish(folder: Path) -> None:
     records = {record["name"]: {"TXT": [record["value"]]} for record in made["records"]}
     zone = folder / "names" / "zone.json"
     early = zone.with_suffix(".new")
-    early.write_text(json.dumps(ZONE | records, indent=2), "utf-8")
+    early.write_text(json.dumps({**ZONE, **records}, indent=2), "utf-8")
     early.replace(zone)
     deadline = time.monotonic() + PATIENCE
     while not all(key["signs"] for key in _done(_control(folder), DkimCheck("contoso.test"))):

@@ -280,7 +280,6 @@ def _over(link: Link, transaction: Transaction, errand: _Errand, numbers: list[i
 def _note(link: Link, transaction: Transaction, errand: _Errand, numbers: list[int]) -> None:
     """Outcomes of a transaction that was spoken to its end."""
     verdicts = transaction.verdicts()
-    taken = any(answer is not None and answer.good for answer in verdicts)
     more: list[int] = []
     last: tuple[Answer, Reply] | None = None
     for place, (number, answer) in enumerate(zip(numbers, verdicts, strict=True)):
@@ -288,12 +287,18 @@ def _note(link: Link, transaction: Transaction, errand: _Errand, numbers: list[i
             if last is None or last[0] is not answer:
                 last = (answer, answer.reply())
             errand.decide([number], Fate.DELIVERED, last[1], link)
-        elif answer is not None and answer.code == TOO_MANY and taken and transaction.given[place] is answer:
+        elif answer is not None and answer.code == TOO_MANY and _was_enough(transaction, verdicts, place):
             # RFC 5321 4.5.3.1.10: so many were enough for one transaction; the others follow in the next.
             more.append(number)
         else:
             _settle(errand, number, answer, link)
     errand.pending = more + errand.pending
+
+
+def _was_enough(transaction: Transaction, verdicts: Sequence[Answer | None], place: int) -> bool:
+    """Whether the server refused this recipient because it has taken enough others."""
+    taken = any(answer is not None and answer.good for answer in verdicts)
+    return taken and transaction.given[place] is verdicts[place]
 
 
 def _settle(errand: _Errand, number: int, answer: Answer | None, link: Link) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from lockgate.mail import replies
 from lockgate.mail.hop import Cargo, HopKind, NextHop
 from lockgate.mail.outcome import Outcome
@@ -15,13 +18,13 @@ class Sorting:
         self._network = network
         self._mailboxes = mailboxes
 
-    async def carry(self, hop: NextHop, cargo: Cargo, taken: Taken) -> tuple[Outcome, ...]:
-        """One outcome per recipient (seams.Courier)."""
+    def carry(self, hop: NextHop, cargo: Cargo, taken: Taken) -> Coroutine[Any, Any, tuple[Outcome, ...]]:
+        """One outcome per recipient (seams.Courier); what is awaited is the courier's own work."""
         if hop.kind is not HopKind.MAILDIR:
-            return await self._network.carry(hop, cargo, taken)
+            return self._network.carry(hop, cargo, taken)
         if self._mailboxes is None:
             raise Unreachable(replies.waits("The operator's file has no [mailboxes] directory."), host=hop.store)
-        return await self._mailboxes.carry(hop, cargo, taken)
+        return self._mailboxes.carry(hop, cargo, taken)
 
     async def close(self) -> None:
         """All of them."""

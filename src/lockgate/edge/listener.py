@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import secrets
+import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lockgate.edge.certificates import Certificates
+from lockgate.edge.company import Company
 from lockgate.edge.deadlines import Wheel
 from lockgate.edge.settings import DoorSettings
 from lockgate.edge.smtp import Talk
@@ -37,7 +38,7 @@ class Counts(Protocol):
 
 def fresh_id() -> str:
     """An unguessable connection id."""
-    return connection_id(secrets.token_bytes(_ID_SIZE))
+    return connection_id(os.urandom(_ID_SIZE))
 
 
 class Door:
@@ -78,6 +79,7 @@ class Door:
         self._proxies = tuple(ipaddress.ip_network(text, strict=False) for text in settings.proxies)
         self._talks: set[Talk] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._company: Company[Coroutine[object, object, None]]
         self._servers: list[asyncio.Server] = []
         self._stood_in: dict[int, asyncio.Server] = {}
         self._empty = asyncio.Event()
@@ -105,6 +107,10 @@ class Door:
         """Begin to accept. Raises OSError."""
         # Kept, because asking asyncio for it costs a system call each time.
         self._loop = loop = asyncio.get_running_loop()
+        settings = self.settings
+        self._company = Company(
+            loop, self._begin, self._talks.__len__, delay=settings.gather_delay, most=settings.gather_most
+        )
         for bound in self._sockets:
             bound.settimeout(0)
             server = await loop.create_server(lambda: Talk(self), sock=bound, backlog=self.settings.backlog)
@@ -139,6 +145,7 @@ class Door:
         await self._all_gone(self.settings.linger)
         for talk in tuple(self._talks):
             talk.cut()
+        self._company.start_all()
         if self._tasks:
             # Their messages may be half way into the queue: they are given the same time once more.
             await asyncio.wait(tuple(self._tasks), timeout=patience)
@@ -199,11 +206,25 @@ class Door:
 
     def undertake(self, work: Coroutine[object, object, None]) -> None:
         """Run this to its end, and know of it until then."""
+        self._task_of(work).add_done_callback(self._done)
+
+    def take_in(self, work: Coroutine[object, object, None]) -> None:
+        """The same for a message that is complete: it may wait a moment for others that are (edge/company.py)."""
+        self._company.add(work)
+
+    def _begin(self, work: Coroutine[object, object, None]) -> None:
+        self._task_of(work).add_done_callback(self._taken_in)
+
+    def _task_of(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         loop = self._loop or asyncio.get_running_loop()
         task = loop.create_task(work)
         loop.call_soon(self.between)  # after its first step, which judges the message
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        return task
+
+    def _taken_in(self, task: asyncio.Task[None]) -> None:
+        self._company.over()
+        self._done(task)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -15,7 +15,8 @@ class DoorSettings(msgspec.Struct, frozen=True):
     (CIDR) whose connections must begin with a PROXY header; nobody else's may. `bare_newlines` is "refuse" or
     "normalise". `text_line_limit` 0 takes text lines of any length (RFC 5321 allows 1,000, honest mail has more).
     `max_connections` bounds this Door alone; limits per peer are policy and use the shared counts. `tick` is the
-    resolution of all deadlines.
+    resolution of all deadlines. While many messages come, one that is complete waits `gather_delay` for others, or
+    until `gather_most` are (edge/company.py).
     """
 
     hostname: str
@@ -40,6 +41,8 @@ class DoorSettings(msgspec.Struct, frozen=True):
     tick: float = 0.5
     refresh: float = 10.0
     backlog: int = 4096
+    gather_delay: float = 0.016
+    gather_most: int = 32
 
     @property
     def horizon(self) -> float:

@@ -79,17 +79,19 @@ class Talk(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Octets from the peer."""
         try:
-            match self._phase:
-                case Phase.TALK:
-                    self._hear(data)
-                case Phase.HANDSHAKE:
-                    self._shake(data)
-                case Phase.PROXY:
-                    self._hear_proxy(data)
-                case Phase.PAUSE:
-                    self._refuse_early()
-                case _:
-                    pass  # what a refused peer still sends
+            line, session = self._line, self._session
+            if self._phase == Phase.TALK and line is not None and session is not None:
+                if line.pipe is None:
+                    self._take(session, data)
+                else:
+                    self._hear(line, session, data)
+            elif self._phase == Phase.HANDSHAKE:
+                self._shake(data)
+            elif self._phase == Phase.PROXY:
+                self._hear_proxy(data)
+            elif self._phase == Phase.PAUSE:
+                self._refuse_early()
+            # else it is what a refused peer still sends
         except TlsFailed as trouble:
             self._door.journal.note("TLS stream damaged", id=self._id, peer=self._peer, because=str(trouble))
             self._abort()
@@ -261,13 +263,8 @@ class Talk(asyncio.Protocol):
 
     # --- the conversation -------------------------------------------------------------------------------------------
 
-    def _hear(self, data: bytes) -> None:
-        line, session = self._line, self._session
-        if line is None or session is None:
-            return
-        if line.pipe is None:
-            self._take(session, data)
-            return
+    def _hear(self, line: Line, session: ServerSession, data: bytes) -> None:
+        """The same over TLS."""
         text = line.decrypt(data)
         if text:
             self._take(session, text)
@@ -295,13 +292,13 @@ class Talk(asyncio.Protocol):
         if door.draining and session.quiet and not session.closing and self._phase == Phase.TALK:
             session.say(replies.SHUTTING_DOWN)
             out += session.take()
-        if out:
-            self._send(out)
-        if session.takes_body:
+        if out and self._line is not None:
+            self._line.send(out)
+        if session.waiting is not None:
+            self._started, self.deadline = -1.0, NEVER
+        elif session.takes_body:
             if self._started < 0:
                 self._time_body(session.body_size)
-        elif session.waiting is not None:
-            self._started, self.deadline = -1.0, NEVER
         elif out:
             self._started, self.deadline = -1.0, door.wheel.now + door.settings.command_timeout
         if session.closing:
@@ -360,12 +357,12 @@ class Talk(asyncio.Protocol):
         body, self._body = self._body, None
         if body is None:
             raise RuntimeError("the end of data without a body")
-        self._door.undertake(self._done(visit, body))
+        self._door.take_in(self._done(visit.done(body)))
 
-    async def _done(self, visit: Visit, body: BodyWriter) -> None:
+    async def _done(self, verdict: Awaitable[Reply]) -> None:
         """Wait for the verdict on a message, whatever becomes of the peer, and pass it on."""
         try:
-            reply = await visit.done(body)
+            reply = await verdict
         except Exception as trouble:
             self._door.journal.alarm("unforeseen", id=self._id, at="the end of data", trouble=trouble)
             reply = replies.UNFORESEEN.with_id(self._id)

@@ -61,8 +61,8 @@ class Visit(Protocol):
     def begin(self) -> BodyWriter | Reply:
         """DATA or the first BDAT: where the octets go, or a reply if they cannot be kept now."""
 
-    async def done(self, body: BodyWriter) -> Reply:
-        """The end of data: judge, make durable, and only then 250."""
+    def done(self, body: BodyWriter) -> Awaitable[Reply]:
+        """The end of data: judge, make durable, and only then 250. The transaction is closed when this returns."""
 
     def spoiled(self, reply: Reply) -> Reply:
         """The octets ended and are no message, which `reply` tells; nothing of it is kept but the refusal."""
@@ -221,11 +221,22 @@ class Guest:
         self._prefix = len(prefix)
         return self._body
 
-    async def done(self, body: BodyWriter) -> Reply:
-        # The transaction is ours from here on, whatever becomes of the peer.
+    def done(self, body: BodyWriter) -> Awaitable[Reply]:
+        # The transaction is taken from the visit at once, whatever becomes of the peer.
         policy, facts, ruling, network_id = self._policy, self._facts, self._ruling, self._id
         prefix, self._body = self._prefix, None
         self.reset()
+        return self._done(policy, facts, ruling, network_id, body, prefix)
+
+    async def _done(
+        self,
+        policy: Policy | None,
+        facts: Facts | None,
+        ruling: Ruling | None,
+        network_id: str,
+        body: BodyWriter,
+        prefix: int,
+    ) -> Reply:
         try:
             if policy is None or facts is None or ruling is None:
                 raise RuntimeError("the end of data without an open transaction")

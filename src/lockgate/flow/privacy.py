@@ -39,7 +39,8 @@ class Privacy:
 
     def redactor(self, organisation: str) -> Redactor | None:
         """A Discretion: how this organisation's rows are hidden; None: not at all."""
-        self._look()
+        if self._policy() is not self._known:
+            self._look()
         return self._redactors.get(organisation, self._default)
 
     def __call__(self, organisation: str) -> Kept:

@@ -21,7 +21,7 @@ HOP_FIELD = "X-Lockgate-Hop"
 """Our own pass mark: installation name, semicolon, network message id."""
 
 _BLANKS = b" \t"
-_READ = frozenset(("received", "message-id", "subject", "x-lockgate-hop", "authentication-results"))
+_READ = frozenset((b"received", b"message-id", b"subject", b"x-lockgate-hop", b"authentication-results"))
 _OURS = b"x-lockgate-"
 _KEPT = HEADER_LIMIT
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
@@ -93,7 +93,9 @@ def unfold(value: bytes) -> str:
     """A field's value as one line of text; octets that are no UTF-8 become the replacement character."""
     text = value.decode("utf-8", "replace")
     if "\n" in text or "\r" in text:
-        text = _FOLD.sub("", text).replace("\r", " ").replace("\n", " ")
+        text = text.replace("\r\n ", " ").replace("\r\n\t", "\t")
+        if "\n" in text or "\r" in text:  # what is left is no clean fold
+            text = _FOLD.sub("", text).replace("\r", " ").replace("\n", " ")
     return text.strip(" \t")
 
 
@@ -122,31 +124,29 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
     fields: list[tuple[str, str]] = []
     kept, hops, own, claims = 0, 0, 0, 0
     message_id = subject = ""
-    cut = headers.oversize
     ours = _OURS in head[: headers.end].lower()
     mark = f"{installation};".casefold()
     for raw_name, raw_value in headers.fields:
-        name = raw_name.decode("ascii", "replace")
         value = raw_value.decode("utf-8", "replace").strip(" \t")
         if "\n" in value or "\r" in value:
             value = unfold(raw_value)
-        lower = name.lower()
-        if lower not in _READ:
-            if ours:
-                claims += is_ours_by_name(lower)
-        elif lower == "authentication-results":
-            claims += 1
-        elif lower == "received":
-            hops += 1
-        elif lower == "message-id" and not message_id:
-            message_id = value[:998]
-        elif lower == "subject" and not subject:
-            subject = decode_words(value)[:256]
-        elif lower == "x-lockgate-hop" and value.casefold().startswith(mark):
-            own += 1
+        lower = raw_name.lower()
+        if lower in _READ:
+            if lower == b"received":
+                hops += 1
+            elif lower == b"message-id":
+                message_id = message_id or value[:998]
+            elif lower == b"subject":
+                subject = subject or decode_words(value)[:256]
+            elif lower == b"authentication-results":
+                claims += 1
+            elif value.casefold().startswith(mark):
+                own += 1
+        elif ours:
+            claims += is_ours_by_name(lower.decode("latin-1"))
         kept += len(raw_name) + len(raw_value)
         if kept <= _KEPT:
-            fields.append((name, value))
+            fields.append((raw_name.decode("ascii", "replace"), value))
     return Message(
         id=network_id,
         size=size,
@@ -156,6 +156,6 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
         hops=hops,
         own_hops=own,
         claims=claims,
-        cut=cut or kept > HEADER_LIMIT,
+        cut=headers.oversize or kept > HEADER_LIMIT,
         eight_bit=not head.isascii(),
     )

@@ -18,5 +18,8 @@ def network_id(entropy: bytes, now: float) -> str:
 
 def connection_id(entropy: bytes) -> str:
     """Twelve letters and digits out of 8 random octets, for connections and refusals."""
-    value = int.from_bytes(entropy[:8], "big")
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(0, 60, 10)])
+    value, pairs = int.from_bytes(entropy[:8], "big"), _PAIRS
+    return (
+        f"{pairs[value & 1023]}{pairs[value >> 10 & 1023]}{pairs[value >> 20 & 1023]}"
+        f"{pairs[value >> 30 & 1023]}{pairs[value >> 40 & 1023]}{pairs[value >> 50 & 1023]}"
+    )

@@ -150,6 +150,8 @@ class NetworkMap(Generic[T]):
 
     def find(self, packed: bytes) -> T | None:
         """The value of the longest prefix that covers the address, or None (also for a peer without address)."""
+        if not self._size:
+            return None
         stretch = self._stretch(packed)
         return None if stretch is None else stretch.value
 

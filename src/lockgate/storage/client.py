@@ -55,7 +55,7 @@ class SpoolSettings(msgspec.Struct, frozen=True):
     low_space: int = 256 * 1024 * 1024
     segment_size: int = 64 * 1024 * 1024
     finish_delay: float = 0.005
-    gather_delay: float = 0.004
+    gather_delay: float = 0.001
     gather_most: int = 16
 
 

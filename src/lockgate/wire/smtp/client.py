@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import enum
+import re
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -24,6 +25,8 @@ REPLY_LIMIT = 128
 """Lines of one reply that are read; a server that says more is not followed."""
 
 CLOSING = replies.SHUTTING_DOWN.code
+_MARKS = (b" ", b"-", b"")
+_DOT_LINE = re.compile(rb"\r\n\.").search
 TOO_MANY = replies.TOO_MANY_RECIPIENTS.code
 
 
@@ -69,7 +72,7 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> list[Answer]:
         """The answers that are complete now. Raises BadServer."""
-        lines = (self._rest + data).split(b"\n")
+        lines = (self._rest + data).split(b"\n") if self._rest else data.split(b"\n")
         self._rest = lines.pop()
         if len(self._rest) > LINE_LIMIT:
             raise BadServer("a reply line of the server does not end")
@@ -78,8 +81,11 @@ class AnswerReader:
             if line.endswith(b"\r"):
                 line = line[:-1]
             code, mark = line[:3], line[3:4]
-            if len(line) > LINE_LIMIT or not (len(code) == 3 and code.isdigit()) or mark not in (b" ", b"-", b""):
+            if len(line) > LINE_LIMIT or not (len(code) == 3 and code.isdigit()) or mark not in _MARKS:
                 raise BadServer(f"the server sent what is no SMTP reply: {replies.clean(line[:80].decode('latin-1'))}")
+            if mark != b"-" and not self._lines:
+                answers.append(Answer(int(code), (line[4:],)))
+                continue
             if self._lines and code != self._code:
                 raise BadServer("the lines of one reply of the server have different codes")
             self._lines.append(line[4:])
@@ -136,7 +142,7 @@ def writable(address: str) -> bool:
     """Whether an address can stand in a command: no control character, no line end, nothing a parser stumbles over."""
     if not address.isprintable():
         return False
-    return address.startswith('"') or not any(c in address for c in " <>")
+    return address.startswith('"') or not (" " in address or "<" in address or ">" in address)
 
 
 def mail_command(envelope: Envelope, offered: Capabilities, size: int, *, eight_bit: bool, utf8: bool) -> bytes:
@@ -172,7 +178,7 @@ def rcpt_command(recipient: CargoRecipient, offered: Capabilities) -> bytes:
     if offered.dsn:
         if recipient.notify:
             line += f" NOTIFY={','.join(recipient.notify)}"
-        kind, _, address = recipient.orcpt.partition(";")
+        kind, _, address = recipient.orcpt.partition(";") if recipient.orcpt else ("", "", "")
         # An internationalised original recipient can be told only to a server that knows such (RFC 6533 3).
         if address and kind.replace("-", "").isalnum() and kind.isascii() and (address.isascii() or offered.utf8):
             line += f" ORCPT={kind};{xtext(address)}"
@@ -181,7 +187,7 @@ def rcpt_command(recipient: CargoRecipient, offered: Capabilities) -> bytes:
 
 def stuffed(content: bytes) -> bytes:
     """The content as DATA carries it, with its final dot (RFC 5321 4.5.2). No line starts with a dot: one copy."""
-    if b"\r\n." in content:
+    if _DOT_LINE(content) is not None:  # faster than `in` in long octets
         content = content.replace(b"\r\n.", b"\r\n..")
     start = b"." if content.startswith(b".") else b""
     end = b".\r\n" if content.endswith(b"\r\n") or not content else b"\r\n.\r\n"

@@ -269,17 +269,17 @@ class ServerSession:
             elif buffer[at] == _TLS_HANDSHAKE or buffer[at] == 0:
                 self.say(replies.NOT_SMTP, close=True)
             return None
-        line = buffer[at : end - 1] if end > at else b""
+        line = buffer[at : end + 1]
         self._at = end + 1
-        if buffer[end - 1 : end] != b"\r" or end == at or b"\r" in line or b"\0" in line:
+        if not line.endswith(b"\r\n") or line.find(b"\r") < end - at - 1 or b"\0" in line:
             # An ill-ended line may be read differently by somebody behind or before us: no second chance.
             self.say(replies.COMMAND_LINE_ENDS, close=True)
             return None
-        return line
+        return line[:-2]
 
     def _command(self, line: bytes) -> Event | None:
         verb, rest = split_command(line)
-        if len(line) > (COMMAND_LIMIT if verb in _LONG_COMMANDS else _SHORT_COMMAND_LIMIT) - 2:
+        if len(line) > _SHORT_COMMAND_LIMIT - 2 and (len(line) > COMMAND_LIMIT - 2 or verb not in _LONG_COMMANDS):
             return self._wrong(replies.LINE_TOO_LONG)
         answer = _COMMANDS.get(verb)
         if answer is None:
@@ -287,10 +287,9 @@ class ServerSession:
                 self.say(replies.NOT_SMTP, close=True)
                 return None
             return self._wrong(replies.NOT_IMPLEMENTED if verb in _KNOWN else replies.UNKNOWN_COMMAND)
-        if verb in OUT_OF_ORDER and verb != b"BDAT":
-            refusal = OUT_OF_ORDER[verb].get(self._state)
-            if refusal is not None:
-                return self._wrong(refusal)
+        order = OUT_OF_ORDER.get(verb)
+        if order is not None and verb != b"BDAT" and (refusal := order.get(self._state)) is not None:
+            return self._wrong(refusal)
         return answer(self, rest)
 
     def _wrong(self, reply: Reply) -> Event | None:

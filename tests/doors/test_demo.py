@@ -54,7 +54,7 @@ class Service:
             client.ehlo()
             client.mail(sender)
             client.rcpt(recipient)
-            code, text = client.data(b"Subject: by hand\r\n\r\nHello\r\n")
+            code, text = client.data(f"From: {sender}\r\nSubject: by hand\r\n\r\nHello\r\n")
         assert code == 250, text
         return text.decode().split()[-1]
 
@@ -120,6 +120,35 @@ OUTCOMES = {
         "because connector New Orleans: rule New Orleans by its own server names it",
         "last: Send to 127.0.0.1",
     ),
+    "to a group, whose members are here, at headquarters and at a partner": (
+        {
+            "sales@contoso.test": "Expanded",
+            "eva@contoso.test": "Delivered",
+            "ann@contoso.test": "Delivered",
+            "buyer@partner.test": "Delivered",
+        },
+        "sales@contoso.test [Expanded]: expanded: 3 members of sales@contoso.test",
+        "because group sales@contoso.test: it has 3 members",
+        "last: Expand 3 members of sales@contoso.test",
+        "eva@contoso.test, member of sales@contoso.test [Delivered]: goes into the mailbox",
+        "because mailbox store: ",
+        "last: Deliver to mailboxes, 250 ",
+        "ann@contoso.test, member of sales@contoso.test [Delivered]: leaves by connector Headquarters ",
+        "because connector Headquarters: ",
+        "last: Send to 127.0.0.1",
+        "buyer@partner.test, member of sales@contoso.test [Delivered]: leaves by connector Partner ",
+        "because sender: it is sent on for sales@contoso.test, and alice@outside.test is not ours",
+        "last: Send to 127.0.0.1",
+    ),
+    "to a mailbox that forwards, with its proof": (
+        {"rita@contoso.test": "Delivered", "rita@home.test": "Delivered"},
+        "rita@contoso.test [Delivered]: goes into the mailbox rita@contoso.test here",
+        "because mailbox store: ",
+        "last: Deliver to mailboxes, 250 ",
+        "rita@home.test, forwarded by rita@contoso.test [Delivered]: leaves by the MX of home.test",
+        "because sender: it is sent on for rita@contoso.test, and alice@outside.test is not ours",
+        "last: Send to mx.home.test[127.0.0.1]",
+    ),
     "from our own server to a partner, TLS forced": (
         {"buyer@partner.test": "Delivered"},
         "buyer@partner.test [Delivered]: leaves by connector Partner ",
@@ -168,6 +197,18 @@ OUTCOMES = {
         "because the operator's block list: it names 127.0.0.66",
         "told: 550 5.7.513 ",
     ),
+    "a spoof: From names somebody else's bank": (
+        {"eva@contoso.test": "Refused"},
+        "eva@contoso.test [Refused]: refused",
+        "because DMARC: nothing that passed is aligned with payments.test, and payments.test asks for reject",
+        "told: 550 5.7.509 ",
+    ),
+    "a spoof: From names our own chief": (
+        {"eva@contoso.test": "Refused"},
+        "eva@contoso.test [Refused]: refused",
+        "because own domain as author: From names contoso.test, a domain of this organisation",
+        "told: 550 5.7.68 ",
+    ),
     "with a second message smuggled behind a bare line feed": (
         {"": "Refused"},
         "everything is refused",
@@ -215,9 +256,9 @@ def test_what_arrived_is_what_was_told(shown: tuple[Path, dict[str, Any]]) -> No
     (kept,) = (folder / "sites" / "new-orleans").glob("*.eml")
     assert b"Received: from client.test ([127.0.0.10])" in kept.read_bytes()
     arrived = {site.name: len(list(site.glob("*.eml"))) for site in (folder / "sites").iterdir()}
-    assert arrived == {"headquarters": 2, "new-orleans": 1, "partner": 1, "plain": 0, "impostor": 0}
+    assert arrived == {"headquarters": 3, "new-orleans": 1, "partner": 2, "plain": 0, "impostor": 0, "home": 1}
     mails = [path.read_bytes() for path in (folder / "mail/contoso/contoso.test/eva/new").iterdir()]
-    assert len(mails) == 3 and all(mail.startswith(b"Return-Path: <") for mail in mails)
+    assert len(mails) == 4 and all(mail.startswith(b"Return-Path: <") for mail in mails)
     everything = b"".join([*mails, *(path.read_bytes() for path in folder.glob("sites/*/*.eml"))])
     assert b"Pay at once" not in everything
     assert lockgate("--config", str(folder / "lockgate.toml"), "status").returncode == 3
@@ -227,10 +268,11 @@ def test_the_lines_are_those_of_explain_and_what_is_proposed_can_be_done(tmp_pat
     with running(tmp_path / "run") as service:
         commands = re.findall(r"all of it: .*--config \S+ (explain (\S+))", service.said)
         assert len(commands) == len(OUTCOMES)
-        for identity in (commands[0][1], commands[12][1]):
+        smuggling = list(OUTCOMES).index("with a second message smuggled behind a bare line feed")
+        for identity in (commands[0][1], commands[smuggling][1]):
             told = service.run("explain", identity, "--short").stdout.splitlines()[1:]
             assert len(told) == 3 and all(f"\n{line}\n" in service.said for line in told)
-        smuggled = json.loads(service.run("explain", commands[12][1], "--json").stdout)["parts"][0]
+        smuggled = json.loads(service.run("explain", commands[smuggling][1], "--json").stdout)["parts"][0]
         assert smuggled["judged"]["steps"] == "judged again" and not smuggled["differs"]
         proposed = service.said.partition("What to try next")[2]
         for words in ("explain", "what-if", "trace find", "trace follow", "hold list", "queue list", "recipient add",
@@ -241,7 +283,24 @@ def test_the_lines_are_those_of_explain_and_what_is_proposed_can_be_done(tmp_pat
             told = service.run(*line.split())
             assert told.returncode == (1 if line.startswith("what-if") else 0), (line, told)
         maildir = re.search(r"^mailbox +(\S+) ", service.said, re.M)
-        assert maildir and len(list((Path(maildir[1]) / "new").iterdir())) == 3
+        assert maildir and len(list((Path(maildir[1]) / "new").iterdir())) == 4
+
+
+def test_what_was_forwarded_keeps_its_proof_and_its_way_back(tmp_path: Path) -> None:
+    with running(tmp_path / "run") as service:
+        (kept,) = (service.folder / "sites" / "home").glob("*.eml")
+        sender = re.search(rb"X-Envelope-From: <(.*)>", kept.read_bytes())
+        assert sender and re.fullmatch(rb"SRS0=\w+=\w+=outside\.test=alice@contoso\.test", sender[1])
+        resolver = f"127.0.0.1:{(service.folder / 'names' / 'port').read_text()}"
+        asked = ("auth", "check", str(kept), "--ip", "127.0.0.1", "--helo", "mx.contoso.test", "--resolver", resolver)
+        told = json.loads(service.run(*asked, "--from", sender[1].decode(), "--json").stdout)
+        assert told["arc"]["verdict"] == "pass" and told["arc"]["sealer"] == "contoso.test"
+        assert "spf=pass" in told["arc"]["results"] and "header.from=outside.test" in told["arc"]["results"]
+        with smtplib.SMTP("127.0.0.1", service.port, "client.test", 20, source_address=("127.0.0.30", 0)) as client:
+            client.ehlo()
+            client.mail("<>")
+            assert client.rcpt(sender[1].decode())[0] == 250, "a report finds back"
+            assert client.rcpt(sender[1].decode().replace("alice", "mallory"))[0] >= 500, "a forged one does not"
 
 
 def test_a_surprise_is_told_and_ends_with_code_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,7 @@ def _stay(town: Town, program: str, rows: Sequence[Mapping[str, Any]]) -> None:
         "  what if": f"{program} what-if {who}",
         "  find mail": f"{program} trace find --recipient eva@contoso.test",
         "  watch mail": f"{program} trace follow",
-        "  send mail": f"swaks --server 127.0.0.1:{town.port} --from me@outside.test --to eva@contoso.test",
+        "  send mail": f"swaks --server 127.0.0.1:{town.port} --from me@friends.test --to eva@contoso.test",
         "  read mail": f"{program} mailbox show eva@contoso.test",
         "  what waits": f"{program} queue list",
         "  hold mail": f"{program} queue hold {waiting}",

@@ -70,7 +70,7 @@ LETTERS = (
     Letter(
         "to a mailbox that forwards, with its proof", _ALICE,
         {"rita@contoso.test": "Delivered", "rita@home.test": "Delivered"},
-        "rewritten", "Send to 127.0.0.1", to=("rita@contoso.test",), site=("home",),
+        "it is sent on for rita@contoso.test", "Send to mx.home.test", to=("rita@contoso.test",), site=("home",),
     ),
     Letter(
         "from our own server to a partner, TLS forced", _ANN, {"buyer@partner.test": "Delivered"},

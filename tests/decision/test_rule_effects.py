@@ -11,6 +11,7 @@ from lockgate.decision.stage import Depth
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.headers import message_of
 from lockgate.mail.ruling import Hit, Ruling, Step
+from lockgate.policy.documents import Invalid
 from lockgate.testing.builders import facts_of, policy_of
 
 
@@ -116,3 +117,53 @@ def test_a_rule_may_look_at_the_envelope_instead_of_from() -> None:
         text = rules(f'sender_domain_is = ["sender.test"]\nsender_address_location = "{location}"\nquarantine = true')
         facts = letter("From: boss@elsewhere.test\nSubject: x\n")
         assert fates(ruling_of(text, facts)) == [fate], location
+
+
+def header_edits(ruling: Ruling, number: int = 0) -> list[tuple[str, str, str]]:
+    return [(edit.change.value, edit.name, edit.value) for edit in ruling.recipients[number].effects.edits]
+
+
+def test_a_later_rule_sees_what_an_earlier_one_did_to_the_header() -> None:
+    text = rules(
+        'subject_contains_words = ["invoice"]\nprepend_subject = "[BILL] "\n'
+        'set_header = {name = "X-Kind", value = "bill"}',
+        'header_contains_words = {header = "x-kind", words = ["bill"]}\nremove_header = "X-Kind"',
+        'subject_matches_patterns = [\'^\\[bill\\] invoice\']\nexcept_if_header_contains_words = '
+        '{header = "X-Kind", words = ["bill"]}\nset_header = {name = "X-Seen", value = "yes"}',
+    )
+    ruling = ruling_of(text, INVOICE)
+    assert header_edits(ruling) == [
+        ("prepend", "Subject", "[BILL] "),
+        ("set", "X-Kind", "bill"),
+        ("remove", "X-Kind", ""),
+        ("set", "X-Seen", "yes"),
+    ]
+    assert [step.effect for step in told(ruling)] == [
+        "Subject begins with '[BILL] ' now, X-Kind is 'bill' now", "X-Kind is taken out", "X-Seen is 'yes' now",
+    ]  # fmt: skip
+    assert fates(ruling) == ["-> contoso/HQ ana@contoso.com"]
+    assert header_edits(ruling_of(text, PLAIN)) == []
+
+
+def test_the_edits_of_one_recipient_are_not_those_of_another() -> None:
+    text = rules('sent_to = ["ana@contoso.com"]\nset_header = {name = "X-A", value = "1"}',
+                 'header_contains_words = {header = "X-A", words = ["1"]}\nquarantine = true')  # fmt: skip
+    ruling = ruling_of(text, letter("Subject: x\n", "ana@contoso.com", "ben@contoso.com"))
+    assert fates(ruling) == ["held: rule r1", "-> contoso/HQ ben@contoso.com"]
+    assert header_edits(ruling, 1) == []
+
+
+def test_in_doubt_each_end_goes_on_with_its_own_header() -> None:
+    long = letter(f"Subject: x\nX-Mark: {'a ' * 9000}\n evil\n")
+    unsure = 'header_contains_words = {header = "X-Mark", words = ["evil"]}\nset_header = {name = "X-Bad", value = "1"}'
+    text = rules(unsure, 'header_contains_words = {header = "X-Bad", words = ["1"]}\nquarantine = true')
+    assert fates(ruling_of(text, long)) == ["451 4.3.0"], "one end is held, the other delivered"
+
+
+LEFT_ALONE = ["From", "Received", "DKIM-Signature", "Content-Type", "X-Lockgate-Hop", "ARC-Seal", "a b"]
+
+
+@pytest.mark.parametrize("name", LEFT_ALONE)
+def test_rules_leave_fields_alone_that_say_who_and_how(name: str) -> None:
+    with pytest.raises(Invalid, match=r"leave it alone|no name"):
+        policy_of(rules(f'remove_header = "{name}"'))

@@ -17,6 +17,7 @@ from lockgate.mail.authentication import ArcVerdict
 from lockgate.mail.dkim.canonical import Bodies
 from lockgate.mail.dkim.sign import SigningKey, public_record
 from lockgate.mail.envelope import Envelope
+from lockgate.mail.header_edits import Change, HeaderEdit
 from lockgate.mail.headers import read_headers
 from lockgate.mail.message import BodyRef
 from lockgate.mail.recipient import RecipientId
@@ -159,6 +160,20 @@ async def test_a_forwarded_copy_is_sealed_and_its_chain_holds() -> None:
     assert by_dkimpy(parcel.content) == b"pass"
     assert parcel.content.count(b"mx.lockgate.test; spf") == 2, "the field, and the sealed one"
     assert (await departure().dress(POLICY, task(stamp, "contoso.com"), FORGED[0] + LETTER)) == (parcel,), "each time"
+
+
+async def test_copies_whose_header_rules_changed_leave_apart_and_the_seal_covers_the_change() -> None:
+    both = task(Stamp(RESULTS, chain="none"), "contoso.com", "contoso.com")
+    marked = msgspec.structs.replace(both.recipients[1], edits=(HeaderEdit(Change.SET, "Subject", "changed"),))
+    both = msgspec.structs.replace(both, recipients=(both.recipients[0], marked))
+    plain, changed = await departure().dress(POLICY, both, LETTER)
+    assert (plain.recipients, changed.recipients) == ((0,), (1,))
+    assert plain.content.endswith(LETTER)
+    assert b"\nSubject: changed\r\n" in changed.content and changed.content.count(b"Subject: ") == 1
+    for parcel in (plain, changed):
+        assert by_dkimpy(parcel.content) == b"pass"
+    bare = msgspec.structs.replace(both, recipients=(msgspec.structs.replace(marked, rewrite=""),), stamp=Stamp())
+    assert not departure().as_it_is(bare)
 
 
 async def test_a_chain_goes_on_and_a_large_message_too() -> None:

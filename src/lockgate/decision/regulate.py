@@ -8,6 +8,7 @@ from lockgate.decision.stage import Depth, Either, RecipientStage, refuse
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
+from lockgate.mail.header_edits import Change, HeaderEdit
 from lockgate.mail.ruling import Drop, Effects, Hit, Hold, Refuse, Ruling, Step, Verdict
 from lockgate.policy.rules import Applied, Case, Course
 
@@ -65,6 +66,8 @@ def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Addres
         if hit is Hit.YES:
             before = effects
             effects = _carried_out(rule, before)
+            if effects.edits is not before.edits:
+                case = Case(case.facts, case.standing, effects.edits)
             applied.append(Applied(rule.subject, hit, because, _effect(rule, before, effects)))
             if _ends(rule, effects):
                 break
@@ -100,17 +103,10 @@ def _in_doubt(
             if possible is not None:
                 worlds = [_passed_over(world, rule, case, recipient) for world in worlds]
             continue
-        hit, because = _applies(rule, case, recipient)
-        if hit is Hit.NO:
-            if possible is not None:
-                step = _step(rule, hit, because, "", recipient)
-                worlds = [w if w.stopped else _World(w.effects, (*w.steps, step)) for w in worlds]
-            continue
-        if hit is Hit.UNKNOWN:
-            doubt = doubt or f"rule {rule.name}: {because}"
-        worlds = _go_on(worlds, rule, hit, because, recipient)
+        worlds, said = _go_on(worlds, rule, case, recipient, told=possible is not None)
+        doubt = doubt or said
         if len(worlds) > _MANY_WORLDS:
-            return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, rule.subject, because, Hit.UNKNOWN)
+            return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, rule.subject, said, Hit.UNKNOWN)
     if untold:
         because = f"{untold} more are disabled or for other domains"
         step = Step(_NAME, "other rules", Hit.NO, because, "", recipient.text)
@@ -167,21 +163,31 @@ def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, s
 
 
 def _go_on(
-    worlds: list[_World], rule: CompiledRule, hit: Hit, because: str, recipient: Address
-) -> list[_World]:
-    """The worlds after a rule that applies, or that may apply; equal ones fall together."""
+    worlds: list[_World], rule: CompiledRule, case: Case, recipient: Address, *, told: bool
+) -> tuple[list[_World], str]:
+    """The worlds after one more rule, equal ones fallen together, and why it is in doubt whether it applies ("": not).
+
+    With `told` there is a step also where it does not apply.
+    """
     after: dict[tuple[Effects, bool], _World] = {}
+    doubt = ""
     for world in worlds:
         if world.stopped:
             after.setdefault((world.effects, True), world)
+            continue
+        hit, because = _applies(rule, Case(case.facts, case.standing, world.effects.edits), recipient)
+        if hit is Hit.NO:
+            steps = (*world.steps, _step(rule, hit, because, "", recipient)) if told else world.steps
+            after.setdefault((world.effects, False), _World(world.effects, steps))
             continue
         effects = _carried_out(rule, world.effects)
         step = _step(rule, hit, because, _effect(rule, world.effects, effects), recipient)
         over = _ends(rule, effects)
         after.setdefault((effects, over), _World(effects, (*world.steps, step), over))
         if hit is Hit.UNKNOWN:
+            doubt = doubt or f"rule {rule.name}: {because}"
             after.setdefault((world.effects, False), _World(world.effects, (*world.steps, step)))
-    return list(after.values())
+    return list(after.values()), doubt
 
 
 def _carried_out(rule: CompiledRule, effects: Effects) -> Effects:
@@ -209,13 +215,15 @@ def _effect(rule: CompiledRule, before: Effects, after: Effects) -> str:
 
 def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
     moved = f"goes by connector {after.connector}" if after.connector != before.connector else ""
-    if after == before or (moved and after.end is before.end and after.require_tls == before.require_tls):
+    more = after.end is not before.end or after.require_tls != before.require_tls or after.edits != before.edits
+    if not more:
         if stop:
             return f"{moved}, no further rules" if moved else "no further rules"
         return moved
     found = [moved] if moved else []
     if after.require_tls and not before.require_tls:
         found.append("may leave over TLS only")
+    found += [_edit(edit) for edit in after.edits[len(before.edits) :]]
     match after.end:
         case Refuse(reply):
             found.append(f"refused: {reply}")
@@ -226,6 +234,15 @@ def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
         case None if stop:
             found.append("no further rules")
     return ", ".join(found)
+
+
+def _edit(edit: HeaderEdit) -> str:
+    match edit.change:
+        case Change.SET:
+            return f"{edit.name} is '{edit.value}' now"
+        case Change.REMOVE:
+            return f"{edit.name} is taken out"
+    return f"{edit.name} begins with '{edit.value}' now"
 
 
 def _step(rule: CompiledRule, hit: Hit, because: str, effect: str, recipient: Address) -> Step:

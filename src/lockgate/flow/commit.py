@@ -179,7 +179,7 @@ def recipient_of(verdict: Verdict, trace: int, sender: Sender) -> TaskRecipient:
     """The recipient of a task, with what is known of its sender."""
     proven, forged = sender.proof is Proof.PROVEN, sender.proof is Proof.FORGED
     rewrite = verdict.disposition.rewrite if isinstance(verdict.disposition, Deliver) else ""
-    return TaskRecipient(verdict.recipient, verdict.target, trace, proven, forged, rewrite)
+    return TaskRecipient(verdict.recipient, verdict.target, trace, proven, forged, rewrite, verdict.effects.edits)
 
 
 def untold(reply: Reply, sender: Sender) -> str:

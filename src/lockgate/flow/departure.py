@@ -1,8 +1,8 @@
 """What leaves: the copies of a task as they go on the wire, made at each attempt from the message as it lies there.
 
-The stored octets are never touched. A copy that needs nothing is carried as it is; otherwise the finishes are applied
-in their order (the results of authentication, then the seal of the chain, then our signature, which covers both), and
-recipients whose envelope sender is rewritten get a parcel of their own.
+The stored octets are never touched. A copy that needs nothing is carried as it is; otherwise the header is changed as
+mail flow rules ask, and the finishes are applied in their order (the results of authentication, then the seal of the
+chain, then our signature, which covers both). Recipients whose envelope sender is rewritten get a parcel of their own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from lockgate.mail.address import Address
 from lockgate.mail.envelope import Envelope
+from lockgate.mail.header_edits import HeaderEdit, edited
 from lockgate.mail.task import PLAIN, Assigned
 from lockgate.policy.policy import Policy
 
@@ -45,22 +46,23 @@ class Departure(msgspec.Struct, frozen=True):
 
     def as_it_is(self, task: Assigned) -> bool:
         """Whether nothing is done to any copy of this task."""
-        return task.stamp == PLAIN and not any(recipient.rewrite for recipient in task.recipients)
+        return task.stamp == PLAIN and not any(one.rewrite or one.edits for one in task.recipients)
 
     async def dress(self, policy: Policy, task: Assigned, content: bytes) -> tuple[Parcel, ...]:
         """The parcels of this task, at least one; the same at each attempt, but for changed keys.
 
         Raises OSError when a finish is not possible now.
         """
-        for finish in self.finishes:
-            content = await finish(policy, task, content)
-        groups: dict[str, list[int]] = {}
+        groups: dict[tuple[HeaderEdit, ...], dict[str, list[int]]] = {}
         for number, recipient in enumerate(task.recipients):
-            groups.setdefault(recipient.rewrite, []).append(number)
-        return tuple(
-            Parcel(self._envelope(task, domain), tuple(numbers), content)
-            for domain, numbers in groups.items()
-        )
+            groups.setdefault(recipient.edits, {}).setdefault(recipient.rewrite, []).append(number)
+        parcels: list[Parcel] = []
+        for edits, by_domain in groups.items():
+            ready = edited(content, edits)
+            for finish in self.finishes:
+                ready = await finish(policy, task, ready)
+            parcels += [Parcel(self._envelope(task, name), tuple(some), ready) for name, some in by_domain.items()]
+        return tuple(parcels)
 
     def _envelope(self, task: Assigned, domain: str) -> Envelope:
         envelope = task.envelope

@@ -143,6 +143,8 @@ class _Sorting:
         everybody = dict(verdicts)
         for number, recipient in enumerate(self._task.recipients):
             verdict = verdicts.pop(recipient.id, None)
+            if verdict is not None and verdict.effects.edits != recipient.edits:
+                recipient = msgspec.structs.replace(recipient, edits=verdict.effects.edits)
             disposition = verdict.disposition if verdict is not None else Hold(_GONE)
             if ruling.refusal is not None:
                 # Refused before anybody was looked at: then what was known before counts.

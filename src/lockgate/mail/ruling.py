@@ -9,6 +9,7 @@ import msgspec
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Point
 from lockgate.mail.findings import Forwarding, Question
+from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
 
@@ -178,13 +179,15 @@ class Effects(msgspec.Struct, frozen=True):
     """What mail flow rules asked for, to be carried out by the stages behind them.
 
     `connector` is the way out that `rule` named; `require_tls` that it must be encrypted. `end` is what becomes of the
-    copy if a rule ended its way (rejected, held, deleted): then no later rule is looked at.
+    copy if a rule ended its way (rejected, held, deleted): then no later rule is looked at. `edits` are changes of the
+    header, which later rules see.
     """
 
     connector: str = ""
     rule: str = ""
     require_tls: bool = False
     end: Hold | Refuse | Drop | None = None
+    edits: tuple[HeaderEdit, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True):

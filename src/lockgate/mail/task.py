@@ -7,6 +7,7 @@ import msgspec
 from lockgate.mail.address import Address
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.events import Event, Status
+from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.message import BodyRef
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Route
@@ -35,6 +36,7 @@ class TaskRecipient(msgspec.Struct, frozen=True):
 
     `proven` tells that the sender is known to be who it says, so that it may be told of success (specification 2.1 P7);
     `forged` that it is known not to be, so that it is told of nothing (DESIGN 2). `rewrite` as in `Deliver`.
+    `edits` are what mail flow rules do to the header of this copy.
     """
 
     id: RecipientId
@@ -43,6 +45,7 @@ class TaskRecipient(msgspec.Struct, frozen=True):
     proven: bool = False
     forged: bool = False
     rewrite: str = ""
+    edits: tuple[HeaderEdit, ...] = ()
 
 
 class NewTask(msgspec.Struct, frozen=True):

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from lockgate.mail.facts import Facts
+from lockgate.mail.header_edits import HeaderEdit, fields_after
 from lockgate.mail.headers import decode_words
 from lockgate.mail.mailboxes import Mailbox, read_mailboxes
 from lockgate.mail.message import Message
+from lockgate.policy.rules import Case
 from lockgate.policy.text import LOOKED_THROUGH, Needle, TextSet
 
 _Value = TypeVar("_Value")
+Fields = Sequence[tuple[str, str]]
+"""Header fields: names, and values as one line."""
 
 HEADER = "header"
 ENVELOPE = "envelope"
@@ -34,7 +37,7 @@ class Context:
         self._needles: dict[str, list[Needle]] = {}
         self._places: dict[str, int] = {}
         self._sets: dict[str, TextSet] = {}
-        self._read: tuple[Message | None, dict[str, object]] = (None, {})
+        self._read: tuple[Message | None, tuple[HeaderEdit, ...], dict[str, object]] = (None, (), {})
         self._seen: dict[str, tuple[tuple[str, ...], tuple[frozenset[int], ...]]] = {}
 
     # -- compiling ---------------------------------------------------------------------------------------------------
@@ -65,35 +68,37 @@ class Context:
         """A needle as the administrator wrote it."""
         return self._sets[place].needles[number].written
 
-    def subject(self, facts: Facts) -> str:
+    def subject(self, case: Case) -> str:
         """The decoded subject, "" for none."""
-        return facts.message.subject if facts.message is not None else ""
+        if not case.edits:
+            return case.facts.message.subject if case.facts.message is not None else ""
+        return next(iter(self.header(case, "subject")), "")[:256]
 
-    def header(self, facts: Facts, name: str) -> tuple[str, ...]:
+    def header(self, case: Case, name: str) -> tuple[str, ...]:
         """The decoded values of all fields of this name (lower case)."""
-        return self._once(facts, f"header {name}", lambda message: _values(message, name))
+        return self._once(case, f"header {name}", lambda fields: _values(fields, name))
 
-    def authors(self, facts: Facts) -> tuple[Mailbox, ...]:
+    def authors(self, case: Case) -> tuple[Mailbox, ...]:
         """The mailboxes of From."""
-        return self._once(facts, "authors", _authors)
+        return self._once(case, "authors", _authors)
 
-    def senders(self, facts: Facts, location: str) -> tuple[Mailbox, ...]:
+    def senders(self, case: Case, location: str) -> tuple[Mailbox, ...]:
         """The sender's mailboxes as the rule wants them: of From, of the envelope, or of both."""
-        found: tuple[Mailbox, ...] = () if location == ENVELOPE else self.authors(facts)
-        envelope = facts.envelope
+        found: tuple[Mailbox, ...] = () if location == ENVELOPE else self.authors(case)
+        envelope = case.facts.envelope
         if location != HEADER and envelope is not None and envelope.sender is not None:
             found += (Mailbox("", envelope.sender.local, envelope.sender.domain),)
         return found
 
-    def _once(self, facts: Facts, what: str, read: Callable[[Message], _Value]) -> _Value:
-        message = facts.message
+    def _once(self, case: Case, what: str, read: Callable[[Fields], _Value]) -> _Value:
+        message = case.facts.message
         if message is None:
             raise LookupError("there is no message to read yet")
-        if self._read[0] is not message:
-            self._read = (message, {})
-        known = self._read[1]
+        if self._read[0] is not message or self._read[1] != case.edits:
+            self._read = (message, case.edits, {})
+        known = self._read[2]
         if what not in known:
-            known[what] = read(message)
+            known[what] = read(fields_after(message.fields, case.edits) if case.edits else message.fields)
         return known[what]  # type: ignore[return-value]
 
 
@@ -116,10 +121,10 @@ class Finder:
         return None
 
 
-def _values(message: Message, name: str) -> tuple[str, ...]:
-    return tuple([decode_words(value) for field, value in message.fields if field.lower() == name])
+def _values(fields: Fields, name: str) -> tuple[str, ...]:
+    return tuple([decode_words(value) for field, value in fields if field.lower() == name])
 
 
-def _authors(message: Message) -> tuple[Mailbox, ...]:
-    values = [value for field, value in message.fields if field.lower() == "from"]
+def _authors(fields: Fields) -> tuple[Mailbox, ...]:
+    values = [value for field, value in fields if field.lower() == "from"]
     return tuple([mailbox for value in values for mailbox in read_mailboxes(value).found])

@@ -8,15 +8,19 @@ from typing import NamedTuple
 
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts
+from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.ruling import Effects, Hit, Standing
 from lockgate.policy.tries import DomainMap
 
 
 class Case(NamedTuple):
-    """What a condition may look at: the facts, and what the stages concluded of this recipient so far."""
+    """What a condition may look at: the facts, what the stages concluded of this recipient so far, and what earlier
+    rules did to the header of its copy.
+    """
 
     facts: Facts
     standing: Standing
+    edits: tuple[HeaderEdit, ...] = ()
 
 
 class Seen(NamedTuple):

@@ -57,7 +57,7 @@ def _in_subject(context: Context, written: tuple[str, ...], needles: list[Needle
     def test(case: Case, _: Address) -> Seen:
         if case.facts.message is None:
             return unknown("there is no message yet")
-        found = found_in(context.subject(case.facts))
+        found = found_in(context.subject(case))
         return no(f"the subject has none of {some(written)}") if found is None else yes(f"the subject has '{found[0]}'")
 
     return test
@@ -94,7 +94,7 @@ def _in_header(context: Context, name: str, written: tuple[str, ...], needles: l
     def test(case: Case, _: Address) -> Seen:
         if case.facts.message is None:
             return unknown("there is no message yet")
-        values = context.header(case.facts, lower)
+        values = context.header(case, lower)
         if not values:
             return no(f"there is no field {name}")
         found = found_in(*values)
@@ -140,7 +140,7 @@ class WithImportance(RootModel[Literal["low", "normal", "high"]], frozen=True):
         def test(case: Case, _: Address) -> Seen:
             if case.facts.message is None:
                 return unknown("there is no message yet")
-            found = _importance(context.header(case.facts, "importance"), context.header(case.facts, "x-priority"))
+            found = _importance(context.header(case, "importance"), context.header(case, "x-priority"))
             said = f"the importance is {found}"
             return yes(said) if found == wanted else no(said)
 

@@ -36,7 +36,7 @@ class From(RootModel[tuple[MailboxText, ...]], frozen=True):
         known, location = {text.casefold() for text in self.root}, rule.sender_address_location
 
         def test(case: Case, _: Address) -> Seen:
-            for sender in context.senders(case.facts, location):
+            for sender in context.senders(case, location):
                 if sender.address.casefold() in known:
                     return yes(f"the sender is {sender.address}")
             return no(f"{_WHERE[location]} names none of {some(self.root)}")
@@ -71,7 +71,7 @@ def _in_address(context: Context, rule: MailFlowRule, written: tuple[str, ...], 
     found_in = context.look_for("sender", needles)
 
     def test(case: Case, _: Address) -> Seen:
-        senders = context.senders(case.facts, location)
+        senders = context.senders(case, location)
         found = found_in(*[sender.address for sender in senders])
         if found is None:
             return no(f"{_WHERE[location]} has none of {some(written)}")
@@ -93,7 +93,7 @@ class SenderDomainIs(RootModel[tuple[DomainName, ...]], frozen=True):
         known, location = DomainMap((f"*.{domain}", domain) for domain in self.root), rule.sender_address_location
 
         def test(case: Case, _: Address) -> Seen:
-            for sender in context.senders(case.facts, location):
+            for sender in context.senders(case, location):
                 found = known.find(sender.domain)
                 if found is not None:
                     below = "" if sender.domain == found else f", which is below {found}"

@@ -85,8 +85,10 @@ def test_the_trace_is_followed_live_over_the_death_of_the_keeper(tmp_path: Path)
                    "--recipient", "ben@contoso.com"]  # fmt: skip
         environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
         follower = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # Where the tests run in the background of a shell, Ctrl-C is ignored, and its children would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
         try:
             _follow(service, follower)
         finally:

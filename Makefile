@@ -33,6 +33,7 @@ bench: $(VENV)/test-installed system-packages
 	$(BIN)/python bench/sign.py
 	$(BIN)/python bench/auth.py
 	$(BIN)/python bench/expand.py
+	$(BIN)/python bench/patterns.py
 	$(BIN)/python bench/growth.py
 	$(BIN)/python bench/idle.py
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 WORD = r"\p{L}\p{Mn}\p{Mc}\p{Nd}\p{Pc}"
@@ -338,7 +339,7 @@ class _Reader:
         if isinstance(item, _Node):
             return item
         before, open_before = _reach(reversed(items[:number]), first=False)
-        after, open_after = _reach(iter(items[number + 1 :]), first=True)
+        after, open_after = _reach(items[number + 1 :], first=True)
         if open_before and starts and not before:
             self._edges += 1
             text = _edge(after, item.negated, "^") if not open_after else None
@@ -355,10 +356,10 @@ class _Reader:
         return _Node(text, _NOTHING, _NOTHING, empty=True)
 
 
-def _reach(items: object, *, first: bool) -> tuple[frozenset[str], bool]:
+def _reach(items: Iterable[_Item], *, first: bool) -> tuple[frozenset[str], bool]:
     """The kinds of character that can stand next to a place, and whether nothing may stand there at all."""
     kinds: frozenset[str] = _NOTHING
-    for item in items:  # type: ignore[attr-defined]
+    for item in items:
         if isinstance(item, _Boundary):
             continue
         kinds |= item.first if first else item.last

@@ -127,4 +127,5 @@ def _why_arc(arc: dict[str, Any]) -> str:
         return "the message bears no chain"
     sealers = ", ".join(arc["sealers"])
     changed = f"; changed before instance {arc['oldest']}" if arc["oldest"] else ""
-    return f"{arc['sets']} instances, sealed by {sealers}{changed}"
+    count = f"{arc['sets']} instance{'' if arc['sets'] == 1 else 's'}"
+    return f"{count}, sealed by {sealers}{changed}"

@@ -38,7 +38,8 @@ class Desk:
             return Answer(Kind.FINDING, sentence=str(trouble))
         except Invalid as trouble:
             found = [problem_row(problem) for problem in trouble.problems]
-            return Answer(Kind.FINDING, {"problems": found}, f"{len(found)} mistakes, nothing was changed")
+            count = f"{len(found)} mistake{'' if len(found) == 1 else 's'}"
+            return Answer(Kind.FINDING, {"problems": found}, f"{count}, nothing was changed")
         except Unavailable as trouble:
             return Answer(Kind.UNREACHABLE, sentence=f"the keeper cannot answer now: {trouble}")
         except Exception as trouble:

@@ -21,9 +21,11 @@ def simple_field(field: Field) -> bytes:
 def relaxed_field(field: Field) -> bytes:
     """Lower-case name, one line, single blanks (3.4.2)."""
     name, value = field
-    if b"  " in value or b"\n" in value or b"\t" in value or b"\r" in value:
-        value = _FOLDS.sub(b" ", value)
-    return name.lower().rstrip(b" \t") + b":" + value.strip(b" ") + b"\r\n"
+    if b"\v" in value or b"\f" in value:  # which split() takes for blanks, and mail does not
+        value = _FOLDS.sub(b" ", value).strip(b" ")
+    else:
+        value = b" ".join(value.split())
+    return name.lower().rstrip(b" \t") + b":" + value + b"\r\n"
 
 
 def simple_body(body: bytes) -> bytes:

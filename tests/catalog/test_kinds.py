@@ -49,7 +49,7 @@ RULE = MailFlowRule(name="R", organisation="contoso")
 
 def compiled(value, rule=RULE):
     """What runs, and whatever it looks for is ready to be found."""
-    context = Context()
+    context = Context(policy().domains)
     made = value.compile_in(context, rule) if isinstance(value, InContext) else value.compile()
     context.seal()
     return made

@@ -154,6 +154,18 @@ def test_a_mail_user_forwards_as_well_and_nobody_forwards_to_himself() -> None:
     assert fates(judged(loop, "ana@contoso.com")) == [HERE.format("ana")]
 
 
+def test_a_rule_about_recipients_outside_is_for_the_copy_that_is_forwarded_and_not_for_the_one_kept() -> None:
+    text = (
+        '[[mail_flow_rule]]\norganisation = "contoso"\nname = "Outside"\nsent_to_scope = "not_in_organization"\n'
+        "quarantine = true\n"
+    )
+    ask = people(mailbox("ana", forwarding="x@out.test", keeps_copy=True))
+    assert told(judged(ask, "ana@contoso.com", text=text)) == {
+        "ana@contoso.com": "-> contoso/mailboxes ana@contoso.com",
+        "x@out.test, forwarded by ana@contoso.com": "held: rule Outside",
+    }
+
+
 def test_two_mailboxes_that_keep_and_forward_to_each_other_deliver_once_each() -> None:
     ask = people(mailbox("ana", forwarding="ben@contoso.com", keeps_copy=True),
                  mailbox("ben", forwarding="ana@contoso.com", keeps_copy=True))  # fmt: skip

@@ -98,7 +98,7 @@ def _build(
 ) -> Policy:
     operator = documents.operator.value if documents.operator is not None else Operator()
     accepted = [written.value for written in documents.domains]
-    domains = DomainMap(entry for domain in accepted if domain.receives for entry in patterns_of(domain))
+    domains = _receiving(accepted)
     inbound = [written.value for written in documents.inbound]
     own = [connector for connector in inbound if connector.on_premises and connector.enabled]
     mine = _Grouped(documents)
@@ -169,7 +169,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         partners=_partners([connector for connector in inbound if connector.enabled and not connector.on_premises]),
         outbound=_outbound(mine.outbound.get(name, [])),
         peers=mine.peers.get(name) or PeerLists(NetworkMap(), NetworkMap()),
-        rules=_rules(mine.rules.get(name, []), catalog),
+        rules=_rules(mine.rules.get(name, []), catalog, _receiving(domains)),
         inbound=MappingProxyType({connector.name: connector for connector in inbound}),
         accepted=domains,
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
@@ -273,8 +273,14 @@ def rules_in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Writte
     return sorted(ordered, key=lambda pair: pair[0])
 
 
-def _rules(rules: list[Written[MailFlowRule]], catalog: Catalog) -> CompiledRules:
-    context = Context()
+def _receiving(domains: Iterable[AcceptedDomain]) -> DomainMap[AcceptedDomain]:
+    return DomainMap(entry for domain in domains if domain.receives for entry in patterns_of(domain))
+
+
+def _rules(
+    rules: list[Written[MailFlowRule]], catalog: Catalog, own: DomainMap[AcceptedDomain]
+) -> CompiledRules:
+    context = Context(own)
     compiled = tuple(_rule(rule.value, priority, catalog, context) for priority, rule in rules_in_order(rules))
     context.seal()
     return CompiledRules(compiled)

@@ -12,8 +12,10 @@ from lockgate.mail.header_edits import HeaderEdit, fields_after
 from lockgate.mail.headers import decode_words
 from lockgate.mail.mailboxes import Mailbox, read_mailboxes
 from lockgate.mail.message import Message
+from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.rules import Case
 from lockgate.policy.text import LOOKED_THROUGH, Needle, TextSet
+from lockgate.policy.tries import DomainMap
 
 _Value = TypeVar("_Value")
 Fields = Sequence[tuple[str, str]]
@@ -28,14 +30,15 @@ HEADER_OR_ENVELOPE = "header_or_envelope"
 class Context:
     """What the rules of one organisation share: texts that are looked through once for all of them.
 
-    While compiling, conditions say what they look for (`look_for`); after `seal` they ask.
+    While compiling, conditions say what they look for (`look_for`); after `seal` they ask. `own` are the domains in
+    which the organisation receives mail.
     """
 
-    __slots__ = ("_needles", "_places", "_read", "_seen", "_sets")
+    __slots__ = ("_needles", "_read", "_seen", "_sets", "own")
 
-    def __init__(self) -> None:
+    def __init__(self, own: DomainMap[AcceptedDomain]) -> None:
+        self.own = own
         self._needles: dict[str, list[Needle]] = {}
-        self._places: dict[str, int] = {}
         self._sets: dict[str, TextSet] = {}
         self._read: tuple[Message | None, tuple[HeaderEdit, ...], dict[str, object]] = (None, (), {})
         self._seen: dict[str, tuple[tuple[str, ...], tuple[frozenset[int], ...]]] = {}

@@ -1,13 +1,16 @@
-"""Lists of words and expressions as rules write them: checked when saved, one by one, with the reason."""
+"""Words, expressions and names of header fields as rules write them: checked when saved, with the reason."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from lockgate.policy.text import Needle, pattern, word
+
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 
 
 def _each(read: Callable[[str], Needle]) -> AfterValidator:
@@ -18,6 +21,15 @@ def _each(read: Callable[[str], Needle]) -> AfterValidator:
 
     return AfterValidator(check)
 
+
+def _field_name(text: str) -> str:
+    if not _FIELD_NAME.fullmatch(text):
+        raise ValueError(f"'{text[:80]}' is no name of a header field; write it without the colon")
+    return text
+
+
+FieldName = Annotated[str, AfterValidator(_field_name)]
+"""The name of a header field (RFC 5322 3.6.8)."""
 
 Words = Annotated[tuple[str, ...], Field(min_length=1, max_length=1000), _each(word)]
 """Whole words or phrases (specification 1.15.2)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import msgspec
@@ -13,8 +12,8 @@ from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.ruling import Effects
 from lockgate.policy.kinds import action
 from lockgate.policy.rules import Change
+from lockgate.policy.texts import FieldName
 
-_NAME = re.compile(r"[!-9;-~]{1,76}")
 _KEPT = frozenset(
     (
         "authentication-results", "bcc", "bounces-to", "date", "dkim-signature", "from", "message-id", "mime-version",
@@ -24,9 +23,7 @@ _KEPT = frozenset(
 _KEPT_BEGINNINGS = ("arc-", "content-", "x-lockgate-")
 
 
-def _name(text: str) -> str:
-    if not _NAME.fullmatch(text):
-        raise ValueError(f"'{text[:80]}' is no name of a header field; write it without the colon")
+def _free(text: str) -> str:
     lower = text.lower()
     if lower in _KEPT or lower.startswith(_KEPT_BEGINNINGS):
         raise ValueError(f"{text} says who sent it, which way it came or how it is built; rules leave it alone")
@@ -39,7 +36,7 @@ def _value(text: str) -> str:
     return text
 
 
-ChangedField = Annotated[str, AfterValidator(_name)]
+ChangedField = Annotated[FieldName, AfterValidator(_free)]
 """The name of a header field that rules may change."""
 
 Line = Annotated[str, AfterValidator(_value)]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, Field, RootModel
+from pydantic import BaseModel, Field, RootModel
 
 from lockgate.mail.address import Address
 from lockgate.policy.kinds import condition
@@ -14,19 +13,7 @@ from lockgate.policy.reading import Context
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, unknown, yes
 from lockgate.policy.spelling import Size
 from lockgate.policy.text import LOOKED_THROUGH, Needle, pattern, word
-from lockgate.policy.texts import Expressions, Words, some
-
-_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
-
-
-def _name(text: str) -> str:
-    if not _FIELD_NAME.fullmatch(text):
-        raise ValueError(f"'{text[:80]}' is no name of a header field; write it without the colon")
-    return text
-
-
-FieldName = Annotated[str, AfterValidator(_name)]
-"""The name of a header field (RFC 5322 3.6.8)."""
+from lockgate.policy.texts import Expressions, FieldName, Words, some
 
 
 @condition("subject_contains_words", "The subject has one of these words", per_recipient=False)

@@ -87,12 +87,12 @@ class SentToScope(RootModel[Literal["in_organization", "not_in_organization"]], 
         description="in_organization or not_in_organization.", examples=["in_organization"]
     )
 
-    def compile(self) -> RecipientTest:
-        """Inside is who has an address in an accepted domain."""
-        inside = self.root == "in_organization"
+    def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
+        """Inside is who has an address in an accepted domain; a copy that is forwarded outside is not."""
+        inside, own = self.root == "in_organization", context.own
 
-        def test(case: Case, recipient: Address) -> Seen:
-            mine = case.standing.accepted_domain != ""
+        def test(_: Case, recipient: Address) -> Seen:
+            mine = not recipient.domain or own.find(recipient.domain) is not None
             said = f"{recipient} is {'' if mine else 'not '}in an accepted domain of the organisation"
             return yes(said) if mine == inside else no(said)
 

@@ -25,6 +25,7 @@ KEEPERS = {
     "Callout": ("lockgate.probes.directory.callout:NextHopCallout", "lockgate.testing.recipients:ListedCallout"),
     "Authenticator": ("lockgate.probes.trust.sender:SenderCheck", "lockgate.testing.sender:ListedAuthenticator"),
     "TlsResults": ("lockgate.storage.report_batches:Tally", "lockgate.testing.reports:ListedTlsResults"),
+    "StsPolicies": ("lockgate.testing.sts:ListedStsPolicies", "lockgate.testing.sts:ListedStsPolicies"),
     "Courier": ("lockgate.couriers.smtp:SmtpCourier", "lockgate.testing.courier:RecordingCourier"),
     "Revisions": ("lockgate.app.policies:Policies", "lockgate.testing.revisions:MemoryRevisions"),
     "SigningKeys": ("lockgate.flow.signing_keys:KeyRing", "lockgate.testing.signing:ListedKeys"),
@@ -38,10 +39,11 @@ PART_OF_ANOTHER = {"BodyWriter", "Loading"}
 
 
 def protocols() -> list[str]:
-    module = ast.parse((ROOT / "src" / "lockgate" / "seams.py").read_text("utf-8"))
+    pages = sorted((ROOT / "src" / "lockgate" / "seams").glob("*.py"))
     return [
         node.name
-        for node in module.body
+        for page in pages
+        for node in ast.parse(page.read_text("utf-8")).body
         if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "Protocol" for base in node.bases)
     ]
 

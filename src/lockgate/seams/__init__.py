@@ -1,0 +1,49 @@
+"""All that we need from the world: each need is a Protocol with its promises in prose, a page for each subject."""
+
+from __future__ import annotations
+
+from lockgate.mail.dns import DnsAnswer, DnsBogus, DnsNone, DnsState, DnsTemporary, MxHost
+from lockgate.seams.carrying import Asked, Callout, Courier, Taken, Unreachable, Verifier
+from lockgate.seams.people import Difference, Directory, Loading, Recipients
+from lockgate.seams.queue import Accepted, BodyWriter, Keeping, Spool, Unavailable
+from lockgate.seams.revisions import NoPolicy, Overtaken, Revision, RevisionNote, Revisions
+from lockgate.seams.telling import Audit, Clock, Journal
+from lockgate.seams.trust import Authenticator, KeyStore, Resolver, SigningKeys, StsPolicies, TlsResults
+
+__all__ = [
+    "Accepted",
+    "Asked",
+    "Audit",
+    "Authenticator",
+    "BodyWriter",
+    "Callout",
+    "Clock",
+    "Courier",
+    "Difference",
+    "Directory",
+    "DnsAnswer",
+    "DnsBogus",
+    "DnsNone",
+    "DnsState",
+    "DnsTemporary",
+    "Journal",
+    "Keeping",
+    "KeyStore",
+    "Loading",
+    "MxHost",
+    "NoPolicy",
+    "Overtaken",
+    "Recipients",
+    "Resolver",
+    "Revision",
+    "RevisionNote",
+    "Revisions",
+    "SigningKeys",
+    "Spool",
+    "StsPolicies",
+    "Taken",
+    "TlsResults",
+    "Unavailable",
+    "Unreachable",
+    "Verifier",
+]

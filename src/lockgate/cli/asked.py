@@ -119,6 +119,15 @@ def problem_line(file: object, line: object, path: object, message: object) -> s
     return f"{file}:{line}: {path}: {message}" if path else f"{file}:{line}: {message}"
 
 
+def advice(row: Mapping[str, Any]) -> None:
+    """One finding of the linter: what and where, why it matters, how to mend it."""
+    show.say(f"warning: {problem_line(row['file'], row['line'], row['path'], row['message'])}")
+    if row["why"]:
+        show.say(f"    why: {row['why']}")
+    if row["mend"]:
+        show.say(f"    mend: {row['mend']}")
+
+
 def answered(context: typer.Context, request: Request, *, as_json: bool, patience: float = PATIENCE) -> Any:
     """The result of a request; with `as_json` already printed. Ends the command if there is none.
 

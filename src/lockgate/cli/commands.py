@@ -142,7 +142,7 @@ def check(
         show.as_json({"problems": [], "warnings": warnings, "digest": policy.digest, "organisations": organisations})
     else:
         for one in policy.warnings:
-            show.say(f"warning: {asked.problem_line(*one)}")
+            asked.advice(one._asdict())
         show.say(f"The documents in {folder} are sound (digest {policy.digest[:16]}).")
 
 

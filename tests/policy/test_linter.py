@@ -188,7 +188,8 @@ def test_the_manual_and_the_stories_give_no_cause(text):
               for name in one.get("associated_accepted_domains", ())}  # fmt: skip
     named = {one["domain_name"] for one in told.get("accepted_domain", ())}
     for domain in sorted({"contoso.com", *wanted} - named):
-        above += f'[[accepted_domain]]\norganisation = "contoso"\ndomain_name = "{domain}"\nvouched_by_operator = true\n'
+        above += f'[[accepted_domain]]\norganisation = "contoso"\ndomain_name = "{domain}"\n'
+        above += "vouched_by_operator = true\n"
     found = compile_policy({"a.toml": above + text}, hostname="mx.lockgate.test", revision=1).warnings
     assert not [one for one in found if one.why]
 

@@ -73,7 +73,7 @@ def _everybody(written: _Found, networks: tuple[Network, ...], report: Report) -
 
 
 def _inside(network: Network) -> bool:
-    """Whether it lies in the address space that is not routed between organisations (RFC 1918, 4193, 6598)."""
+    """Whether it lies in the address space that is not routed between organisations (private and shared use)."""
     address = ipaddress.ip_network((network.packed, network.length))
     return any(address.version == one.version and address.subnet_of(one) for one in _PRIVATE)  # type: ignore[arg-type]
 

@@ -5,10 +5,12 @@ import inspect
 import json
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
 from pydantic import BaseModel
 
+from lockgate.flow.contents import answers
 from lockgate.mail.address import Address
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
@@ -55,8 +57,17 @@ def compiled(value, rule=RULE):
     return made
 
 
-def ran(kind, case, recipient):
-    return compiled(kind.model.model_validate(kind.example))(case, recipient)
+def ran(kind, case, recipient, octets=None):
+    """What the example makes of a case; with the octets, what is asked of the message itself is answered."""
+    value = kind.model.model_validate(kind.example)
+    context = Context(policy().domains)
+    made = value.compile_in(context, RULE) if isinstance(value, InContext) else value.compile()
+    context.seal()
+    if octets is not None:
+        mine = SimpleNamespace(rules=SimpleNamespace(searches=context.searches))
+        told = answers(SimpleNamespace(organisations={"": mine}), octets, tuple(context.asks))
+        case = case._replace(facts=case.facts.learn(told))
+    return made(case, recipient)
 
 
 def _case(head, *, peer, size, standing):
@@ -65,17 +76,27 @@ def _case(head, *, peer, size, standing):
     return Case(Facts(0.0, connection, Envelope(None), (), message), standing)
 
 
+_HEAD = (
+    "From: Ana <ana.1234@contoso.com>, ana@contoso.com\nSubject: =?utf-8?q?Invoice_4711?=, last warning\n"
+    "X-Mailer: BulkSender 1\nImportance: High\nAuto-Submitted: auto-replied\n"
+)
+_NESTED = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n" for n in range(40))
+
 TRUE = (
     _case(
-        "From: Ana <ana.1234@contoso.com>, ana@contoso.com\nSubject: =?utf-8?q?Invoice_4711?=, last warning\n"
-        "X-Mailer: BulkSender 1\nImportance: High\n",
+        _HEAD,
         peer="192.0.2.9",
         size=20 * 1024 * 1024,
         standing=Standing("contoso", accepted_domain="contoso.com", who_attributes={"city": "New Orleans"}),
     ),
     Address("ana", "contoso.com"),
-)
-"""A case that every example is true of."""
+    (
+        _HEAD + "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain; charset=koi8-r\n\n"
+        "Card 4111-1111\n--b\nContent-Disposition: attachment; filename=invoice.exe\n\n" + "MZ" * 6000
+        + "\n--b\n" + _NESTED
+    ).replace("\n", "\r\n").encode(),
+)  # fmt: skip
+"""A case that every example is true of, and the message itself."""
 
 FALSE = (
     _case(
@@ -85,8 +106,9 @@ FALSE = (
         standing=Standing("contoso", Direction.ORIGINATING, "HQ", own_domain=True, who_attributes={"city": "Seattle"}),
     ),
     Address("zoe", "far.away.test"),
+    b"Subject: Greetings\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHow are you?\r\n",
 )
-"""A case that no example is true of."""
+"""A case that no example is true of, and the message itself."""
 
 
 @pytest.mark.parametrize("kind", CONDITIONS + ACTIONS, ids=lambda kind: kind.name)
@@ -107,6 +129,8 @@ def test_a_condition_explains_hit_and_miss(kind):
     hit, miss = (ran(kind, *case) for case in (TRUE, FALSE))
     assert (hit.hit, miss.hit) == (Hit.YES, Hit.NO), (hit, miss)
     assert all(isinstance(one, Seen) and len(one.because) > 5 for one in (hit, miss))
+    unasked = ran(kind, *FALSE[:2])
+    assert unasked.hit in (Hit.NO, Hit.UNKNOWN), "what has not been looked at is never a hit"
     assert hit.because != miss.because
     assert f"except_if_{kind.name}" in standard().rule.model_fields
 

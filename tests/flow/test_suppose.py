@@ -9,15 +9,19 @@ from lockgate.mail.address import Address
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.findings import (
     Forwarding,
+    Found,
+    InText,
     Known,
     Members,
     MembersOf,
     Question,
     RecipientKind,
     Unknown,
+    WhatParts,
     WhoIs,
     WhoSent,
 )
+from lockgate.mail.structure import Part, Structure
 from lockgate.testing.builders import facts_of, people, who_of
 
 ANN, BOB = WhoIs("contoso", "ann@contoso.com"), WhoIs("contoso", "bob@contoso.com")
@@ -59,6 +63,8 @@ def test_primary_and_external_address() -> None:
         ("dmarc x@y.test = fail", "dmarc concerns the message"),
         ("dmarc = fail not..a-domain", "'fail not..a-domain'"),
         ("who-sent = nobody", "write who-sent = unknown"),
+        ("parts x = run.exe", "parts concern the message"),
+        ("text = perhaps", "write text = found"),
         ("direktory = nobody", "did you mean 'directory'?"),
         ("who-is = nobody", "is no address"),
         ("who-is ann@contoso.com = mailboks", "did you mean 'mailbox'?"),
@@ -95,6 +101,22 @@ def test_who_sent_it() -> None:
     assert (found.dmarc.verdict, found.dmarc.wish, found.dmarc.domain) == ("fail", "reject", "d.test")
     assert answer("who-sent = unknown no answer") == Unknown("no answer")
     assert answer("directory = nobody") is None
+
+
+def test_what_is_in_the_message() -> None:
+    parts, text = WhatParts("contoso"), InText("contoso", "digest")
+    found = read_suppositions(["parts = run.exe, plan.pdf", "text = found project falcon"])
+    structure = found.answer(parts)
+    assert isinstance(structure, Structure)
+    assert [part.names for part in structure.parts if part.attachment] == [("run.exe",), ("plan.pdf",)]
+    assert found.answer(text) == Found("project falcon")
+    assert read_suppositions(["text = nothing"]).answer(text) == Found("")
+    assert read_suppositions(["text = unknown too large"]).answer(text) == Unknown("too large")
+    assert read_suppositions(["parts = unknown"]).answer(parts) == Unknown("supposed")
+    assert read_suppositions(["parts = none"]).answer(parts) == Structure(
+        (Part("multipart/mixed", 0, 0), Part("text/plain", 1, 100))
+    )
+    assert read_suppositions(["parts = none"]).answer(text) is None
 
 
 def test_forwarding_and_members_of_groups() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 from peers.contoso import contoso
@@ -51,3 +52,51 @@ def test_rules_by_command_act_on_the_copies_they_are_for(tmp_path: Path) -> None
         assert row["recipient_address"] == "carl@contoso.com"
         told("hold", "release", held)
         service.until(lambda: service.trace(id=held, status="Delivered"), "released, no rule is looked at again")
+
+
+def test_rules_look_into_the_message(tmp_path: Path) -> None:
+    """Text behind an encoding, markup and a second reading; names and sizes of attachments; explained afterwards."""
+    with SmtpPeer() as headquarters, running(
+        tmp_path / "service", contoso(headquarters.host), recipients=PEOPLE
+    ) as service:  # fmt: skip
+        told = service.told
+        told("rule", "add", "Cards", r"subject_or_body_matches_patterns=\b4\d{3}-\d{4}\b",
+             'set_header={name = "X-Card", value = "yes"}')  # fmt: skip
+        told("rule", "add", "Words", "subject_or_body_contains_words=project falcon",
+             'except_if_recipient_domain_is=["far.example"]', 'reject_message={reason_text = "Not so"}')  # fmt: skip
+        told("rule", "add", "Programs", 'attachment_extension_matches_words=["exe"]', "quarantine=true")
+        told("rule", "add", "Large", "attachment_size_over=20KB", "prepend_subject=[LARGE] ")
+
+        plain = f"From: {OUTSIDE}\r\nSubject: hello\r\n\r\nnothing to see\r\n".encode()
+        service.send(OUTSIDE, "ben@contoso.com", content=plain)
+        (first,) = service.until(lambda: arrived(headquarters), "an ordinary message arrives")
+        assert b"X-Card" not in first.content and b"Subject: hello\r\n" in first.content
+
+        page = b"<p>Card <b>4</b>111-<i>1111</i></p>"
+        head = "Subject: x\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        octets = f"From: {OUTSIDE}\r\n{head}".encode() + base64.encodebytes(page).replace(b"\n", b"\r\n")
+        card = service.send(OUTSIDE, "ben@contoso.com", content=octets)
+        second = service.until(lambda: len(arrived(headquarters)) == 2 and arrived(headquarters)[1], "it arrives")
+        assert b"X-Card: yes\r\n" in second.content
+        code, out, _ = service.command("explain", card)
+        assert code == 0 and r"the text has '\b4\d{3}-\d{4}\b'" in out
+
+        with service.client() as client:
+            hush = f"From: {OUTSIDE}\r\nSubject: x\r\n\r\nabout Project\r\nFalcon.\r\n".encode()
+            code, text = client.letter(OUTSIDE, "ben@contoso.com", content=hush)
+        assert (code, text.split(" (id")[0]) == (550, "5.7.1 Not so")
+
+        def attached(name: str, octets: bytes) -> bytes:
+            return (
+                f"From: {OUTSIDE}\r\nSubject: look\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n"
+                "see\r\n--b\r\nContent-Type: application/octet-stream; name=fine.txt\r\n"
+                f"Content-Disposition: attachment; filename*0={name[:3]}; filename*1={name[3:]}\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+            ).encode() + base64.encodebytes(octets).replace(b"\n", b"\r\n") + b"--b--\r\n"
+
+        held = service.send(OUTSIDE, "ben@contoso.com", content=attached("run.EXE", b"MZ"))
+        service.until(lambda: service.trace(id=held, status="Held"), "a program is held")
+        code, out, _ = service.command("explain", held)
+        assert "the attachment 'run.EXE' ends with .exe" in out
+        service.send(OUTSIDE, "ben@contoso.com", content=attached("plan.pdf", bytes(21 * 1024)))
+        third = service.until(lambda: len(arrived(headquarters)) == 3 and arrived(headquarters)[2], "it arrives")
+        assert b"Subject: [LARGE] look\r\n" in third.content

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from lockgate.decision.stage import Depth, Either, RecipientStage, refuse
+from lockgate.decision.stage import Depth, Either, Questions, RecipientStage, refuse
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
+from lockgate.mail.findings import Question
 from lockgate.mail.header_edits import Change, HeaderEdit
 from lockgate.mail.ruling import Drop, Effects, Hit, Hold, Refuse, Ruling, Step, Verdict
 from lockgate.policy.rules import Applied, Case, Course
@@ -35,13 +36,20 @@ class _World(NamedTuple):
     stopped: bool = False
 
 
-def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Either:
-    """Apply the rules in order of priority; each sees what the earlier ones did."""
+def regulate(
+    policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth
+) -> Verdict | Either | Questions:
+    """Apply the rules in order of priority; each sees what the earlier ones did.
+
+    The message itself is only looked at where a rule comes to need it, and then for all rules at once.
+    """
     mine = policy.organisations.get(verdict.standing.organisation)
     if mine is None or not mine.rules.all:
         return verdict
     recipient = verdict.identity or verdict.target
     case = Case(facts, verdict.standing)
+    if mine.rules.asks and (unasked := _unasked(mine.rules, facts, verdict, recipient, case)):
+        return Questions(unasked)
     if depth is Depth.FULL:
         return _explained(mine.rules, verdict, recipient, case)
     key = (recipient.domain, verdict.effects)
@@ -56,6 +64,17 @@ def regulate(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dep
     effects, applied = course
     text = recipient.text
     return _after(verdict, effects, tuple([Step(_NAME, *one, text) for one in applied]))
+
+
+def _unasked(
+    rules: CompiledRules, facts: Facts, verdict: Verdict, recipient: Address, case: Case
+) -> tuple[Question, ...]:
+    """What has to be found out about the message, if some rule cannot do without it."""
+    unasked = tuple([question for question in rules.asks if question not in facts.findings])
+    if not unasked or facts.message is None:
+        return ()
+    possible = rules.could_match(recipient.domain)
+    return unasked if _course(possible, verdict.effects, recipient, case) is None else ()
 
 
 def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case) -> Course | None:

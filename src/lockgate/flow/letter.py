@@ -1,4 +1,4 @@
-"""Asks who sent a message: the one question whose answer needs the message itself and not only its facts."""
+"""Asks who sent a message and what it is made of: answers that need the message itself and not only its facts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from lockgate.flow.contents import answers
 from lockgate.flow.inquire import BUDGET
 from lockgate.flow.settle import Inquire
 from lockgate.mail.authentication import ArcVerdict, Authenticated, DkimVerdict, DmarcVerdict, SpfVerdict
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Answer, Question, Unknown, WhoSent
+from lockgate.mail.findings import ABOUT_CONTENT, Answer, InText, Question, Unknown, WhatParts, WhoSent
 from lockgate.policy.policy import Policy
 from lockgate.seams import Authenticator, BodyWriter, Clock
 
@@ -55,18 +56,39 @@ class Authentication(msgspec.Struct, frozen=True):
             policy: Policy, facts: Facts, questions: tuple[Question, ...]
         ) -> dict[Question, Answer]:
             mine = tuple([question for question in questions if isinstance(question, WhoSent)])
-            rest = tuple([question for question in questions if not isinstance(question, WhoSent)])
+            within = tuple([question for question in questions if isinstance(question, (WhatParts, InText))])
+            rest = tuple([question for question in questions if not isinstance(question, ABOUT_CONTENT)])
             if mine and not found:
                 found.append(await self._answer(facts, octets, size))
-            answers: dict[Question, Answer] = dict.fromkeys(mine, found[0]) if mine else {}
+            told: dict[Question, Answer] = dict.fromkeys(mine, found[0]) if mine else {}
+            if within:
+                told |= await self._contents(policy, octets, size, within)
             if rest:
                 unasked: Answer = Unknown("it is not asked at this point")
-                answers |= dict.fromkeys(rest, unasked)
+                told |= dict.fromkeys(rest, unasked)
                 if otherwise is not None:
-                    answers |= await otherwise(policy, facts, rest)
-            return answers
+                    told |= await otherwise(policy, facts, rest)
+            return told
 
         return inquire
+
+    async def _contents(
+        self, policy: Policy, octets: Octets, size: int, questions: tuple[Question, ...]
+    ) -> dict[Question, Answer]:
+        """What the message is made of; a large one is looked through beside the loop."""
+        large = size > LARGE
+        place = self.few_large if large else contextlib.nullcontext()
+        try:
+            async with asyncio.timeout(BUDGET), place:
+                whole = await octets()
+                if large:
+                    return await asyncio.to_thread(answers, policy, whole, questions)
+                return answers(policy, whole, questions)
+        except TimeoutError:
+            why = "it could not be looked through within the time there is"
+        except (ValueError, OSError) as trouble:
+            why = str(trouble)
+        return dict.fromkeys(questions, Unknown(why))
 
     async def _answer(self, facts: Facts, octets: Octets, size: int) -> Answer:
         envelope = facts.envelope

@@ -17,16 +17,20 @@ from lockgate.mail.facts import Facts
 from lockgate.mail.findings import (
     Answer,
     Forwarding,
+    Found,
+    InText,
     Known,
     Members,
     MembersOf,
     Question,
     RecipientKind,
     Unknown,
+    WhatParts,
     Who,
     WhoIs,
     WhoSent,
 )
+from lockgate.mail.structure import Part, Structure
 from lockgate.policy.documents import nearest
 
 Guess = Callable[[Question], Answer | None]
@@ -166,6 +170,32 @@ def _of_sender(answer: Answer) -> Guess:
     return lambda question: answer if isinstance(question, WhoSent) else None
 
 
+def _parts(argument: str, value: str) -> Guess:
+    """What is attached, by name."""
+    word, _, rest = value.partition(" ")
+    if argument:
+        raise Unsupposable("parts concern the message; write parts = invoice.pdf, run.exe")
+    if word == _UNKNOWN:
+        return lambda question: Unknown(rest.strip() or "supposed") if isinstance(question, WhatParts) else None
+    text = Part("text/plain", 1, 100)
+    names = [] if value == "none" else [name.strip() for name in value.split(",")]
+    attached = [Part("application/octet-stream", 1, 1000, (name,), attachment=True) for name in names if name]
+    structure = Structure((Part("multipart/mixed", 0, 0), text, *attached))
+    return lambda question: structure if isinstance(question, WhatParts) else None
+
+
+def _text(argument: str, value: str) -> Guess:
+    """Whether what the rules look for is in the text."""
+    word, _, rest = value.partition(" ")
+    if argument or word not in ("found", "nothing", _UNKNOWN):
+        raise Unsupposable("write text = found [WHAT], text = nothing, or text = unknown [WHY]")
+    told = rest.strip()
+    answer: Answer = Unknown(told or "supposed") if word == _UNKNOWN else Found("")
+    if word == "found":
+        answer = Found(told or "what is looked for")
+    return lambda question: answer if isinstance(question, InText) else None
+
+
 TABLE = (
     Supposition(
         "who-is",
@@ -203,6 +233,23 @@ TABLE = (
         "who-sent",
         (Form("who-sent = unknown [WHY]", "it cannot be found out who sent it"),),
         _who_sent,
+    ),
+    Supposition(
+        "parts",
+        (
+            Form("parts = NAME, NAME", "files of these names are attached; none: nothing is"),
+            Form("parts = unknown [WHY]", "it cannot be said what the message is made of"),
+        ),
+        _parts,
+    ),
+    Supposition(
+        "text",
+        (
+            Form("text = found [WHAT]", "what the rules look for is in the text"),
+            Form("text = nothing", "it is not"),
+            Form("text = unknown [WHY]", "the text cannot be looked through"),
+        ),
+        _text,
     ),
 )
 """Every kind of supposition there is; what stands first wins over what stands later."""

@@ -8,6 +8,7 @@ import msgspec
 
 from lockgate.mail.address import Address
 from lockgate.mail.authentication import Authenticated
+from lockgate.mail.structure import Structure
 
 
 class RecipientKind(enum.StrEnum):
@@ -136,10 +137,39 @@ class WhoSent(msgspec.Struct, frozen=True, tag="who_sent"):
     organisation: str
 
 
-Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack
+class WhatParts(msgspec.Struct, frozen=True, tag="what_parts"):
+    """Question for an organisation whose rules look at parts: what is the message made of? Answer: `Structure`."""
+
+    organisation: str
+
+
+class InText(msgspec.Struct, frozen=True, tag="in_text"):
+    """Question for an organisation whose rules look into the text: is one of these needles there? Answer: `Found`.
+
+    `needles` is the digest of what is looked for: the same question later, under another policy, has the same answer.
+    """
+
+    organisation: str
+    needles: str
+
+
+class Found(msgspec.Struct, frozen=True, tag="found"):
+    """What was found in the text: the first needle as it was written, "" for none.
+
+    `cut` tells that the text is longer than what is looked through, so that "none" is not sure.
+    """
+
+    needle: str
+    cut: bool = False
+
+
+Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack | WhatParts | InText
 """Every kind of question there is; later kinds join this union."""
 
-Answer = Known | Said | Authenticated | Members | Original | Unknown
+ABOUT_CONTENT = (WhoSent, WhatParts, InText)
+"""Questions about the message itself, whose answers are the same for all recipients of an organisation."""
+
+Answer = Known | Said | Authenticated | Members | Original | Structure | Found | Unknown
 """Every kind of answer there is."""
 
 

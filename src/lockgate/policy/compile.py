@@ -172,7 +172,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         partners=_partners([connector for connector in inbound if connector.enabled and not connector.on_premises]),
         outbound=_outbound(mine.outbound.get(name, [])),
         peers=mine.peers.get(name) or PeerLists(NetworkMap(), NetworkMap()),
-        rules=_rules(mine.rules.get(name, []), catalog, _receiving(domains)),
+        rules=_rules(mine.rules.get(name, []), catalog, _receiving(domains), name),
         inbound=MappingProxyType({connector.name: connector for connector in inbound}),
         accepted=domains,
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
@@ -281,12 +281,12 @@ def _receiving(domains: Iterable[AcceptedDomain]) -> DomainMap[AcceptedDomain]:
 
 
 def _rules(
-    rules: list[Written[MailFlowRule]], catalog: Catalog, own: DomainMap[AcceptedDomain]
+    rules: list[Written[MailFlowRule]], catalog: Catalog, own: DomainMap[AcceptedDomain], organisation: str
 ) -> CompiledRules:
-    context = Context(own)
+    context = Context(own, organisation)
     compiled = tuple(_rule(rule.value, priority, catalog, context) for priority, rule in rules_in_order(rules))
     context.seal()
-    return CompiledRules(compiled)
+    return CompiledRules(compiled, tuple(context.asks), MappingProxyType(context.searches))
 
 
 def _compiled(value: Any, context: Context, rule: MailFlowRule) -> Any:

@@ -5,9 +5,11 @@ All of it is derived from facts, so what is remembered can be forgotten without 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from lockgate.mail.findings import InText, Question, WhatParts
 from lockgate.mail.header_edits import HeaderEdit, fields_after
 from lockgate.mail.headers import decode_words
 from lockgate.mail.mailboxes import Mailbox, read_mailboxes
@@ -21,6 +23,9 @@ _Value = TypeVar("_Value")
 Fields = Sequence[tuple[str, str]]
 """Header fields: names, and values as one line."""
 
+TEXT = "text"
+"""The place that is the text of the message, bounded by who reads it out (mail/mime/text.py)."""
+
 HEADER = "header"
 ENVELOPE = "envelope"
 HEADER_OR_ENVELOPE = "header_or_envelope"
@@ -31,13 +36,17 @@ class Context:
     """What the rules of one organisation share: texts that are looked through once for all of them.
 
     While compiling, conditions say what they look for (`look_for`); after `seal` they ask. `own` are the domains in
-    which the organisation receives mail.
+    which the organisation receives mail. What only the message itself can answer is a question: `asks` are those that
+    its rules have, `searches` finds by their digest the needles that are looked for in the text.
     """
 
-    __slots__ = ("_needles", "_read", "_seen", "_sets", "own")
+    __slots__ = ("_needles", "_read", "_seen", "_sets", "asks", "organisation", "own", "searches")
 
-    def __init__(self, own: DomainMap[AcceptedDomain]) -> None:
+    def __init__(self, own: DomainMap[AcceptedDomain], organisation: str = "") -> None:
         self.own = own
+        self.organisation = organisation
+        self.asks: dict[Question, None] = {}
+        self.searches: dict[str, Finder] = {}
         self._needles: dict[str, list[Needle]] = {}
         self._sets: dict[str, TextSet] = {}
         self._read: tuple[Message | None, tuple[HeaderEdit, ...], dict[str, object]] = (None, (), {})
@@ -52,6 +61,23 @@ class Context:
         known.extend(needles)
         return Finder(self, place, first, len(known))
 
+    def ask_of_text(self, needles: Sequence[Needle]) -> InText:
+        """Have these looked for in the text of messages; the question whose answer says whether one is there."""
+        digest = hashlib.sha256()
+        for needle in needles:
+            digest.update(b"\0".join(part.encode("utf-8", "surrogatepass") for part in needle) + b"\n")
+        question = InText(self.organisation, digest.hexdigest()[:16])
+        if question not in self.asks:
+            self.asks[question] = None
+            self.searches[question.needles] = self.look_for(TEXT, needles)
+        return question
+
+    def ask_of_parts(self) -> WhatParts:
+        """Have it found out what messages are made of; the question."""
+        question = WhatParts(self.organisation)
+        self.asks[question] = None
+        return question
+
     def seal(self) -> None:
         """All conditions have spoken."""
         self._sets = {place: TextSet(needles) for place, needles in self._needles.items()}
@@ -59,11 +85,14 @@ class Context:
     # -- running -----------------------------------------------------------------------------------------------------
 
     def hits(self, place: str, texts: tuple[str, ...]) -> tuple[frozenset[int], ...]:
-        """What is found in the first LOOKED_THROUGH characters of each; the last answer for a place is remembered."""
+        """What is found in each (of short texts in the first LOOKED_THROUGH characters); the last answer for a place is
+        remembered.
+        """
         last = self._seen.get(place)
         if last is not None and last[0] == texts:
             return last[1]
-        found = tuple([self._sets[place].hits(text[:LOOKED_THROUGH]) for text in texts])
+        most = None if place == TEXT else LOOKED_THROUGH
+        found = tuple([self._sets[place].hits(text[:most]) for text in texts])
         self._seen[place] = (texts, found)
         return found
 

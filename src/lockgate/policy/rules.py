@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts
+from lockgate.mail.findings import Question
 from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.ruling import Effects, Hit, Standing
 from lockgate.policy.tries import DomainMap
@@ -47,6 +48,9 @@ def unknown(because: str) -> Seen:
 
 RecipientTest = Callable[[Case, Address], Seen]
 """Looks at the case for one recipient (its address after resolving)."""
+
+Search = Callable[..., tuple[str, str] | None]
+"""Looks through texts: the first needle that is there, as it was written, and the text that has it."""
 
 Change = Callable[[Effects], Effects]
 """What an action does, as data for the stages that carry it out."""
@@ -103,11 +107,15 @@ _REMEMBERED = 16
 class CompiledRules:
     """The rules of one organisation in priority order, found by recipient domain.
 
+    `asks` are the questions that only the message itself can answer, `searches` what is looked for in its text by the
+    digest of the needles (mail/findings.py, `InText`).
     `courses` remembers how long chains of rules go of which each follows from the recipient's domain alone. It is a
     memory of pure results, so forgetting it changes nothing.
     """
 
     all: tuple[CompiledRule, ...] = ()
+    asks: tuple[Question, ...] = ()
+    searches: Mapping[str, Search] = field(default_factory=dict)
     courses: dict[tuple[object, ...], Course] = field(init=False, repr=False, compare=False, default_factory=dict)
     _anywhere: tuple[CompiledRule, ...] = field(init=False, repr=False, compare=False)
     _by_domain: DomainMap[tuple[CompiledRule, ...]] = field(init=False, repr=False, compare=False)

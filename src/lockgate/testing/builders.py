@@ -10,6 +10,7 @@ from lockgate.mail.connection import Certificate, Connection, Load, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import (
+    ABOUT_CONTENT,
     Answer,
     Findings,
     Forwarding,
@@ -18,7 +19,6 @@ from lockgate.mail.findings import (
     RecipientKind,
     Restriction,
     Who,
-    WhoSent,
 )
 from lockgate.mail.message import Message
 from lockgate.mail.recipient import RecipientId
@@ -156,7 +156,7 @@ def people(
         for question in questions:
             if isinstance(question, MembersOf):
                 answers[question] = directory.members_of(question.organisation, question.address)
-            elif not isinstance(question, WhoSent):
+            elif not isinstance(question, ABOUT_CONTENT):
                 answers[question] = directory.who_is(question.organisation, question.address)
         return answers
 

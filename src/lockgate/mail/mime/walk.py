@@ -101,7 +101,7 @@ class _Said:
         self.disposed = any(first_word(text) == "attachment" for text in dispositions)
         written = dict.fromkeys(one.rstrip() for reading in readings for one in values_of(reading, "boundary"))
         self.boundaries = _as_octets(written)
-        self.other_boundaries = _as_octets(one for text in written for one in (text.strip("'\""), text.partition(" ")[0]))
+        self.other_boundaries = _as_octets(one for text in written for one in (text.strip("'\""), text.split(" ")[0]))
         self.charset = next((one for reading in readings for one in values_of(reading, "charset")), "")[:40]
         self.names = _names((types, readings, "name"), (dispositions, _readings(dispositions), "filename"))
 
@@ -123,7 +123,10 @@ class _Walker:
         blank, end = _body_start(head)
         said = _Said(head[:end], default)
         body = octets[end:]
-        if any([self._split(body, boundary, said, depth) for boundary in said.boundaries]):
+        split = False
+        for boundary in said.boundaries:  # every one of them, not only the first that leads to parts
+            split = self._split(body, boundary, said, depth) or split
+        if split:
             return
         guessed = _guessed(body)
         others = said.other_boundaries if guessed is None else (*said.other_boundaries, guessed)

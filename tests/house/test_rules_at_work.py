@@ -87,11 +87,14 @@ def test_rules_look_into_the_message(tmp_path: Path) -> None:
         assert (code, text.split(" (id")[0]) == (550, "5.7.1 Not so")
 
         def attached(name: str, octets: bytes) -> bytes:
-            return (
-                f"From: {OUTSIDE}\r\nSubject: look\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n"
-                "see\r\n--b\r\nContent-Type: application/octet-stream; name=fine.txt\r\n"
-                f"Content-Disposition: attachment; filename*0={name[:3]}; filename*1={name[3:]}\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-            ).encode() + base64.encodebytes(octets).replace(b"\n", b"\r\n") + b"--b--\r\n"
+            lines = [
+                f"From: {OUTSIDE}", "Subject: look", "Content-Type: multipart/mixed; boundary=b", "",
+                "--b", "", "see", "--b", "Content-Type: application/octet-stream; name=fine.txt",
+                f"Content-Disposition: attachment; filename*0={name[:3]}; filename*1={name[3:]}",
+                "Content-Transfer-Encoding: base64", "", "",
+            ]  # fmt: skip
+            encoded = base64.encodebytes(octets).replace(b"\n", b"\r\n")
+            return "\r\n".join(lines).encode() + encoded + b"--b--\r\n"
 
         held = service.send(OUTSIDE, "ben@contoso.com", content=attached("run.EXE", b"MZ"))
         service.until(lambda: service.trace(id=held, status="Held"), "a program is held")

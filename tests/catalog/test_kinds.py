@@ -15,6 +15,7 @@ from lockgate.mail.address import Address
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
+from lockgate.mail.findings import Belongs, BelongsTo, Known, RecipientKind, Who
 from lockgate.mail.headers import message_of
 from lockgate.mail.ruling import Direction, Effects, Hit, Standing
 from lockgate.policy import actions, conditions
@@ -57,7 +58,7 @@ def compiled(value, rule=RULE):
     return made
 
 
-def ran(kind, case, recipient, octets=None):
+def ran(kind, case, recipient, octets=None, people=None):
     """What the example makes of a case; with the octets, what is asked of the message itself is answered."""
     value = kind.model.model_validate(kind.example)
     context = Context(policy().domains)
@@ -67,6 +68,8 @@ def ran(kind, case, recipient, octets=None):
         mine = SimpleNamespace(rules=SimpleNamespace(searches=context.searches))
         told = answers(SimpleNamespace(organisations={"": mine}), octets, tuple(context.asks))
         case = case._replace(facts=case.facts.learn(told))
+        for _ in range(10):
+            case = case._replace(facts=case.facts.learn({q: people(q) for q in made(case, recipient).asks}))
     return made(case, recipient)
 
 
@@ -76,9 +79,23 @@ def _case(head, *, peer, size, standing):
     return Case(Facts(0.0, connection, Envelope(None), (), message), standing)
 
 
+def _insider(question):
+    """A directory in which everybody belongs to everything."""
+    if isinstance(question, BelongsTo):
+        return Belongs(member=True)
+    who = Who("contoso", RecipientKind.MAILBOX, Address("ana", "contoso.com"), None, {"department": "Sales"})
+    return Known(who, 1)
+
+
+def _stranger(question):
+    """A directory that knows nobody."""
+    return Belongs(member=False, gone=True) if isinstance(question, BelongsTo) else Known(None, 1)
+
+
 _HEAD = (
     "From: Ana <ana.1234@contoso.com>, ana@contoso.com\nSubject: =?utf-8?q?Invoice_4711?=, last warning\n"
     "X-Mailer: BulkSender 1\nImportance: High\nAuto-Submitted: auto-replied\n"
+    "To: All <all@contoso.com>\nCc: board@contoso.com\n"
 )
 _NESTED = "".join(f"Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n" for n in range(40))
 
@@ -87,7 +104,9 @@ TRUE = (
         _HEAD,
         peer="192.0.2.9",
         size=20 * 1024 * 1024,
-        standing=Standing("contoso", accepted_domain="contoso.com", who_attributes={"city": "New Orleans"}),
+        standing=Standing("contoso", accepted_domain="contoso.com", who_attributes={
+            "city": "New Orleans", "department": "Sales", "manager": "ana@contoso.com",
+        }),
     ),
     Address("ana", "contoso.com"),
     (
@@ -95,6 +114,7 @@ TRUE = (
         "Card 4111-1111\n--b\nContent-Disposition: attachment; filename=invoice.exe\n\n" + "MZ" * 6000
         + "\n--b\n" + _NESTED
     ).replace("\n", "\r\n").encode(),
+    _insider,
 )  # fmt: skip
 """A case that every example is true of, and the message itself."""
 
@@ -107,6 +127,7 @@ FALSE = (
     ),
     Address("zoe", "far.away.test"),
     b"Subject: Greetings\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nHow are you?\r\n",
+    _stranger,
 )
 """A case that no example is true of, and the message itself."""
 
@@ -218,7 +239,7 @@ def test_a_condition_is_added_by_one_file(plugin):
     found = compile_policy({"a": text}, hostname="mx.test", revision=1, catalog=catalog)
     (rule,) = found.of("contoso").rules.could_match("contoso.com")
     assert {test(None, Address("info", "contoso.com")).hit for test in rule.when} == {Hit.YES}
-    assert rule.unless[0](None, Address("noinfo", "contoso.com")) == (Hit.YES, "it is noinfo")
+    assert rule.unless[0](None, Address("noinfo", "contoso.com")) == Seen(Hit.YES, "it is noinfo")
     wrong = text.replace("recipient_local_part_is =", "recipient_local_prt_is =", 1)
     with pytest.raises(Invalid, match="did you mean 'recipient_local_part_is'"):
         compile_policy({"a": wrong}, hostname="mx.test", revision=1, catalog=catalog)

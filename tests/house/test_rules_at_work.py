@@ -7,7 +7,7 @@ from pathlib import Path
 
 from peers.contoso import contoso
 from peers.listening import arrived, recipients
-from peers.service import running
+from peers.service import Service, running
 from peers.smtp_peer import SmtpPeer
 
 OUTSIDE = "alice@outside.example"
@@ -15,6 +15,12 @@ PEOPLE = (
     "address,kind,city\nana@contoso.com,mail_user,New Orleans\nben@contoso.com,mail_user,Seattle\n"
     "carl@contoso.com,mail_user,Seattle\n"
 )
+
+
+def in_force(service: Service) -> None:
+    """Wait until the worker judges by the last revision."""
+    last = f"policy taken up: revision={service.status()['policy_revision']}\n"
+    service.until(lambda: last in service.said(400), "the worker has the last revision")
 
 
 def test_rules_by_command_act_on_the_copies_they_are_for(tmp_path: Path) -> None:
@@ -28,6 +34,7 @@ def test_rules_by_command_act_on_the_copies_they_are_for(tmp_path: Path) -> None
              'except_if_from=["alice@outside.example"]', 'reject_message={reason_text = "Not so"}')  # fmt: skip
         told("rule", "add", "Watch", "subject_matches_patterns=^watch", "mode=audit", "delete_message=true")
         told("rule", "add", "Keep", 'header_contains_words={header = "X-Odd", words = ["odd one"]}', "quarantine=true")
+        in_force(service)
         letter = "From: {}\r\nTo: all\r\nSubject: {}\r\nX-Odd: {}\r\n\r\nHello\r\n".format
 
         first = service.send(OUTSIDE, "ana@contoso.com", "ben@contoso.com",
@@ -67,6 +74,7 @@ def test_rules_look_into_the_message(tmp_path: Path) -> None:
         told("rule", "add", "Programs", 'attachment_extension_matches_words=["exe"]', "quarantine=true")
         told("rule", "add", "Large", "attachment_size_over=20KB", "prepend_subject=[LARGE] ")
 
+        in_force(service)
         plain = f"From: {OUTSIDE}\r\nSubject: hello\r\n\r\nnothing to see\r\n".encode()
         service.send(OUTSIDE, "ben@contoso.com", content=plain)
         (first,) = service.until(lambda: arrived(headquarters), "an ordinary message arrives")
@@ -103,3 +111,37 @@ def test_rules_look_into_the_message(tmp_path: Path) -> None:
         service.send(OUTSIDE, "ben@contoso.com", content=attached("plan.pdf", bytes(21 * 1024)))
         third = service.until(lambda: len(arrived(headquarters)) == 3 and arrived(headquarters)[2], "it arrives")
         assert b"Subject: [LARGE] look\r\n" in third.content
+
+
+def test_rules_know_groups_managers_and_whom_the_header_names(tmp_path: Path) -> None:
+    people = (
+        "address,kind,city,department,manager\nana@contoso.com,mail_user,Rome,Sales,boss@contoso.com\n"
+        "ben@contoso.com,mail_user,Oslo,Legal,\nboss@contoso.com,mail_user,Rome,Sales,\n"
+    )
+    with SmtpPeer() as headquarters, running(
+        tmp_path / "service", contoso(headquarters.host), recipients=people
+    ) as service:  # fmt: skip
+        told = service.told
+        told("group", "add", "rome@contoso.com", "--member", "ana@contoso.com")
+        told("group", "add", "italy@contoso.com", "--member", "rome@contoso.com")
+        told("rule", "add", "Italy", 'sent_to_member_of=["italy@contoso.com"]',
+             'set_header={name = "X-Italy", value = "yes"}')  # fmt: skip
+        told("rule", "add", "Gone", 'sent_to_member_of=["nobody@contoso.com"]', "delete_message=true")
+        managed = 'manager_for_evaluated_user={user = "recipient", managers = ["boss@contoso.com"]}'
+        told("rule", "add", "Managed", managed,
+             'set_header={name = "X-Managed", value = "yes"}')  # fmt: skip
+        told("rule", "add", "All", 'any_of_to_header=["italy@contoso.com"]',
+             'set_header={name = "X-All", value = "yes"}')  # fmt: skip
+        in_force(service)
+        content = f"From: {OUTSIDE}\r\nTo: Italy <italy@contoso.com>\r\nSubject: x\r\n\r\nhello\r\n".encode()
+        sent = service.send(OUTSIDE, "ana@contoso.com", "ben@contoso.com", content=content)
+        both = service.until(lambda: len(arrived(headquarters)) == 2 and arrived(headquarters), "both arrive")
+        for_ana, for_ben = sorted(both, key=recipients)
+        assert b"X-Italy: yes\r\n" in for_ana.content and b"X-Managed: yes\r\n" in for_ana.content
+        assert b"X-Italy" not in for_ben.content and b"X-Managed" not in for_ben.content
+        assert b"X-All: yes\r\n" in for_ana.content and b"X-All: yes\r\n" in for_ben.content
+        code, out, _ = service.command("explain", sent)
+        assert code == 0
+        assert "the recipient ana@contoso.com belongs to italy@contoso.com" in out
+        assert "the recipient belongs to none of nobody@contoso.com; there is no group nobody@contoso.com" in out
+        assert "the manager of ana@contoso.com is boss@contoso.com" in out

@@ -10,6 +10,7 @@ from lockgate.mail.address import Address
 from lockgate.mail.ruling import Effects, Hit
 from lockgate.policy.compile import compile_policy
 from lockgate.policy.networks import parse_address
+from lockgate.policy.rules import Seen
 from policies import CONTOSO, policy
 
 
@@ -199,9 +200,9 @@ def test_a_rule_runs_and_explains():
     )
     (when,), (unless,), (then,) = found.when, found.unless, found.then
     case = None
-    assert when(case, Address("a", "contoso.com")) == (Hit.YES, "the recipient's domain is contoso.com")
-    assert when(case, Address("a", "x.contoso.com")) == (Hit.YES, "x.contoso.com is below contoso.com")
-    assert when(case, Address("a", "notcontoso.com")) == (Hit.NO, "notcontoso.com is none of contoso.com, test.com")
+    assert when(case, Address("a", "contoso.com")) == Seen(Hit.YES, "the recipient's domain is contoso.com")
+    assert when(case, Address("a", "x.contoso.com")) == Seen(Hit.YES, "x.contoso.com is below contoso.com")
+    assert when(case, Address("a", "notcontoso.com")) == Seen(Hit.NO, "notcontoso.com is none of contoso.com, test.com")
     assert unless(case, Address("a", "hq.contoso.com")).hit is Hit.YES
     assert then(Effects(rule="City")) == Effects(connector="NOLA", rule="City")
     assert found.defer_on_unknown

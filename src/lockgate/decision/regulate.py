@@ -48,17 +48,17 @@ def regulate(
         return verdict
     recipient = verdict.identity or verdict.target
     case = Case(facts, verdict.standing)
-    if mine.rules.asks and (unasked := _unasked(mine.rules, facts, verdict, recipient, case)):
-        return Questions(unasked)
     if depth is Depth.FULL:
-        return _explained(mine.rules, verdict, recipient, case)
+        unasked = _unasked(mine.rules, facts, verdict, recipient, case)
+        return Questions(unasked) if unasked else _explained(mine.rules, verdict, recipient, case)
     key = (recipient.domain, verdict.effects)
     course = mine.rules.courses.get(key)
     if course is None:
         rules = mine.rules.could_match(recipient.domain)
         course = _course(rules, verdict.effects, recipient, case)
         if course is None:
-            return _in_doubt(rules, verdict, recipient, case)
+            unasked = _unasked(mine.rules, facts, verdict, recipient, case)
+            return Questions(unasked) if unasked else _in_doubt(rules, verdict, recipient, case)
         if len(rules) >= _WORTH_REMEMBERING and all(rule.by_domain for rule in rules):
             mine.rules.remember(key, course)
     effects, applied = course
@@ -69,19 +69,25 @@ def regulate(
 def _unasked(
     rules: CompiledRules, facts: Facts, verdict: Verdict, recipient: Address, case: Case
 ) -> tuple[Question, ...]:
-    """What has to be found out about the message, if some rule cannot do without it."""
-    unasked = tuple([question for question in rules.asks if question not in facts.findings])
-    if not unasked or facts.message is None:
-        return ()
+    """What has to be found out first, if some rule cannot do without it: of the message all that any rule asks."""
     possible = rules.could_match(recipient.domain)
-    return unasked if _course(possible, verdict.effects, recipient, case) is None else ()
+    if not possible or _course(possible, verdict.effects, recipient, case) is not None:
+        return ()
+    asks = dict.fromkeys(rules.asks if facts.message is not None else ())
+    for rule in possible:
+        for test in (*rule.when, *rule.unless):
+            seen = test(case, recipient)
+            asks.update(dict.fromkeys(seen.asks))
+            if seen.hit is Hit.NO and test in rule.when:
+                break  # it does not match anyhow
+    return tuple([question for question in asks if question not in facts.findings])
 
 
 def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case) -> Course | None:
     """How it goes as long as every rule says clearly whether it applies; None once one does not."""
     applied: list[Applied] = []
     for rule in rules:
-        hit, because = rule.when[0](case, recipient) if rule.simple else _applies(rule, case, recipient)
+        hit, because = rule.when[0](case, recipient)[:2] if rule.simple else _applies(rule, case, recipient)
         if hit is Hit.YES:
             before = effects
             effects = _carried_out(rule, before)

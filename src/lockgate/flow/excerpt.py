@@ -8,6 +8,7 @@ import msgspec
 
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import ABOUT_CONTENT, Answer, Findings, Members, MembersOf, Question
+from lockgate.mail.mailboxes import read_mailboxes
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Ruling, Verdict
 
@@ -76,14 +77,25 @@ def _answers(facts: Facts, organisation: str, verdict: Verdict, chain: tuple[Ver
     for one in chain:
         addresses |= {one.recipient.original.key, one.target.key, (one.identity or one.target).key}
     if len(answers) > _FEW:
+        senders = _senders(facts)
         answers = [(q, a) for q, a in answers if isinstance(q, ABOUT_CONTENT) or isinstance(a, Members)
-                   or q.address.casefold() in addresses]  # fmt: skip
+                   or q.address.casefold() in addresses or q.address.casefold() in senders]  # fmt: skip
     own = verdict.target.key if verdict.group else ""
     return Findings({
         q: _those(a, addresses) if isinstance(q, MembersOf) and isinstance(a, Members) and q.address in addresses
         and q.address != own else a
         for q, a in answers
     })  # fmt: skip
+
+
+def _senders(facts: Facts) -> set[str]:
+    """The addresses of the sender, as far as rules ask about them."""
+    sender = facts.envelope.sender if facts.envelope is not None else None
+    found = {sender.key} if sender is not None else set()
+    if facts.message is not None:
+        values = [value for name, value in facts.message.fields if name.lower() == "from"]
+        found |= {box.address.casefold() for value in values for box in read_mailboxes(value).found}
+    return found
 
 
 def _those(members: Members, addresses: Container[str]) -> Members:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from lockgate.flow.belonging import Groups
 from lockgate.mail.authentication import Authenticated, DmarcVerdict
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Answer, MembersOf, Question, Unknown, WhoIs
+from lockgate.mail.findings import Answer, BelongsTo, MembersOf, Question, Unknown, WhoIs
 from lockgate.mail.ruling import Ruling, Wants
 from lockgate.policy.policy import Policy
 from lockgate.seams import Directory
@@ -81,6 +82,7 @@ async def settle_asking(
 
 def local_answers(directory: Directory) -> Ask:
     """Answers from this machine's memory; nothing is awaited. What only others know is left out."""
+    groups = Groups(directory)
 
     def ask(questions: tuple[Question, ...]) -> dict[Question, Answer]:
         answers: dict[Question, Answer] = {}
@@ -89,6 +91,8 @@ def local_answers(directory: Directory) -> Ask:
                 answers[question] = directory.who_is(question.organisation, question.address)
             elif isinstance(question, MembersOf):
                 answers[question] = directory.members_of(question.organisation, question.address)
+            elif isinstance(question, BelongsTo):
+                answers[question] = groups.belongs(question)
         return answers
 
     return ask

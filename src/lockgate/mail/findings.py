@@ -163,13 +163,32 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
     cut: bool = False
 
 
-Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack | WhatParts | InText
+class BelongsTo(msgspec.Struct, frozen=True, tag="belongs_to"):
+    """Question to the directory: is this one a member of the group, or of a group within it? Answer: `Belongs`.
+
+    `group` is the group's primary address, `address` any address of the one who is asked about (`Address.key` forms).
+    """
+
+    organisation: str
+    group: str
+    address: str
+
+
+class Belongs(msgspec.Struct, frozen=True, tag="belongs"):
+    """Whether it does; `gone` tells that there is no such group. `revision` is the directory's."""
+
+    member: bool
+    gone: bool = False
+    revision: int = 0
+
+
+Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack | WhatParts | InText | BelongsTo
 """Every kind of question there is; later kinds join this union."""
 
 ABOUT_CONTENT = (WhoSent, WhatParts, InText)
 """Questions about the message itself, whose answers are the same for all recipients of an organisation."""
 
-Answer = Known | Said | Authenticated | Members | Original | Structure | Found | Unknown
+Answer = Known | Said | Authenticated | Members | Original | Structure | Found | Belongs | Unknown
 """Every kind of answer there is."""
 
 

@@ -112,7 +112,11 @@ class Context:
 
     def authors(self, case: Case) -> tuple[Mailbox, ...]:
         """The mailboxes of From."""
-        return self._once(case, "authors", _authors)
+        return self.mailboxes(case, "from")
+
+    def mailboxes(self, case: Case, name: str) -> tuple[Mailbox, ...]:
+        """The mailboxes that the fields of this name (lower case) list."""
+        return self._once(case, f"mailboxes {name}", lambda fields: _mailboxes(fields, name))
 
     def senders(self, case: Case, location: str) -> tuple[Mailbox, ...]:
         """The sender's mailboxes as the rule wants them: of From, of the envelope, or of both."""
@@ -157,6 +161,6 @@ def _values(fields: Fields, name: str) -> tuple[str, ...]:
     return tuple([decode_words(value) for field, value in fields if field.lower() == name])
 
 
-def _authors(fields: Fields) -> tuple[Mailbox, ...]:
-    values = [value for field, value in fields if field.lower() == "from"]
+def _mailboxes(fields: Fields, name: str) -> tuple[Mailbox, ...]:
+    values = [value for field, value in fields if field.lower() == name]
     return tuple([mailbox for value in values for mailbox in read_mailboxes(value).found])

@@ -25,10 +25,11 @@ class Case(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a condition saw: whether it hit, and why, as the rest of a sentence."""
+    """What a condition saw: whether it hit, and why, as the rest of a sentence; `asks` is what it has to know first."""
 
     hit: Hit
     because: str
+    asks: tuple[Question, ...] = ()
 
 
 def yes(because: str) -> Seen:
@@ -41,9 +42,9 @@ def no(because: str) -> Seen:
     return Seen(Hit.NO, because)
 
 
-def unknown(because: str) -> Seen:
-    """It cannot be told; neither a hit nor a miss, and its negation is unknown too."""
-    return Seen(Hit.UNKNOWN, because)
+def unknown(because: str, *asks: Question) -> Seen:
+    """It cannot be told; neither a hit nor a miss, and its negation is unknown too. `asks` would tell."""
+    return Seen(Hit.UNKNOWN, because, asks)
 
 
 RecipientTest = Callable[[Case, Address], Seen]

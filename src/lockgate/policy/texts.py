@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from lockgate.mail.directory import ATTRIBUTES
 from lockgate.policy.text import Needle, pattern, word
 
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
@@ -27,6 +28,15 @@ def _field_name(text: str) -> str:
         raise ValueError(f"'{text[:80]}' is no name of a header field; write it without the colon")
     return text
 
+
+def _attribute(name: str) -> str:
+    if name not in ATTRIBUTES:
+        raise ValueError(f"there is no directory attribute '{name[:40]}'; there are {', '.join(ATTRIBUTES)}")
+    return name
+
+
+Attribute = Annotated[str, AfterValidator(_attribute)]
+"""The name of a directory attribute (specification 1.15.2)."""
 
 FieldName = Annotated[str, AfterValidator(_field_name)]
 """The name of a header field (RFC 5322 3.6.8)."""

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AfterValidator, Field, RootModel
+from pydantic import Field, RootModel
 
 from lockgate.mail.address import Address
-from lockgate.mail.directory import ATTRIBUTES
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, yes
 from lockgate.policy.spelling import DomainName, MailboxText
 from lockgate.policy.text import Needle, pattern, word
-from lockgate.policy.texts import Expressions, Words, some
+from lockgate.policy.texts import Attribute, Expressions, Words, some
 from lockgate.policy.tries import DomainMap
-
-
-def _known(name: str) -> str:
-    if name not in ATTRIBUTES:
-        raise ValueError(f"there is no directory attribute '{name[:40]}'; there are {', '.join(ATTRIBUTES)}")
-    return name
-
-
-Attribute = Annotated[str, AfterValidator(_known)]
-"""The name of a directory attribute (specification 1.15.2)."""
 
 
 @condition("recipient_domain_is", "The recipient's domain is one of these, or below one", per_recipient=True)

@@ -145,3 +145,32 @@ def test_rules_know_groups_managers_and_whom_the_header_names(tmp_path: Path) ->
         assert "the recipient ana@contoso.com belongs to italy@contoso.com" in out
         assert "the recipient belongs to none of nobody@contoso.com; there is no group nobody@contoso.com" in out
         assert "the manager of ana@contoso.com is boss@contoso.com" in out
+
+
+def test_rules_redirect_and_add_recipients(tmp_path: Path) -> None:
+    with SmtpPeer() as headquarters, running(
+        tmp_path / "service", contoso(headquarters.host), recipients=PEOPLE
+    ) as service:  # fmt: skip
+        told = service.told
+        told("rule", "add", "Away", 'sent_to=["ana@contoso.com"]', 'redirect_message_to=["ben@contoso.com"]')
+        told("rule", "add", "Copy", 'subject_contains_words=["contract"]', 'copy_to=["carl@contoso.com"]')
+        in_force(service)
+        head = f"From: {OUTSIDE}\r\nTo: Ana <ana@contoso.com>\r\nSubject: {{}}\r\n\r\nhello\r\n"
+        first = service.send(OUTSIDE, "ana@contoso.com", content=head.format("x").encode())
+        (copy,) = service.until(lambda: arrived(headquarters), "the redirected copy arrives")
+        assert recipients(copy) == ["ben@contoso.com"] and b"X-Lockgate-Rules-Redirected: 1\r\n" in copy.content
+        service.until(lambda: service.trace(id=first, status="Delivered"), "it is told to be delivered")
+        rows = {row["recipient_address"]: row["status"] for row in service.trace(id=first)}
+        assert rows == {"ana@contoso.com": "Resolved", "ben@contoso.com": "Delivered"}
+        code, out, _ = service.command("explain", first)
+        assert code == 0 and "redirected to ben@contoso.com" in out
+
+        with service.client() as client:
+            code, text = client.letter(OUTSIDE, "ana@contoso.com", content=copy.content)
+        assert (code, text.split(" ")[0]) == (550, "5.7.128")
+
+        service.send(OUTSIDE, "ben@contoso.com", content=head.format("the contract").encode())
+        both = ["ben@contoso.com", "carl@contoso.com"]
+        service.until(lambda: sorted(a for one in arrived(headquarters)[1:] for a in recipients(one)) == both, "both")
+        last = arrived(headquarters)[1:]
+        assert all(b"Cc: carl@contoso.com\r\n" in one.content for one in last)

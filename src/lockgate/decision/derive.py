@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lockgate.decision.adding import left_out
 from lockgate.decision.expand import FORWARDING, GROUP, HERE, placed, question_of, refused
 from lockgate.decision.stage import Derived
 from lockgate.mail import replies
+from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import Members
 from lockgate.mail.recipient import RecipientId
@@ -29,8 +31,13 @@ _DEEPEST = 32
 """Whoever is derived through so many others is refused: nobody nests groups so deeply on purpose."""
 
 
-def join(policy: Policy, facts: Facts, verdicts: list[Verdict], found: Mapping[int, Derived]) -> None:
-    """Put what was derived behind the others: `found` is by the number of the recipient from which it comes."""
+def join(
+    policy: Policy, facts: Facts, verdicts: list[Verdict], found: Mapping[int, Derived], stage: int = HERE
+) -> None:
+    """Put what was derived behind the others: `found` is by the number of the recipient from which it comes.
+
+    `stage` is the place of the one that derived it: of groups and forwarding, or of mail flow rules.
+    """
     taken = _taken(policy, verdicts)
     left = policy.limits.derived_recipients_per_message - max(0, len(verdicts) - len(facts.recipients))
     for number in sorted(found):
@@ -49,13 +56,14 @@ def join(policy: Policy, facts: Facts, verdicts: list[Verdict], found: Mapping[i
                 already += key[0] == verdict.standing.organisation
         no = _too_many(verdict, len(fresh), left) if fresh else None
         if no is not None:
-            verdicts[number] = no
+            # Whom rules add is left out; a group that cannot be expanded whole has nobody who may be left out.
+            verdicts[number] = no if stage == HERE else placed(verdict, None, left_out(verdict).steps, stage + 1)
             continue
         for key, child in fresh.items():
             taken[key] = len(verdicts)
             verdicts.append(child)
         left -= len(fresh)
-        verdicts[number] = _told(parent, already)
+        verdicts[number] = _told(parent, already, stage)
 
 
 def _too_many(verdict: Verdict, more: int, left: int) -> Verdict | None:
@@ -75,22 +83,24 @@ def _too_many(verdict: Verdict, more: int, left: int) -> Verdict | None:
 def _subject(verdict: Verdict) -> str:
     if verdict.group:
         return f"{GROUP}{verdict.target}"
+    if verdict.effects.added:
+        return f"rule {verdict.effects.added[0].rule}"
     return f"{FORWARDING}{verdict.identity or verdict.target}"
 
 
-def _told(parent: Verdict, already: int) -> Verdict:
+def _told(parent: Verdict, already: int, stage: int = HERE) -> Verdict:
     """The one that was expanded, with how many of those derived from it get the message anyhow."""
     disposition, steps = parent.disposition, parent.steps
     if already:
         some = f"{already} of them get{'s' if already == 1 else ''} it already"
-        if not parent.group:
+        if not parent.group and stage == HERE:
             some = "who gets it already"
         last = steps[-1]
         because = f"{last.because}, {some}"
         steps = (*steps[:-1], Step(last.stage, last.subject, last.hit, because, last.effect, last.recipient))
         if isinstance(disposition, Resolved):
             disposition = Resolved(f"{disposition.why}, {some}", disposition.expanded)
-    return placed(parent, disposition, steps)
+    return placed(parent, disposition, steps, stage + 1)
 
 
 def _key(policy: Policy, verdict: Verdict) -> _Key:
@@ -129,12 +139,18 @@ def _shared(verdict: Verdict, other: Verdict, stage: str) -> Verdict:
 def finished(policy: Policy, facts: Facts, verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
     """All verdicts, each decided: circles without an end refused, and of copies for one mailbox the first kept."""
     ended = list(verdicts)
-    lost = [n for n, v in enumerate(ended) if v.stage == HERE + 1 and isinstance(v.disposition, Resolved)]
+    lost = [n for n, v in enumerate(ended) if isinstance(v.disposition, Resolved) and (v.stage == HERE + 1 or _to(v))]
     if lost:
         for number in _in_circles(policy, facts, ended, lost):
             because = "whomever it leads to leads back to it, and nobody keeps a copy"
-            ended[number] = refused(ended[number], replies.RECIPIENT_LOOP, _subject(ended[number]), because)
+            reply = replies.RULES_LOOP if _to(ended[number]) else replies.RECIPIENT_LOOP
+            ended[number] = refused(ended[number], reply, _subject(ended[number]), because)
     return tuple(once_each(ended))
+
+
+def _to(verdict: Verdict) -> list[Address]:
+    """To whom rules have redirected it."""
+    return [one.address for one in verdict.effects.added if one.redirect]
 
 
 def _in_circles(policy: Policy, facts: Facts, verdicts: list[Verdict], resolved: list[int]) -> Iterator[int]:
@@ -198,6 +214,7 @@ def _leads_to(
         return
     organisation = verdict.standing.organisation
     addresses = [verdict.forwarding.to] if verdict.forwarding is not None else []
+    addresses += _to(verdict)
     if verdict.group:
         members = facts.findings.get(question_of(verdict))
         if isinstance(members, Members):

@@ -115,7 +115,7 @@ def _members(
         recipient = RecipientId(who.primary, parent, "", notify, Relation.MEMBER)
         children.append(_known(policy, verdict, recipient, who, homes[domain], steps))
     children.extend(
-        _by_address(policy, verdict, RecipientId(one, parent, "", notify, Relation.MEMBER), steps) for one in others
+        by_address(policy, verdict, RecipientId(one, parent, "", notify, Relation.MEMBER), steps) for one in others
     )
     count = len(children)
     because = f"it has {count} member{'s' if count != 1 else ''}"
@@ -147,9 +147,9 @@ def _known(
         beyond = policy.accepted(target.domain)
         chained = beyond is not None and beyond.organisation == standing.organisation
     if chained or who.restriction is not None:
-        return Verdict(recipient, primary, own, steps=steps, stage=_AT_RESOLVE)
+        return Verdict(recipient, primary, own, _ruled(parent), steps=steps, stage=_AT_RESOLVE)
     onward = None if group else who.forwarding
-    return Verdict(recipient, target, own, _NOTHING, None, steps, HERE, primary, mailbox, group, onward)
+    return Verdict(recipient, target, own, _ruled(parent), None, steps, HERE, primary, mailbox, group, onward)
 
 
 def _closed(verdict: Verdict, home: AcceptedDomain) -> Verdict:
@@ -169,7 +169,7 @@ def _forward(policy: Policy, verdict: Verdict, forwarding: Forwarding) -> Verdic
     parent = verdict.recipient
     step = Step(NAME, subject, Hit.YES, because, "gets a copy")
     recipient = RecipientId(to, parent, parent.orcpt, parent.notify, Relation.FORWARDING)
-    child = _by_address(policy, verdict, recipient, (step,))
+    child = by_address(policy, verdict, recipient, (step,))
     stopped = _stopped(policy, verdict, forwarding)
     if stopped:
         child = _ended(decided(child, Drop(stopped), _step(child, "remote domain", Hit.YES, stopped, "dropped")))
@@ -197,16 +197,22 @@ def _stopped(policy: Policy, verdict: Verdict, forwarding: Forwarding) -> str:
 # --- what both share --------------------------------------------------------------------------------------------------
 
 
-def _by_address(policy: Policy, parent: Verdict, recipient: RecipientId, steps: tuple[Step, ...]) -> Verdict:
+def by_address(policy: Policy, parent: Verdict, recipient: RecipientId, steps: tuple[Step, ...]) -> Verdict:
     """Of whom nothing is known but the address: one outside, one to be looked up, or another organisation's."""
     address, standing = recipient.original, parent.standing
     home = policy.accepted(address.domain)
     if home is None:
         outside = _standing(standing, standing.accepted_domain, "", {})
-        return Verdict(recipient, address, outside, steps=steps, stage=HERE)
+        return Verdict(recipient, address, outside, _ruled(parent), steps=steps, stage=HERE)
     if home.organisation != standing.organisation:
         return Verdict(recipient, address)  # as reach.begin does it: nothing of ours is said of it
-    return Verdict(recipient, address, _standing(standing, home.domain_name, "", {}), steps=steps, stage=_AT_REACH)
+    own = _standing(standing, home.domain_name, "", {})
+    return Verdict(recipient, address, own, _ruled(parent), steps=steps, stage=_AT_REACH)
+
+
+def _ruled(parent: Verdict) -> Effects:
+    """What rules made of the copy of whoever was derived by one, which holds for whom that one leads to."""
+    return parent.effects if parent.effects.ruled else _NOTHING
 
 
 def _standing(old: Standing, accepted_domain: str, kind: str, attributes: dict[str, str]) -> Standing:
@@ -229,10 +235,12 @@ def _ended(verdict: Verdict) -> Verdict:
     return placed(verdict, verdict.disposition, verdict.steps)
 
 
-def placed(old: Verdict, disposition: Disposition | None, steps: tuple[Step, ...]) -> Verdict:
-    """The verdict as one that this stage has judged."""
+def placed(
+    old: Verdict, disposition: Disposition | None, steps: tuple[Step, ...], stage: int = HERE + 1
+) -> Verdict:
+    """The verdict as one that this stage has judged, or the one before `stage`."""
     return Verdict(
-        old.recipient, old.target, old.standing, old.effects, disposition, steps, HERE + 1, old.identity, old.mailbox,
+        old.recipient, old.target, old.standing, old.effects, disposition, steps, stage, old.identity, old.mailbox,
         old.group, old.forwarding,
     )  # fmt: skip
 

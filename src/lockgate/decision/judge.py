@@ -56,6 +56,7 @@ RECIPIENT_STAGES = tuple(stage for stage in STAGES if isinstance(stage, Recipien
 _MESSAGE_UNTIL = tuple(sum(stage.point <= point for stage in MESSAGE_STAGES) for point in Point)
 _RECIPIENT_UNTIL = tuple(sum(stage.point <= point for stage in RECIPIENT_STAGES) for point in Point)
 _EXPAND = expand.HERE
+_REGULATE = RECIPIENT_STAGES.index(regulate.STAGE)
 _DISPOSE = RECIPIENT_STAGES.index(dispose.STAGE)
 
 
@@ -157,15 +158,19 @@ def _grow(
     """Put derived recipients behind the others and judge them too, level by level.
 
     A level is complete when everybody else is resolved; until then the groups wait, so that what is derived does not
-    depend on which answer came first.
+    depend on which answer came first. Whom rules add comes when nobody is to be expanded or regulated any more.
     """
-    while grown and not any(
-        verdict.disposition is None and verdict.stage <= _EXPAND and number not in grown
-        for number, verdict in enumerate(verdicts)
-    ):
-        there, before = list(grown), len(verdicts)
-        derive.join(policy, facts, verdicts, grown)
-        grown = {}
+    while grown:
+        expanding = {number: found for number, found in grown.items() if verdicts[number].stage == _EXPAND}
+        ready, stage = (expanding, _EXPAND) if expanding else (grown, _REGULATE)
+        if any(
+            verdict.disposition is None and verdict.stage <= stage and number not in grown
+            for number, verdict in enumerate(verdicts)
+        ):
+            return
+        there, before = list(ready), len(verdicts)
+        derive.join(policy, facts, verdicts, ready, stage)
+        grown = {number: found for number, found in grown.items() if number not in ready}
         for number in (*there, *range(before, len(verdicts))):
             verdict = verdicts[number]
             if verdict.disposition is None and verdict.stage < last:
@@ -229,7 +234,7 @@ def _try_all(
             continue
         outcome = _follow(_at(possible, stage), last, policy, facts, ruling, depth)
         if isinstance(outcome, _Branching):
-            raise RuntimeError("no stage before expand leaves more than one possibility")
+            raise RuntimeError("no stage leaves more than one possibility and derives recipients behind it")
         if not isinstance(outcome, Verdict):
             return _at(before, stage - 1), outcome[1]
         ends.append(outcome)

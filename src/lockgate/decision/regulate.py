@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from lockgate.decision.stage import Depth, Either, Questions, RecipientStage, refuse
+from lockgate.decision.adding import MARK, was_redirected, with_added
+from lockgate.decision.stage import Depth, Derived, Either, Questions, RecipientStage, refuse
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
@@ -38,29 +39,48 @@ class _World(NamedTuple):
 
 def regulate(
     policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth
-) -> Verdict | Either | Questions:
+) -> Verdict | Either | Questions | Derived:
     """Apply the rules in order of priority; each sees what the earlier ones did.
 
     The message itself is only looked at where a rule comes to need it, and then for all rules at once.
     """
     mine = policy.organisations.get(verdict.standing.organisation)
-    if mine is None or not mine.rules.all:
+    if mine is None or not mine.rules.all or verdict.effects.ruled:
         return verdict
+    outcome = _regulated(mine.rules, facts, verdict, depth)
+    if isinstance(outcome, Verdict) and outcome.effects.added and outcome.disposition is None:
+        if was_redirected(facts) and any(one.redirect for one in outcome.effects.added):
+            return _redirected_before(outcome)
+        return with_added(policy, outcome)
+    if isinstance(outcome, Either) and any(one.effects.added and one.disposition is None for one in outcome.verdicts):
+        # Who gets it besides is not to be guessed.
+        return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, "recipients added by rules", outcome.why, Hit.UNKNOWN)
+    return outcome
+
+
+def _redirected_before(verdict: Verdict) -> Verdict:
+    because = f"it bears {MARK}, and no message is redirected by rules twice"
+    return refuse(_NAME, verdict, replies.RULES_LOOP, f"rule {verdict.effects.added[0].rule}", because)
+
+
+def _regulated(
+    rules: CompiledRules, facts: Facts, verdict: Verdict, depth: Depth
+) -> Verdict | Either | Questions:
     recipient = verdict.identity or verdict.target
     case = Case(facts, verdict.standing)
     if depth is Depth.FULL:
-        unasked = _unasked(mine.rules, facts, verdict, recipient, case)
-        return Questions(unasked) if unasked else _explained(mine.rules, verdict, recipient, case)
+        unasked = _unasked(rules, facts, verdict, recipient, case)
+        return Questions(unasked) if unasked else _explained(rules, verdict, recipient, case)
     key = (recipient.domain, verdict.effects)
-    course = mine.rules.courses.get(key)
+    course = rules.courses.get(key)
     if course is None:
-        rules = mine.rules.could_match(recipient.domain)
-        course = _course(rules, verdict.effects, recipient, case)
+        possible = rules.could_match(recipient.domain)
+        course = _course(possible, verdict.effects, recipient, case)
         if course is None:
-            unasked = _unasked(mine.rules, facts, verdict, recipient, case)
-            return Questions(unasked) if unasked else _in_doubt(rules, verdict, recipient, case)
-        if len(rules) >= _WORTH_REMEMBERING and all(rule.by_domain for rule in rules):
-            mine.rules.remember(key, course)
+            unasked = _unasked(rules, facts, verdict, recipient, case)
+            return Questions(unasked) if unasked else _in_doubt(possible, verdict, recipient, case)
+        if len(possible) >= _WORTH_REMEMBERING and all(rule.by_domain for rule in possible):
+            rules.remember(key, course)
     effects, applied = course
     text = recipient.text
     return _after(verdict, effects, tuple([Step(_NAME, *one, text) for one in applied]))
@@ -227,7 +247,7 @@ def _acted(rule: CompiledRule, effects: Effects) -> Effects:
 
 def _ends(rule: CompiledRule, effects: Effects) -> bool:
     """Whether no later rule is looked at."""
-    return (rule.stop and not rule.audit) or effects.end is not None
+    return (rule.stop and not rule.audit) or effects.end is not None or any(one.redirect for one in effects.added)
 
 
 def _effect(rule: CompiledRule, before: Effects, after: Effects) -> str:
@@ -241,6 +261,7 @@ def _effect(rule: CompiledRule, before: Effects, after: Effects) -> str:
 def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
     moved = f"goes by connector {after.connector}" if after.connector != before.connector else ""
     more = after.end is not before.end or after.require_tls != before.require_tls or after.edits != before.edits
+    more = more or after.added != before.added
     if not more:
         if stop:
             return f"{moved}, no further rules" if moved else "no further rules"
@@ -248,6 +269,10 @@ def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
     found = [moved] if moved else []
     if after.require_tls and not before.require_tls:
         found.append("may leave over TLS only")
+    fresh = after.added[len(before.added) :]
+    if fresh:
+        to = ", ".join(one.address.text for one in fresh[:5])
+        found.append(f"{'redirected to' if fresh[0].redirect else 'also to'} {to}")
     found += [_edit(edit) for edit in after.edits[len(before.edits) :]]
     match after.end:
         case Refuse(reply):
@@ -267,6 +292,8 @@ def _edit(edit: HeaderEdit) -> str:
             return f"{edit.name} is '{edit.value}' now"
         case Change.REMOVE:
             return f"{edit.name} is taken out"
+        case Change.JOIN:
+            return f"{edit.value} stands in {edit.name}"
     return f"{edit.name} begins with '{edit.value}' now"
 
 

@@ -24,10 +24,14 @@ class Change(enum.StrEnum):
     SET = "set"
     REMOVE = "remove"
     PREPEND = "prepend"
+    JOIN = "join"
 
 
 class HeaderEdit(msgspec.Struct, frozen=True, array_like=True):
-    """One change. SET puts `value` in the place of every field of this name; PREPEND writes it before the value."""
+    """One change. SET puts `value` in the place of every field of this name; PREPEND writes it before the value.
+
+    JOIN adds it to the list of the last field of this name (an address to To), or makes the field.
+    """
 
     change: Change
     name: str
@@ -51,6 +55,12 @@ def _changed(fields: tuple[tuple[str, str], ...], edit: HeaderEdit) -> tuple[tup
             (field, f"{edit.value}{decode_words(value)}") if field.lower() == name else (field, value)
             for field, value in fields
         )
+    if edit.change is Change.JOIN:
+        last = max((n for n, (field, _) in enumerate(fields) if field.lower() == name), default=-1)
+        if last < 0:
+            return ((edit.name, edit.value), *fields)
+        field, value = fields[last]
+        return (*fields[:last], (field, f"{value}, {edit.value}" if value.strip() else edit.value), *fields[last + 1 :])
     rest = tuple((field, value) for field, value in fields if field.lower() != name)
     return rest if edit.change is Change.REMOVE else ((edit.name, edit.value), *rest)
 
@@ -87,6 +97,13 @@ def _edited(fields: list[bytes], edit: HeaderEdit) -> list[bytes]:
         if not any(_is(field, name) for field in fields):
             return [field_of(edit.name, edit.value), *fields]
         return [_prepended(field, edit) if _is(field, name) else field for field in fields]
+    if edit.change is Change.JOIN:
+        last = max((n for n, field in enumerate(fields) if _is(field, name)), default=-1)
+        if last < 0:
+            return [field_of(edit.name, edit.value), *fields]
+        plain = fields[last].rstrip(b"\r\n")
+        comma = b"," if plain.partition(b":")[2].strip() else b""
+        return [*fields[:last], plain + comma + b"\r\n " + edit.value.encode() + b"\r\n", *fields[last + 1 :]]
     rest = [field for field in fields if not _is(field, name)]
     return rest if edit.change is Change.REMOVE else [field_of(edit.name, edit.value), *rest]
 

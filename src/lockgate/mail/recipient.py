@@ -15,13 +15,15 @@ class Relation(enum.StrEnum):
     NONE = ""
     MEMBER = "member of"
     FORWARDING = "forwarded by"
+    REDIRECTED = "redirected by a rule from"
+    ADDED = "added by a rule beside"
 
 
 class RecipientId(msgspec.Struct, frozen=True):
     """The key of every ruling, task and trace row: one recipient with its derivation.
 
     `original` is the address of this recipient: as given in RCPT TO, or, if derived (group member, forwarding
-    target, redirect by a rule), the address derived; `derived_from` is then the recipient it came from.
+    target, redirect or copy by a rule), the address derived; `derived_from` is then the recipient it came from.
     `relation` says how it comes from there.
     `orcpt` and `notify` are the DSN parameters of RFC 3461 4.1-4.2 (`notify` upper case; empty = not given).
     """

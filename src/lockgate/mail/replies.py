@@ -277,6 +277,9 @@ def parse_reply(code: int, lines: list[str]) -> Reply:
     return Reply(code, enhanced, clean(" ".join(said)))
 
 
+RULES_LOOP = Reply(550, "5.7.128", "Transport rules loop: the message was redirected by rules before")
+
+
 def rejected_by_rule(enhanced: str, text: str) -> Reply:
     """A mail flow rule refuses, with the administrator's code and words (specification 1.15.9)."""
     return Reply(550, enhanced, text)

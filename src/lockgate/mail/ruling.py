@@ -175,12 +175,21 @@ class Standing(msgspec.Struct, frozen=True):
     unlisted: bool = False
 
 
+class Added(msgspec.Struct, frozen=True, array_like=True):
+    """A recipient that a rule adds, or to whom it redirects the copy instead."""
+
+    address: Address
+    rule: str
+    redirect: bool = False
+
+
 class Effects(msgspec.Struct, frozen=True):
     """What mail flow rules asked for, to be carried out by the stages behind them.
 
     `connector` is the way out that `rule` named; `require_tls` that it must be encrypted. `end` is what becomes of the
     copy if a rule ended its way (rejected, held, deleted): then no later rule is looked at. `edits` are changes of the
-    header, which later rules see.
+    header, which later rules see. `added` are further recipients. `ruled` tells that the rules have been applied before
+    this recipient was derived by one, so that none is looked at for it.
     """
 
     connector: str = ""
@@ -188,6 +197,8 @@ class Effects(msgspec.Struct, frozen=True):
     require_tls: bool = False
     end: Hold | Refuse | Drop | None = None
     edits: tuple[HeaderEdit, ...] = ()
+    added: tuple[Added, ...] = ()
+    ruled: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -12,12 +12,15 @@ from lockgate.mail.facts import Facts
 from lockgate.mail.findings import (
     ABOUT_CONTENT,
     Answer,
+    Belongs,
+    BelongsTo,
     Findings,
     Forwarding,
     MembersOf,
     Question,
     RecipientKind,
     Restriction,
+    Unknown,
     Who,
 )
 from lockgate.mail.message import Message
@@ -156,8 +159,25 @@ def people(
         for question in questions:
             if isinstance(question, MembersOf):
                 answers[question] = directory.members_of(question.organisation, question.address)
+            elif isinstance(question, BelongsTo):
+                answers[question] = _belongs(directory, question)
             elif not isinstance(question, ABOUT_CONTENT):
                 answers[question] = directory.who_is(question.organisation, question.address)
         return answers
 
     return ask
+
+
+def _belongs(directory: MemoryDirectory, question: BelongsTo) -> Answer:
+    """Whether it is a member, groups within groups looked through."""
+    seen: set[str] = set()
+    waiting = [question.group]
+    while waiting:
+        group = waiting.pop()
+        found = directory.members_of(question.organisation, group)
+        if isinstance(found, Unknown):
+            return found
+        keys = {who.primary.key for who in found.known} | {one.key for one in found.others}
+        waiting += sorted(keys - seen)
+        seen |= keys
+    return Belongs(question.address in seen)

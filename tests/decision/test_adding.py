@@ -1,0 +1,198 @@
+"""Rules that add recipients or redirect: each once, nobody lost, no rule twice, circles refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from decision.judging import settled
+from lockgate.decision.stage import Depth
+from lockgate.mail.header_edits import Change, HeaderEdit, edited, fields_after
+from lockgate.mail.headers import message_of
+from lockgate.mail.recipient import Relation
+from lockgate.mail.ruling import Defer, Deliver, Refuse, Resolved
+from lockgate.policy.documents import Invalid
+from lockgate.testing.builders import facts_of, people, policy_of, who_of
+
+OUTSIDE = "x@far.example"
+PEOPLE = {
+    "who": [who_of("contoso", f"{name}@contoso.com") for name in ("ana", "ben", "archive")],
+}
+HEAD = """
+[[organisation]]
+name = "contoso"
+[[organisation]]
+name = "fabrikam"
+[[accepted_domain]]
+organisation = "contoso"
+domain_name = "contoso.com"
+vouched_by_operator = true
+[[accepted_domain]]
+organisation = "fabrikam"
+domain_name = "fabrikam.com"
+vouched_by_operator = true
+[[outbound_connector]]
+organisation = "contoso"
+name = "HQ"
+recipient_domains = ["contoso.com"]
+use_mx_record = false
+smart_hosts = ["192.0.2.1"]
+"""
+
+
+def rule(name, text, organisation="contoso"):
+    return f'[[mail_flow_rule]]\norganisation = "{organisation}"\nname = "{name}"\n{text}\n'
+
+
+def judged(rules, *recipients, sender=OUTSIDE, head="", directory=None, depth=Depth.LIVE):
+    policy = policy_of(HEAD + rules)
+    header = f"From: {sender}\r\nTo: all@contoso.com\r\n{head}Subject: x\r\n\r\n".encode()
+    facts = facts_of(sender, *recipients, message=message_of("id", header, 1000, "mx.lockgate.test"))
+    directory = directory or people(*PEOPLE["who"], who_of("fabrikam", "fab@fabrikam.com"))
+    return settled(policy, facts, directory, depth=depth)[1]
+
+
+def by_address(ruling):
+    return {verdict.recipient.original.text: verdict for verdict in ruling.recipients}
+
+
+def kinds(ruling):
+    return {text: type(verdict.disposition) for text, verdict in by_address(ruling).items()}
+
+
+def test_redirected():
+    ruling = judged(rule("R", 'sent_to = ["ana@contoso.com"]\nredirect_message_to = ["archive@contoso.com"]'),
+                    "ana@contoso.com", "ben@contoso.com")  # fmt: skip
+    assert kinds(ruling) == {"ana@contoso.com": Resolved, "ben@contoso.com": Deliver, "archive@contoso.com": Deliver}
+    copy = by_address(ruling)["archive@contoso.com"]
+    assert copy.recipient.relation is Relation.REDIRECTED
+    assert copy.recipient.derivation == "redirected by a rule from ana@contoso.com"
+    assert HeaderEdit(Change.SET, "X-Lockgate-Rules-Redirected", "1") in copy.effects.edits
+    assert by_address(ruling)["ana@contoso.com"].disposition.why == "redirected by rule R to archive@contoso.com"
+
+
+@pytest.mark.parametrize(("action", "field"), [("add_to_recipients", "To"), ("copy_to", "Cc"), ("blind_copy_to", "")])
+def test_added_once_for_all_whose_copies_match(action, field):
+    ruling = judged(rule("R", f'{action} = ["archive@contoso.com"]'), "ana@contoso.com", "ben@contoso.com")
+    assert kinds(ruling) == dict.fromkeys(("ana@contoso.com", "ben@contoso.com", "archive@contoso.com"), Deliver)
+    edit = HeaderEdit(Change.JOIN, field, "archive@contoso.com")
+    assert all((edit in one.effects.edits) == bool(field) for one in ruling.recipients)
+
+
+def test_whoever_has_it_already_gets_no_second_copy():
+    ruling = judged(rule("R", 'blind_copy_to = ["ben@contoso.com", "ana@contoso.com"]'), "ana@contoso.com",
+                    "ben@contoso.com")  # fmt: skip
+    assert kinds(ruling) == {"ana@contoso.com": Deliver, "ben@contoso.com": Deliver}
+
+
+def test_redirected_to_the_recipient_itself():
+    ruling = judged(rule("R", 'redirect_message_to = ["ana@contoso.com"]'), "ana@contoso.com")
+    assert kinds(ruling) == {"ana@contoso.com": Deliver}
+    both = judged(rule("R", 'redirect_message_to = ["ana@contoso.com", "ben@contoso.com"]'), "ana@contoso.com")
+    assert kinds(both) == {"ana@contoso.com": Deliver, "ben@contoso.com": Deliver}
+
+
+def test_redirected_in_a_circle_is_refused_and_not_lost():
+    rules = rule("A", 'sent_to = ["ana@contoso.com"]\nredirect_message_to = ["ben@contoso.com"]')
+    rules += rule("B", 'sent_to = ["ben@contoso.com"]\nredirect_message_to = ["ana@contoso.com"]')
+    ruling = judged(rules, "ana@contoso.com", "ben@contoso.com")
+    assert Refuse in kinds(ruling).values(), kinds(ruling)
+    (loop,) = {v.disposition.reply.enhanced for v in ruling.recipients if isinstance(v.disposition, Refuse)}
+    assert loop == "5.7.128"
+    alone = judged(rules, "ana@contoso.com")  # no rule is looked at for whom one derived
+    assert kinds(alone) == {"ana@contoso.com": Resolved, "ben@contoso.com": Deliver}
+
+
+def test_what_was_redirected_before_is_refused():
+    text = rule("R", 'redirect_message_to = ["archive@contoso.com"]')
+    ruling = judged(text, "ana@contoso.com", head="X-Lockgate-Rules-Redirected: 1\r\n")
+    (verdict,) = ruling.recipients
+    assert verdict.disposition.reply.enhanced == "5.7.128"
+
+
+def test_no_rule_is_looked_at_for_whom_one_added():
+    rules = rule("A", 'sent_to = ["ana@contoso.com"]\nblind_copy_to = ["ben@contoso.com"]')
+    rules += rule("B", 'sent_to = ["ben@contoso.com"]\nreject_message = {}')
+    assert kinds(judged(rules, "ana@contoso.com")) == {"ana@contoso.com": Deliver, "ben@contoso.com": Deliver}
+    assert kinds(judged(rules, "ben@contoso.com")) == {"ben@contoso.com": Refuse}
+
+
+def test_a_rule_that_ends_the_way_adds_nobody():
+    rules = rule("A", 'blind_copy_to = ["ben@contoso.com"]') + rule("B", "reject_message = {}")
+    assert kinds(judged(rules, "ana@contoso.com")) == {"ana@contoso.com": Refuse}
+
+
+def test_after_a_redirect_no_later_rule_is_looked_at():
+    rules = rule("A", 'redirect_message_to = ["ben@contoso.com"]') + rule("B", "reject_message = {}")
+    assert kinds(judged(rules, "ana@contoso.com")) == {"ana@contoso.com": Resolved, "ben@contoso.com": Deliver}
+
+
+def test_outside_another_organisation_and_nobody():
+    rules = rule("A", 'blind_copy_to = ["y@far.example", "fab@fabrikam.com", "nobody@contoso.com"]')
+    rules += rule("F", "reject_message = {}", "fabrikam")
+    found = by_address(judged(rules, "ana@contoso.com"))
+    assert isinstance(found["y@far.example"].disposition, Deliver)
+    assert found["y@far.example"].standing.organisation == "contoso"
+    assert isinstance(found["fab@fabrikam.com"].disposition, Refuse), "its own rules are looked at"
+    assert found["fab@fabrikam.com"].standing.organisation == "fabrikam"
+    assert isinstance(found["nobody@contoso.com"].disposition, Refuse)
+    assert isinstance(found["ana@contoso.com"].disposition, Deliver)
+
+
+def test_to_a_group_and_to_a_mailbox_that_forwards():
+    everybody = [
+        *PEOPLE["who"],
+        who_of("contoso", "team@contoso.com", kind="distribution_group"),
+        who_of("contoso", "away@contoso.com", kind="mailbox", forwarding="y@far.example"),
+    ]
+    directory = people(*everybody, members={"team@contoso.com": ["ben@contoso.com", "archive@contoso.com"]})
+    rules = rule("A", 'sent_to = ["ana@contoso.com"]\nredirect_message_to = ["team@contoso.com", "away@contoso.com"]')
+    rules += rule("B", 'sent_to = ["ben@contoso.com"]\nreject_message = {}')
+    found = kinds(judged(rules, "ana@contoso.com", directory=directory))
+    assert found == {
+        "ana@contoso.com": Resolved, "team@contoso.com": Resolved, "away@contoso.com": Resolved,
+        "ben@contoso.com": Deliver, "archive@contoso.com": Deliver, "y@far.example": Deliver,
+    }  # fmt: skip
+
+
+def test_in_doubt_nobody_is_guessed():
+    directory = people(*PEOPLE["who"], failing="the table is damaged")
+    text = rule("A", 'from_member_of = ["team@contoso.com"]\nblind_copy_to = ["ben@contoso.com"]')
+    ruling = judged(text, "ana@contoso.com", directory=directory)
+    assert set(kinds(ruling).values()) == {Defer}
+
+
+def test_explained_the_same():
+    text = rule("R", 'redirect_message_to = ["archive@contoso.com", "ben@contoso.com"]')
+    live = judged(text, "ana@contoso.com", "ben@contoso.com")
+    full = judged(text, "ana@contoso.com", "ben@contoso.com", depth=Depth.FULL)
+    assert kinds(live) == kinds(full)
+    assert [v.disposition for v in live.recipients] == [v.disposition for v in full.recipients]
+    told = [step for verdict in full.recipients for step in verdict.steps if step.subject == "rule R"]
+    assert "redirected to archive@contoso.com, ben@contoso.com" in told[0].effect
+
+
+def test_too_many_are_refused_when_saved():
+    many = ", ".join(f'"a{n}@contoso.com"' for n in range(11))
+    with pytest.raises(Invalid):
+        policy_of(HEAD + rule("R", f"redirect_message_to = [{many}]"))
+
+
+JOINED = HeaderEdit(Change.JOIN, "To", "new@contoso.com")
+
+
+@pytest.mark.parametrize(
+    ("header", "after"),
+    [
+        (b"To: a@x.test\r\nSubject: y\r\n", b"To: a@x.test,\r\n new@contoso.com\r\nSubject: y\r\n"),
+        (b"To: a@x.test,\r\n b@x.test\r\n", b"To: a@x.test,\r\n b@x.test,\r\n new@contoso.com\r\n"),
+        (b"To:\r\nSubject: y\r\n", b"To:\r\n new@contoso.com\r\nSubject: y\r\n"),
+        (b"Subject: y\r\n", b"To: new@contoso.com\r\nSubject: y\r\n"),
+    ],
+)
+def test_joined_to_a_list_in_the_header(header, after):
+    assert edited(header + b"\r\nbody", [JOINED]) == after + b"\r\nbody"
+
+
+def test_later_rules_see_it_joined():
+    assert fields_after((("To", "a@x.test"),), [JOINED]) == (("To", "a@x.test, new@contoso.com"),)
+    assert fields_after((("Subject", "y"),), [JOINED]) == (("To", "new@contoso.com"), ("Subject", "y"))

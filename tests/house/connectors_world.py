@@ -1,4 +1,4 @@
-"""Three organisations with partners of every kind, behind one running service: what the tests of inbound connectors share."""
+"""Three organisations and their partners behind one running service: what the tests of inbound connectors share."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class World:
 
 
 @contextlib.contextmanager
-def world_of(folder: Path, connectors: Any, **operator: Any) -> Iterator[World]:
+def world_of(folder: Path, connectors: Any, delivery: dict[str, Any] | None = None, **operator: Any) -> Iterator[World]:
     """A running service; `connectors(papers)` gives the documents that come after the organisations."""
     folder.mkdir(exist_ok=True)
     papers = Papers.made(folder)
@@ -154,6 +154,6 @@ def world_of(folder: Path, connectors: Any, **operator: Any) -> Iterator[World]:
         chain, key = papers.files["us"]
         with running(
             folder / "service", policy, recipients=PEOPLE, certificate=[{"chain": chain, "key": key}],
-            delivery={"ca_bundle": papers.ca("root")}, **operator,
+            delivery={"ca_bundle": papers.ca("root"), **(delivery or {})}, **operator,
         ) as service:  # fmt: skip
             yield World(service, sink, papers, policy)

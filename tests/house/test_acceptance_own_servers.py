@@ -9,6 +9,7 @@ import re
 import smtplib
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -37,20 +38,23 @@ def connectors(papers: Papers) -> str:
     )
 
 
+@dataclass
+class Outside(World):
+    """The same world, with the mail exchanger of a domain outside."""
+
+    far: SmtpPeer
+
+
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
     with (
         SmtpPeer(Script(), "127.0.0.61") as far,
         Names({"far.test": ["mx.far.test"]}, {"mx.far.test": ["127.0.0.61"]}) as names,
-        world_of(tmp_path_factory.mktemp("own"), connectors, dns=names.settings) as world,
+        world_of(
+            tmp_path_factory.mktemp("own"), connectors, delivery={"mx_port": far.port}, dns=names.settings
+        ) as world,
     ):
-        world.far = far  # type: ignore[attr-defined]
-        world.service.stop()
-        text = world.service.config.read_text()
-        world.service.config.write_text(text.replace("[delivery]", f"[delivery]\nmx_port = {far.port}"))
-        (world.service.state / "run" / "service.json").unlink(missing_ok=True)
-        world.service.start()
-        yield world
+        yield Outside(**vars(world), far=far)
 
 
 def connector_of(world: World, text: str) -> str:
@@ -58,7 +62,7 @@ def connector_of(world: World, text: str) -> str:
     return row["inbound_connector"]
 
 
-def test_a_certificate_comes_before_an_address(world: World) -> None:
+def test_a_certificate_comes_before_an_address(world: Outside) -> None:
     for address in (OWN, OTHER):
         for code, text in world.peer(address, "own server").sends(BEN, FAR):
             assert code == 250, text
@@ -68,7 +72,7 @@ def test_a_certificate_comes_before_an_address(world: World) -> None:
         assert connector_of(world, text) == "By address"
 
 
-def test_t_eop_3_by_certificate_any_sender_is_relayed_by_address_only_own_ones(world: World) -> None:
+def test_t_eop_3_by_certificate_any_sender_is_relayed_by_address_only_own_ones(world: Outside) -> None:
     for code, text in world.peer(OTHER, "own server").sends("forwarded@elsewhere.test", FAR):
         assert code == 250, text
     for who, address, tls in (("x@elsewhere.test", OWN, True), ("x@elsewhere.test", OWN, False)):
@@ -77,7 +81,7 @@ def test_t_eop_3_by_certificate_any_sender_is_relayed_by_address_only_own_ones(w
         assert "By address relays only for sender domains of its organisation" in text
 
 
-def test_t_eop_3_strangers_with_any_certificate_do_not_relay(world: World) -> None:
+def test_t_eop_3_strangers_with_any_certificate_do_not_relay(world: Outside) -> None:
     for kind in ("", "right", "wrong name", "expired", "self-signed"):
         (code, text), = world.peer(OTHER, kind).asks(BEN, FAR)
         assert (code, text[:7]) == (550, "5.7.64 "), text
@@ -86,13 +90,13 @@ def test_t_eop_3_strangers_with_any_certificate_do_not_relay(world: World) -> No
         assert "connector By certificate: " in told and "connector By address: " in told
 
 
-def test_t_eop_5_the_null_sender_by_certificate(world: World) -> None:
+def test_t_eop_5_the_null_sender_by_certificate(world: Outside) -> None:
     for code, text in world.peer(OTHER, "own server").sends("", FAR):
         assert code == 250, text
         assert connector_of(world, text) == "By certificate"
 
 
-def test_rights_are_judged_anew_for_every_transaction(world: World) -> None:
+def test_rights_are_judged_anew_for_every_transaction(world: Outside) -> None:
     """One kept connection: what one transaction may do gives the next one nothing."""
     with world.peer(OWN).connection() as client:
         for who, whom, code, enhanced in (
@@ -107,7 +111,7 @@ def test_rights_are_judged_anew_for_every_transaction(world: World) -> None:
             client.rset()
 
 
-def test_one_transaction_with_several_organisations_gives_each_only_its_own(world: World) -> None:
+def test_one_transaction_with_several_organisations_gives_each_only_its_own(world: Outside) -> None:
     """Contoso's server writes to fabrikam: for fabrikam it is a stranger, and its sender may not be fabrikam's."""
     before = len(world.sink.mails)
     with world.peer(OTHER, "own server").connection() as client:
@@ -124,7 +128,7 @@ def test_one_transaction_with_several_organisations_gives_each_only_its_own(worl
     assert "fabrikam.com belongs to another organisation than the server that sends" in text
 
 
-def test_t_ipr_2_lock_down_to_a_gateway(world: World) -> None:
+def test_t_ipr_2_lock_down_to_a_gateway(world: Outside) -> None:
     for who in ("x@far.test", "", ANN):
         (code, text), (other, said) = world.peer(OTHER).asks(who, LEA, INI)
         assert (code, text[:7]) == (550, "5.7.51 "), text
@@ -136,7 +140,7 @@ def test_t_ipr_2_lock_down_to_a_gateway(world: World) -> None:
         assert connector_of(world, text) == "Locked's"
 
 
-def test_t_ipr_2_without_a_scope_the_initial_domain_is_locked_too(world: World) -> None:
+def test_t_ipr_2_without_a_scope_the_initial_domain_is_locked_too(world: Outside) -> None:
     try:
         world.reload(world.policy.replace('associated_accepted_domains = ["locked.test"]', ""))
         for code, text in world.peer(OTHER).asks("x@far.test", LEA, INI):
@@ -145,7 +149,7 @@ def test_t_ipr_2_without_a_scope_the_initial_domain_is_locked_too(world: World) 
         world.reload(world.policy)
 
 
-def test_a_trusted_organisation_comes_through_the_lock_down(world: World) -> None:
+def test_a_trusted_organisation_comes_through_the_lock_down(world: Outside) -> None:
     """Within one installation: its own servers and logins, proven as for its own recipients, and nobody else."""
     (code, text), = world.peer(OTHER, "fabrikam's server").asks(EVA, LEA)
     assert code == 550, "without the connector it is a stranger"
@@ -164,12 +168,13 @@ def test_a_trusted_organisation_comes_through_the_lock_down(world: World) -> Non
         world.reload(world.policy)
 
 
-def test_openssl_with_a_certificate_of_an_own_server_relays_twice(world: World) -> None:
+def test_openssl_with_a_certificate_of_an_own_server_relays_twice(world: Outside) -> None:
     chain, key = world.papers.files["own server"]
     session = world.papers.folder / "session.pem"
     for _ in range(2):
         words = ["-sess_in", str(session)] if session.exists() else ["-sess_out", str(session)]
-        talk = f"EHLO own.test\nMAIL FROM:<any@elsewhere.test>\nRCPT TO:<{FAR}>\nDATA\nSubject: x\n\nx\n.\nQUIT\n".encode()
+        lines = ("EHLO own.test", "MAIL FROM:<any@elsewhere.test>", f"RCPT TO:<{FAR}>", "DATA", "Subject: x", "", "x")
+        talk = "".join(f"{line}\n" for line in (*lines, ".", "QUIT")).encode()
         done = subprocess.run(
             ["openssl", "s_client", "-crlf", "-starttls", "smtp", "-connect", f"127.0.0.1:{world.service.port}",
              "-cert", chain, "-key", key, "-CAfile", world.papers.ca("root"), "-tls1_2", "-nocommands", "-ign_eof",
@@ -182,9 +187,9 @@ def test_openssl_with_a_certificate_of_an_own_server_relays_twice(world: World) 
         assert connector_of(world, re.search(r"Queued as \S+", said)[0]) == "By certificate"
 
 
-def test_postfix_with_a_certificate_of_an_own_server_relays_twice(world: World) -> None:
+def test_postfix_with_a_certificate_of_an_own_server_relays_twice(world: Outside) -> None:
     chain, key = world.papers.files["own server"]
-    far = world.far  # type: ignore[attr-defined]
+    far = world.far
     with Postfix(
         f"127.0.0.1:{world.service.port}", smtp_tls_security_level="encrypt", smtp_bind_address="127.0.0.77",
         smtp_tls_cert_file=chain, smtp_tls_key_file=key, smtp_tls_CAfile=world.papers.ca("root"),
@@ -200,8 +205,8 @@ def test_postfix_with_a_certificate_of_an_own_server_relays_twice(world: World) 
     assert [row["inbound_connector"] for row in rows] == ["By certificate"] * 2
 
 
-def test_postfix_by_its_address_relays_for_own_senders_only(world: World) -> None:
-    far = world.far  # type: ignore[attr-defined]
+def test_postfix_by_its_address_relays_for_own_senders_only(world: Outside) -> None:
+    far = world.far
     with Postfix(f"127.0.0.1:{world.service.port}", smtp_bind_address="127.0.0.88") as postfix:
         before = len(far.mails)
         send_by(postfix, BEN, FAR, "by address")

@@ -31,7 +31,8 @@ def connectors(papers: Papers) -> str:
             inbound("Own CA", sender_domains=["ca.test"], ca_file=papers.ca("partner"), **named),
             inbound(
                 "Pinned", sender_domains=["pin.test"],
-                pinned_keys=[papers.pins["self-signed, old key"], papers.pins["self-signed"]], **{TLS: True, CERT: True},
+                pinned_keys=[papers.pins["self-signed, old key"], papers.pins["self-signed"]],
+                **{TLS: True, CERT: True},
             ),
             inbound("By address", sender_domains=["*"], sender_ip_addresses=["203.0.113.55"], require_tls=True),
         ]

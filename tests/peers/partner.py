@@ -1,6 +1,6 @@
 """A sending server that comes again: the second time on a new connection, with the TLS session of the first at hand.
 
-A resumed session has lost the client's chain (DESIGN 5), so whatever holds the first time must hold the second time too.
+A resumed session has lost the client's chain (DESIGN 5), so what holds the first time must hold the second time too.
 """
 
 from __future__ import annotations

@@ -102,6 +102,21 @@ def test_it_gives_no_right_to_relay_and_no_direction() -> None:
     assert not standing.relay
 
 
+def test_own_servers_may_be_for_some_accepted_domains_only() -> None:
+    """1.1 AssociatedAcceptedDomains: beside them the session is a stranger's, who relays nothing."""
+    scope = '"B\'s by certificate"\nassociated_accepted_domains = ["b2.test"]'
+    text = POLICY.format(scope="").replace('"B\'s by certificate"', scope)
+    everybody = ("u@b.test", "u@b2.test", "x@far.test")
+    facts = facts_of("any@far.test", *everybody, connection=connection_of(tls=CERTIFIED))
+    ask = people(who_of("b", "u@b.test"), who_of("b", "u@b2.test"))
+    ruling = settled(policy_of(text), facts, ask, Point.RCPT, depth=Depth.FULL)[1]
+    assert fates(ruling) == ["undecided", "undecided", "550 5.7.64"]
+    assert [verdict.standing.inbound_connector for verdict in ruling.recipients] == ["", "B's by certificate", ""]
+    steps = [f"{step.subject}: {step.because}" for step in ruling.recipients[0].steps]
+    assert "connector B's by certificate: it matches the session, but is only for mail to b2.test" in steps
+    assert "is only for mail to b2.test" in ruling.recipients[2].steps[-1].because
+
+
 def test_perimeter_gateways_count_as_allowed_for_their_organisation() -> None:
     text = POLICY.format(scope="") + (
         '[[connection_filter]]\norganisation = "b"\ngateway_ip_addresses = ["198.51.100.0/24"]\n'

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from lockgate.decision.certificate import Proof, prove
+from lockgate.decision.own_servers import in_scope
 from lockgate.mail.facts import Facts
 from lockgate.mail.ruling import Standing
 
@@ -49,7 +50,7 @@ def choose(
     """
     partners = mine.partners
     for connector in partners.by_organisation.get(sent_by, ()) if sent_by else ():
-        if _in_scope(connector, standing):
+        if in_scope(connector, standing.accepted_domain):
             return Choice(connector, -1, at_address=False, proof=None, trusted=sent_by)
     named = tuple(_named(partners.by_sender.every(sender_domain))) if sender_domain else ()
     if not named and not partners.any_sender:
@@ -96,17 +97,11 @@ def _about_others(connector: InboundConnector, standing: Standing, sender_domain
         return "it is disabled"
     if connector.trusted_organizations:
         trusted = ", ".join(connector.trusted_organizations[:5])
-        if not _in_scope(connector, standing):
+        if not in_scope(connector, standing.accepted_domain):
             return f"it is only for mail to {', '.join(connector.associated_accepted_domains[:5])}"
         return f"it trusts {trusted}, and no server or login of theirs sends this"
     named = ", ".join(connector.sender_domains[:5]) or "none"
     return f"its sender domains ({named}) do not cover {sender_domain or '<> (null sender)'}"
-
-
-def _in_scope(connector: InboundConnector, standing: Standing) -> bool:
-    """Whether the connector is for mail to this accepted domain."""
-    scope = connector.associated_accepted_domains
-    return not scope or standing.accepted_domain in scope
 
 
 def _beaten(
@@ -120,7 +115,7 @@ def _beaten(
     """Why a connector that covers the sender is not the one that counts."""
     if not connector.enabled:
         return "it covers the sender, but it is disabled"
-    if not _in_scope(connector, standing):
+    if not in_scope(connector, standing.accepted_domain):
         scope = ", ".join(connector.associated_accepted_domains[:5])
         return f"it covers the sender, but only for mail to {scope}"
     addresses = {c.name for group in mine.partners.by_address.every(facts.connection.packed) for c in group}
@@ -155,7 +150,7 @@ def _consider(
     connector: InboundConnector, facts: Facts, standing: Standing, sender_domain: str, addresses: set[str]
 ) -> Choice | None:
     """Whether the connector is about this session and recipient at all."""
-    if not _in_scope(connector, standing):
+    if not in_scope(connector, standing.accepted_domain):
         return None
     at_address = connector.name in addresses
     if connector.sender_ip_addresses and not connector.restrict_domains_to_ip_addresses and not at_address:

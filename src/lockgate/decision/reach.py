@@ -177,8 +177,11 @@ def _no_relay(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict) ->
     envelope = facts.envelope
     sender_domain = envelope.sender_domain if envelope is not None else ""
     if ruling.candidates:
-        name = ruling.candidates[0].connector
+        name, whose = ruling.candidates[0].connector, ruling.candidates[0].organisation
+        scope = policy.of(whose).inbound[name].associated_accepted_domains
         because = f"{domain} is no accepted domain, and {name} relays only for sender domains of its organisation"
+        if scope:
+            because = f"{domain} is no accepted domain, and {name} is only for mail to {', '.join(scope[:5])}"
         return refuse(_NAME, verdict, replies.attribution_denied(because), "relay right", because)
     if verdict.standing.organisation:
         because = f"{domain} is no accepted domain, and no connector vouches that the session is {sender_domain}'s"

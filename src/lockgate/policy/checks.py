@@ -116,6 +116,11 @@ def _partner(written: Written[InboundConnector], report: Report) -> None:
         if not connector.require_tls:
             message = "a certificate can only be asked for in TLS; the restriction needs require_tls = true"
             report.wrong(written, ("restrict_domains_to_certificate", "require_tls", "connector_type"), message)
+    shown = connector.tls_sender_certificate_name or connector.pinned_keys
+    if shown and not connector.restrict_domains_to_certificate and not connector.trusted_organizations:
+        key = "tls_sender_certificate_name" if connector.tls_sender_certificate_name else "pinned_keys"
+        message = "the certificate is not demanded: mail comes in without it, as restrict_domains_to_certificate is false"
+        report.doubtful(written, (key, "restrict_domains_to_certificate", "connector_type"), message)
     if connector.treat_messages_as_internal:
         message = 'only own servers may be internal; it needs connector_type = "on_premises"'
         report.wrong(written, ("treat_messages_as_internal", "connector_type"), message)
@@ -135,6 +140,12 @@ def _on_premises(written: Written[InboundConnector], report: Report) -> None:
                 "restrictions act on partner connectors only; to lock out others add a partner connector beside it"
             )
             report.doubtful(written, (key, "connector_type"), message)
+    if connector.sender_domains not in ((), ("*",)):
+        message = (
+            "sender domains are not looked at for own servers: by certificate they send for anybody, by address for "
+            "the organisation's accepted domains"
+        )
+        report.doubtful(written, ("sender_domains", "connector_type"), message)
     if connector.treat_messages_as_internal and connector.cloud_services_mail_enabled:
         message = "it cannot be used together with cloud_services_mail_enabled; choose one of the two"
         report.wrong(written, ("treat_messages_as_internal", "cloud_services_mail_enabled"), message)

@@ -119,7 +119,7 @@ def _partner(written: Written[InboundConnector], report: Report) -> None:
     shown = connector.tls_sender_certificate_name or connector.pinned_keys
     if shown and not connector.restrict_domains_to_certificate and not connector.trusted_organizations:
         key = "tls_sender_certificate_name" if connector.tls_sender_certificate_name else "pinned_keys"
-        message = "the certificate is not demanded: mail comes in without it, as restrict_domains_to_certificate is false"
+        message = "mail comes in without the certificate, because restrict_domains_to_certificate is false"
         report.doubtful(written, (key, "restrict_domains_to_certificate", "connector_type"), message)
     if connector.treat_messages_as_internal:
         message = 'only own servers may be internal; it needs connector_type = "on_premises"'

@@ -195,3 +195,26 @@ def test_t_ipr_1_a_restriction_by_address_is_no_trust(world: World) -> None:
     assert (relay, said.split()[0]) == (550, "5.4.1"), "a partner may not relay"
     (code, text), = world.peer(LISTED, tls=False).asks("clerk@ip.test", "nobody@contoso.com")
     assert (code, text[:6]) == (550, "5.4.1 "), "and its mail is blocked at the edge like any other"
+
+
+def test_what_if_supposes_the_certificate_that_a_peer_would_show(world: World) -> None:
+    """What the terminal foretells is what the real peers above were told."""
+    ask = ("what-if", "--ip", OTHER, "--to", ANN, "--from")
+    pin, partner_ca = world.papers.pins["self-signed"], world.papers.ca("partner")
+    for words, code, said in (
+        (("clerk@tls-cert.test", "--cert", NAME), 0, "demand of Row tls-cert: a certificate for mail.bank.test"),
+        (("clerk@tls-cert.test", "--cert", f"mx.other.test,{NAME}", "--tls", "1.2"), 0, "the session has TLSv1.2"),
+        (("clerk@tls-cert.test", "--cert", NAME, "--cert-trouble", "expired"), 1, "the certificate expired on"),
+        (("clerk@tls-cert.test", "--cert", NAME, "--cert-trouble", "no-intermediate"), 1, "no intermediate"),
+        (("clerk@tls-cert.test", "--cert", world.papers.files["right"][0]), 0, "verifies under public"),
+        (("clerk@tls-cert.test", "--cert", world.papers.files["expired"][0]), 1, "the certificate expired on"),
+        (("clerk@pin.test", "--cert", "any.test", "--untrusted", "--cert-key", pin), 0, "one of the pinned keys"),
+        (("clerk@pin.test", "--cert", "any.test", "--cert-key", "ab" * 32), 1, "none of the pinned keys"),
+        (("clerk@ca.test", "--cert", NAME, "--cert-ca", partner_ca), 0, "demand of Own CA"),
+        (("clerk@ca.test", "--cert", NAME, "--cert-ca", "public"), 1, "(public CAs do)"),
+        (("clerk@tls.test",), 1, "TLS is required and the session is in plain text"),
+    ):
+        number, out, err = world.service.command(*ask, *words)
+        assert number == code and said in out, (words, number, out, err)
+    number, _, err = world.service.command(*ask, "clerk@tls.test", "--cert", NAME, "--cert-trouble", "broken")
+    assert number == 2 and "is none of self-signed, expired" in err, err

@@ -42,7 +42,7 @@ def find_candidates(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) 
         steps.append(Step(_NAME, f"connector {connector.name}", Hit.YES, because, "may be an own server"))
     if not found:
         if depth is Depth.FULL:
-            steps.append(Step(_NAME, "own servers", Hit.NO, f"no connector matches {connection.peer}"))
+            steps.append(Step(_NAME, "own servers", Hit.NO, _nothing_matches(connection)))
         if not steps:
             return ruling
     return Ruling(
@@ -56,6 +56,15 @@ def find_candidates(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) 
         ruling.stage,
         ruling.settled,
     )
+
+
+def _nothing_matches(connection: Connection) -> str:
+    tls = connection.tls
+    if tls is None or tls.certificate is None:
+        return f"no connector matches {connection.peer}"
+    names = names_of(tls.certificate, common_name=True)
+    shown = f"the certificate for {', '.join(names[:5])}" if names else "a certificate without a host name"
+    return f"no connector matches {connection.peer}, nor {shown}"
 
 
 def _by_certificate(

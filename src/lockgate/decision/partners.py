@@ -163,6 +163,12 @@ def _consider(
     return Choice(connector, rank, at_address, proof)
 
 
+def covering(connector: InboundConnector, sender_domain: str) -> str:
+    """The sender domain of the connector by which it covers this one; "" if none does."""
+    patterns = [one for one in connector.sender_domains if _specificity((one,), sender_domain) >= 0]
+    return max(patterns, key=lambda one: _specificity((one,), sender_domain), default="")
+
+
 def _specificity(patterns: Iterable[str], domain: str) -> int:
     """How exactly the patterns name the domain: exact, longest wildcard, `*`; -1 if they do not.
 

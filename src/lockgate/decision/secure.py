@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from lockgate.decision.partners import Choice, choose, lost
+from lockgate.decision.partners import Choice, choose, covering, lost
 from lockgate.decision.stage import Depth, RecipientStage, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
@@ -16,6 +16,7 @@ from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Direction, Hit, Ruling, Standing, Step, Verdict
 
 if TYPE_CHECKING:
+    from lockgate.policy.objects.connectors import InboundConnector
     from lockgate.policy.policy import Policy
 
 _NAME = "secure"
@@ -100,7 +101,7 @@ def _enforce(facts: Facts, verdict: Verdict, choice: Choice, depth: Depth) -> Ve
         whom = verdict.recipient.original.text
         return told(verdict, Step(_NAME, subject, Hit.YES, because, "nothing is demanded", whom))
     if depth is Depth.FULL:
-        verdict = told(verdict, *_demands(facts, verdict, choice))
+        verdict = told(verdict, _chosen(facts, verdict, choice), *_demands(facts, verdict, choice))
     broken = _broken(facts, choice)
     if broken is not None:
         reply, because = broken
@@ -112,6 +113,28 @@ def _enforce(facts: Facts, verdict: Verdict, choice: Choice, depth: Depth) -> Ve
     else:
         because = "it covers the sender's domain"
     return told(verdict, Step(_NAME, subject, Hit.YES, because, "its demands are met", verdict.recipient.original.text))
+
+
+def _chosen(facts: Facts, verdict: Verdict, choice: Choice) -> Step:
+    """Why this connector is the one that counts."""
+    connector, session = choice.connector, facts.connection
+    sender = facts.envelope.sender_domain if facts.envelope is not None else ""
+    pattern = covering(connector, sender)
+    because = f"its sender domain {pattern} covers {sender or '<> (null sender)'}"
+    if pattern == sender:
+        because = f"it names the sender domain {sender}"
+    if connector.sender_ip_addresses and not connector.restrict_domains_to_ip_addresses:
+        because += f", and {session.peer} is one of its addresses"
+    effect = "its demands hold" if _asks(connector) else "demands nothing"
+    return Step(_NAME, f"partner connector {connector.name}", Hit.YES, because, effect, verdict.recipient.original.text)
+
+
+def _asks(connector: InboundConnector) -> bool:
+    return (
+        connector.require_tls
+        or connector.restrict_domains_to_ip_addresses
+        or connector.restrict_domains_to_certificate
+    )
 
 
 def _demands(facts: Facts, verdict: Verdict, choice: Choice) -> Iterator[Step]:

@@ -121,13 +121,22 @@ def _demand(value: object) -> str:
     if value.tls_sender_certificate_name:
         known.append(f"with a certificate for {value.tls_sender_certificate_name}")
     if value.on_premises:
-        return f"servers {' or '.join(known)} are the organisation's own and may relay its mail to anybody"
+        scope = _few(value.associated_accepted_domains)
+        rights = f"count for mail to {scope} only" if scope else "may relay its mail to anybody"
+        return f"servers {' and '.join(known)} are the organisation's own and {rights}"
+    if value.trusted_organizations:
+        whose = _few(value.trusted_organizations)
+        if value.associated_accepted_domains:
+            whose += f" to {_few(value.associated_accepted_domains)}"
+        return f"mail of servers and people of {whose} is taken, and nothing is demanded of it"
     owed = ["in plain text"] if value.require_tls else []
     if value.restrict_domains_to_ip_addresses:
         owed.append(f"from any address but {_few(value.sender_ip_addresses)}")
     if value.restrict_domains_to_certificate:
         owed.append(f"without a certificate for {value.tls_sender_certificate_name or 'a pinned key'}")
     whose = f"with a sender of {_few(value.sender_domains)}"
+    if value.sender_ip_addresses and not value.restrict_domains_to_ip_addresses:
+        whose += f" from {_few(value.sender_ip_addresses)}"
     if value.associated_accepted_domains:
         whose += f" to {_few(value.associated_accepted_domains)}"
     return f"mail {whose} that comes {' or '.join(owed)} will be refused" if owed else ""

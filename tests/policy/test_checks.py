@@ -76,7 +76,6 @@ def test_only_own_servers_may_be_internal():
 DOUBTFUL = [
     (OWN, "restrict_domains_to_ip_addresses = true\n", "restrict_domains_to_ip_addresses"),
     (OWN, "restrict_domains_to_certificate = true\n", "restrict_domains_to_certificate"),
-    (OWN, 'sender_domains = ["contoso.com"]\n', "sender_domains"),
     (PARTNER, CERT, "tls_sender_certificate_name"),
     (PARTNER, PIN, "pinned_keys"),
     (FILTER, 'gateway_ip_addresses = ["192.168.0.1/25"]\n', "gateway_ip_addresses[0]"),

@@ -140,12 +140,6 @@ def _on_premises(written: Written[InboundConnector], report: Report) -> None:
                 "restrictions act on partner connectors only; to lock out others add a partner connector beside it"
             )
             report.doubtful(written, (key, "connector_type"), message)
-    if connector.sender_domains not in ((), ("*",)):
-        message = (
-            "sender domains are not looked at for own servers: by certificate they send for anybody, by address for "
-            "the organisation's accepted domains"
-        )
-        report.doubtful(written, ("sender_domains", "connector_type"), message)
     if connector.treat_messages_as_internal and connector.cloud_services_mail_enabled:
         message = "it cannot be used together with cloud_services_mail_enabled; choose one of the two"
         report.wrong(written, ("treat_messages_as_internal", "cloud_services_mail_enabled"), message)

@@ -57,8 +57,9 @@ def make(
     start: dt.timedelta = -DAY,
     end: dt.timedelta = DAY,
     small: bool = False,
+    key: ec.EllipticCurvePrivateKey | None = None,
 ) -> Identity:
-    key = rsa.generate_private_key(65537, 1024) if small else ec.generate_private_key(ec.SECP256R1())
+    key = key or (rsa.generate_private_key(65537, 1024) if small else ec.generate_private_key(ec.SECP256R1()))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     now = dt.datetime.now(dt.UTC)
     signer = issuer.key if issuer else key

@@ -170,9 +170,33 @@ SENTENCES = [
     (SEALERS, "", "the seals of list.test will count for nothing with contoso"),
     ("", '[[remote_domain]]\ndomain_name = "*"\nauto_forward_enabled = false\n',
      "forwarding that people set up is dropped where it would leave to the outside"),
+    ("", '[[remote_domain]]\ndomain_name = "x.test"\nauto_reply_enabled = false\n',
+     "what answers by itself is dropped where it would leave to x.test"),
+    ('[[remote_domain]]\ndomain_name = "x.test"\nallowed_oof_type = "none"\n', "",
+     "what answers by itself may leave to x.test"),
+    ("", '[[remote_domain]]\ndomain_name = "x.test"\ntrusted_mail_inbound_enabled = true\n',
+     "proven mail from x.test shall skip content and recipient filters"),
+    ("", '[[remote_domain]]\ndomain_name = "x.test"\ncontent_type = "mime_text"\n',
+     "messages are passed on as they were written"),
+    ("", FILTERED + 'gateway_ip_addresses = ["192.0.2.30"]\n', "mail from 192.0.2.30 skips the content filter"),
+    ("", BANK + 'sender_ip_addresses = ["192.0.2.9"]\n',
+     "mail with a sender of bank.test from 192.0.2.9 that comes in plain text will be refused"),
+    ("", OWN + 'associated_accepted_domains = ["contoso.com"]\n',
+     "are the organisation's own and count for mail to contoso.com only"),
     ('[[remote_domain]]\ndomain_name = "x.test"\nauto_forward_enabled = false\n', "",
      "forwarding that people set up may leave to x.test"),
 ]  # fmt: skip
+
+
+def test_what_it_means_to_trust_an_organisation() -> None:
+    two = '[[organisation]]\nname = "a"\n[[organisation]]\nname = "b"\n'
+    trusting = '[[inbound_connector]]\nname = "S"\norganisation = "a"\ntrusted_organizations = ["b"]\n'
+    old, new = (
+        understand({"p.toml": text}, hostname="mx.lockgate.test", revision=1) for text in (two, two + trusting)
+    )
+    (one,) = differences(old.documents, new.documents)
+    told = meaning(one, Both(old.policy, new.policy))
+    assert told == ("mail of servers and people of b is taken, and nothing is demanded of it",)
 
 
 @pytest.mark.parametrize(("before", "after", "sentence"), SENTENCES)

@@ -1,14 +1,16 @@
-"""T-CMR-1, T-CMR-2: a rule by the recipient's domain sends copies by the connector of a site, and nothing else does."""
+"""T-CMR-1, -2, -3: a rule by the recipient's domain sends copies by the connector of a site, and nothing else does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from peers.listening import arrived, recipients
+from lockgate.flow.asking import AlertList
+from peers.listening import Down, arrived, recipients
 from peers.service import Service, running
 from peers.smtp_peer import SmtpPeer
 
@@ -96,3 +98,27 @@ def test_t_cmr_2_without_the_rule_nothing_uses_the_scoped_connector(world: World
     world.service.settled(world.service.send(OUTSIDE, ROSA))
     assert len(world.nola.mails) == before
     assert recipients(world.hq.mails[-1]) == [ROSA]
+
+
+def test_t_cmr_3_a_site_that_is_down_is_waited_for_told_and_never_gone_around(tmp_path: Path) -> None:
+    with SmtpPeer() as hq, Down() as nola:
+        text = POLICY.format(hq=hq.host, nola=nola.host, enabled="true", domains="")
+        with running(
+            tmp_path / "service", text, recipients=RECIPIENTS, alerts={"connector_failures": 2}
+        ) as service:
+            message = service.send(OUTSIDE, ROSA, SAM)
+            service.until(lambda: rows_of(service, message)[SAM]["status"] == "Delivered", "sam has it")
+            (lane,) = service.until(service.queue, "rosa's copy waits")
+            assert (lane["lane"], lane["tasks"]) == ("contoso/NOLA", 1)
+            (alert,) = service.until(lambda: service.done(AlertList()), "the alert is raised", 40)
+            assert (alert["what"], alert["which"]) == ("a next hop cannot be reached", "contoso/NOLA"), alert
+            row = rows_of(service, message)[ROSA]
+            assert (row["status"], row["outbound_connector"]) == ("Pending", "NOLA")
+            assert [recipients(mail) for mail in hq.mails] == [[SAM]], "HQ never gets rosa's copy"
+            site = nola.up()
+            service.settled(message)
+            assert [recipients(mail) for mail in arrived(site)] == [[ROSA]]
+
+
+def rows_of(service: Service, message: str) -> dict[str, dict[str, Any]]:
+    return {row["recipient_address"]: row for row in service.trace(id=message)}

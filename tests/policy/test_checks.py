@@ -13,6 +13,8 @@ DOMAIN = '[[accepted_domain]]\ndomain_name = "relay.test"\nvouched_by_operator =
 RELAY = DOMAIN + 'domain_type = "internal_relay"\n'
 IPS = 'sender_ip_addresses = ["203.0.113.0/24"]\n'
 CERT = 'tls_sender_certificate_name = "mail.contosobank.com"\n'
+FILTER = '[[connection_filter]]\nip_allow_list = ["192.0.2.9"]\n'
+REMOTE = '[[remote_domain]]\ndomain_name = "far.test"\n'
 PIN = f'pinned_keys = ["{"ab" * 32}"]\n'
 
 WRONG = [
@@ -74,6 +76,16 @@ def test_only_own_servers_may_be_internal():
 DOUBTFUL = [
     (OWN, "restrict_domains_to_ip_addresses = true\n", "restrict_domains_to_ip_addresses"),
     (OWN, "restrict_domains_to_certificate = true\n", "restrict_domains_to_certificate"),
+    (PARTNER, CERT, "tls_sender_certificate_name"),
+    (PARTNER, PIN, "pinned_keys"),
+    (FILTER, 'gateway_ip_addresses = ["192.168.0.1/25"]\n', "gateway_ip_addresses[0]"),
+    (FILTER + 'ip_block_list = ["192.0.2.1"]\n', 'gateway_ip_addresses = ["192.0.2.1"]\n', "gateway_ip_addresses[0]"),
+    (REMOTE, 'content_type = "mime_text"\n', "content_type"),
+    (REMOTE, "tnef_enabled = false\n", "tnef_enabled"),
+    (REMOTE, "line_wrap_size = 76\n", "line_wrap_size"),
+    (REMOTE, "meeting_forward_notification_enabled = false\n", "meeting_forward_notification_enabled"),
+    (REMOTE, 'allowed_oof_type = "external_legacy"\n', "allowed_oof_type"),
+    ('[[remote_domain]]\ndomain_name = "*"\n', "trusted_mail_inbound_enabled = true\n", "trusted_mail_inbound_enabled"),
     (PARTNER, "cloud_services_mail_enabled = true\n", "cloud_services_mail_enabled"),
     (PARTNER + IPS, CERT, "sender_ip_addresses"),
     (OWN + 'ef_skip_ips = ["192.0.2.9"]\n', "ef_skip_last_ip = true\n", "ef_skip_ips"),
@@ -254,10 +266,79 @@ def test_the_earlier_proof_holds():
     assert [problem.path for problem in found] == ["accepted_domain[2].domain_name"]
 
 
-def test_trusted_organisations_exist():
-    text = '[[inbound_connector]]\nname = "T"\norganisation = "a"\ntrusted_organizations = ["{}"]\n'
-    assert not problems(text.format("b"), above=TWO)
-    assert problems(text.format("c"), above=TWO)[0].path.endswith("trusted_organizations")
+TRUSTED = '[[inbound_connector]]\nname = "T"\norganisation = "a"\ntrusted_organizations = ["{}"]\n'
+
+
+def test_trusted_organisations_exist_and_are_others():
+    assert not problems(TRUSTED.format("b"), above=TWO)
+    assert problems(TRUSTED.format("c"), above=TWO)[0].path.endswith("trusted_organizations")
+    (problem,) = problems(TRUSTED.format("a"), above=TWO)
+    assert problem.path.endswith("trusted_organizations[0]") and "need not trust itself" in problem.message
+    own = TRUSTED.format("b") + 'connector_type = "on_premises"\nsender_ip_addresses = ["192.0.2.1"]\n'
+    (problem,) = problems(own, above=TWO)
+    assert problem.path.endswith("trusted_organizations") and 'connector_type = "partner"' in problem.message
+
+
+@pytest.mark.parametrize("more", ['sender_domains = ["*"]\n', IPS, CERT, PIN])
+def test_beside_trusted_organisations_nothing_finds_the_connector(more):
+    assert warned(TRUSTED.format("b"), above=TWO) == []
+    assert "inbound_connector[0].trusted_organizations" in warned(TRUSTED.format("b") + more, above=TWO)
+
+
+# --- every mistake with an inbound connector, as it is told: the key it stands at, and the words a person reads -------
+
+NONSENSE = [
+    ('[[inbound_connector]]\nname = "B"\n', "sender_domains", "a partner connector needs the sender domains"),
+    (PARTNER + "restrict_domains_to_ip_addresses = true\n", "restrict_domains_to_ip_addresses",
+     "the restriction needs sender_ip_addresses"),
+    (PARTNER + "restrict_domains_to_certificate = true\n", "restrict_domains_to_certificate",
+     "the restriction needs tls_sender_certificate_name (or pinned_keys)"),
+    (PARTNER + CERT + "restrict_domains_to_certificate = true\nrequire_tls = false\n",
+     "restrict_domains_to_certificate", "the restriction needs require_tls = true"),
+    (PARTNER + "treat_messages_as_internal = true\n", "treat_messages_as_internal", "only own servers may be internal"),
+    ('[[inbound_connector]]\nname = "B"\nconnector_type = "on_premises"\n', "connector_type",
+     "nothing identifies the own servers"),
+    (OWN + "treat_messages_as_internal = true\ncloud_services_mail_enabled = true\n", "treat_messages_as_internal",
+     "cannot be used together with cloud_services_mail_enabled"),
+    (OWN + 'tls_sender_certificate_name = "mail.fabrikam.com"\n', "tls_sender_certificate_name",
+     "does not tie back to the organisation; mail.fabrikam.com must be an accepted domain"),
+    (OWN + 'tls_sender_certificate_name = "*.fabrikam.com"\n', "tls_sender_certificate_name",
+     "fabrikam.com must be an accepted domain"),
+    (OWN + 'tls_sender_certificate_name = "*"\n', "tls_sender_certificate_name", ""),
+    (OWN + 'tls_sender_certificate_name = "mail.*.contoso.com"\n', "tls_sender_certificate_name", ""),
+    (OWN + 'tls_sender_certificate_name = "*contoso.com"\n', "tls_sender_certificate_name", ""),
+    (OWN + 'tls_sender_certificate_name = "*.*.contoso.com"\n', "tls_sender_certificate_name", ""),
+    (OWN + 'tls_sender_certificate_name = "192.0.2.1"\n', "tls_sender_certificate_name", ""),
+    (OWN + 'tls_sender_certificate_name = ""\n', "tls_sender_certificate_name", ""),
+    (PARTNER.replace("contosobank.com", "bank.*.test"), "sender_domains[0]", ""),
+    (PARTNER.replace("contosobank.com", "*bank.test"), "sender_domains[0]", ""),
+    (PARTNER.replace("contosobank.com", "*.*.test"), "sender_domains[0]", ""),
+    (PARTNER.replace("contosobank.com", "**"), "sender_domains[0]", ""),
+    (PARTNER.replace("contosobank.com", "clerk@bank.test"), "sender_domains[0]", ""),
+    (PARTNER.replace('["contosobank.com"]', '"contosobank.com"'), "sender_domains", "must be a list"),
+    (PARTNER + 'sender_ip_addresses = ["mail.bank.test"]\n', "sender_ip_addresses[0]", "is not an IP address"),
+    (PARTNER + 'sender_ip_addresses = ["192.0.2.1", "192.0.2.300"]\n', "sender_ip_addresses[1]", "above 255"),
+    (PARTNER + 'sender_ip_addresses = ["192.0.2.0/33"]\n', "sender_ip_addresses[0]", "prefix longer than 32 bits"),
+    (PARTNER + 'sender_ip_addresses = ["192.0.2.9-192.0.2.1"]\n', "sender_ip_addresses[0]", "ends before it begins"),
+    (PARTNER + 'pinned_keys = ["abc"]\n', "pinned_keys[0]", "64"),
+    (PARTNER + 'associated_accepted_domains = ["fabrikam.com"]\n', "associated_accepted_domains[0]",
+     "fabrikam.com is no accepted domain"),
+    (PARTNER + 'associated_accepted_domains = ["*"]\n', "associated_accepted_domains[0]", ""),
+    (PARTNER + 'trusted_organizations = ["nobody"]\n', "trusted_organizations", "there is no organisation 'nobody'"),
+    (PARTNER + 'require_tsl = true\n', "require_tsl", "did you mean 'require_tls'?"),
+    (PARTNER + PARTNER, "name", "'Bank' is there already"),
+    (PARTNER + PARTNER.replace("Bank", "BANK"), "name", "names must differ"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "path", "words"), NONSENSE)
+def test_nonsense_is_refused_with_place_and_reason(text, path, words):
+    found = problems(text)
+    assert found, "it was taken"
+    problem = found[0]
+    assert problem.path.partition(".")[2] == path and words in problem.message, found
+    assert problem.file == "policy.toml" and problem.line > CONTOSO.count("\n")
+    assert len(problem.message) > 15 and "Value error" not in problem.message and "pydantic" not in problem.message
 
 
 # --- rules -----------------------------------------------------------------------------------------------------

@@ -45,8 +45,15 @@ def what_if(
     helo: Annotated[str, typer.Option(help="Name in its EHLO.")] = "",
     login: Annotated[str, typer.Option(help="It is logged in as this user.")] = "",
     tls: Annotated[str, typer.Option(help="1.3, 1.2 or none; default: none, or 1.3 with --cert.")] = "",
-    cert: Annotated[str, typer.Option(help="Its certificate: a host name, or a PEM file.")] = "",
+    cert: Annotated[str, typer.Option(help="Its certificate: host names with commas between, or a PEM file.")] = "",
     untrusted: Annotated[bool, typer.Option("--untrusted", help="The certificate is self-signed.")] = False,
+    cert_trouble: Annotated[
+        str, typer.Option(help="expired, not-yet-valid, unknown-ca, no-intermediate, wrong-purpose or self-signed.")
+    ] = "",
+    cert_ca: Annotated[
+        list[str] | None, typer.Option(help="Only this CA file vouches for it, or 'public'; may be given again.")
+    ] = None,
+    cert_key: Annotated[str, typer.Option(help="SHA-256 of its public key (SPKI), as pinned_keys has it.")] = "",
     require_tls: Annotated[bool, typer.Option("--require-tls", help="MAIL FROM says REQUIRETLS.")] = False,
     size: Annotated[int, typer.Option(min=0, help="Octets of the message.")] = 0,
     declared_size: Annotated[int, typer.Option(min=0, help="SIZE of MAIL FROM, in octets.")] = 0,
@@ -68,9 +75,10 @@ def what_if(
     head, length = _read(message) if message is not None else (b"", 0)
     request = WhatIf(
         sender=sender, recipients=tuple(to or ()), ip=ip, helo=helo, login=login, tls=tls,
-        certificate=_certificate(cert), untrusted=untrusted, require_tls=require_tls, size=size or length, head=head,
-        declared_size=declared_size, at=at, documents=_documents(context, policy), revision=revision,
-        organisation=organisation, suppose=tuple(suppose or ()), like=like,
+        certificate=_certificate(cert), untrusted=untrusted, certificate_trouble=cert_trouble,
+        certificate_trusted_by=tuple(cert_ca or ()), certificate_key=cert_key, require_tls=require_tls,
+        size=size or length, head=head, declared_size=declared_size, at=at, documents=_documents(context, policy),
+        revision=revision, organisation=organisation, suppose=tuple(suppose or ()), like=like,
     )  # fmt: skip
     explanation = answered(context, request, as_json=as_json)
     if not as_json:

@@ -38,7 +38,7 @@ def show_(
             "file": row["file"],
         }
         for row in found
-        for key, word in _LISTS.items()
+        for key, word in {**_LISTS, "gateway_ip_addresses": "gateway"}.items()
         for entry in row.get(key, ())
     ]
     if as_json:

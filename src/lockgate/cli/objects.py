@@ -78,6 +78,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
     """What a cell needs that is not a property."""
     direction = {"inbound_connector": "inbound", "outbound_connector": "outbound"}.get(row["table"], "")
     domains = row.get("sender_domains") if direction == "inbound" else row.get("recipient_domains")
+    domains = domains or [f"mail of {name}" for name in row.get("trusted_organizations", ())]
     hosts = row.get("sender_ip_addresses") if direction == "inbound" else row.get("smart_hosts")
     certificate = row.get("tls_sender_certificate_name") or row.get("tls_domain")
     receives = "proven" if row.get("proven_at") else "vouched for" if row.get("vouched_by_operator") else "not proven"

@@ -116,7 +116,12 @@ def _title(part: Mapping[str, Any], explanation: Mapping[str, Any], facts: Mappi
 def _facts(facts: Mapping[str, Any], judged: Mapping[str, Any]) -> Iterator[Line]:
     if "peer" in facts:
         facts = {"tls_in": "none, plain text", **facts}
-    rows = [(called, show.moment(name, facts[name])) for name, called in _FACTS.items() if name in facts]
+    rows: list[tuple[str, object]] = []
+    for name, called in _FACTS.items():
+        if name in facts:
+            rows.append((called, show.moment(name, facts[name])))
+        if name == "certificate_in":
+            rows += _certificate(facts.get("certificate_seen", {}))
     directory = judged.get("directory_revisions") or []
     by = judged.get("policy") or f"revision {judged.get('revision', '?')}"
     asked = f", directory revision {show.printable(directory)}" if directory else ""
@@ -125,6 +130,21 @@ def _facts(facts: Mapping[str, Any], judged: Mapping[str, Any]) -> Iterator[Line
         rows.append(("note", judged["note"]))
     for called, value in rows:
         yield Line(2, (called, show.printable(value)), ("dim", ""), (14,))
+
+
+def _certificate(seen: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What the certificate says of itself, for whoever has to renew it or to write its name into a connector."""
+    if names := seen.get("names"):
+        more = f", and {len(names) - 10} more" if len(names) > 10 else ""
+        yield " its names", show.printable(names[:10]) + more
+    for key, called in (("subject", " its subject"), ("issuer", " issued by")):
+        if seen.get(key):
+            yield called, "itself" if key == "issuer" and seen.get("self_signed") else seen[key]
+    if seen.get("not_after"):
+        begin, end = (show.moment("at", seen.get(key, 0)) for key in ("not_before", "not_after"))
+        yield " valid", f"from {begin} until {end}"
+    if seen.get("spki_sha256"):
+        yield " key (SHA-256)", seen["spki_sha256"]
 
 
 def _conversation(said: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> Iterator[Line]:

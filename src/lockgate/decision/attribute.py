@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lockgate.decision.certificate import names_of, prove
-from lockgate.decision.own_servers import lost
+from lockgate.decision.own_servers import in_scope, lost
 from lockgate.decision.stage import Depth, MessageStage, RecipientStage, told
 from lockgate.mail.connection import Connection
 from lockgate.mail.facts import Facts, Point
@@ -17,6 +17,7 @@ from lockgate.mail.ruling import Candidate, Direction, Hit, Ruling, Standing, St
 
 if TYPE_CHECKING:
     from lockgate.policy.objects.connectors import InboundConnector
+    from lockgate.policy.objects.domains import AcceptedDomain
     from lockgate.policy.policy import Policy
 
 _NAME = "attribute"
@@ -41,7 +42,7 @@ def find_candidates(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) 
         steps.append(Step(_NAME, f"connector {connector.name}", Hit.YES, because, "may be an own server"))
     if not found:
         if depth is Depth.FULL:
-            steps.append(Step(_NAME, "own servers", Hit.NO, f"no connector matches {connection.peer}"))
+            steps.append(Step(_NAME, "own servers", Hit.NO, _nothing_matches(connection)))
         if not steps:
             return ruling
     return Ruling(
@@ -55,6 +56,15 @@ def find_candidates(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) 
         ruling.stage,
         ruling.settled,
     )
+
+
+def _nothing_matches(connection: Connection) -> str:
+    tls = connection.tls
+    if tls is None or tls.certificate is None:
+        return f"no connector matches {connection.peer}"
+    names = names_of(tls.certificate, common_name=True)
+    shown = f"the certificate for {', '.join(names[:5])}" if names else "a certificate without a host name"
+    return f"no connector matches {connection.peer}, nor {shown}"
 
 
 def _by_certificate(
@@ -104,7 +114,8 @@ def attribute(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, de
     domain = verdict.recipient.original.domain or _postmaster_domain(policy, ruling)
     accepted = policy.accepted(domain)
     owner = accepted.organisation if accepted is not None else ""
-    candidate = _entitled(ruling, owner, sender_of, null=envelope is None or envelope.sender is None)
+    null = envelope is None or envelope.sender is None
+    candidate = _entitled(policy, ruling, owner, sender_of, accepted, null=null)
     submitter = _organisation_of_login(policy, connection.login) if connection.login else ""
     organisation = owner or (candidate.organisation if candidate else "") or submitter
     if not organisation:
@@ -122,8 +133,8 @@ def attribute(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, de
         return told(verdict, standing=standing)
     step = _sentence(verdict, standing, candidate, domain)
     if depth is Depth.FULL:
-        null = envelope is None or envelope.sender is None
-        losers = lost(policy, facts, ruling, organisation, candidate, "" if null else sender_domain)
+        to = accepted.domain_name if accepted is not None else ""
+        losers = lost(policy, facts, ruling, organisation, candidate, "" if null else sender_domain, to)
         whom = verdict.recipient.original.text
         if accepted is None and (holder := _unproven(policy, domain)):
             because = f"{holder} lists {domain}, but it is not proven by its TXT record and nobody vouches for it"
@@ -144,11 +155,17 @@ def _loser(connector: str, because: str, whom: str) -> Step:
     return Step(_NAME, connector, Hit.NO, because, "", whom)
 
 
-def _entitled(ruling: Ruling, owner: str, sender_of: str, *, null: bool) -> Candidate | None:
+def _entitled(
+    policy: Policy, ruling: Ruling, owner: str, sender_of: str, accepted: AcceptedDomain | None, *, null: bool
+) -> Candidate | None:
     """The connector that makes this the organisation's own mail: by certificate alone (A1), or by its address
-    together with an own sender domain (A2) or with the right to send for the null sender."""
+    together with an own sender domain (A2) or with the right to send for the null sender. One that is only for some
+    accepted domains is for nobody else (specification 1.1)."""
     for candidate in ruling.candidates:
         if owner and candidate.organisation != owner:
+            continue
+        connector = policy.of(candidate.organisation).inbound[candidate.connector]
+        if not in_scope(connector, accepted.domain_name if accepted is not None else ""):
             continue
         if candidate.by_certificate or sender_of == candidate.organisation or (null and candidate.null_sender):
             return candidate

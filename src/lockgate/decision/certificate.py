@@ -67,9 +67,17 @@ def _distrust(connector: InboundConnector, tls: Tls, certificate: Certificate) -
         if certificate.spki_sha256 in connector.pinned_keys:
             return ""
         return "the key of the certificate is none of the pinned keys"
-    if (connector.ca_file or "public") not in tls.trusted_by:
-        why = tls.trouble or "its issuer is not trusted"
-        return f"the certificate is not to be believed: {why}"
+    if connector.ca_file and connector.ca_file not in tls.trusted_by:
+        return f"no CA certificate in {connector.ca_file} vouches for the certificate{_aside(tls)}"
+    if not connector.ca_file and "public" not in tls.trusted_by:
+        return f"the certificate is not to be believed: {tls.trouble or 'its issuer is not trusted'}"
     if certificate.purposes and _ANY_PURPOSE.isdisjoint(certificate.purposes):
         return "the certificate is for another purpose than TLS servers and clients"
     return ""
+
+
+def _aside(tls: Tls) -> str:
+    """What was seen of the chain besides, as far as it matters to who trusts a CA file of his own."""
+    if "public" in tls.trusted_by:
+        return " (public CAs do)"
+    return f": {tls.trouble}" if tls.trouble else ""

@@ -150,6 +150,7 @@ def known(facts: Facts) -> dict[str, Any]:
         "login": connection.login,
         "tls_in": f"{connection.tls.version} {connection.tls.cipher}".strip() if connection.tls else "",
         "certificate_in": certificate(connection.tls),
+        "certificate_seen": certificate_seen(connection.tls),
     }
     if envelope is not None:
         told["sender"] = envelope.sender_text or "<>"
@@ -173,8 +174,30 @@ def certificate(tls: Tls | None) -> str:
     shown = tls.certificate
     names = ", ".join(shown.names[:5]) or shown.common_name or shown.subject or "no name"
     if tls.trusted_by:
-        return f"for {names}, verifies under {', '.join(tls.trusted_by)}"
+        aside = f"; not under the public CAs: {tls.trouble}" if tls.trouble else ""
+        return f"for {names}, verifies under {', '.join(tls.trusted_by)}{aside}"
     return f"for {names}, does not verify: {tls.trouble or 'its issuer is not trusted'}"
+
+
+def certificate_seen(tls: Tls | None) -> dict[str, Any]:
+    """What the presented certificate says of itself; {} if there was none. Times are seconds since the epoch."""
+    if tls is None or tls.certificate is None:
+        return {}
+    shown = tls.certificate
+    told: dict[str, Any] = {
+        "subject": shown.subject,
+        "names": list(shown.names),
+        "issuer": shown.issuer,
+        "self_signed": shown.self_signed,
+        "serial": shown.serial,
+        "not_before": shown.not_before,
+        "not_after": shown.not_after,
+        "spki_sha256": shown.spki_sha256,
+        "purposes": list(shown.purposes),
+        "trusted_by": list(tls.trusted_by),
+        "trouble": tls.trouble,
+    }
+    return {name: value for name, value in told.items() if value not in ("", False, 0, [])}
 
 
 def directory(facts: Facts) -> dict[str, str]:

@@ -21,20 +21,38 @@ MOST = 50
 """So many connectors that do not match are told one by one; the others are counted."""
 
 
+def in_scope(connector: InboundConnector, accepted_domain: str) -> bool:
+    """Whether the connector is for mail to this accepted domain ("": to one that is nobody's here)."""
+    scope = connector.associated_accepted_domains
+    return not scope or accepted_domain in scope
+
+
 def lost(
-    policy: Policy, facts: Facts, ruling: Ruling, organisation: str, winner: Candidate | None, sender_domain: str
+    policy: Policy,
+    facts: Facts,
+    ruling: Ruling,
+    organisation: str,
+    winner: Candidate | None,
+    sender_domain: str,
+    accepted_domain: str,
 ) -> Iterator[tuple[str, str]]:
     """Subject and reason for every own-server connector of the organisation but the winner; near misses first.
 
-    `sender_domain` is "" for the null sender.
+    `sender_domain` is "" for the null sender, `accepted_domain` "" for a recipient outside.
     """
     mine = policy.organisations.get(organisation)
     if mine is None:
         return
     matching = {found.connector: found for found in ruling.candidates if found.organisation == organisation}
     for name, found in matching.items():
-        if found != winner:
+        if found == winner:
+            continue
+        connector = mine.inbound[name]
+        if in_scope(connector, accepted_domain):
             yield f"connector {name}", _matched_in_vain(found, winner, sender_domain)
+        else:
+            scope = ", ".join(connector.associated_accepted_domains[:5])
+            yield f"connector {name}", f"it matches the session, but is only for mail to {scope}"
     others = [one for one in mine.inbound.values() if one.on_premises and one.name not in matching]
     for connector in others[:MOST]:
         yield f"connector {connector.name}", _missed(policy, facts.connection, connector)

@@ -126,6 +126,11 @@ def _filter(peers: PeerLists, facts: Facts, verdict: Verdict, depth: Depth) -> V
         because = f"it names {connection.peer} ({allowed})"
         step = Step(_NAME, "IP allow list", Hit.YES, because, "content will not be judged", whom)
         return told(verdict, step, standing=_changed(standing, allowed_by_ip=True))
+    gateway = peers.gateways.find(connection.packed)
+    if gateway is not None:
+        because = f"{connection.peer} is one of the organisation's ({gateway})"
+        step = Step(_NAME, "perimeter gateways", Hit.YES, because, "content will not be judged", whom)
+        return told(verdict, step, standing=_changed(standing, allowed_by_ip=True))
     blocked = peers.block.find(connection.packed)
     if blocked is not None:
         reply = replies.blocked_by_customer(
@@ -151,7 +156,7 @@ def _relay(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth
         entitled = next(c for c in ruling.candidates if _is_of(c.organisation, c.connector, standing))
         if null and not entitled.null_sender:
             because = f"the connector {standing.inbound_connector} may not relay mail of the null sender"
-            return refuse(_NAME, verdict, replies.ATTRIBUTION_DENIED, "relay right", because)
+            return refuse(_NAME, verdict, replies.attribution_denied(because), "relay right", because)
         because = f"the own-server connector {standing.inbound_connector} gives it"
     elif standing.direction is Direction.ORIGINATING and (null or standing.own_domain):
         because = "the login gives it"
@@ -172,12 +177,15 @@ def _no_relay(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict) ->
     envelope = facts.envelope
     sender_domain = envelope.sender_domain if envelope is not None else ""
     if ruling.candidates:
-        name = ruling.candidates[0].connector
+        name, whose = ruling.candidates[0].connector, ruling.candidates[0].organisation
+        scope = policy.of(whose).inbound[name].associated_accepted_domains
         because = f"{domain} is no accepted domain, and {name} relays only for sender domains of its organisation"
-        return refuse(_NAME, verdict, replies.ATTRIBUTION_DENIED, "relay right", because)
+        if scope:
+            because = f"{domain} is no accepted domain, and {name} is only for mail to {', '.join(scope[:5])}"
+        return refuse(_NAME, verdict, replies.attribution_denied(because), "relay right", because)
     if verdict.standing.organisation:
         because = f"{domain} is no accepted domain, and no connector vouches that the session is {sender_domain}'s"
-        return refuse(_NAME, verdict, replies.ATTRIBUTION_DENIED, "relay right", because)
+        return refuse(_NAME, verdict, replies.attribution_denied(because), "relay right", because)
     return refuse(_NAME, verdict, replies.RELAY_DENIED, "relay right", f"{domain or 'it'} is no accepted domain")
 
 

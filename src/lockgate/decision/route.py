@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from lockgate.decision.outbound import lost
+from lockgate.decision.remote import kept_in
 from lockgate.decision.rewriting import sent_on
 from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
@@ -28,6 +29,10 @@ _Match = tuple["OutboundConnector", str]
 
 def route(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict:
     """Choose the connector, or MX; a connector that a rule names is used or waited for, never gone around."""
+    if verdict.standing.organisation in policy.organisations:
+        verdict = kept_in(_NAME, policy, facts, verdict, depth)
+    if verdict.disposition is not None:
+        return verdict
     return sent_on(policy, facts, _chosen(policy, facts, ruling, verdict, depth))
 
 

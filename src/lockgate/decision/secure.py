@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from lockgate.decision.partners import Choice, choose, lost
+from lockgate.decision.partners import Choice, choose, covering, lost
 from lockgate.decision.stage import Depth, RecipientStage, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
@@ -16,6 +16,7 @@ from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Direction, Hit, Ruling, Standing, Step, Verdict
 
 if TYPE_CHECKING:
+    from lockgate.policy.objects.connectors import InboundConnector
     from lockgate.policy.policy import Policy
 
 _NAME = "secure"
@@ -28,20 +29,21 @@ def secure(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth
     if sender_domain and ruling.candidates:
         stranger = _sender_of_another(policy, ruling, sender_domain)
         if stranger:
-            return refuse(_NAME, verdict, replies.ATTRIBUTION_DENIED, "the sender's domain", stranger)
+            return refuse(_NAME, verdict, replies.attribution_denied(stranger), "the sender's domain", stranger)
     if not standing.accepted_domain:
         return verdict
     if standing.direction is Direction.ORIGINATING:
         return told(verdict, _exempt(verdict)) if depth is Depth.FULL else verdict
     mine = policy.of(standing.organisation)
-    choice = choose(mine, facts, standing, sender_domain)
+    sent_by = _sent_by(policy, facts, ruling, sender_domain) if mine.partners.by_organisation else ""
+    choice = choose(mine, facts, standing, sender_domain, sent_by)
     if depth is Depth.FULL:
         verdict = _others(verdict, lost(mine, facts, standing, sender_domain, choice))
     if choice is not None:
         verdict = _enforce(facts, verdict, choice, depth)
         if verdict.disposition is not None:
             return verdict
-    vouched = choice is not None and (choice.certified or choice.at_address)
+    vouched = choice is not None and (choice.certified or choice.at_address or choice.trusted != "")
     if standing.own_domain and not vouched and mine.organisation.reject_direct_send:
         because = f"{sender_domain} is a domain of this organisation, and no connector or login vouches for the session"
         return refuse(_NAME, verdict, replies.DIRECT_SEND_REFUSED, "direct send", because)
@@ -64,6 +66,21 @@ def _sender_of_another(policy: Policy, ruling: Ruling, sender_domain: str) -> st
     return f"{sender_domain} belongs to another organisation than the server that sends"
 
 
+def _sent_by(policy: Policy, facts: Facts, ruling: Ruling, sender_domain: str) -> str:
+    """The organisation whose own server or login sends this, by the same proof as for its own recipients (2.2); ""."""
+    home = policy.accepted(sender_domain) if sender_domain else None
+    null = facts.envelope is None or facts.envelope.sender is None
+    for candidate in ruling.candidates:
+        own = home is not None and home.organisation == candidate.organisation
+        if candidate.by_certificate or own or (null and candidate.null_sender):
+            return candidate.organisation
+    user = facts.connection.login.rpartition("@")[2].lower()
+    login = policy.accepted(user) if user else None
+    if login is None or home is None or login.organisation != home.organisation:
+        return ""
+    return login.organisation
+
+
 def _exempt(verdict: Verdict) -> Step:
     because = "own servers and logged-in sessions are exempt"
     return Step(_NAME, "partner connectors", Hit.NO, because, "", verdict.recipient.original.text)
@@ -78,10 +95,14 @@ def _enforce(facts: Facts, verdict: Verdict, choice: Choice, depth: Depth) -> Ve
             old.organisation, old.direction, "", connector.name, old.accepted_domain, old.own_domain
         ),
     )
-    if depth is Depth.FULL:
-        verdict = told(verdict, *_demands(facts, verdict, choice))
-    broken = _broken(facts, choice)
     subject = f"partner connector {connector.name}"
+    if choice.trusted:
+        because = f"it trusts {choice.trusted}, whose server or login sends this"
+        whom = verdict.recipient.original.text
+        return told(verdict, Step(_NAME, subject, Hit.YES, because, "nothing is demanded", whom))
+    if depth is Depth.FULL:
+        verdict = told(verdict, _chosen(facts, verdict, choice), *_demands(facts, verdict, choice))
+    broken = _broken(facts, choice)
     if broken is not None:
         reply, because = broken
         return refuse(_NAME, verdict, reply, subject, because)
@@ -92,6 +113,28 @@ def _enforce(facts: Facts, verdict: Verdict, choice: Choice, depth: Depth) -> Ve
     else:
         because = "it covers the sender's domain"
     return told(verdict, Step(_NAME, subject, Hit.YES, because, "its demands are met", verdict.recipient.original.text))
+
+
+def _chosen(facts: Facts, verdict: Verdict, choice: Choice) -> Step:
+    """Why this connector is the one that counts."""
+    connector, session = choice.connector, facts.connection
+    sender = facts.envelope.sender_domain if facts.envelope is not None else ""
+    pattern = covering(connector, sender)
+    because = f"its sender domain {pattern} covers {sender or '<> (null sender)'}"
+    if pattern == sender:
+        because = f"it names the sender domain {sender}"
+    if connector.sender_ip_addresses and not connector.restrict_domains_to_ip_addresses:
+        because += f", and {session.peer} is one of its addresses"
+    effect = "its demands hold" if _asks(connector) else "demands nothing"
+    return Step(_NAME, f"partner connector {connector.name}", Hit.YES, because, effect, verdict.recipient.original.text)
+
+
+def _asks(connector: InboundConnector) -> bool:
+    return (
+        connector.require_tls
+        or connector.restrict_domains_to_ip_addresses
+        or connector.restrict_domains_to_certificate
+    )
 
 
 def _demands(facts: Facts, verdict: Verdict, choice: Choice) -> Iterator[Step]:

@@ -12,6 +12,7 @@ from lockgate.mail.certificate_names import name_covered
 from lockgate.mail.connection import Tls
 from lockgate.seams import Journal
 from lockgate.wire.certificates import (
+    NO_PATH,
     CaStore,
     certificate_facts,
     chain_may_lead_to,
@@ -98,7 +99,7 @@ class Certificates:
         chain = pipe.peer_chain()
         if not chain:
             return Tls(pipe.version, pipe.cipher, _safe(pipe.server_name))
-        trouble = NO_PUBLIC_STORE
+        trouble = "" if PUBLIC in self._stores else _by_itself(chain, at)
         trusted: list[str] = []
         for name, store in self._stores.items():
             if name != PUBLIC and not chain_may_lead_to(chain, store):
@@ -130,6 +131,12 @@ class Certificates:
             if name_covered(name, names) is not None:
                 return context
         return None
+
+
+def _by_itself(chain: Sequence[bytes], at: float) -> str:
+    """What is wrong with the certificate whoever vouches for it; else that there is no bundle to look it up in."""
+    why = verify_chain(chain, CaStore(()), at)
+    return NO_PUBLIC_STORE if why.startswith(NO_PATH) else why
 
 
 def _stamp(name: str) -> tuple[int, int]:

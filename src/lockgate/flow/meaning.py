@@ -12,6 +12,7 @@ from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.differences import Difference, What, plain
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
+from lockgate.policy.objects.remote_domains import CARRIED, OofType
 from lockgate.policy.policy import Policy
 
 ELSEWHERE = "elsewhere.invalid"
@@ -120,13 +121,22 @@ def _demand(value: object) -> str:
     if value.tls_sender_certificate_name:
         known.append(f"with a certificate for {value.tls_sender_certificate_name}")
     if value.on_premises:
-        return f"servers {' or '.join(known)} are the organisation's own and may relay its mail to anybody"
+        scope = _few(value.associated_accepted_domains)
+        rights = f"count for mail to {scope} only" if scope else "may relay its mail to anybody"
+        return f"servers {' and '.join(known)} are the organisation's own and {rights}"
+    if value.trusted_organizations:
+        whose = _few(value.trusted_organizations)
+        if value.associated_accepted_domains:
+            whose += f" to {_few(value.associated_accepted_domains)}"
+        return f"mail of servers and people of {whose} is taken, and nothing is demanded of it"
     owed = ["in plain text"] if value.require_tls else []
     if value.restrict_domains_to_ip_addresses:
         owed.append(f"from any address but {_few(value.sender_ip_addresses)}")
     if value.restrict_domains_to_certificate:
         owed.append(f"without a certificate for {value.tls_sender_certificate_name or 'a pinned key'}")
     whose = f"with a sender of {_few(value.sender_domains)}"
+    if value.sender_ip_addresses and not value.restrict_domains_to_ip_addresses:
+        whose += f" from {_few(value.sender_ip_addresses)}"
     if value.associated_accepted_domains:
         whose += f" to {_few(value.associated_accepted_domains)}"
     return f"mail {whose} that comes {' or '.join(owed)} will be refused" if owed else ""
@@ -179,7 +189,10 @@ def _operator(difference: Difference, both: Both) -> Iterator[str]:
 
 def _lists(difference: Difference, blocked: str, allowed: str) -> Iterator[str]:
     was, now = _entries(difference.before, "ip_block_list"), _entries(difference.after, "ip_block_list")
-    could, can = _entries(difference.before, "ip_allow_list"), _entries(difference.after, "ip_allow_list")
+    could, can = (
+        (*_entries(one, "ip_allow_list"), *_entries(one, "gateway_ip_addresses"))
+        for one in (difference.before, difference.after)
+    )
     for entry in _gone(now, was):
         rest = "stays welcome: it is on the allow list too, and allow wins" if entry in can else blocked
         yield f"IP {entry} {rest}"
@@ -274,23 +287,35 @@ def _value(value: object) -> str:
 
 
 def _remote(difference: Difference, both: Both) -> Iterator[str]:
-    """What may leave to it now; the rest of it waits for those who write such mail."""
+    """What may leave to it now."""
     for key, what in _REPORTS.items():
         old, new = (getattr(one, key, True) for one in (difference.before, difference.after))
         if old is not new:
             yield f"senders at {difference.name} get {what if new else f'no {what}'} from now on"
-    old, new = (getattr(one, "auto_forward_enabled", True) for one in (difference.before, difference.after))
+    whom = "the outside" if difference.name == "*" else difference.name
+    for key, what in _WRITTEN_BY_PROGRAMS.items():
+        old, new = (_open(one, key) for one in (difference.before, difference.after))
+        if old is not new:
+            yield f"{what} {'may leave to' if new else 'is dropped where it would leave to'} {whom}"
+    old, new = (getattr(one, "trusted_mail_inbound_enabled", False) for one in (difference.before, difference.after))
     if old is not new:
-        whom = "the outside" if difference.name == "*" else difference.name
-        yield f"forwarding that people set up {'may leave to' if new else 'is dropped where it would leave to'} {whom}"
-    if any(one.name not in _ACTED_ON for one in difference.properties):
-        yield "what else it says is kept and shown; nothing acts on it yet"
+        yield f"proven mail from {whom} {'shall skip' if new else 'goes through'} content and recipient filters"
+    if any(one.name in CARRIED for one in difference.properties):
+        yield "how formatted mail shall look is kept and shown; messages are passed on as they were written"
+
+
+def _open(remote: object, key: str) -> bool:
+    if key == "auto_reply_enabled" and getattr(remote, "allowed_oof_type", "") == OofType.NONE:
+        return False
+    return bool(getattr(remote, key, True))
 
 
 _REPORTS = MappingProxyType(
     {"ndr_enabled": "reports of failure and delay", "delivery_report_enabled": "reports of success"}
 )
-_ACTED_ON = frozenset((*_REPORTS, "auto_forward_enabled"))
+_WRITTEN_BY_PROGRAMS = MappingProxyType(
+    {"auto_forward_enabled": "forwarding that people set up", "auto_reply_enabled": "what answers by itself"}
+)
 
 
 def _store(difference: Difference, both: Both) -> Iterator[str]:

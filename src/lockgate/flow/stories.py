@@ -25,6 +25,7 @@ from lockgate.flow.desk.section import Misuse
 from lockgate.flow.desk.times import moment
 from lockgate.flow.simulate import Course, converse
 from lockgate.flow.suppose import Unsupposable, read_suppositions
+from lockgate.flow.supposed_certificate import TROUBLES
 from lockgate.flow.supposing import Scene, supposed_facts
 from lockgate.mail.address import parse_address
 from lockgate.mail.connection import Certificate
@@ -152,10 +153,14 @@ def _mail(rest: str) -> tuple[str, list[str]]:
     return sender.strip(), named
 
 
+_AFTER = "helo NAME, tls, certificate NAME [trusted], login USER"
+
+
 def _peer(words: list[str]) -> dict[str, str]:
-    """ADDRESS [helo NAME] [tls [VERSION]] [certificate NAME [trusted]] [login USER]."""
+    """ADDRESS [helo NAME] [tls [VERSION]] [certificate NAMES [trusted | trusted-by FILE | TROUBLE] [key HEX]]
+    [login USER]."""
     if not words:
-        raise ValueError("write `from ADDRESS`, and after it helo NAME, tls, certificate NAME [trusted] or login USER")
+        raise ValueError(f"write `from ADDRESS`, and after it {_AFTER}")
     found = {"ip": str(ipaddress.ip_address(words[0]))}
     rest = words[1:]
     while rest:
@@ -165,10 +170,14 @@ def _peer(words: list[str]) -> dict[str, str]:
                 found["tls"] = rest.pop(0) if rest and rest[0][:1].isdigit() else "1.3"
             case "helo" | "certificate" | "login" if rest:
                 found[word] = rest.pop(0)
+            case "trusted-by" | "key" if rest and "certificate" in found:
+                found[word] = rest.pop(0)
             case "trusted" if "certificate" in found:
                 found["trusted"] = word
+            case _ if word in TROUBLES and "certificate" in found:
+                found["trouble"] = word
             case _:
-                raise ValueError(f"'{word[:40]}' is none of helo NAME, tls, certificate NAME [trusted], login USER")
+                raise ValueError(f"'{word[:40]}' is none of {_AFTER}")
     return found
 
 
@@ -179,7 +188,10 @@ def play(story: Story, policy: Policy) -> Course:
     said = WhatIf(
         sender=story.sender, recipients=tuple(story.recipients), ip=peer["ip"], helo=peer.get("helo", ""),
         login=peer.get("login", ""), tls=peer.get("tls", "1.3" if "login" in peer else ""),
-        certificate=peer.get("certificate", ""), untrusted="trusted" not in peer, require_tls=story.require_tls,
+        certificate=peer.get("certificate", ""), certificate_trouble=peer.get("trouble", ""),
+        certificate_trusted_by=(peer["trusted-by"],) if "trusted-by" in peer else (),
+        certificate_key=peer.get("key", ""), require_tls=story.require_tls,
+        untrusted=peer.keys().isdisjoint(("trusted", "trusted-by", "trouble")),
         size=story.size, declared_size=story.declared, head=head,
     )  # fmt: skip
     supposed = read_suppositions(story.supposed)

@@ -10,7 +10,8 @@ import msgspec
 
 from lockgate.flow.asking.explain import WhatIf
 from lockgate.flow.suppose import Unsupposable
-from lockgate.mail.address import Address, AddressError, parse_address, parse_domain
+from lockgate.flow.supposed_certificate import SELF_SIGNED, named_certificate
+from lockgate.mail.address import Address, AddressError, parse_address
 from lockgate.mail.connection import Certificate, Connection, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
@@ -22,7 +23,6 @@ from lockgate.policy.policy import Policy
 ID = "what-if"
 """Stands where a real message has its id."""
 
-PUBLIC = "public"
 _TLS = {"1.3": "TLSv1.3", "1.2": "TLSv1.2", "1.1": "TLSv1.1", "1.0": "TLSv1"}
 _A_MESSAGE = 2000
 """Octets of a message of which nothing was said."""
@@ -73,7 +73,7 @@ def _connection(said: WhatIf, like: Facts | None, scene: Scene) -> Connection:
             ID, peer, packed, 0, listener, helo=helo, extended=True, tls=base.tls if base is not None else None,
             login=base.login if base is not None else "",
         )  # fmt: skip
-    tls = base.tls if not (said.tls or said.certificate) else _tls(said, scene)
+    tls = _tls(said, scene) if said.tls or said.certificate or _described(said) else base.tls
     return msgspec.structs.replace(
         base, id=ID, helo=said.helo or base.helo, tls=tls, login=said.login or base.login
     )
@@ -89,12 +89,19 @@ def _peer(text: str) -> tuple[str, bytes]:
     return str(address), address.packed
 
 
+def _described(said: WhatIf) -> bool:
+    """Whether something is said of a certificate besides its names."""
+    return bool(said.certificate_trouble or said.certificate_trusted_by or said.certificate_key)
+
+
 def _tls(said: WhatIf, scene: Scene) -> Tls | None:
     word = said.tls.lower().removeprefix("tlsv").removeprefix("tls") or "1.3"
     if word == "none":
         if said.certificate:
             raise Unsupposable("a certificate is only shown in TLS; leave --tls none or --cert away")
         return None
+    if _described(said) and not said.certificate:
+        raise Unsupposable("of which certificate? Name it too: --cert mail.bank.test")
     if word not in _TLS:
         raise Unsupposable(f"'{said.tls[:40]}' is no version of TLS; there are {', '.join(_TLS)} and none")
     if not said.certificate:
@@ -104,25 +111,13 @@ def _tls(said: WhatIf, scene: Scene) -> Tls | None:
             leaf, trusted, trouble = scene.presented(said.certificate, scene.policy, scene.now)
         except ValueError as why:
             raise Unsupposable(f"the certificate cannot be read: {why}") from None
+        if said.untrusted:
+            trusted, trouble = (), SELF_SIGNED
+        if _described(said):
+            raise Unsupposable("a PEM file says itself what its certificate is; suppose more of a named one only")
     else:
-        leaf, trusted, trouble = _named(said.certificate, scene.policy, scene.now)
-    if said.untrusted:
-        trusted, trouble = (), "it is self-signed"
+        leaf, trusted, trouble = named_certificate(said, scene.policy, scene.now)
     return Tls(_TLS[word], "supposed", scene.policy.hostname, leaf, trusted, trouble)
-
-
-def _named(name: str, policy: Policy, now: float) -> tuple[Certificate, tuple[str, ...], str]:
-    """A certificate for this host name, that every CA store vouches for."""
-    star = "*." if name.startswith("*.") else ""
-    try:
-        plain = star + parse_domain(name.strip().removeprefix("*.").rstrip("."))
-    except AddressError:
-        raise Unsupposable(f"'{name[:80]}' is neither a host name nor a file with a certificate") from None
-    stores = {PUBLIC} | {
-        one.ca_file for mine in policy.organisations.values() for one in mine.inbound.values() if one.ca_file
-    }
-    leaf = Certificate((plain,), "", f"CN={plain}", "supposed", "", now - 86400.0, now + 86400.0, "")
-    return leaf, tuple(sorted(stores)), ""
 
 
 def _envelope(said: WhatIf, like: Facts | None) -> Envelope | None:

@@ -134,6 +134,11 @@ SENDING_CLOSED = Reply(550, "5.7.1", "Mail from this domain is switched off by i
 HELD_REFUSED = Reply(550, "5.7.1", "Delivery not authorized, message refused")
 
 
+def attribution_denied(why: str) -> Reply:
+    """Nobody authorises this to be sent on (specification 2.2 C), with the reason."""
+    return Reply(550, "5.7.64", clean(f"{ATTRIBUTION_DENIED.text} ({why})"))
+
+
 def tls_required(connector: str) -> Reply:
     """A partner owes TLS and has not paid (specification 2.3 rule 7: our wording)."""
     return Reply(550, "5.7.1", clean(f"The connector {connector} requires TLS for mail of this sender; use STARTTLS"))

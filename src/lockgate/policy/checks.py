@@ -14,7 +14,7 @@ from lockgate.policy.networks import has_host_bits, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
-from lockgate.policy.objects.remote_domains import OofType, RemoteDomain
+from lockgate.policy.objects.remote_domains import CARRIED, OofType, RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.spelling import smart_host_parts
 
@@ -72,6 +72,7 @@ def check_objects(documents: Documents, hostname: str, report: Report) -> None:
         _smart_hosts(outbound, hostname, report)
     for connection_filter in documents.filters:
         _lists(connection_filter, report)
+        _gateways(connection_filter, report)
     for remote in documents.remote:
         _remote(remote, report)
     for rule in documents.rules:
@@ -115,6 +116,11 @@ def _partner(written: Written[InboundConnector], report: Report) -> None:
         if not connector.require_tls:
             message = "a certificate can only be asked for in TLS; the restriction needs require_tls = true"
             report.wrong(written, ("restrict_domains_to_certificate", "require_tls", "connector_type"), message)
+    shown = connector.tls_sender_certificate_name or connector.pinned_keys
+    if shown and not connector.restrict_domains_to_certificate and not connector.trusted_organizations:
+        key = "tls_sender_certificate_name" if connector.tls_sender_certificate_name else "pinned_keys"
+        message = "mail comes in without the certificate, because restrict_domains_to_certificate is false"
+        report.doubtful(written, (key, "restrict_domains_to_certificate", "connector_type"), message)
     if connector.treat_messages_as_internal:
         message = 'only own servers may be internal; it needs connector_type = "on_premises"'
         report.wrong(written, ("treat_messages_as_internal", "connector_type"), message)
@@ -150,15 +156,33 @@ def _inbound(written: Written[InboundConnector], report: Report) -> None:
     if connector.ef_skip_last_ip and connector.ef_skip_ips:
         message = "the list is not used while ef_skip_last_ip is true"
         report.doubtful(written, ("ef_skip_ips", "ef_skip_last_ip"), message)
-    others = ("sender_ip_addresses", "tls_sender_certificate_name")
-    if connector.trusted_organizations and any(getattr(connector, key) for key in others):
-        message = "with trusted_organizations no other property is used to find the connector"
-        report.doubtful(written, ("trusted_organizations", *others), message)
+    _trusted(written, report)
     if connector.allow_common_name:
         message = (
             "the common name of a certificate is not bound to a domain by today's rules; prefer certificates with SAN"
         )
         report.doubtful(written, ("allow_common_name",), message)
+
+
+def _trusted(written: Written[InboundConnector], report: Report) -> None:
+    """Organisations of this installation whose mail is trusted (specification 1.1)."""
+    connector = written.value
+    if not connector.trusted_organizations:
+        return
+    if connector.on_premises:
+        message = 'servers of another organisation are no own servers; it needs connector_type = "partner"'
+        report.wrong(written, ("trusted_organizations", "connector_type"), message)
+    if connector.organisation in connector.trusted_organizations:
+        index = connector.trusted_organizations.index(connector.organisation)
+        message = "an organisation need not trust itself; its own servers have an on-premises connector"
+        report.wrong(written, (("trusted_organizations", index), "organisation"), message)
+    others = (
+        "sender_domains", "sender_ip_addresses", "tls_sender_certificate_name", "pinned_keys",
+        "restrict_domains_to_ip_addresses", "restrict_domains_to_certificate",
+    )  # fmt: skip
+    if any(getattr(connector, key) for key in others):
+        message = "with trusted_organizations no other property is used to find the connector, and nothing restricts it"
+        report.doubtful(written, ("trusted_organizations", *others), message)
 
 
 def _outbound(written: Written[OutboundConnector], report: Report) -> None:
@@ -250,6 +274,16 @@ def _lists(written: Written[ConnectionFilter] | Written[Operator], report: Repor
             report.doubtful(written, (("ip_block_list", index), "ip_allow_list"), message)
 
 
+def _gateways(written: Written[ConnectionFilter], report: Report) -> None:
+    filters = written.value
+    _host_bits(written, "gateway_ip_addresses", filters.gateway_ip_addresses, report)
+    blocked = {network for entry in filters.ip_block_list for network in parse_networks(entry)}
+    for index, entry in enumerate(filters.gateway_ip_addresses):
+        if blocked and not blocked.isdisjoint(parse_networks(entry)):
+            message = f"{entry} is on the block list too; a gateway counts as allowed, and allow wins"
+            report.doubtful(written, (("gateway_ip_addresses", index), "ip_block_list"), message)
+
+
 def _host_bits(written: Written[Any], key: str, entries: tuple[str, ...], report: Report) -> None:
     for index, entry in enumerate(entries):
         if has_host_bits(entry):
@@ -267,6 +301,12 @@ def _remote(written: Written[RemoteDomain], report: Report) -> None:
         key = "is_internal" if remote.is_internal else "trusted_mail_inbound_enabled"
         message = "this holds for everybody in the world; write it for single domains"
         report.doubtful(written, (key, "domain_name"), message)
+    if remote.allowed_oof_type in (OofType.EXTERNAL_LEGACY, OofType.INTERNAL_LEGACY):
+        message = "which of the two texts leaves is chosen where the reply is written; here only 'none' acts"
+        report.doubtful(written, ("allowed_oof_type",), message)
+    for key, because in CARRIED.items():
+        if getattr(remote, key) != RemoteDomain.model_fields[key].default:
+            report.doubtful(written, (key,), f"it is kept and shown, but changes nothing: {because}")
 
 
 def _rule(written: Written[MailFlowRule], report: Report) -> None:

@@ -37,7 +37,7 @@ def check_compatibility(documents: Documents, report: Report) -> None:
             _entries(inbound, "sender_ip_addresses", report, ranges=False)
     for lists in documents.filters:
         if lists.value.organisation in asked:
-            for key in ("ip_allow_list", "ip_block_list"):
+            for key in ("ip_allow_list", "ip_block_list", "gateway_ip_addresses"):
                 _entries(lists, key, report, ranges=True)
                 if len(getattr(lists.value, key)) > LIST_ENTRIES:
                     report.wrong(lists, (key,), f"in compatibility the list holds at most {LIST_ENTRIES} entries")

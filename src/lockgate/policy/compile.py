@@ -143,7 +143,8 @@ class _Grouped:
         self.inbound: dict[str, list[InboundConnector]] = _by_organisation(documents.inbound)
         self.outbound: dict[str, list[OutboundConnector]] = _by_organisation(documents.outbound)
         self.peers = {
-            w.value.organisation: _peers(w.value.ip_allow_list, w.value.ip_block_list) for w in documents.filters
+            w.value.organisation: _peers(w.value.ip_allow_list, w.value.ip_block_list, w.value.gateway_ip_addresses)
+            for w in documents.filters
         }
         self.remote: dict[str, list[RemoteDomain]] = _by_organisation(documents.remote)
         self.stores: dict[str, list[MailboxStore]] = _by_organisation(documents.stores)
@@ -199,6 +200,11 @@ def _default_domain(domains: tuple[AcceptedDomain, ...]) -> str:
 
 def _partners(partners: list[InboundConnector]) -> PartnerIndex:
     by_sender: dict[str, list[InboundConnector]] = {}
+    by_organisation: dict[str, list[InboundConnector]] = {}
+    for connector in partners:
+        for organisation in dict.fromkeys(connector.trusted_organizations):
+            by_organisation.setdefault(organisation, []).append(connector)
+    partners = [connector for connector in partners if not connector.trusted_organizations]
     for connector in partners:
         for pattern in dict.fromkeys(connector.sender_domains):
             by_sender.setdefault(pattern, []).append(connector)
@@ -208,6 +214,7 @@ def _partners(partners: list[InboundConnector]) -> PartnerIndex:
         by_address=NetworkMap((network, tuple(group)) for network, group in _by_address(partners).items()),
         by_sender=DomainMap((pattern, tuple(group)) for pattern, group in by_sender.items()),
         any_sender=any_sender,
+        by_organisation=MappingProxyType({name: tuple(group) for name, group in by_organisation.items()}),
     )
 
 
@@ -255,10 +262,12 @@ def _outbound(connectors: list[OutboundConnector]) -> OutboundIndex:
     )
 
 
-def _peers(allow: Iterable[str], block: Iterable[str]) -> PeerLists:
+def _peers(allow: Iterable[str], block: Iterable[str], gateways: Iterable[str] = ()) -> PeerLists:
     return PeerLists(
-        NetworkMap((network, entry) for entry in allow for network in parse_networks(entry)),
-        NetworkMap((network, entry) for entry in block for network in parse_networks(entry)),
+        *(
+            NetworkMap((network, entry) for entry in entries for network in parse_networks(entry))
+            for entries in (allow, block, gateways)
+        )
     )
 
 

@@ -29,12 +29,14 @@ class PartnerIndex:
     `by_sender` has exact sender domains and `*.x` (which covers x too); use `every`, most specific first.
     `any_sender` are those whose sender domains hold `*`; they alone cover the null sender. `by_address` gives with
     `every` the connectors of all networks that hold the address, with `find` those of the smallest only.
+    `by_organisation` are those that trust an organisation of this installation; nothing else finds them (1.1).
     """
 
     by_certificate: CertificateNames[InboundConnector]
     by_address: NetworkMap[tuple[InboundConnector, ...]]
     by_sender: DomainMap[tuple[InboundConnector, ...]]
     any_sender: tuple[InboundConnector, ...] = ()
+    by_organisation: Mapping[str, tuple[InboundConnector, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,14 @@ class OutboundIndex:
 
 @dataclass(frozen=True, slots=True)
 class PeerLists:
-    """IP allow and block list; values are the entry as the administrator wrote it (for the explanation)."""
+    """IP allow and block list; values are the entry as the administrator wrote it (for the explanation).
+
+    `gateways` are the perimeter gateways of an organisation, which count as allowed (specification 1.3).
+    """
 
     allow: NetworkMap[str]
     block: NetworkMap[str]
+    gateways: NetworkMap[str] = field(default_factory=NetworkMap)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.documents import TABLES, model_of
 from lockgate.policy.objects.peers import Limits
-from lockgate.policy.objects.remote_domains import RemoteDomain
+from lockgate.policy.objects.remote_domains import CARRIED
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.values import Kind, kind_of
 
@@ -32,8 +32,7 @@ written here, only where they are kept: `file:/path` or `env:NAME`. Times are se
 
 _ABOUT = {
     "remote_domain": (
-        "[Reports to senders](delivery-reports.md) look at it, and forwarding that people set up is stopped by it. "
-        "What acts on the rest comes with later stages: automatic replies, formatted mail, TNEF."
+        "What it keeps in is dropped, and the trace says so; see [remote domains](remote-domains.md)."
     ),
     "operator": "One table for the whole installation. Only who may change everything may change it.",
 }
@@ -51,7 +50,7 @@ LATER = MappingProxyType(
         "accepted_domain": frozenset({"coexistence"}),
         "inbound_connector": frozenset(
             {
-                "cloud_services_mail_enabled", "treat_messages_as_internal", "trusted_organizations",
+                "cloud_services_mail_enabled", "treat_messages_as_internal",
                 "ef_skip_last_ip", "ef_skip_ips", "ef_users",
             }
         ),
@@ -62,15 +61,14 @@ LATER = MappingProxyType(
             }
         ),
         "connection_filter": frozenset({"enable_safe_list"}),
-        "remote_domain": frozenset(RemoteDomain.model_fields) - {
-            "domain_name", "name", "organisation", "comment", "auto_forward_enabled", "ndr_enabled",
-            "delivery_report_enabled",
-        },
+        "remote_domain": frozenset({"is_internal", "target_delivery_domain", "is_coexistence_domain"}),
     }
 )  # fmt: skip
 """What is validated, kept and shown, but that no stage looks at yet; a test holds this against the stages."""
 
 _NOT_YET = " *(kept; nothing acts on it yet)*"
+_CARRIED = MappingProxyType({"remote_domain": CARRIED})
+"""What is only carried through, with the reason."""
 
 
 def page(catalog: Catalog | None = None) -> str:
@@ -94,18 +92,22 @@ def _section(head: str, table: str, model: type[BaseModel]) -> Iterator[str]:
         yield ""
         yield _ABOUT[table]
     yield ""
-    yield from _rows(model, LATER.get(table, frozenset()))
+    yield from _rows(model, LATER.get(table, frozenset()), _CARRIED.get(table, {}))
 
 
 def _summary(model: type[BaseModel]) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
-def _rows(model: type[BaseModel], later: frozenset[str] = frozenset()) -> Iterator[str]:
+def _rows(
+    model: type[BaseModel], later: frozenset[str] = frozenset(), carried: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
     yield "| property | kind | default | meaning | example |"
     yield "|---|---|---|---|---|"
     for key, info in model.model_fields.items():
         meaning = (info.description or "") + (_NOT_YET if key in later else "")
+        if key in carried:
+            meaning += f" *(carried through only: {carried[key]})*"
         default = "the only one there is" if key == "organisation" else _default(info)
         cells = (f"`{key}`", _kind(model, key), default, meaning, _example(info))
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -29,6 +29,7 @@ _SMALLEST_RSA = 2048
 
 SELF_SIGNED = "the certificate is self-signed"
 NO_PATH = "the chain leads to no CA certificate that is trusted here"
+ALONE = "the peer sent no intermediate certificate with it, so one may be missing"
 
 
 class CaStore:
@@ -152,12 +153,13 @@ def verify_chain(chain: Sequence[bytes], store: CaStore, at: float) -> str:
         if trouble or leaf in store.roots:
             return trouble
         if store.trusted is None or not chain_may_lead_to(chain, store):
-            return SELF_SIGNED if _self_signed(leaf) else NO_PATH
+            return SELF_SIGNED if _self_signed(leaf) else NO_PATH if others else f"{NO_PATH}; {ALONE}"
         policy = verification.PolicyBuilder().store(store.trusted).time(moment)
         policy = policy.extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
         policy.build_client_verifier().verify(leaf, others)
     except verification.VerificationError as failure:
-        return _why(str(failure))
+        why = _why(str(failure))
+        return why if why != NO_PATH or len(chain) > 1 else f"{NO_PATH}; {ALONE}"
     except Exception:
         # Not one of a few documented exceptions: the parser meets a stranger's octets here.
         return "a certificate of the chain cannot be read"

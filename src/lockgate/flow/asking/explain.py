@@ -21,11 +21,13 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
 
     `sender` None: not said (judging ends at connect), "" or "<>": the null sender. Without recipients judging ends at
     MAIL. `like` takes the recorded facts of a message, and what else is given here replaces parts of them. `tls` is
-    "1.3", "1.2", "1.1", "1.0" or "none"; `certificate` a host name or a PEM text; `untrusted` supposes that no CA
-    vouches for the named certificate. `head` is the beginning of the message (CRLF line ends, at most 256 KiB) and
-    `size` its size in octets, `declared_size` the SIZE of MAIL (0: not said). `documents` is a draft policy ({file
-    name: TOML text}), `revision` an earlier one (0: the one in force). `at` is a time; `suppose` holds texts like
-    "directory = unknown".
+    "1.3", "1.2", "1.1", "1.0" or "none"; `certificate` is a host name, several with commas between, or a PEM text. Of a
+    named one may be supposed what is wrong with it (`untrusted`: it is self-signed; `certificate_trouble`: see
+    flow/supposing.py), which CA files vouch for it (`certificate_trusted_by`; "public" for the operator's bundle; none
+    given: all) and its key (`certificate_key`, SHA-256 of the SPKI as hex). `head` is the beginning of the message
+    (CRLF line ends, at most 256 KiB) and `size` its size in octets, `declared_size` the SIZE of MAIL (0: not said).
+    `documents` is a draft policy ({file name: TOML text}), `revision` an earlier one (0: the one in force). `at` is a
+    time; `suppose` holds texts like "directory = unknown".
     """
 
     sender: str | None = None
@@ -36,6 +38,9 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
     tls: str = ""
     certificate: str = ""
     untrusted: bool = False
+    certificate_trouble: str = ""
+    certificate_trusted_by: tuple[str, ...] = ()
+    certificate_key: str = ""
     require_tls: bool = False
     size: int = 0
     declared_size: int = 0

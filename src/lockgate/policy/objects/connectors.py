@@ -84,7 +84,9 @@ class InboundConnector(BaseModel, frozen=True, extra="forbid"):
         default=False, description="On-premises only: mail of own domains over it is internal", examples=[True]
     )
     trusted_organizations: tuple[ObjectName, ...] = Field(
-        (), description="Organisations of this installation whose mail is trusted", examples=[["fabrikam"]]
+        (),
+        description="Organisations of this installation whose mail is taken, whatever other partner connectors demand",
+        examples=[["fabrikam"]],
     )
     ef_skip_last_ip: bool = Field(default=False, description="Enhanced filtering: skip the last hop", examples=[True])
     ef_skip_ips: tuple[NetworkText, ...] = Field(

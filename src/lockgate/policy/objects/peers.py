@@ -22,6 +22,11 @@ class ConnectionFilter(BaseModel, frozen=True, extra="forbid"):
     ip_block_list: tuple[NetworkText, ...] = Field(
         (), description="Peers whose mail is refused", examples=[["192.0.2.66", "2001:db8::/32"]]
     )
+    gateway_ip_addresses: tuple[NetworkText, ...] = Field(
+        (),
+        description="Perimeter gateways of the organisation; they count as if they were on the allow list",
+        examples=[["192.0.2.30"]],
+    )
     enable_safe_list: bool = Field(
         default=False, description="Use the maintained list of good senders", examples=[True]
     )

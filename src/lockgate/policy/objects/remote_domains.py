@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import enum
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from lockgate.policy.spelling import Comment, DomainPattern, ObjectName
+
+_AS_WRITTEN = "texts are passed on in the character set in which they were written"
+CARRIED = MappingProxyType(
+    {
+        "meeting_forward_notification_enabled": "nothing in the header of such a notice says that it is one",
+        "tnef_enabled": "formatted mail is passed on as its author's program wrote it",
+        "content_type": "formatted mail is passed on as its author's program wrote it",
+        "character_set": _AS_WRITTEN,
+        "non_mime_character_set": _AS_WRITTEN,
+        "byte_encoder_type_for_7bit_charsets": "texts are passed on in the encoding in which they were written",
+        "line_wrap_size": "lines are passed on as they were written",
+        "preferred_internet_code_page_for_shift_jis": _AS_WRITTEN,
+        "required_charset_coverage": _AS_WRITTEN,
+        "display_sender_name": "From is passed on as it was written, or signatures would break",
+        "use_simple_display_name": "From is passed on as it was written, or signatures would break",
+        "trusted_mail_outbound_enabled": "the other side has nothing by which it could know the mark",
+    }
+)
+"""What is kept for import and export, and why a relay that passes messages on unchanged does nothing with it."""
 
 
 class OofType(enum.StrEnum):
@@ -34,7 +54,9 @@ class RemoteDomain(BaseModel, frozen=True, extra="forbid"):
         description="Whose setting it is; may be left out when there is one organisation", examples=["contoso"]
     )
     allowed_oof_type: OofType = Field(
-        OofType.EXTERNAL, description="Which out-of-office text leaves", examples=["internal_legacy"]
+        OofType.EXTERNAL,
+        description="Which out-of-office text leaves; 'none' lets no automatic reply out",
+        examples=["none"],
     )
     auto_forward_enabled: bool = Field(
         default=True, description="Forwarding that people set up themselves may leave", examples=[False]
@@ -47,7 +69,7 @@ class RemoteDomain(BaseModel, frozen=True, extra="forbid"):
         default=True, description="Senders there get reports of failure and of delay", examples=[False]
     )
     meeting_forward_notification_enabled: bool = Field(
-        default=False, description="Notices that a meeting was forwarded may leave", examples=[True]
+        default=True, description="Notices that a meeting was forwarded may leave", examples=[False]
     )
     tnef_enabled: bool | None = Field(
         None, description="Send in TNEF; unset follows what each recipient wants", examples=[False]
@@ -76,7 +98,9 @@ class RemoteDomain(BaseModel, frozen=True, extra="forbid"):
         default=False, description="Show the simple display name instead", examples=[True]
     )
     trusted_mail_inbound_enabled: bool = Field(
-        default=False, description="Mail from there skips content and recipient filters", examples=[True]
+        default=False,
+        description="Mail from there shall skip content and recipient filters (which come later)",
+        examples=[True],
     )
     trusted_mail_outbound_enabled: bool = Field(
         default=False, description="Mail to there is marked as trusted", examples=[True]

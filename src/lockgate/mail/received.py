@@ -34,6 +34,7 @@ _PIECES = re.compile(r'[^()"\\\s;]+|\\.?|[()";]|\s+', re.S)
 _HELO = re.compile(r"(?:HELO|EHLO)[ \t]+(\S+)", re.I)
 _SAID = re.compile(r"\b(helo|ident|port|auth)=(\S*)", re.I)
 _LITERAL = re.compile(r"\[([^\[\]]*)\]")
+_DATE = re.compile(r"(?:(?!\bby\b)[A-Za-z0-9,:+ \t-])*(?:\([^()\[\]]*\)\s*)*")
 _BESIDES = re.compile(r"(?:envelope-|using |authenticated|no client|verified|version=|cipher)", re.I)
 
 
@@ -51,13 +52,13 @@ def handed_over(value: str) -> HandedOver:
         if match := _HELO.fullmatch(comment):
             said, told = match[1], True
             continue
-        if _BESIDES.match(comment):
-            continue
         for key, text in _SAID.findall(comment):
             if key.lower() == "helo":
                 said, told = text, True
         rest = _SAID.sub("", comment).strip()
         literals = _LITERAL.findall(rest)
+        if _BESIDES.match(comment) and not literals:
+            continue
         seen += literals or ([rest] if _looks_like_one(rest) else [])
     if not seen and told and (match := _LITERAL.fullmatch(name)):
         seen.append(match[1])  # as Exim writes it where the host has no name
@@ -108,6 +109,8 @@ def _parts(value: str) -> Iterator[tuple[_Kind, str]]:
     pieces = (match[0] for match in _PIECES.finditer(value))
     for piece in pieces:
         if piece == ";":
+            if not _DATE.fullmatch("".join(pieces)):
+                raise Unbelievable("what stands behind its semicolon is no date")
             return
         if piece == "(":
             yield _Kind.COMMENT, _comment(pieces)

@@ -12,6 +12,7 @@ from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
 from lockgate.policy.dkim_signing import signing_domain, signing_of
 from lockgate.policy.documents import Documents, Invalid, Places, Problem, Written, read
+from lockgate.policy.enhanced_filtering import enhanced_of
 from lockgate.policy.kinds import BoundByDomain, ByDomainAlone, InContext
 from lockgate.policy.linter import lint
 from lockgate.policy.networks import parse_networks
@@ -179,6 +180,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
         store=next(iter(sorted(mine.stores.get(name, ()), key=lambda store: (not store.enabled, store.name))), None),
         anti_phishing=next((one for one in mine.anti_phishing.get(name, ()) if one.enabled), None),
+        enhanced=enhanced_of(inbound),
         signing=signing,
         signing_domain=signing_domain(domains, signing),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lockgate.policy.documents import Problem
+from lockgate.policy.enhanced_filtering import EnhancedFiltering
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.dkim_signing import DkimSigningConfig
@@ -80,7 +81,8 @@ class OrganisationPolicy:
     `rewriting_domain` is the default accepted domain if it receives here: senders of mail that is sent on are rewritten
     under it; "" if there is none.
     `signing` are the enabled DKIM signing configurations by domain, `signing_domain` is the one of them that signs for
-    domains without ("" where there is none).
+    domains without ("" where there is none). `enhanced` says how the true source of mail over a connector is looked
+    for, by the name of the connector.
     """
 
     organisation: Organisation
@@ -98,6 +100,7 @@ class OrganisationPolicy:
     rewriting_domain: str = ""
     signing: Mapping[str, DkimSigningConfig] = field(default_factory=dict)
     signing_domain: str = ""
+    enhanced: Mapping[str, EnhancedFiltering] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,15 +48,9 @@ LATER = MappingProxyType(
             }
         ),
         "accepted_domain": frozenset({"coexistence"}),
-        "inbound_connector": frozenset(
-            {
-                "cloud_services_mail_enabled", "treat_messages_as_internal",
-                "ef_skip_last_ip", "ef_skip_ips", "ef_users",
-            }
-        ),
         "outbound_connector": frozenset(
             {
-                "cloud_services_mail_enabled", "smtp_dane_mode", "mta_sts_mode", "test_mode",
+                "smtp_dane_mode", "mta_sts_mode", "test_mode",
                 "is_validated", "last_validation_timestamp", "validation_recipients",
             }
         ),

@@ -13,6 +13,7 @@ from lockgate.policy.catalog import EXCEPTION, Catalog
 from lockgate.policy.checks import Report
 from lockgate.policy.dkim_signing import check_dkim_signing
 from lockgate.policy.documents import Documents, Written, name_key, nearest
+from lockgate.policy.enhanced_filtering import check_enhanced_filtering
 from lockgate.policy.kinds import Refers
 from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
@@ -41,6 +42,7 @@ def check_ties(documents: Documents, catalog: Catalog, report: Report) -> None:
     _rules(documents, catalog, report)
     _relay_needs_connector(documents, report)
     check_stores(documents, report)
+    check_enhanced_filtering(documents, report)
     check_anti_phishing(documents, report)
     check_dkim_signing(documents, domains, report)
     check_reporting(documents, report)

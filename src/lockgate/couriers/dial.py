@@ -17,7 +17,7 @@ from lockgate.mail import replies
 from lockgate.mail.hop import HopKind, NextHop
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import TlsLevel
-from lockgate.seams import Clock, Resolver, Unreachable
+from lockgate.seams import Clock, Resolver, StsPolicies, TlsResults, Unreachable
 from lockgate.wire.smtp.client import Opening, TlsUse, Trouble
 from lockgate.wire.tls import TlsPipe
 
@@ -43,12 +43,17 @@ class Dialler:
         clock: Clock,
         chance: random.Random,
         finals: Finals | None = None,
+        *,
+        sts: StsPolicies | None = None,
+        results: TlsResults | None = None,
     ) -> None:
         own_names = frozenset([name.rstrip(".").lower() for name in settings.own_names])
         reach = Reach(settings.allowed, settings.own_addresses)
         self._search = Search(resolver, reach, settings.mx_port, own_names, chance)
         self._settings = settings
         self._finals = finals or Finals()
+        self._sts = sts
+        self._results = results
         self._assurance = Assurance(
             settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, clock
         )

@@ -25,7 +25,7 @@ from lockgate.mail.hop import Cargo, HopKind, NextHop
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import TlsLevel
-from lockgate.seams import Clock, Journal, Resolver, Taken, Unreachable
+from lockgate.seams import Clock, Journal, Resolver, StsPolicies, Taken, TlsResults, Unreachable
 from lockgate.wire.smtp.client import TOO_MANY, Answer, Capabilities, Phase, Transaction, mail_command, rcpt_command
 
 
@@ -70,6 +70,7 @@ class _Errand:
 class SmtpCourier:
     """Implements seams.Courier. `chance` orders equal servers; a test gives its own.
 
+    `sts` knows what domains demand by MTA-STS (None: nobody is asked), `results` is told how TLS sessions went.
     `look` is to be called between pieces of other work (couriers/finals.py): it is quick.
     """
 
@@ -81,12 +82,16 @@ class SmtpCourier:
         journal: Journal,
         *,
         chance: random.Random | None = None,
+        sts: StsPolicies | None = None,
+        results: TlsResults | None = None,
     ) -> None:
         self._settings = settings
         self._journal = journal
         self._finals = Finals()
         self.look = self._finals.look
-        self._dialler = Dialler(resolver, settings, clock, chance or random.SystemRandom(), self._finals)
+        self._dialler = Dialler(
+            resolver, settings, clock, chance or random.SystemRandom(), self._finals, sts=sts, results=results
+        )
         self._lanes: dict[str, Lane] = {}
         self._closing = False
 

@@ -12,7 +12,7 @@ from lockgate.couriers.reach import Reach, split_port
 from lockgate.mail import replies
 from lockgate.mail.hop import NextHop
 from lockgate.mail.reply import Reply
-from lockgate.seams import DnsNone, DnsTemporary, MxHost, Resolver, Unreachable
+from lockgate.seams import DnsBogus, DnsNone, DnsTemporary, MxHost, Resolver, Unreachable
 
 MOST_EXCHANGERS = 20
 """Mail exchangers of one domain that are looked at; more are published only to make us work."""
@@ -83,14 +83,14 @@ async def _smart_host(text: str, family: str, search: Search) -> tuple[list[Targ
         return [], replies.waits(f"The smart host cannot be read: {trouble}")
     port = port or search.port
     host = host.rstrip(".").lower()
-    if _is_address(host):
+    if is_address(host):
         return [Target(host, host, port)], None
     try:
         addresses = await search.resolver.addresses(host, family)
     except DnsNone:
         return [], replies.unreachable(f"The smart host {host} does not exist in DNS")
     except DnsTemporary as trouble:
-        return [], replies.dns_failed(str(trouble))
+        return [], _dns_failed(trouble)
     if not addresses:
         return [], replies.unreachable(f"The smart host {host} has no address of the family {family}")
     return _ordered(host, addresses, port, search.chance), None
@@ -128,13 +128,13 @@ async def _published(domain: str, search: Search) -> list[MxHost]:
     except DnsNone:
         raise Unreachable(replies.NO_SUCH_DOMAIN, permanent=True, host=domain) from None
     except DnsTemporary as trouble:
-        raise Unreachable(replies.dns_failed(str(trouble)), host=domain) from None
+        raise Unreachable(_dns_failed(trouble), host=domain) from None
     if not published:
         return [MxHost(0, domain.lower())]
     if all(not host.name for host in published):
         raise Unreachable(replies.NULL_MX, permanent=True, host=domain)
     # An address where a name belongs (RFC 5321 5.1, RFC 1035 3.3.9) is not followed: it would dodge every name check.
-    named = [host for host in published if host.name and not _is_address(host.name)]
+    named = [host for host in published if host.name and not is_address(host.name)]
     if not named:
         raise Unreachable(replies.NO_MAIL_HOST, permanent=True, host=domain)
     search.chance.shuffle(named)
@@ -147,8 +147,12 @@ async def _addresses(host: MxHost, family: str, search: Search) -> tuple[tuple[s
     except DnsNone:
         return (), replies.NO_MAIL_HOST
     except DnsTemporary as trouble:
-        return (), replies.dns_failed(str(trouble))
+        return (), _dns_failed(trouble)
     return found, None if found else replies.NO_MAIL_HOST
+
+
+def _dns_failed(trouble: DnsTemporary) -> Reply:
+    return replies.dns_failed(str(trouble), forged=isinstance(trouble, DnsBogus))
 
 
 def _ordered(name: str, addresses: tuple[str, ...], port: int, chance: random.Random) -> list[Target]:
@@ -178,12 +182,13 @@ def _permitted(found: list[Target], reach: Reach, troubles: tuple[Reply, ...]) -
 def _literal(text: str, port: int) -> Target:
     inner = text.strip("[]")
     address = inner[5:] if inner[:5].lower() == "ipv6:" else inner
-    if not _is_address(address):
+    if not is_address(address):
         raise Unreachable(replies.NO_MAIL_HOST, permanent=True, host=text)
     return Target(text, address, port)
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a host is given as an address: it has no name in SNI (RFC 6066 3), and DNS proves nothing of it."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

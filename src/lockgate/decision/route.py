@@ -17,13 +17,19 @@ from lockgate.decision.rewriting import sent_on
 from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.ruling import Deliver, Direction, Hit, Route, Ruling, Step, TlsLevel, Verdict, Via
+from lockgate.mail.ruling import Deliver, Direction, Hit, Route, Ruling, Step, TlsLevel, TlsWish, Verdict, Via
 
 if TYPE_CHECKING:
     from lockgate.policy.objects.connectors import OutboundConnector
     from lockgate.policy.policy import OrganisationPolicy, Policy
 
 _NAME = "route"
+_FIELD = "tls-required"
+_SAID = {
+    TlsWish.NONE: "",
+    TlsWish.REQUIRED: ", to servers that promise REQUIRETLS and prove their certificate",
+    TlsWish.NOT_REQUIRED: ", whatever DANE and MTA-STS ask for, because the message says TLS-Required: No",
+}
 _Match = tuple["OutboundConnector", str]
 
 
@@ -43,14 +49,14 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
         way = Route(Via.MX, organisation, "", verdict.target.domain)
         return decided(verdict, Deliver(way, verdict.target), _step(verdict, "MX", Hit.YES, "nobody's connector", ""))
     size = facts.message.size if facts.message is not None else 0
-    secure = _least(facts, verdict)
+    least = _least(facts, verdict)
     domain = verdict.target.domain
     full = depth is Depth.FULL
     if verdict.effects.connector:
         if full:
             because = f"rule {verdict.effects.rule} names {verdict.effects.connector}"
             verdict = _others(verdict, lost(mine, domain, (), verdict.effects.connector, because))
-        return _by_rule(mine, verdict, size, secure=secure)
+        return _by_rule(mine, facts, verdict, least)
     stored = _stored(policy, mine, ruling, verdict)
     if stored is not None:
         return stored
@@ -63,7 +69,7 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
                 others = ranked(policy, mine, domain, central=central)
                 verdict = _others(told(verdict, *steps), lost(mine, domain, others, connector.name, because))
                 steps = []
-            return _leave(mine, verdict, connector, because, steps, secure=secure)
+            return _leave(mine, facts, verdict, connector, because, steps, least)
         too_small = connector.name
         if full:
             said = f"{because}, but it takes {connector.size_limit} octets at most"
@@ -75,8 +81,10 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
     if too_small:
         because = f"the message has {size} octets, more than any connector for {domain} takes"
         return refuse(_NAME, told(verdict, *steps), replies.MESSAGE_TOO_LARGE, f"connector {too_small}", because)
-    way = Route(Via.MX, mine.organisation.name, "", domain, secure)
-    steps.append(_step(verdict, "MX", Hit.YES, f"no connector is for {domain}", f"goes to the MX of {domain}"))
+    wish = _wish(facts, domain)
+    way = Route(Via.MX, mine.organisation.name, "", domain, least, wish=wish)
+    effect = f"goes to the MX of {domain}{_SAID[wish]}"
+    steps.append(_step(verdict, "MX", Hit.YES, f"no connector is for {domain}", effect))
     return decided(verdict, Deliver(way, verdict.target), *steps)
 
 
@@ -129,36 +137,38 @@ def _others(verdict: Verdict, losers: Iterable[tuple[str, str]]) -> Verdict:
     return told(verdict, *(_step(verdict, f"connector {name}", Hit.NO, because, "") for name, because in losers))
 
 
-def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, *, secure: TlsLevel) -> Verdict:
+def _by_rule(mine: OrganisationPolicy, facts: Facts, verdict: Verdict, least: TlsLevel) -> Verdict:
+    size = facts.message.size if facts.message is not None else 0
     name, rule = verdict.effects.connector, verdict.effects.rule
     connector = mine.outbound.named.get(name)
     if connector is None or not connector.enabled:
         state = "does not exist any more" if connector is None else "is disabled"
         waits = f"The connector {name}, which the rule {rule} names, {state}."
-        level = _level(connector, secure=secure) if connector is not None else TlsLevel.OPPORTUNISTIC
+        level = _level(connector, least) if connector is not None else TlsLevel.OPPORTUNISTIC
         domain = verdict.target.domain if connector is None or connector.use_mx_record else ""
-        way = Route(Via.CONNECTOR, mine.organisation.name, name, domain, level, waits)
+        way = Route(Via.CONNECTOR, mine.organisation.name, name, domain, level, waits, wish=_wish(facts, domain))
         step = _step(verdict, f"connector {name}", Hit.YES, f"rule {rule} names it, but it {state}", "waits")
         return decided(verdict, Deliver(way, verdict.target), step)
     if connector.size_limit and size > connector.size_limit:
         because = f"rule {rule} names it, but it takes {connector.size_limit} octets at most, and these are {size}"
         return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, f"connector {name}", because)
-    return _leave(mine, verdict, connector, f"rule {rule} names it", [], secure=secure)
+    return _leave(mine, facts, verdict, connector, f"rule {rule} names it", [], least)
 
 
 def _leave(
     mine: OrganisationPolicy,
+    facts: Facts,
     verdict: Verdict,
     connector: OutboundConnector,
     because: str,
     before: list[Step],
-    *,
-    secure: TlsLevel,
+    least: TlsLevel,
 ) -> Verdict:
     domain = verdict.target.domain if connector.use_mx_record else ""
-    level = _level(connector, secure=secure)
-    way = Route(Via.CONNECTOR, mine.organisation.name, connector.name, domain, level)
-    step = _step(verdict, f"connector {connector.name}", Hit.YES, because, f"leaves by it, TLS {level}")
+    level, wish = _level(connector, least), _wish(facts, domain)
+    way = Route(Via.CONNECTOR, mine.organisation.name, connector.name, domain, level, wish=wish)
+    effect = f"leaves by it, TLS {level}{_SAID[wish]}"
+    step = _step(verdict, f"connector {connector.name}", Hit.YES, because, effect)
     return decided(verdict, Deliver(way, verdict.target), *before, step)
 
 
@@ -166,13 +176,27 @@ _ORDER = tuple(TlsLevel)
 
 
 def _least(facts: Facts, verdict: Verdict) -> TlsLevel:
-    """What the message itself asks for: REQUIRETLS a verified certificate (RFC 8689 4.2.1), a rule encryption."""
+    """Both a rule and REQUIRETLS ask for encryption; what REQUIRETLS asks besides is a wish of the message."""
+    asked = verdict.effects.require_tls or (facts.envelope is not None and facts.envelope.require_tls)
+    return TlsLevel.ENCRYPTION_ONLY if asked else TlsLevel.OPPORTUNISTIC
+
+
+def _wish(facts: Facts, domain: str) -> TlsWish:
+    """What the message says about TLS, for a way by the MX of `domain` ("": smart hosts).
+
+    "TLS-Required: No", once and with that value (RFC 8689 3), says that it had better be delivered than protected;
+    smart hosts owe nothing that a message could let them off.
+    """
     if facts.envelope is not None and facts.envelope.require_tls:
-        return TlsLevel.CERTIFICATE_VALIDATION
-    return TlsLevel.ENCRYPTION_ONLY if verdict.effects.require_tls else TlsLevel.OPPORTUNISTIC
+        return TlsWish.REQUIRED
+    if not domain:
+        return TlsWish.NONE
+    fields = facts.message.fields if facts.message is not None else ()
+    found = [value for name, value in fields if len(name) == len(_FIELD) and name.lower() == _FIELD]
+    return TlsWish.NOT_REQUIRED if len(found) == 1 and found[0].strip().lower() == "no" else TlsWish.NONE
 
 
-def _level(connector: OutboundConnector, *, secure: TlsLevel) -> TlsLevel:
+def _level(connector: OutboundConnector, secure: TlsLevel) -> TlsLevel:
     """The connector's level, or what the message asks for if that is more."""
     level = connector.tls_settings
     return level if secure is TlsLevel.OPPORTUNISTIC else max(level, secure, key=_ORDER.index)

@@ -50,7 +50,7 @@ LATER = MappingProxyType(
         "accepted_domain": frozenset({"coexistence"}),
         "outbound_connector": frozenset(
             {
-                "smtp_dane_mode", "mta_sts_mode", "test_mode",
+                "test_mode",
                 "is_validated", "last_validation_timestamp", "validation_recipients",
             }
         ),

@@ -10,12 +10,14 @@ import typer
 from lockgate.cli import objects, show
 from lockgate.cli.asked import AsJson, WhatIf
 from lockgate.cli.changes import Expect, Reason
+from lockgate.cli.connector_validate import validate
 from lockgate.cli.objects import Name, Organisation, Properties, Unset
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Assignment, ObjectWrite
 from lockgate.policy.advice import Mailboxes, advised
 
 commands = typer.Typer(no_args_is_help=True, help="Connectors: own servers and partners, inbound and outbound.")
+commands.command("validate")(validate)
 
 Inbound = Annotated[bool, typer.Option("--inbound", help="The inbound connector of that name.")]
 Outbound = Annotated[bool, typer.Option("--outbound", help="The outbound connector of that name.")]
@@ -28,6 +30,7 @@ _COLUMNS = (
     Column("state", "STATE"),
     Column("domains", "DOMAINS"),
     Column("hosts", "SERVERS"),
+    Column("validated", "VALIDATED"),
 )
 
 

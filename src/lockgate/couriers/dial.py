@@ -13,6 +13,7 @@ from lockgate.couriers.login import read_secret
 from lockgate.couriers.reach import Reach
 from lockgate.couriers.settings import CourierSettings
 from lockgate.couriers.tls import Assurance, SessionKey, TlsUnusable
+from lockgate.couriers.witness import Witness
 from lockgate.mail import replies
 from lockgate.mail.hop import HopKind, NextHop
 from lockgate.mail.reply import Reply
@@ -43,6 +44,8 @@ class Dialler:
         clock: Clock,
         chance: random.Random,
         finals: Finals | None = None,
+        *,
+        witness: Witness | None = None,
     ) -> None:
         own_names = frozenset([name.rstrip(".").lower() for name in settings.own_names])
         reach = Reach(settings.allowed, settings.own_addresses)
@@ -50,8 +53,10 @@ class Dialler:
         self._settings = settings
         self._finals = finals or Finals()
         self._assurance = Assurance(
-            settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, clock
-        )
+            settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, clock,
+            watched=witness is not None,
+        )  # fmt: skip
+        self._witness = witness
 
     async def dial(self, hop: NextHop, gone: functools.partial[None], avoid: set[Target]) -> Link:
         """A ready connection to the first server that lets one begin. Raises Unreachable.
@@ -95,7 +100,10 @@ class Dialler:
             return link
         if link.in_handshake or link.untrusted:
             self._assurance.forget(key)
-        raise _reason(link, use)
+        reason = _reason(link, use)
+        if link.attempt is not None:
+            link.attempt.why = reason.reply.text
+        raise reason
 
     async def _connect(
         self, hop: NextHop, target: Target, gone: functools.partial[None], use: TlsUse, key: SessionKey
@@ -124,8 +132,12 @@ class Dialler:
             loop, target, opening, patience, self._settings.least_rate,
             lambda: assurance.pipe(hop.tls, key), objection, gone, self._finals,
         )  # fmt: skip
+        if self._witness is not None:
+            link.attempt = self._witness.begins(target, use)
         try:
             await asyncio.wait_for(_connected(loop, link, hop), patience.connect)
+            if link.attempt is not None:
+                link.attempt.connected()
         except (OSError, TimeoutError) as trouble:
             why = "no answer in time" if isinstance(trouble, TimeoutError) else trouble.strerror or str(trouble)
             raise _NoSession(replies.unreachable(f"No connection to {target}: {why}"), 1) from None

@@ -93,3 +93,14 @@ def _step(step: Mapping[str, Any], indent: str) -> None:
     print(show.printable(f"{indent}{_MARKS[step['outcome']]} {word.ljust(_WIDTH)}  {whom}{step['seen']}"))
     if step["fix"]:
         print(show.printable(f"{indent}  {' ' * _WIDTH}  => {step['fix']}"))
+
+
+def validation_words(last: Mapping[str, Any] | None) -> str:
+    """The last validation in a sentence."""
+    if not last:
+        return ""
+    mail = "with a test mail" if last["test_mail"] else "without a test mail"
+    how = f"{'went well' if last['success'] else 'failed'}, by {last['by']}, {mail}, {last['policy']}"
+    if last["stale"]:
+        how += "; the connector was changed since, so try it again"
+    return "; ".join([how, *(f"{_WORDS.get(one['step'], one['step'])}: {one['seen']}" for one in last["failed"][:3])])

@@ -66,11 +66,13 @@ class ConnectorDesk(msgspec.Struct, frozen=True):
             steps=steps,
         )
         self._note(validation)
+        if all(step.step is StepName.SCOPE for step in steps):
+            return Answer(result=row_of(validation, kept=False))  # nothing was tried, so nothing is known that was not
         try:
             await asyncio.to_thread(self.validations.put, validation)
         except OSError as trouble:
             raise Unavailable(f"the result could not be kept ({trouble}): {_summary(validation)}") from None
-        return Answer(result=row_of(validation))
+        return Answer(result=row_of(validation, kept=True))
 
     def _note(self, validation: Validation) -> None:
         """An audit row, and a line in the log for each test message: it is in no queue and no trace."""
@@ -154,12 +156,13 @@ def _summary(validation: Validation) -> str:
     return "; ".join(f"{one.step.value}: {one.seen}"[:200] for one in wrong[:3])
 
 
-def row_of(validation: Validation) -> dict[str, Any]:
-    """A validation as every face shows it (docs/connectors.md)."""
+def row_of(validation: Validation, *, kept: bool) -> dict[str, Any]:
+    """A validation as every face shows it (docs/connectors.md); `kept`: it is the last one of the connector now."""
     return {
         "organisation": validation.organisation,
         "connector": validation.connector,
         "success": validation.success,
+        "kept": kept,
         "at": when(validation.at),
         "by": validation.by,
         "policy": validation.policy,

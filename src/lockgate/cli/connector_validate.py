@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lockgate.cli import asked, show
-from lockgate.cli.asked import AsJson, answered, given
+from lockgate.cli.asked import AsJson, WhatIf, answered, given
 from lockgate.cli.objects import Name, Organisation
 from lockgate.flow.asking import ConnectorValidate
 from lockgate.policy.documents import Invalid
@@ -41,6 +41,7 @@ def validate(
     ] = None,
     no_mail: Annotated[bool, typer.Option("--no-mail", help="Stop before the content: send no test mail.")] = False,
     organisation: Organisation = "",
+    what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
     """Try an outbound connector: every server is dialled by the service, and a test mail is sent; code 1 if it fails.
@@ -48,8 +49,8 @@ def validate(
     The result is kept and shown by `connector show`; a failure stops nothing.
     """
     files = documents(context, policy, as_json=as_json)
-    request = ConnectorValidate(name, tuple(to or ()), sender, organisation, files, not no_mail)
-    if sys.stderr.isatty() and not as_json:
+    request = ConnectorValidate(name, tuple(to or ()), sender, organisation, files, not no_mail, what_if)
+    if sys.stderr.isatty() and not as_json and not what_if:
         show.complain("The service dials the servers; a silent one is waited for as long as delivery would wait.")
     result = answered(context, request, as_json=as_json, patience=PATIENCE)
     if not as_json:
@@ -80,7 +81,9 @@ def told(result: Mapping[str, Any]) -> None:
         _step(step, indent="    " if server else "  ")
     wrong = sum(1 for step in result["steps"] if step["outcome"] == "failed")
     whose = f"{result['connector']} of {result['organisation']} ({result['policy']})"
-    if result["success"]:
+    if result["success"] and not any(step["server"] for step in result["steps"]):
+        show.say(f"{whose}: nothing was dialled.")
+    elif result["success"]:
         mail = "the test mail was taken" if result["test_mail"] else "no test mail was sent"
         show.say(f"{whose} works: {mail}.")
     else:

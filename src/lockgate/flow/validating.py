@@ -36,13 +36,14 @@ _QUEUED = re.compile(r"queued (?:mail for delivery|as)?\W*([A-Za-z0-9._@-]*)|\bi
 
 
 class Trial(NamedTuple):
-    """What is to be tried. `sender` None is the null sender."""
+    """What is to be tried. `sender` None is the null sender; with `what_if` nothing is dialled."""
 
     policy: Policy
     connector: OutboundConnector
     recipients: tuple[Address, ...]
     sender: Address | None
     mail: bool
+    what_if: bool = False
 
 
 class Validating(msgspec.Struct, frozen=True):
@@ -81,6 +82,8 @@ class Validating(msgspec.Struct, frozen=True):
         hop = self.plan(trial.policy, route)
         if isinstance(hop, str):
             return [failed(StepName.PLAN, hop, "Mend what the sentence names; until then all mail for it waits.")]
+        if trial.what_if:
+            return [_would(trial, hop, aims)]
         letter = self._letter(trial, aims)
         content = letter.octets()
         envelope = Envelope(trial.sender, utf8=not content.isascii())
@@ -166,6 +169,14 @@ def _queue_id(text: str) -> str:
     """The number under which the other side keeps the message, if it says one."""
     found = _QUEUED.search(text)
     return (found[1] or found[2] or "") if found is not None else ""
+
+
+def _would(trial: Trial, hop: NextHop, aims: Sequence[Aim]) -> ValidationStep:
+    where = ", ".join(hop.smart_hosts) or f"the MX of {hop.mx_domain}"
+    sender = trial.sender.text if trial.sender is not None else "<>"
+    mail = f" and a test mail sent from {sender} to {', '.join(aim.target.text for aim in aims)}" if trial.mail else ""
+    seen = f"{where} would be dialled with TLS {hop.tls.level}{mail}"
+    return skipped(StepName.PLAN, seen, hosts=list(hop.smart_hosts), mx_domain=hop.mx_domain, tls=hop.tls.level.value)
 
 
 def _no_mail(recipient: str, why: str) -> ValidationStep:

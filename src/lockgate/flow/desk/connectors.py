@@ -49,7 +49,7 @@ class ConnectorDesk(msgspec.Struct, frozen=True):
         policy, named = await self._policy(request.documents)
         connector = found(policy, request.name, request.organisation)
         trial = Trial(policy, connector, self._recipients(request, connector), _sender(request, policy, connector),
-                      request.mail)  # fmt: skip
+                      request.mail, request.what_if)  # fmt: skip
         begun = self.clock.now()
         steps = await self.validating.validate(trial)
         validation = Validation(
@@ -65,6 +65,8 @@ class ConnectorDesk(msgspec.Struct, frozen=True):
             fingerprint=fingerprint(connector),
             steps=steps,
         )
+        if request.what_if:
+            return Answer(result=row_of(validation, kept=False))
         self._note(validation)
         if all(step.step is StepName.SCOPE for step in steps):
             return Answer(result=row_of(validation, kept=False))  # nothing was tried, so nothing is known that was not

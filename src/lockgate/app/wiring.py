@@ -203,7 +203,8 @@ class Worker:
         self._ask = self._ways_back.over(directory)
         resolver = resolver_of(config, clock)
         carrying = courier_settings(config, listening)
-        self._network = SmtpCourier(resolver, carrying, clock, discreet)
+        self._reports = ReportCounts(config, slot, clock, discreet, self._privacy.redactor)
+        self._network = SmtpCourier(resolver, carrying, clock, discreet, sts=None, results=self._reports.results)
         self._courier = sorting_of(config, self._network, clock, discreet)
         self._verifier = SmtpVerifier(resolver, carrying, clock)
         self._inquire = self._inquiries()
@@ -212,7 +213,6 @@ class Worker:
         )
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)
-        self._reports = ReportCounts(config, slot, clock, discreet, self._privacy.redactor)
         self._table = LoadTable(load, slot, config.worker_count)
         self._load = CountingLoad(self._table, meters)
         self._certificates = certificates_of(config, counting)
@@ -424,6 +424,7 @@ def courier_settings(config: OperatorFile, listening: Sequence[str]) -> CourierS
     return CourierSettings(
         mx_port=delivery.mx_port,
         ca_bundle=str(config.ca_bundle or ""),
+        crl_file=str(delivery.crl_file or ""),
         allowed=config.outgoing.allow,
         own_names=(config.hostname,),
         own_addresses=tuple(listening),

@@ -21,8 +21,8 @@ PATIENCE = 3600.0
 _MARKS = {"ok": "+", "failed": "!", "skipped": "-"}
 _WORDS = {
     "scope": "scope", "plan": "settings", "resolve": "resolve", "dial": "dial", "ehlo": "EHLO", "starttls": "STARTTLS",
-    "chain": "chain", "name": "name", "pin": "pin", "client_certificate": "client certificate", "login": "login",
-    "recipient": "recipient", "test_mail": "test mail",
+    "chain": "chain", "name": "name", "pin": "pin", "dane": "DANE", "mta_sts": "MTA-STS",
+    "client_certificate": "client certificate", "login": "login", "recipient": "recipient", "test_mail": "test mail",
 }  # fmt: skip
 _WIDTH = max(len(word) for word in _WORDS.values())
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lockgate.couriers.hosts import Target
 from lockgate.couriers.papers import certificate_steps
+from lockgate.couriers.proofs import dane_step, sts_step
 from lockgate.couriers.settings import CourierSettings
 from lockgate.couriers.tls import Assurance
 from lockgate.couriers.witness import Attempt, Witness
@@ -13,12 +14,12 @@ from lockgate.mail import replies
 from lockgate.mail.hop import NextHop
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import TlsLevel
-from lockgate.mail.validation import StepName, ValidationStep, failed, passed, skipped
+from lockgate.mail.validation import StepName, StepOutcome, ValidationStep, failed, passed, skipped
 from lockgate.seams import Clock, Unreachable
 from lockgate.wire.smtp.client import Phase, TlsUse
 
-_ORDER = (StepName.DIAL, StepName.EHLO, StepName.STARTTLS, StepName.CHAIN, StepName.NAME, StepName.CLIENT_CERTIFICATE,
-          StepName.LOGIN, StepName.RECIPIENT)  # fmt: skip
+_ORDER = (StepName.DIAL, StepName.EHLO, StepName.STARTTLS, StepName.CHAIN, StepName.NAME, StepName.DANE,
+          StepName.MTA_STS, StepName.CLIENT_CERTIFICATE, StepName.LOGIN, StepName.RECIPIENT)  # fmt: skip
 
 _FIXES = {
     StepName.DIAL: "See that the server runs and that firewalls on both sides let this machine reach its port.",
@@ -40,6 +41,7 @@ def opened(
     attempt = witness.attempts[-1]
     steps = [_dialled(attempt, target), _greeted(attempt, target), _secured(attempt, target, witness)]
     steps += certificate_steps(hop, attempt, assurance, settings, clock)
+    steps += [dane_step(hop, witness, assurance, target), sts_step(hop, witness, assurance, target)]
     steps.append(_client_certificate(hop, attempt, target, settings))
     steps.append(_logged_in(hop, target))
     return steps
@@ -51,6 +53,8 @@ def unopened(
 ) -> list[ValidationStep]:  # fmt: skip
     """The steps of a session that did not come about: those before, the one that failed, those not reached."""
     server, reply = str(target), trouble.reply
+    if witness.terms.refused is not None:
+        return _refused_by_terms(hop, target, witness, assurance, recipients)
     if not witness.attempts:
         # Nothing was dialled: a file or a secret of ours is out of order, or the name led elsewhere meanwhile.
         where = StepName.LOGIN if reply.text.startswith(replies.SECRET_MISSING.text) else StepName.PLAN
@@ -77,16 +81,42 @@ def unopened(
         steps.append(failed(where, _unshown(hop, settings, reply), _FIXES[where], server=server, asked=True))
         return steps + _not_reached(where, server, recipients)
     steps.append(_secured(attempt, target, witness))
-    papers = certificate_steps(hop, attempt, assurance, settings, clock, refused=reply if _on_papers(where) else None)
-    steps += papers
+    papers = certificate_steps(hop, attempt, assurance, settings, clock)
+    beyond = [dane_step(hop, witness, assurance, target), sts_step(hop, witness, assurance, target)]
+    steps += [*papers, *beyond] if not _on_papers(where) else _blamed([*papers, *beyond], reply, server)
     if _on_papers(where):
-        return steps + _not_reached(StepName.NAME, server, recipients)
+        return steps + _not_reached(StepName.MTA_STS, server, recipients)
     if where is StepName.CLIENT_CERTIFICATE:
         steps.append(failed(where, _unshown(hop, settings, reply), _FIXES[where], server=server, asked=True))
         return steps + _not_reached(where, server, recipients)
     steps.append(_client_certificate(hop, attempt, target, settings))
     steps.append(failed(where, reply.text, _FIXES[where], server=server))
     return steps + _not_reached(StepName.LOGIN, server, recipients)
+
+
+def _refused_by_terms(
+    hop: NextHop, target: Target, witness: Witness, assurance: Assurance, recipients: Sequence[str]
+) -> list[ValidationStep]:
+    """DNS or the domain forbids to dial this server at all."""
+    server = str(target)
+    steps = [
+        skipped(StepName.DIAL, "not dialled, because of what follows", server=server),
+        dane_step(hop, witness, assurance, target),
+        sts_step(hop, witness, assurance, target),
+    ]
+    return steps + _not_reached(StepName.MTA_STS, server, recipients)
+
+
+def _blamed(steps: list[ValidationStep], reply: Reply, server: str) -> list[ValidationStep]:
+    """The same, with the refusal told in delivery's words where none of the steps explains it.
+
+    So nothing that delivery refuses ever looks well here.
+    """
+    if any(step.outcome is StepOutcome.FAILED for step in steps):
+        return steps
+    fix = "Compare what is demanded with what the server shows, in the steps around this one."
+    first = failed(StepName.CHAIN, reply.text, fix, server=server, **steps[0].details)
+    return [first, *steps[1:]]
 
 
 def _on_papers(where: StepName) -> bool:
@@ -102,7 +132,7 @@ def _where(attempt: Attempt, reply: Reply) -> StepName:
     if not attempt.tls:
         if phase is Phase.STARTTLS and attempt.asked:
             return StepName.CLIENT_CERTIFICATE
-        if phase is Phase.STARTTLS or reply.enhanced == replies.tls_missing("").enhanced:
+        if phase is Phase.STARTTLS or reply.enhanced == replies.tls_missing("", "").enhanced:
             return StepName.STARTTLS
         if reply.text == replies.LOGIN_IMPOSSIBLE.text:
             return StepName.LOGIN

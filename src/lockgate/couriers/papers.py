@@ -11,11 +11,11 @@ import msgspec
 from cryptography import x509
 
 from lockgate.couriers.settings import CourierSettings
-from lockgate.couriers.tls import Assurance, TlsUnusable
+from lockgate.couriers.terms import PLAIN
+from lockgate.couriers.tls import Assurance
 from lockgate.couriers.witness import Attempt
 from lockgate.mail.connection import Certificate
 from lockgate.mail.hop import NextHop, TlsDemand
-from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import TlsLevel
 from lockgate.mail.validation import StepName, ValidationStep, failed, passed, skipped
 from lockgate.seams import Clock
@@ -29,22 +29,14 @@ _CHECKED = (TlsLevel.CERTIFICATE_VALIDATION, TlsLevel.DOMAIN_VALIDATION)
 
 
 def certificate_steps(
-    hop: NextHop, attempt: Attempt, assurance: Assurance, settings: CourierSettings, clock: Clock,
-    *, refused: Reply | None = None,
-) -> list[ValidationStep]:  # fmt: skip
-    """The steps chain, and name or pin. `refused` is the reply by which delivery refuses this certificate, if it does.
-
-    The reasons are asked of delivery's own `Assurance`, one demand at a time; a refusal that none of them explains
-    is told at the chain in delivery's words, so that nothing that delivery refuses looks well here.
-    """
+    hop: NextHop, attempt: Attempt, assurance: Assurance, settings: CourierSettings, clock: Clock
+) -> list[ValidationStep]:
+    """The steps chain, and name or pin. The reasons are asked of delivery's own `Assurance`, one demand at a time."""
     server = str(attempt.target)
     named = StepName.PIN if hop.tls.pins else StepName.NAME
     if not attempt.chain:
         told = "there was no TLS" if not attempt.tls else "the server showed no certificate"
-        steps = [skipped(step, told, server=server) for step in (StepName.CHAIN, named)]
-        if refused is not None:
-            steps[0] = failed(StepName.CHAIN, refused.text, _fix(refused.text, "", ""), server=server)
-        return steps
+        return [skipped(step, told, server=server) for step in (StepName.CHAIN, named)]
     leaf = certificate_facts(attempt.chain[0])
     details = _details(leaf, attempt.chain, hop.tls, settings, clock)
     # Pins stand in for the chain, so the chain is asked about without them, and the pin without the name.
@@ -54,26 +46,19 @@ def certificate_steps(
     name_why = _name_why(assurance, hop, attempt, chain_why, pin_why)
     chain = _chain(hop, attempt, leaf, details, chain_why, server)
     if hop.tls.pins:
-        steps = [chain, _pin(hop, leaf, pin_why, name_why, server)]
-    else:
-        steps = [chain, _name(hop, attempt, leaf, name_why, server)]
-    if refused is not None and not any(step.outcome == "failed" for step in steps):
-        fix = _fix(refused.text, "", leaf.spki_sha256)
-        steps[0] = failed(StepName.CHAIN, refused.text, fix, server=server, **details)
-    return steps
+        return [chain, _pin(hop, leaf, pin_why, name_why, server)]
+    return [chain, _name(hop, attempt, leaf, name_why, server)]
 
 
 def _with(hop: NextHop, level: TlsLevel, pins: tuple[str, ...] | None = None) -> NextHop:
     demand = msgspec.structs.replace(hop.tls, level=level, pins=hop.tls.pins if pins is None else pins)
-    return msgspec.structs.replace(hop, tls=demand)
+    return msgspec.structs.replace(hop, tls=demand, require_tls=False)
 
 
 def _objection(assurance: Assurance, hop: NextHop, attempt: Attempt) -> str:
-    target = attempt.target
-    try:
-        return assurance.objection(hop, target.name, attempt.chain, (target.name, target.address, target.port, hop.tls))
-    except TlsUnusable as trouble:
-        return str(trouble)
+    found = assurance.objection(hop, attempt.target.name, PLAIN, attempt.chain)
+    # What was seen is told in the steps themselves.
+    return found.why.partition(", seen: ")[0] if found is not None else ""
 
 
 def _name_why(assurance: Assurance, hop: NextHop, attempt: Attempt, chain_why: str, pin_why: str) -> str:
@@ -143,7 +128,7 @@ def _name(hop: NextHop, attempt: Attempt, leaf: Certificate, why: str, server: s
         f"{f' (such as {names[0]})' if names else ''}, if that is the server you mean; else the other side has to get "
         f"a certificate for {wanted or 'its name'}."
     )
-    return failed(StepName.NAME, why, fix, server=server, **details)
+    return failed(StepName.NAME, f"{why}; its names are {shown}", fix, server=server, **details)
 
 
 def _pin(hop: NextHop, leaf: Certificate, why: str, name_why: str, server: str) -> ValidationStep:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from lockgate.couriers.hosts import Search, Target, targets
+from lockgate.couriers.hosts import Search, Target, is_address, targets
 from lockgate.couriers.reach import Reach, split_port
 from lockgate.couriers.settings import CourierSettings
-from lockgate.couriers.tls import is_address
 from lockgate.mail.hop import NextHop
 from lockgate.mail.validation import StepName, ValidationStep, failed, passed
 from lockgate.seams import DnsAnswer, DnsNone, DnsTemporary, MxHost, Resolver, Unreachable

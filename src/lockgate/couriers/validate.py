@@ -24,7 +24,7 @@ from lockgate.couriers.witness import Witness
 from lockgate.mail.envelope import Body, Envelope
 from lockgate.mail.hop import CargoRecipient, NextHop
 from lockgate.mail.validation import StepName, StepOutcome, ValidationStep, failed, passed, skipped
-from lockgate.seams import Clock, Resolver, Unreachable
+from lockgate.seams import Clock, Resolver, StsPolicies, Unreachable
 from lockgate.wire.smtp.client import mail_command, rcpt_command
 from lockgate.wire.smtp.inquiry import Inquiry
 
@@ -36,7 +36,10 @@ AT_ONCE = 10
 
 
 class SmtpExaminer:
-    """Implements seams.Examiner. `resolver` gives one for each examination, which remembers nothing of earlier ones."""
+    """Implements seams.Examiner. `resolver` gives one for each examination, which remembers nothing of earlier ones.
+
+    `sts` knows what domains demand by MTA-STS (None: nobody is asked), as delivery has it.
+    """
 
     def __init__(
         self,
@@ -45,11 +48,13 @@ class SmtpExaminer:
         clock: Clock,
         *,
         chance: random.Random | None = None,
+        sts: StsPolicies | None = None,
     ) -> None:
         self._resolver = resolver
         self._settings = settings
         self._clock = clock
         self._chance = chance or random.SystemRandom()
+        self._sts = sts
 
     async def examine(
         self, hop: NextHop, envelope: Envelope, recipients: Sequence[str], size: int
@@ -77,7 +82,7 @@ class SmtpExaminer:
     ) -> list[ValidationStep]:  # fmt: skip
         """All steps with one server, by a dialler of its own: no kept connection, no resumed session."""
         witness, settings = Witness(), self._settings
-        dialler = Dialler(resolver, settings, self._clock, self._chance, witness=witness)
+        dialler = Dialler(resolver, settings, self._clock, self._chance, sts=self._sts, witness=witness)
         assurance = Assurance(
             settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, self._clock
         )

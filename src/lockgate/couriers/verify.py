@@ -13,7 +13,7 @@ from lockgate.couriers.link import Link
 from lockgate.couriers.settings import CourierSettings
 from lockgate.mail import replies
 from lockgate.mail.hop import CargoRecipient, NextHop
-from lockgate.seams import Asked, Clock, Resolver, Unreachable
+from lockgate.seams import Asked, Clock, Resolver, StsPolicies, TlsResults, Unreachable
 from lockgate.wire.smtp.client import rcpt_command
 from lockgate.wire.smtp.inquiry import Inquiry
 
@@ -25,10 +25,19 @@ class SmtpVerifier:
     """Implements seams.Verifier: the address is resolved, dialled and secured exactly as for delivery."""
 
     def __init__(
-        self, resolver: Resolver, settings: CourierSettings, clock: Clock, *, chance: random.Random | None = None
+        self,
+        resolver: Resolver,
+        settings: CourierSettings,
+        clock: Clock,
+        *,
+        chance: random.Random | None = None,
+        sts: StsPolicies | None = None,
+        results: TlsResults | None = None,
     ) -> None:
         self._settings = settings
-        self._dialler = Dialler(resolver, settings, clock, chance or random.SystemRandom())
+        self._dialler = Dialler(
+            resolver, settings, clock, chance or random.SystemRandom(), sts=sts, results=results
+        )
         self._lanes: dict[str, Lane] = {}
         self._closing = False
 

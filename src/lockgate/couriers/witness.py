@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from lockgate.couriers.terms import PLAIN
 from lockgate.wire.smtp.client import Answer, Phase, TlsUse
 from lockgate.wire.tls import TlsPipe
 
@@ -57,12 +58,13 @@ class Attempt:
 
 
 class Witness:
-    """Remembers the attempts of one dialler, in order."""
+    """Remembers the attempts of one dialler, in order, and the terms under which the last server was dialled."""
 
-    __slots__ = ("attempts",)
+    __slots__ = ("attempts", "terms")
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
+        self.terms = PLAIN
 
     def begins(self, target: Target, use: TlsUse) -> Attempt:
         """A connection is about to be opened."""

@@ -20,6 +20,8 @@ class StepName(enum.StrEnum):
     CHAIN = "chain"
     NAME = "name"
     PIN = "pin"
+    DANE = "dane"
+    MTA_STS = "mta_sts"
     CLIENT_CERTIFICATE = "client_certificate"
     LOGIN = "login"
     RECIPIENT = "recipient"

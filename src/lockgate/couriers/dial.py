@@ -191,6 +191,8 @@ class Dialler:
             if link.attempt is not None:
                 link.attempt.connected()
         except (OSError, TimeoutError) as trouble:
+            if link.attempt is not None:
+                link.attempt.errno = trouble.errno or 0
             why = "no answer in time" if isinstance(trouble, TimeoutError) else trouble.strerror or str(trouble)
             raise _NoSession(replies.unreachable(f"No connection to {target}: {why}"), 1) from None
         return link

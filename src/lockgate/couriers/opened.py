@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 
 from lockgate.couriers.hosts import Target
@@ -20,6 +22,9 @@ from lockgate.wire.smtp.client import Phase, TlsUse
 
 _ORDER = (StepName.DIAL, StepName.EHLO, StepName.STARTTLS, StepName.CHAIN, StepName.NAME, StepName.DANE,
           StepName.MTA_STS, StepName.CLIENT_CERTIFICATE, StepName.LOGIN, StepName.RECIPIENT)  # fmt: skip
+
+_NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""This machine has no way to such an address at all: it has no IPv6, as a rule."""
 
 _FIXES = {
     StepName.DIAL: "See that the server runs and that firewalls on both sides let this machine reach its port.",
@@ -66,7 +71,11 @@ def unopened(
     if where is StepName.DIAL:
         heard = attempt.answer(Phase.GREETING)
         details = {"greeting": _text(heard.reply())} if heard is not None else {}
-        steps.append(failed(where, reply.text, _FIXES[where], server=server, **details))
+        seen = reply.text
+        if attempt.errno and (word := os.strerror(attempt.errno)) not in seen:
+            seen = f"{seen} ({word})"
+        away = attempt.errno in _NO_WAY
+        steps.append(failed(where, seen, _FIXES[where], server=server, no_way=away, **details))
         return steps + _not_reached(where, server, recipients)
     steps.append(_dialled(attempt, target))
     if where is StepName.EHLO and not attempt.tls:

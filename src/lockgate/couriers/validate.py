@@ -7,9 +7,7 @@ certificate comes from `tls.Assurance`. A server that passes here is one that de
 from __future__ import annotations
 
 import asyncio
-import errno
 import functools
-import os
 import random
 from collections.abc import Callable, Sequence
 
@@ -159,17 +157,10 @@ def _reachable(servers: Sequence[list[ValidationStep]]) -> list[ValidationStep]:
     told: list[ValidationStep] = []
     for steps in servers:
         first = steps[0]
-        if first.outcome is StepOutcome.FAILED and _no_way(first.seen) and first.server.partition("[")[0] in well:
+        if first.details.get("no_way") and first.server.partition("[")[0] in well:
             fix = 'Mail takes its other addresses; address_family = "ipv4" on the connector spares the attempt.'
             told.append(skipped(StepName.DIAL, f"{first.seen} (this machine has no way there)", fix=fix,
                                 server=first.server))  # fmt: skip
         else:
             told += steps
     return told
-
-
-_NO_WAY = tuple(os.strerror(number) for number in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT))
-
-
-def _no_way(seen: str) -> bool:
-    return any(words in seen for words in _NO_WAY)

@@ -18,10 +18,11 @@ class Attempt:
 
     `seconds` is how long the connection took to open (None: it did not open). `heard` are the server's answers with
     the phase they belong to and whether they came under TLS. `chain` is what the server showed (DER, leaf first), `tls`
-    the protocol and cipher, `pipe` the TLS side as soon as there is one, `why` why no transaction could begin.
+    the protocol and cipher, `pipe` the TLS side as soon as there is one, `why` why no transaction could begin;
+    `errno` is the system's word for a connection that did not open.
     """
 
-    __slots__ = ("_begun", "chain", "heard", "pipe", "seconds", "target", "tls", "use", "why")
+    __slots__ = ("_begun", "chain", "errno", "heard", "pipe", "seconds", "target", "tls", "use", "why")
 
     def __init__(self, target: Target, use: TlsUse) -> None:
         self.target = target
@@ -31,6 +32,7 @@ class Attempt:
         self.chain: tuple[bytes, ...] = ()
         self.tls = ""
         self.why = ""
+        self.errno = 0
         self.pipe: TlsPipe | None = None
         self._begun = time.monotonic()
 

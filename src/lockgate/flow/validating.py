@@ -7,6 +7,7 @@ by the couriers' own, and the test message is dressed and carried as every other
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -64,7 +65,7 @@ class Validating(msgspec.Struct, frozen=True):
         """All steps, in the order in which they were taken."""
         connector = trial.connector
         if not connector.enabled:
-            fix = f"Switch it on: lockgate connector enable {_word(connector.name)} --outbound"
+            fix = f"Switch it on: lockgate connector enable {shlex.quote(connector.name)} --outbound"
             return (failed(StepName.SCOPE, f"the connector {connector.name} is switched off", fix),)
         steps: list[ValidationStep] = []
         aims: list[Aim] = []
@@ -181,8 +182,3 @@ def _would(trial: Trial, hop: NextHop, aims: Sequence[Aim]) -> ValidationStep:
 
 def _no_mail(recipient: str, why: str) -> ValidationStep:
     return skipped(StepName.TEST_MAIL, why, recipient=recipient)
-
-
-def _word(name: str) -> str:
-    """A name as one word for a shell."""
-    return name if re.fullmatch(r"[A-Za-z0-9._-]+", name) else "'" + name.replace("'", "'\\''") + "'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import shlex
 import tomllib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -71,9 +72,13 @@ def compared(answers: Answers, mine: OrganisationPolicy) -> Compared:
     for piece in pieces(answers):
         if _is_there(piece, mine):
             continue
+        kind = Kind.MISSING if piece.need is Need.NEEDED else Kind.WANTING
+        if (there := _stands_before(piece, mine)) is not None:
+            what = f"it does less than was wished: {piece.why[:1].lower()}{piece.why[1:]}"
+            findings.append(Finding(kind, piece.table, there.name, what, _change(piece, there)))
+            continue
         fresh = piece._replace(name=_free_name(piece, mine))
         lacking.append(fresh)
-        kind = Kind.MISSING if piece.need is Need.NEEDED else Kind.WANTING
         mend = "add the document that is printed, or change the connector that is meant to do this"
         findings.append(Finding(kind, piece.table, fresh.name, piece.why, mend))
     findings += _needless(answers, mine)
@@ -90,6 +95,30 @@ def _open(answers: Answers) -> Iterator[Finding]:
         what = "nothing says where mail for people on your own servers goes"
         mend = "say --next-hop HOST, and the document is printed"
         yield Finding(Kind.MISSING, "outbound_connector", "To our servers", what, mend)
+
+
+def _stands_before(piece: Piece, mine: OrganisationPolicy) -> OutboundConnector | None:
+    """The connector that goes before the one that is advised: it has to be changed, because another is not used."""
+    wanted: dict[str, Any] = tomllib.loads("\n".join(piece.lines))
+    if piece.table != "outbound_connector" or wanted.get("is_transport_rule_scoped"):
+        return None
+    for domain in wanted["recipient_domains"]:
+        way = first(mine, domain)
+        if way is not None and domain in way.recipient_domains and not _does_as_much(way, wanted):
+            return way
+    return None
+
+
+def _change(piece: Piece, there: OutboundConnector) -> str:
+    """The command that makes the connector do what is advised."""
+    wanted: dict[str, Any] = tomllib.loads("\n".join(piece.lines))
+    words: list[str] = []
+    for key, value in wanted.items():
+        if key in ("recipient_domains", "connector_type"):
+            continue
+        texts = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else value]
+        words += [shlex.quote(f"{key}={text}") for text in texts]
+    return f"lockgate connector set {shlex.quote(there.name)} --outbound {' '.join(words)}"
 
 
 def _free_name(piece: Piece, mine: OrganisationPolicy) -> str:
@@ -212,12 +241,12 @@ def _host(text: str) -> tuple[str, int]:
 def _needless(answers: Answers, mine: OrganisationPolicy) -> Iterator[Finding]:
     for inbound in mine.inbound.values():
         if what := _needless_inbound(answers, inbound):
-            mend = f"lockgate connector remove '{inbound.name}' --inbound"
+            mend = f"lockgate connector remove {shlex.quote(inbound.name)} --inbound"
             yield Finding(Kind.NEEDLESS, "inbound_connector", inbound.name, what, mend)
     used = {_sends_by(rule.then) for rule in mine.rules.all if rule.enabled}
     for outbound in mine.outbound.named.values():
         if what := _needless_outbound(answers, outbound, mine, used):
-            mend = f"lockgate connector remove '{outbound.name}' --outbound"
+            mend = f"lockgate connector remove {shlex.quote(outbound.name)} --outbound"
             yield Finding(Kind.NEEDLESS, "outbound_connector", outbound.name, what, mend)
 
 

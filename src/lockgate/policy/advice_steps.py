@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 
 from lockgate.policy.advice import Mailboxes
@@ -73,7 +74,7 @@ def proofs(advised: Iterable[Piece], what_if: Answers) -> tuple[str, ...]:
     for piece in advised:
         if piece.table == "outbound_connector":
             whom = f"someone@{piece.tries}" if piece.tries else "someone@elsewhere.example"
-            found.append(f"lockgate connector validate {_word(piece.name)} --to {whom}")
+            found.append(f"lockgate connector validate {shlex.quote(piece.name)} --to {whom}")
     home = what_if.domains[0]
     found += [
         f"lockgate what-if --from someone@{partner.domain} --to someone@{home} --ip 198.51.100.1"
@@ -87,8 +88,3 @@ def proofs(advised: Iterable[Piece], what_if: Answers) -> tuple[str, ...]:
         peer = next((one for one in addresses if re.fullmatch(r"[0-9.]+", one)), "198.51.100.1")
         found.append(f"lockgate what-if --from someone@{home} --to someone@elsewhere.example --ip {peer}")
     return tuple(dict.fromkeys(found))
-
-
-def _word(name: str) -> str:
-    """A name as one word for a shell."""
-    return name if re.fullmatch(r"[A-Za-z0-9._-]+", name) else "'" + name.replace("'", "'\\''") + "'"

@@ -58,7 +58,6 @@ LATER = MappingProxyType(
         "outbound_connector": frozenset(
             {
                 "cloud_services_mail_enabled", "test_mode",
-                "is_validated", "last_validation_timestamp", "validation_recipients",
             }
         ),
         "connection_filter": frozenset({"enable_safe_list"}),

@@ -176,6 +176,10 @@ async def test_answers_to_sender_and_recipients() -> None:
     with SmtpPeer(Script(mail="550 5.7.1 go away")) as peer:
         found = await steps(hop(peer.host))
         assert failures(found) == ["recipient"] and "550 5.7.1 go away" in the(found, StepName.RECIPIENT).seen
+    closing = {BOB: "421 4.7.0 too much", "next@there.test": "250 2.1.5 ok"}
+    with SmtpPeer(Script(rcpt=closing)) as peer:
+        found = await asyncio.wait_for(steps(hop(peer.host), BOB, "next@there.test"), 4)
+        assert failures(found) == ["recipient", "recipient"], "what follows a farewell is not waited for"
     for moment in ("mail", "rcpt"):
         with SmtpPeer(Script(hang_up=moment)) as peer:
             found = await steps(hop(peer.host))

@@ -115,7 +115,7 @@ async def _asked(link: Link, target: Target, envelope: Envelope, recipient: str,
         )
     except ValueError as trouble:
         return failed(StepName.RECIPIENT, str(trouble), "Correct the address.", server=server, recipient=recipient)
-    lost = link.lost
+    lost = "" if link.usable else link.lost or "it is shutting down"
     if not lost:
         link.unclean = False
         link.begin(inquiry, lambda: None)

@@ -206,7 +206,7 @@ class Worker:
         self._reports = ReportCounts(config, slot, clock, discreet, self._privacy.redactor)
         self._network = SmtpCourier(resolver, carrying, clock, discreet, sts=None, results=self._reports.results)
         self._courier = sorting_of(config, self._network, clock, discreet)
-        self._verifier = SmtpVerifier(resolver, carrying, clock)
+        self._verifier = SmtpVerifier(resolver, carrying, clock, sts=None, results=self._reports.results)
         self._inquire = self._inquiries()
         self._authentication = Authentication(
             sender_check_of(config, clock), asyncio.Semaphore(_LARGE_AT_ONCE), clock

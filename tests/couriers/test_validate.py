@@ -39,6 +39,8 @@ FROM = Envelope(parse_address("connectorvalidation@here.test"))
 
 FAILS_AT = {
     "good": {},
+    "whole chain": {},
+    "no intermediate": {"chain": "chain", "name": "chain"},
     "self-signed": {"chain": "chain", "name": "chain"},
     "other CA": {"chain": "chain", "name": "chain"},
     "expired": {"chain": "chain", "name": "chain"},
@@ -56,7 +58,8 @@ FAILS_AT = {
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("ca")
-    return World(Authority(folder), Authority(folder, "Other CA"))
+    ca = Authority(folder)
+    return World(ca, Authority(folder, "Other CA"), Authority(folder, "Sub CA", under=ca))
 
 
 def examiner(

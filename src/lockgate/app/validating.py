@@ -18,6 +18,7 @@ from lockgate.flow.hops import plan
 from lockgate.flow.settle import local_answers
 from lockgate.flow.validating import Validating
 from lockgate.mail.identity import network_id
+from lockgate.seams import StsPolicies
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.recipients import RecipientStore
 from lockgate.storage.validations import ValidationFile
@@ -32,16 +33,18 @@ def validations_of(config: OperatorFile) -> ValidationFile:
     return ValidationFile(config.state_directory / "validations.json")
 
 
-def connector_desk(office: Office, revisions: Revisions, validations: ValidationFile) -> ConnectorDesk:
-    """The section that tries connectors; nothing of it is made before somebody asks, but for what is cheap."""
+def connector_desk(
+    office: Office, revisions: Revisions, validations: ValidationFile, sts: StsPolicies | None = None
+) -> ConnectorDesk:
+    """The section that tries connectors. `sts` is what delivery asks for MTA-STS policies, None if it asks nobody."""
     config, journal, clock = office.config, office.journal, SystemClock()
     settings = courier_settings(config, office.listening)
     pools, keeps = pools_of(config), keeps_of(config)
     ways_back = ways_back_of(config)
     directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
     validating = Validating(
-        examiner=SmtpExaminer(lambda: resolver_of(config, clock), settings, clock),
-        courier=lambda: SmtpCourier(resolver_of(config, clock), settings, clock, journal),
+        examiner=SmtpExaminer(lambda: resolver_of(config, clock), settings, clock, sts=sts),
+        courier=lambda: SmtpCourier(resolver_of(config, clock), settings, clock, journal, sts=sts),
         plan=lambda policy, route: plan(policy, route, pools, read_secret, keeps),
         dress=departure_of(config, office.policy, ways_back, journal).dress,
         ask=ways_back.over(directory),

@@ -10,7 +10,7 @@ from lockgate.couriers.reach import Reach, split_port
 from lockgate.couriers.settings import CourierSettings
 from lockgate.mail.hop import NextHop
 from lockgate.mail.validation import StepName, ValidationStep, failed, passed
-from lockgate.seams import DnsAnswer, DnsNone, DnsTemporary, MxHost, Resolver, Unreachable
+from lockgate.seams import DnsAnswer, DnsBogus, DnsNone, DnsTemporary, MxHost, Resolver, Unreachable
 
 _FORBIDDEN = (
     "Correct the address; if this one is meant, the operator lists it under [outgoing] allow in lockgate.toml."
@@ -63,6 +63,8 @@ class NotingResolver:
         if isinstance(trouble, DnsNone):
             return "there is no such name in DNS"
         self.silent.add(name)
+        if isinstance(trouble, DnsBogus):
+            return f"what DNS says is forged, or signed wrongly: {trouble}"
         return f"DNS gave no answer: {trouble}"
 
 

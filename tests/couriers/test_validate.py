@@ -260,7 +260,8 @@ async def test_by_mx_with_a_dns_of_the_tests_own() -> None:
 
 
 async def test_smart_hosts_that_lead_nowhere() -> None:
-    resolver = ZoneResolver({}, {"bare.test": (), "inner.test": ("127.0.0.1",)}, silent={"mute.test"}, forged={"lie.test"})
+    hosts = {"bare.test": (), "inner.test": ("127.0.0.1",)}
+    resolver = ZoneResolver({}, hosts, silent={"mute.test"}, forged={"lie.test"})
     for host, said in (
         ("ghost.test", "there is no such name in DNS"),
         ("bare.test", "has no address"),

@@ -248,7 +248,7 @@ def test_tls_is_told_where_it_was_and_where_it_was_not(shown: tuple[Path, dict[s
     last = {row["what"]: row["explanation"][-1] for row in shown[1]["messages"]}
     assert ", with TLSv1.3 " in last["from our own server to a partner, TLS forced"]
     assert last["by a rule"].endswith(", in plain text")
-    assert "is not for the name mx.impostor.test" in last["to a partner who shows a wrong certificate"]
+    assert "is not for mx.impostor.test" in last["to a partner who shows a wrong certificate"]
 
 
 def test_what_arrived_is_what_was_told(shown: tuple[Path, dict[str, Any]]) -> None:

@@ -63,7 +63,7 @@ def test_everything_a_connector_says_reaches_the_courier() -> None:
     assert (found.tls.certificate, found.tls.key) == ("/etc/client.pem", "/etc/client.key")
     assert (found.source_v4, found.source_v6, found.helo) == ("192.0.2.77", "2001:db8::1", "hq-out.contoso.com")
     assert (found.family, found.concurrency, found.rate, found.size_limit) == ("ipv4", 3, 60, 25 * 1024**2)
-    assert found.login == Login("relay", "s3cret")
+    assert found.login == Login("relay", "env:HQ_SECRET")
     assert found.lane == HQ.lane
 
 

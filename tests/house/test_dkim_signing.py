@@ -260,6 +260,13 @@ def test_what_stays_inside_and_what_is_not_ours_is_not_signed(signing: World) ->
     assert signatures(signing.next(before).content) == []
 
 
+def test_the_test_mail_of_a_validation_is_signed_as_all_mail_is(signing: World) -> None:
+    for connector, to, signed in (("World", FAR, [True, True]), ("Headquarters", ANN, [])):
+        before = signing.mails
+        signing.service.told("connector", "validate", connector, "--to", to)
+        assert dkimpy(signing.records(), signing.next(before).content) == signed
+
+
 def test_reports_of_own_servers_are_signed(signing: World) -> None:
     content = signing.send(letter(), sender="").content
     assert [tags["a"] for tags in signatures(content)] == ["rsa-sha256", "ed25519-sha256"]

@@ -26,6 +26,10 @@ KEEPERS = {
     "Authenticator": ("lockgate.probes.trust.sender:SenderCheck", "lockgate.testing.sender:ListedAuthenticator"),
     "TlsResults": ("lockgate.storage.report_batches:Tally", "lockgate.testing.reports:ListedTlsResults"),
     "StsPolicies": ("lockgate.testing.sts:ListedStsPolicies", "lockgate.testing.sts:ListedStsPolicies"),
+    "Examiner": ("lockgate.couriers.validate:SmtpExaminer", "lockgate.testing.examining:ListedExaminer"),
+    "Validations": (
+        "lockgate.storage.validations:ValidationFile", "lockgate.testing.examining:MemoryValidations",
+    ),
     "Courier": ("lockgate.couriers.smtp:SmtpCourier", "lockgate.testing.courier:RecordingCourier"),
     "Revisions": ("lockgate.app.policies:Policies", "lockgate.testing.revisions:MemoryRevisions"),
     "SigningKeys": ("lockgate.flow.signing_keys:KeyRing", "lockgate.testing.signing:ListedKeys"),

@@ -53,7 +53,7 @@ class Office:
 
     def __init__(self, config: OperatorFile, path: Path, listening: Sequence[str], journal: Journal) -> None:
         clock, policies = SystemClock(), policies_of(config)
-        self.config, self.path = config, path
+        self.config, self.path, self.listening = config, path, tuple(listening)
         self.policy = PolicyInForce(policies, lambda why: journal.alarm("policy not taken up", because=why))
         self.privacy = privacy_of(config, self.policy)
         self._meters = meters_of(config, "desk")

@@ -13,13 +13,16 @@ from lockgate.flow.desk.objects import ObjectDesk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.revising import Revising
-from lockgate.seams import Audit, Clock
+from lockgate.flow.validated import ValidationNotes
+from lockgate.seams import Audit, Clock, Validations
 
 
-def policy_sections(config: OperatorFile, policies: Policies, audit: Audit, clock: Clock) -> tuple[Section, ...]:
+def policy_sections(
+    config: OperatorFile, policies: Policies, audit: Audit, clock: Clock, validations: Validations
+) -> tuple[Section, ...]:
     """The sections that see and change the policy."""
     revising = Revising(policies, audit, clock, config.hostname, keeps_mailboxes=config.mailboxes.kept)
-    objects = ObjectDesk(revising, lambda: f"lockgate-proof={secrets.token_hex(16)}")
+    objects = ObjectDesk(revising, lambda: f"lockgate-proof={secrets.token_hex(16)}", ValidationNotes(validations).of)
     # It remembers nothing: a record that was published a minute ago must be found.
     resolver = resolver_of(config, clock, remembers=False)
     around = around_of(config, resolver)

@@ -19,6 +19,7 @@ from lockgate.app.journal import recent_alarms
 from lockgate.app.mailboxes import mailbox_desk
 from lockgate.app.policy_desk import policy_sections
 from lockgate.app.srs_key import ways_back_of
+from lockgate.app.validating import connector_desk, validations_of
 from lockgate.app.wiring import policies_of
 from lockgate.flow.asking import AuditFind
 from lockgate.flow.desk.alerts import AlertDesk
@@ -60,12 +61,14 @@ def sections_of(office: Office) -> tuple[Section, ...]:
     def organisations() -> tuple[str, ...]:
         return tuple(office.policy().organisations)
 
+    validations = validations_of(config)
     revisions = Revisions(compiled.in_force, compiled.at, compiled.draft)
     return (
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
         HoldDesk(keeping, audit, clock),
-        *policy_sections(config, policies, audit, clock),
+        *policy_sections(config, policies, audit, clock, validations),
+        connector_desk(office, revisions, validations),
         ExplainDesk(
             keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark,
             ways_back=ways_back_of(config),

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from lockgate.cli import objects, show
-from lockgate.cli.asked import AsJson, WhatIf
+from lockgate.cli.asked import AsJson, WhatIf, answered
 from lockgate.cli.changes import Expect, Reason
+from lockgate.cli.connector_advise import advise
+from lockgate.cli.connector_validate import validate, validation_words
 from lockgate.cli.objects import Name, Organisation, Properties, Unset
 from lockgate.cli.show import Column
-from lockgate.flow.asking import Assignment, ObjectWrite
-from lockgate.policy.advice import Mailboxes, advised
+from lockgate.flow.asking import Assignment, ObjectShow, ObjectWrite
 
 commands = typer.Typer(no_args_is_help=True, help="Connectors: own servers and partners, inbound and outbound.")
+commands.command("validate")(validate)
+commands.command("advise")(advise)
 
 Inbound = Annotated[bool, typer.Option("--inbound", help="The inbound connector of that name.")]
 Outbound = Annotated[bool, typer.Option("--outbound", help="The outbound connector of that name.")]
@@ -28,6 +30,7 @@ _COLUMNS = (
     Column("state", "STATE"),
     Column("domains", "DOMAINS"),
     Column("hosts", "SERVERS"),
+    Column("validated", "VALIDATED"),
 )
 
 
@@ -62,7 +65,10 @@ def show_(
     as_json: AsJson = False,
 ) -> None:
     """Show one connector with all its properties."""
-    objects.shown(context, _tables(inbound, outbound), name, organisation, as_json=as_json)
+    request = ObjectShow(_tables(inbound, outbound), name, organisation)
+    row = answered(context, request, as_json=as_json)
+    if not as_json:
+        show.facts({**row, "validation": validation_words(row.get("validation"))})
 
 
 @commands.command("add")
@@ -166,45 +172,3 @@ def disable(
 
 def _switch(value: str, name: str, tables: tuple[str, ...], organisation: str) -> ObjectWrite:
     return ObjectWrite("set", tables, name, organisation, (Assignment("enabled", "=", value),))
-
-
-_PLACES = {
-    "hosted": Mailboxes.HOSTED,
-    "own-servers": Mailboxes.OWN_SERVERS,
-    "on-premises": Mailboxes.OWN_SERVERS,
-    "standalone": Mailboxes.OWN_SERVERS,
-    "both": Mailboxes.BOTH,
-    "hybrid": Mailboxes.BOTH,
-}
-
-
-@commands.command("advise")
-def advise(
-    answer: Annotated[
-        list[str] | None, typer.Argument(help="Where the mailboxes are: all hosted, own-servers, or both.")
-    ] = None,
-    mailboxes: Annotated[str, typer.Option(help="The same: hosted, own-servers or both.")] = "",
-    devices: Annotated[bool, typer.Option("--devices", help="Printers or programs send mail without login.")] = False,
-    partners: Annotated[bool, typer.Option("--partners", help="A partner's mail must be in TLS or the like.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Say which connectors you need (specification 3.0); the service is not needed, and nothing is changed."""
-    said = " ".join(answer or [mailboxes]).lower().replace("_", "-").removeprefix("all").strip(" -")
-    if not said and sys.stdin.isatty():
-        said = typer.prompt("Where are the mailboxes: hosted, own-servers or both?").strip().lower()
-        devices = devices or typer.confirm("Do devices or programs send mail that cannot log in?")
-        partners = partners or typer.confirm("Is there a partner whose mail must be in TLS, or from certain addresses?")
-    place = _PLACES.get(said.replace(" ", "-"))
-    if place is None:
-        show.complain("Say where the mailboxes are: `connector advise all hosted`, `own-servers` or `both`.")
-        raise typer.Exit(show.MISUSE)
-    found = advised(place, devices=devices, partners=partners)
-    if as_json:
-        show.as_json({"mailboxes": place.value, "connectors": [one._asdict() for one in found]})
-        return
-    if not found:
-        show.say("none")
-        return
-    rows = [{**one._asdict(), "need": "needed" if one.needed else "optional"} for one in found]
-    columns = (Column("need", "NEED"), Column("table", "TABLE"), Column("connector_type", "TYPE"), Column("why", "WHY"))
-    show.table(rows, columns)

@@ -89,7 +89,17 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
         "hosts": hosts or certificate or ("MX" if row.get("use_mx_record") else ""),
         "receives": receives,
         "state": "enabled" if row.get("enabled") else "disabled",
+        "validated": _validated(row) if direction == "outbound" else "",
     }
+
+
+def _validated(row: dict[str, Any]) -> str:
+    """Whether an outbound connector was tried, and how that went."""
+    at, last = str(row.get("last_validation_timestamp") or ""), row.get("validation") or {}
+    if not at:
+        return "never"
+    word = "changed since" if last.get("stale") else "yes" if row.get("is_validated") else "failed"
+    return f"{word} ({at})"
 
 
 def because(request: ObjectWrite, reason: str, expect: int | None, *, what_if: bool) -> ObjectWrite:

@@ -16,6 +16,7 @@ from lockgate.couriers.session_results import SessionResults
 from lockgate.couriers.settings import CourierSettings
 from lockgate.couriers.terms import Agenda, PolicyKind, Terms, checked, demanded, must_encrypt
 from lockgate.couriers.tls import Assurance, SessionKey, TlsUnusable
+from lockgate.couriers.witness import Witness
 from lockgate.mail import replies
 from lockgate.mail.hop import DaneMode, HopKind, NextHop
 from lockgate.mail.reply import Reply
@@ -67,7 +68,7 @@ class _Judgement:
 class Dialler:
     """Opens connections: resolves, checks the address that is dialled, makes TLS as demanded, logs in.
 
-    `sts` and `results` as for SmtpCourier.
+    `sts` and `results` as for SmtpCourier; `witness` is told how each connection is opened (nobody, in delivery).
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Dialler:
         *,
         sts: StsPolicies | None = None,
         results: TlsResults | None = None,
+        witness: Witness | None = None,
     ) -> None:
         own_names = frozenset([name.rstrip(".").lower() for name in settings.own_names])
         reach = Reach(settings.allowed, settings.own_addresses)
@@ -89,8 +91,10 @@ class Dialler:
         self._sts = sts
         self._results = SessionResults(results, sts)
         self._assurance = Assurance(
-            settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, clock
-        )
+            settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, clock,
+            watched=witness is not None,
+        )  # fmt: skip
+        self._witness = witness
 
     async def dial(self, hop: NextHop, gone: functools.partial[None], avoid: set[Target]) -> Link:
         """A ready connection to the first server that lets one begin. Raises Unreachable.
@@ -113,6 +117,8 @@ class Dialler:
             if dialled >= self._settings.hosts:
                 break
             terms = await agenda.terms(target)
+            if self._witness is not None:
+                self._witness.terms = terms
             try:
                 if terms.refused is not None:
                     if target.name not in refused:
@@ -164,7 +170,10 @@ class Dialler:
         if link.in_handshake or link.untrusted:
             self._assurance.forget(key)
         self._results.failed(hop, terms, target.name, link, judgement.objection, use)
-        raise _reason(link, use, judgement, demanded(hop, terms))
+        reason = _reason(link, use, judgement, demanded(hop, terms))
+        if link.attempt is not None:
+            link.attempt.why = reason.reply.text
+        raise reason
 
     async def _connect(
         self,
@@ -196,9 +205,15 @@ class Dialler:
             loop, target, opening, patience, self._settings.least_rate,
             lambda: assurance.pipe(hop.tls, key), judgement, gone, self._finals,
         )  # fmt: skip
+        if self._witness is not None:
+            link.attempt = self._witness.begins(target, use)
         try:
             await asyncio.wait_for(_connected(loop, link, hop), patience.connect)
+            if link.attempt is not None:
+                link.attempt.connected()
         except (OSError, TimeoutError) as trouble:
+            if link.attempt is not None:
+                link.attempt.errno = trouble.errno or 0
             why = "no answer in time" if isinstance(trouble, TimeoutError) else trouble.strerror or str(trouble)
             raise _NoSession(replies.unreachable(f"No connection to {target}: {why}"), 1) from None
         return link

@@ -10,6 +10,7 @@ from typing import cast
 from lockgate.couriers.finals import Finals, Watched
 from lockgate.couriers.hosts import Target
 from lockgate.couriers.settings import Patience
+from lockgate.couriers.witness import Attempt
 from lockgate.mail import replies
 from lockgate.wire.smtp.client import CLOSING, Answer, AnswerReader, BadServer, Opening, Phase, Transaction
 from lockgate.wire.smtp.inquiry import Inquiry
@@ -26,7 +27,8 @@ class Link(asyncio.Protocol):
 
     `lost` tells why the connection is gone ("" while it is not), `secure` whether TLS is on, `in_handshake` that it
     broke while TLS was being made, `untrusted` why the certificate does not meet the demand. `carried` counts the
-    transactions begun. `make_tls` gives the TLS side, `objection` judges what the server showed.
+    transactions begun. `make_tls` gives the TLS side, `objection` judges what the server showed. `attempt` is told how
+    the opening goes; in delivery there is none.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Link(asyncio.Protocol):
         self.tls = ""
         self.carried = 0
         self.unclean = False
+        self.attempt: Attempt | None = None
         self._loop = loop
         self._patience = patience
         self._rate = least_rate
@@ -236,6 +239,8 @@ class Link(asyncio.Protocol):
             self._wake()
 
     def _opening_heard(self, opening: Opening, answer: Answer, *, alone: bool) -> None:
+        if self.attempt is not None:
+            self.attempt.answered(opening.phase, answer)
         out = opening.answer(answer, alone=alone)
         self._expect(self._seconds[opening.phase])
         if out:
@@ -244,6 +249,8 @@ class Link(asyncio.Protocol):
             case Phase.HANDSHAKE:
                 self.in_handshake = True
                 self.pipe = self._make_tls()
+                if self.attempt is not None:
+                    self.attempt.pipe = self.pipe
                 self.pipe.feed(self._reader.alert)
                 self._reader = AnswerReader()
                 self.pipe.handshake()
@@ -277,6 +284,8 @@ class Link(asyncio.Protocol):
             self._write(pipe.take())
             if not done:
                 return b""
+            if self.attempt is not None:
+                self.attempt.secured(pipe)
             self.untrusted = self._objection(pipe)
             if self.untrusted:
                 self.abort(self.untrusted)

@@ -84,7 +84,10 @@ SessionKey = tuple[str, str, int, TlsDemand]
 class Assurance:
     """Contexts by client certificate, trust by CA file, sessions by server and demand; changed files are read again."""
 
-    def __init__(self, ca_bundle: str, crl_file: str, certificate: str, key: str, clock: Clock) -> None:
+    def __init__(
+        self, ca_bundle: str, crl_file: str, certificate: str, key: str, clock: Clock, *, watched: bool = False
+    ) -> None:
+        self._watched = watched
         self._ca_bundle = ca_bundle
         self._crl_file = crl_file
         self._own = (certificate, key)
@@ -211,7 +214,8 @@ class Assurance:
         known = self._contexts.get(files)
         if known is None or known[0] != stamp:
             try:
-                known = (stamp, client_context(_read(files[0]), _read(files[1] or files[0])))
+                context = client_context(_read(files[0]), _read(files[1] or files[0]), watched=self._watched)
+                known = (stamp, context)
             except ValueError as trouble:
                 raise TlsUnusable(f"Our client certificate {files[0]} cannot be used: {trouble}") from None
             self._contexts[files] = known

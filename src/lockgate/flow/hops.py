@@ -182,4 +182,6 @@ def _source(connector: OutboundConnector, pool: Pool) -> str:
 def _login(connector: OutboundConnector, read_secret: Callable[[str], str]) -> Login | None:
     if not connector.login_user or connector.login_secret is None:
         return None
-    return Login(connector.login_user, read_secret(connector.login_secret))
+    # Read now, so that what is missing is told before anything is dialled; the courier reads it when it logs in.
+    read_secret(connector.login_secret)
+    return Login(connector.login_user, connector.login_secret)

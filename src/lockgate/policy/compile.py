@@ -183,7 +183,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         enhanced=enhanced_of(inbound),
         signing=signing,
         signing_domain=signing_domain(domains, signing),
-        postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",
+        postmaster=organisation.external_postmaster_address or f"postmaster@{default_domain(domains) or hostname}",
         trusted_sealers=frozenset(domain for one in mine.arc.get(name, ()) for domain in one.trusted_arc_sealers),
         rewriting_domain=next((one.domain_name for one in domains if one.default and _hears(one)), ""),
     )
@@ -194,7 +194,7 @@ def _hears(domain: AcceptedDomain) -> bool:
     return domain.receives and not domain.outbound_only and not domain.sending_to_domain_disabled
 
 
-def _default_domain(domains: tuple[AcceptedDomain, ...]) -> str:
+def default_domain(domains: tuple[AcceptedDomain, ...]) -> str:
     """The domain marked as default, else the initial one, else the first by name; those that receive come first."""
     ranked = sorted(domains, key=lambda d: (not d.default, not d.receives, not d.initial_domain, d.domain_name))
     return ranked[0].domain_name if ranked else ""

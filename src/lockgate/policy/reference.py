@@ -51,7 +51,6 @@ LATER = MappingProxyType(
         "outbound_connector": frozenset(
             {
                 "test_mode",
-                "is_validated", "last_validation_timestamp", "validation_recipients",
             }
         ),
         "connection_filter": frozenset({"enable_safe_list"}),

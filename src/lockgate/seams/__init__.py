@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lockgate.mail.dns import DnsAnswer, DnsBogus, DnsNone, DnsState, DnsTemporary, MxHost
 from lockgate.seams.carrying import Asked, Callout, Courier, Taken, Unreachable, Verifier
+from lockgate.seams.examining import Examiner, Validations
 from lockgate.seams.people import Difference, Directory, Loading, Recipients
 from lockgate.seams.queue import Accepted, BodyWriter, Keeping, Spool, Unavailable
 from lockgate.seams.revisions import NoPolicy, Overtaken, Revision, RevisionNote, Revisions
@@ -26,6 +27,7 @@ __all__ = [
     "DnsNone",
     "DnsState",
     "DnsTemporary",
+    "Examiner",
     "Journal",
     "Keeping",
     "KeyStore",
@@ -45,5 +47,6 @@ __all__ = [
     "TlsResults",
     "Unavailable",
     "Unreachable",
+    "Validations",
     "Verifier",
 ]

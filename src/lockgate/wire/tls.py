@@ -28,6 +28,16 @@ class TlsFailed(Exception):
     """The handshake or the stream is broken; `str()` says why, for people."""
 
 
+class _Noted:
+    """What was noted while a handshake went on."""
+
+    __slots__ = ("asked", "errors")
+
+    def __init__(self) -> None:
+        self.errors: list[tuple[int, int]] = []
+        self.asked = False
+
+
 class TlsPipe:
     """One TLS connection without a socket.
 
@@ -35,19 +45,19 @@ class TlsPipe:
     peer, then call `handshake` until it is True, afterwards `read`; send to the peer what `take` gives after each call.
     """
 
-    __slots__ = ("_conn", "_errors", "_out", "_ready", "_unfed", "closed", "server_name")
+    __slots__ = ("_conn", "_noted", "_out", "_ready", "_unfed", "closed", "server_name")
 
     def __init__(
         self, context: SSL.Context, *, server: bool, server_name: str = "", session: SSL.Session | None = None
     ) -> None:
         self.closed = False
         self.server_name = server_name
-        self._errors: list[tuple[int, int]] = []
+        self._noted = _Noted()
         self._unfed = b""
         self._out: list[bytes] = []
         self._ready = False
         self._conn = SSL.Connection(context, None)
-        self._conn.set_app_data(self._errors)
+        self._conn.set_app_data(self._noted)
         if server:
             self._conn.set_accept_state()
             return
@@ -159,7 +169,12 @@ class TlsPipe:
 
     def verify_errors(self) -> tuple[tuple[int, int], ...]:
         """(depth, OpenSSL error code) of all that verification found wrong while the handshake went on."""
-        return tuple(self._errors)
+        return tuple(self._noted.errors)
+
+    @property
+    def certificate_asked(self) -> bool:
+        """Whether the server asked for our certificate; known only in a context that is watched."""
+        return self._noted.asked
 
     def _push(self) -> bool:
         """Give OpenSSL the next slice; True if more is waiting."""
@@ -211,12 +226,15 @@ def server_context(
     return context
 
 
-def client_context(chain_pem: bytes = b"", key_pem: bytes = b"") -> SSL.Context:
+def client_context(chain_pem: bytes = b"", key_pem: bytes = b"", *, watched: bool = False) -> SSL.Context:
     """The dialling side: TLS 1.2 and newer, accepts any server certificate; the caller judges the chain.
 
-    With `chain_pem` and `key_pem` that certificate is presented when the server asks. Raises ValueError.
+    With `chain_pem` and `key_pem` that certificate is presented when the server asks. `watched` has its pipes note
+    whether it did ask, at the cost of a call for each step of a handshake. Raises ValueError.
     """
     context = _context(SSL.TLS_CLIENT_METHOD)
+    if watched:
+        context.set_info_callback(_watch)
     if chain_pem:
         _identify(context, chain_pem, key_pem)
     return context
@@ -248,8 +266,14 @@ def _identify(context: SSL.Context, chain_pem: bytes, key_pem: bytes) -> None:
 def _note(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
     """OpenSSL's verify callback: write down what is wrong and go on."""
     if error:
-        connection.get_app_data().append((depth, error))
+        connection.get_app_data().errors.append((depth, error))
     return True
+
+
+def _watch(connection: SSL.Connection, where: int, value: int) -> None:
+    """OpenSSL's info callback: nothing else tells a client that the server asked for a certificate."""
+    if where & SSL.SSL_CB_LOOP and b"certificate request" in connection.get_state_string():
+        connection.get_app_data().asked = True
 
 
 def _der(certificate: crypto.X509) -> bytes:

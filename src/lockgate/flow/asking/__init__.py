@@ -17,6 +17,7 @@ from lockgate.flow.asking.ask import (
 )
 from lockgate.flow.asking.audit import AuditFind
 from lockgate.flow.asking.backup import BackupMake
+from lockgate.flow.asking.connectors import ConnectorValidate
 from lockgate.flow.asking.dkim import DkimCheck, DkimDns, DkimKeys, DkimRevoke, DkimRotate
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
 from lockgate.flow.asking.groups import (
@@ -73,6 +74,7 @@ Request = (
     | Apply
     | AuditFind
     | BackupMake
+    | ConnectorValidate
     | DkimCheck
     | DkimDns
     | DkimKeys
@@ -154,6 +156,7 @@ __all__ = [
     "Assignment",
     "AuditFind",
     "BackupMake",
+    "ConnectorValidate",
     "DkimCheck",
     "DkimDns",
     "DkimKeys",

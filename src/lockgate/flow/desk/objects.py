@@ -49,10 +49,14 @@ FIXED = frozenset({"domain_name"})
 
 
 class ObjectDesk(msgspec.Struct, frozen=True):
-    """Answers what is asked about single objects. `new_proof` makes the token that a domain's TXT record must hold."""
+    """Answers what is asked about single objects. `new_proof` makes the token that a domain's TXT record must hold.
+
+    `notes` adds to the row of an object what is known of it besides what is written.
+    """
 
     revising: Revising
     new_proof: Callable[[], str]
+    notes: Callable[[Written[Any]], Mapping[str, Any]] = lambda written: {}
 
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section. Writing asks for the right of the table too."""
@@ -66,7 +70,7 @@ class ObjectDesk(msgspec.Struct, frozen=True):
         """All objects of the tables with every property."""
         ground = await self.revising.ground()
         rows = [
-            row_of(written)
+            {**row_of(written), **self.notes(written)}
             for written in [*by_identity(ground.understood.documents).values(), *_built_in(ground)]
             if written.table in request.tables and request.organisation in ("", organisation_of(written))
         ]
@@ -80,7 +84,8 @@ class ObjectDesk(msgspec.Struct, frozen=True):
             for written in _built_in(ground):
                 if organisation_of(written) == organisation:
                     return Answer(result=row_of(written))
-        return Answer(result=row_of(found(ground, request.tables, request.name, request.organisation)))
+        written = found(ground, request.tables, request.name, request.organisation)
+        return Answer(result={**row_of(written), **self.notes(written)})
 
     async def write(self, request: ObjectWrite, caller: Caller) -> Answer:
         """Add, set, put or remove one object."""

@@ -230,13 +230,19 @@ class OutboundConnector(BaseModel, frozen=True, extra="forbid"):
         "", description="Carried through on import and export", examples=["00000000-0000-0000-0000-000000000000"]
     )
     is_validated: bool = Field(
-        default=False, description="Whether validation succeeded; written by it", examples=[True]
+        default=False,
+        description="Imported: whether it was validated elsewhere; shown until `connector validate` has tried it here",
+        examples=[True],
     )
     last_validation_timestamp: datetime | None = Field(
-        None, description="When it was validated; written by validation", examples=["2026-03-01T10:00:00Z"]
+        None,
+        description="Imported: when it was validated elsewhere; shown until it was tried here",
+        examples=["2026-03-01T10:00:00Z"],
     )
     validation_recipients: tuple[MailboxText, ...] = Field(
-        (), description="Whom validation sends its test message to", examples=[["ana@contoso.com"]]
+        (),
+        description="Whom `connector validate` sends its test message to, if nobody is named",
+        examples=[["ana@contoso.com"]],
     )
 
     @property

@@ -1,4 +1,4 @@
-"""The client's side of asking whether a recipient would be taken: MAIL FROM:<>, RCPT, and never any content.
+"""The client's side of asking whether a recipient would be taken: MAIL, RCPT, and never any content.
 
 The next transaction on the connection begins with RSET (RFC 5321 4.1.1.5), which forgets what was asked here.
 """
@@ -11,12 +11,14 @@ from lockgate.wire.smtp.client import CLOSING, Answer, BadServer, Phase
 class Inquiry:
     """One question on a ready connection, one command at a time; drives like `client.Transaction`.
 
-    When `phase` is DONE: `mail` is the answer to MAIL, `rcpt` that to RCPT; None where the server hung up before.
+    `mail` given is the command that names the sender. When `phase` is DONE: `mail` is the answer to MAIL, `rcpt` that
+    to RCPT; None where the server hung up before.
     """
 
-    __slots__ = ("_rcpt", "_reset", "closing", "mail", "phase", "rcpt", "unclean")
+    __slots__ = ("_mail", "_rcpt", "_reset", "closing", "mail", "phase", "rcpt", "unclean")
 
-    def __init__(self, rcpt: bytes, *, reset: bool = False) -> None:
+    def __init__(self, rcpt: bytes, *, reset: bool = False, mail: bytes = b"MAIL FROM:<>\r\n") -> None:
+        self._mail = mail
         self._rcpt = rcpt
         self._reset = reset
         self.phase = Phase.MAIL
@@ -27,7 +29,7 @@ class Inquiry:
 
     def begin(self) -> bytes:
         """The first octets."""
-        return b"RSET\r\n" if self._reset else b"MAIL FROM:<>\r\n"
+        return b"RSET\r\n" if self._reset else self._mail
 
     def answer(self, answer: Answer) -> bytes:
         """Take one reply; what to write now."""
@@ -39,7 +41,7 @@ class Inquiry:
         match self.phase:
             case Phase.MAIL if self._reset:
                 self._reset = False
-                return b"MAIL FROM:<>\r\n"
+                return self._mail
             case Phase.MAIL:
                 self.mail = answer
                 if answer.good:

@@ -1,10 +1,12 @@
-"""MTA-STS policies out of a list."""
+"""MTA-STS policies out of a list, and a shelf for them in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lockgate.mail.sts import StsPolicy
+import msgspec
+
+from lockgate.mail.sts import KeptSts, StsPolicy
 
 
 class ListedStsPolicies:
@@ -21,3 +23,46 @@ class ListedStsPolicies:
     def recheck(self, domain: str) -> None:
         """See StsPolicies."""
         self.rechecked.append(domain)
+
+
+class MemoryShelf:
+    """A seams.StsShelf over a dict; `used` tells when each domain was last used."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, KeptSts] = {}
+        self.used: dict[str, float] = {}
+
+    def get(self, domain: str) -> KeptSts | None:
+        """See StsShelf."""
+        return self.rows.get(domain)
+
+    def claim(self, domain: str, now: float, until: float) -> bool:
+        """See StsShelf."""
+        row = self.rows.get(domain, KeptSts(domain))
+        if now < row.busy:
+            return False
+        self.rows[domain] = msgspec.structs.replace(row, busy=until, failed=0.0)
+        return True
+
+    def put(self, policy: StsPolicy, now: float, calm: float) -> None:
+        """See StsShelf."""
+        self.rows[policy.domain] = KeptSts(policy.domain, policy, now, busy=calm)
+        self.used.setdefault(policy.domain, now)
+
+    def fail(self, domain: str, now: float, why: str, calm: float) -> None:
+        """See StsShelf."""
+        row = self.rows.get(domain, KeptSts(domain))
+        self.rows[domain] = msgspec.structs.replace(row, failed=now, why=why, busy=calm)
+
+    def use(self, domain: str, now: float) -> None:
+        """See StsShelf."""
+        if domain in self.rows:
+            self.used[domain] = now
+
+    def due(self, now: float, age: float, used_since: float, limit: int) -> tuple[str, ...]:
+        """See StsShelf."""
+        found = [
+            row for row in self.rows.values()
+            if row.alive(now) and row.fetched < now - age and self.used.get(row.domain, 0.0) >= used_since
+        ]  # fmt: skip
+        return tuple([row.domain for row in sorted(found, key=lambda row: row.fetched)][:limit])

@@ -65,6 +65,7 @@ from lockgate.flow.asking.reports import (
     ReportTls,
 )
 from lockgate.flow.asking.service import StatusAsk
+from lockgate.flow.asking.tls import DomainDns, TlsPolicy
 from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
 Request = (
@@ -78,6 +79,7 @@ Request = (
     | DkimKeys
     | DkimRevoke
     | DkimRotate
+    | DomainDns
     | DomainVerify
     | Explain
     | Export
@@ -125,6 +127,7 @@ Request = (
     | RevisionList
     | Rollback
     | StatusAsk
+    | TlsPolicy
     | TraceFind
     | TraceFollow
     | TraceShow
@@ -159,6 +162,7 @@ __all__ = [
     "DkimKeys",
     "DkimRevoke",
     "DkimRotate",
+    "DomainDns",
     "DomainVerify",
     "Explain",
     "Export",
@@ -209,6 +213,7 @@ __all__ = [
     "RevisionList",
     "Rollback",
     "StatusAsk",
+    "TlsPolicy",
     "TraceFind",
     "TraceFollow",
     "TraceShow",

@@ -36,14 +36,14 @@ def policy(
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch its policy now, though one is known.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a domain demands: its MTA-STS policy, its mail hosts, their TLSA records. Code 1: something is wrong."""
+    """Show what a domain demands: MTA-STS policy, mail hosts, their TLSA records. Code 1: something is wrong."""
     result = answered(context, TlsPolicy(domain, fetch), as_json=as_json, patience=PATIENCE)
     if not as_json:
         _policy(result["mta_sts"])
         if not result["obeyed"]:
             show.say("Policies are not obeyed here: mta_sts.fetch is false in the operator's file.")
         print()
-        show.say(f"The MX records are {result['mx_dnssec']} by DNSSEC.")
+        show.say(f"DNSSEC of the MX records: {result['mx_dnssec']}")
         show.table([_host(row) for row in result["hosts"]], _HOSTS, nothing="no mail hosts")
         for trouble in result["troubles"]:
             show.say(f"! {trouble}")

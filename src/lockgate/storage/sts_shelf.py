@@ -58,7 +58,9 @@ _FAIL = """
 INSERT INTO sts(domain,failed,why,busy) VALUES(:domain,:now,:why,:calm)
 ON CONFLICT(domain) DO UPDATE SET failed = :now, why = :why, busy = :calm
 """
-_USE = "UPDATE sts SET used = :now, days = days + (used < :now - :day) WHERE domain = :domain"
+_USE = """
+UPDATE sts SET used = :now, days = days + (CAST(used / :day AS INT) < CAST(:now / :day AS INT)) WHERE domain = :domain
+"""
 _DUE = """
 SELECT domain FROM sts WHERE fetched > 0 AND fetched < :old AND until > :now AND used >= :since
 ORDER BY fetched LIMIT :limit

@@ -184,8 +184,11 @@ class StsKeeper:
         if kept is not None and policy is not None and policy.id == said.id and not self._is_old(kept, now):
             return policy, said.hold
         lease = now + self._times.fetch + _SLACK
-        if not await self._kept(lambda: self._shelf.claim(domain, now, lease), True):  # noqa: FBT003
-            return await self._awaited(domain, said, policy)
+        while not await self._kept(lambda: self._shelf.claim(domain, self._clock.now(), lease), True):  # noqa: FBT003
+            outcome = await self._awaited(domain, said, policy)
+            if outcome is not None:
+                return outcome
+            lease = self._clock.now() + self._times.fetch + _SLACK
         try:
             fresh = await self._fetched(domain, said.id)
         except FetchFailed as trouble:
@@ -237,15 +240,19 @@ class StsKeeper:
         until = self._clock.now() + demands.max_age
         return StsPolicy(domain, demands.mode, demands.mx, name, until, demands.lines)
 
-    async def _awaited(self, domain: str, said: _Said, policy: StsPolicy | None) -> tuple[StsPolicy | None, float]:
-        """Somebody else fetches it, or has failed a moment ago: wait for what comes of it."""
+    async def _awaited(
+        self, domain: str, said: _Said, policy: StsPolicy | None
+    ) -> tuple[StsPolicy | None, float] | None:
+        """Somebody else fetches it, or has failed a moment ago: what comes of it; None if it was given up."""
         while True:
             kept, now = await self._kept(lambda: self._shelf.get(domain), None), self._clock.now()
             if kept is None:
                 return policy, _LEAST
-            if kept.failed or now >= kept.busy:
-                alive = kept.alive(now)
+            alive = kept.alive(now)
+            if kept.failed:
                 return alive, said.hold if alive is not None else min(said.hold, max(kept.busy - now, 1.0))
+            if now >= kept.busy:
+                return (alive, said.hold) if alive is not None else None
             if policy is not None:  # it holds, so nobody has to wait
                 return policy, _LEAST
             await asyncio.sleep(_WAIT)

@@ -10,7 +10,7 @@ from lockgate.couriers.smtp import SmtpCourier
 from lockgate.mail.address import Address, parse_address
 from lockgate.mail.envelope import Body, Envelope
 from lockgate.mail.hop import Cargo, CargoRecipient, NextHop, TlsDemand
-from lockgate.seams import Resolver
+from lockgate.seams import Resolver, StsPolicies, TlsResults
 from lockgate.testing.dns import ZoneResolver
 
 CONTENT = b"From: ann@here.test\r\nTo: bob@there.test\r\nSubject: hello\r\n\r\nThis is the body.\r\n"
@@ -41,7 +41,13 @@ class Notes:
         self.lines.append((f"ALARM {happening}", details))
 
 
-def courier(resolver: Resolver | None = None, **settings: object) -> SmtpCourier:
+def courier(
+    resolver: Resolver | None = None,
+    *,
+    sts: StsPolicies | None = None,
+    results: TlsResults | None = None,
+    **settings: object,
+) -> SmtpCourier:
     given: dict[str, object] = {"allowed": ("127.0.0.0/8", "::1"), "patience": QUICK, **settings}
     return SmtpCourier(
         resolver or ZoneResolver(),
@@ -49,6 +55,8 @@ def courier(resolver: Resolver | None = None, **settings: object) -> SmtpCourier
         WallClock(),
         Notes(),
         chance=random.Random(7),
+        sts=sts,
+        results=results,
     )
 
 

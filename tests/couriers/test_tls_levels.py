@@ -254,12 +254,19 @@ async def test_sessions_are_resumed_and_judged_all_the_same(world: World, versio
 
 
 async def test_requiretls_goes_only_to_servers_that_promise_it(world: World) -> None:
+    named = TlsDemand(name=NAME)
     with SmtpPeer(tls(world.ca.issue(NAME))) as peer:
         sender = courier(ca_bundle=str(world.ca.file))
-        (outcome,) = await sender.carry(hop(peer.host), cargo(require_tls=True))
-        assert (outcome.fate, outcome.reply.enhanced) == (Fate.FAILED, "5.7.30")
+        with pytest.raises(Unreachable) as told:
+            await sender.carry(hop(peer.host, tls=named), cargo(require_tls=True))
+        assert (told.value.permanent, told.value.reply.enhanced) == (True, "5.7.30")
+        assert b"MAIL" not in peer.sessions[0].clear + peer.sessions[0].secure
         peer.script = Script(context=peer.script.context, extensions=("PIPELINING", "REQUIRETLS"))
-        (outcome,) = await courier(ca_bundle=str(world.ca.file)).carry(hop(peer.host), cargo(require_tls=True))
+        with pytest.raises(Unreachable) as told:  # the name that was dialled is that of the address
+            await courier(ca_bundle=str(world.ca.file)).carry(hop(peer.host), cargo(require_tls=True))
+        assert (told.value.permanent, told.value.reply.enhanced) == (False, "4.7.325")
+        sender = courier(ca_bundle=str(world.ca.file))
+        (outcome,) = await sender.carry(hop(peer.host, tls=named), cargo(require_tls=True))
         assert outcome.fate is Fate.DELIVERED
         assert peer.mails[0].mail.endswith("REQUIRETLS")
         assert outcome.tls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from decision.judging import fates, ruled, why
@@ -21,6 +22,11 @@ domain_type = "internal_relay"
 match_sub_domains = true
 vouched_by_operator = true
 """
+
+
+OWN_SERVER = (
+    '[[inbound_connector]]\nname = "onprem"\nconnector_type = "on_premises"\nsender_ip_addresses = ["192.0.2.25"]\n'
+)
 
 
 def connector(name: str, *lines: str, host: str = "hq.test") -> str:
@@ -83,8 +89,30 @@ def test_central_transport_goes_first_but_not_back() -> None:
 def test_tls_levels_and_requiretls_reach_the_route() -> None:
     forced = connector("own", "all_accepted_domains = true", 'tls_settings = "encryption_only"')
     assert sent(forced) == ["-> contoso/own#encryption_only ben@contoso.com"]
-    assert sent(forced, require_tls=True) == ["-> contoso/own#certificate_validation ben@contoso.com"]
-    assert sent("", require_tls=True) == ["-> contoso/mx:contoso.com#certificate_validation ben@contoso.com"]
+    assert sent(forced, require_tls=True) == ["-> contoso/own#encryption_only#requiretls ben@contoso.com"]
+    lane = "contoso/mx:contoso.com#encryption_only#requiretls"
+    assert sent("", require_tls=True) == [f"-> {lane} ben@contoso.com"]
+    level = ('tls_settings = "domain_validation"', 'tls_domain = "a.test"')
+    strict = connector("own", "all_accepted_domains = true", *level)
+    assert sent(strict, require_tls=True) == ["-> contoso/own#domain_validation#requiretls ben@contoso.com"]
+
+
+def test_tls_required_no_lets_off_what_dns_and_the_domain_ask_for() -> None:
+    def ways(text: str, *fields: tuple[str, str]) -> list[str]:
+        message = msgspec.structs.replace(message_of(), fields=fields)
+        sender = connection_of("192.0.2.25")
+        facts = facts_of("ben@contoso.com", "x@elsewhere.test", connection=sender, message=message)
+        return fates(ruled(policy_of(BASE + OWN_SERVER + text), facts))
+
+    by_mx = '[[outbound_connector]]\nname = "bank"\nrecipient_domains = ["*"]\ntls_settings = "encryption_only"\n'
+    by_host = connector("HQ", 'recipient_domains = ["*"]')
+    no = ("tls-REQUIRED", " no ")
+    assert ways("", no) == ["-> contoso/mx:elsewhere.test#tls-not-required x@elsewhere.test"]
+    assert ways(by_mx, no) == ["-> contoso/bank/elsewhere.test#encryption_only#tls-not-required x@elsewhere.test"]
+    assert ways(by_host, no) == ["-> contoso/HQ x@elsewhere.test"], "a smart host owes nothing that it could be let off"
+    for fields in ((no, no), (("TLS-Required", "maybe"),), ()):
+        assert ways("", *fields) == ["-> contoso/mx:elsewhere.test x@elsewhere.test"], fields
+
 
 
 def test_a_connector_by_mx_asks_for_the_targets_domain() -> None:

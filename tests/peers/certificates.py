@@ -38,13 +38,15 @@ class Papers:
 
 
 class Authority:
-    """One CA in one folder."""
+    """One CA in one folder: a root, or one that another signs (`under`), which then stands in the chains it issues."""
 
-    def __init__(self, folder: Path, name: str = "Test CA") -> None:
+    def __init__(self, folder: Path, name: str = "Test CA", *, under: Authority | None = None) -> None:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.certificate = self._sign(self._name, self._key, self._name, (), ("server",), ca=True)
+        above = (self._name, self._key) if under is None else (under._name, under._key)
+        self.certificate = self._sign(self._name, self._key, above[0], (), ("server",), ca=True, by=above[1])
+        self._above = [] if under is None else [self, *under._above]
         self.file = folder / f"{name.replace(' ', '-').lower()}.pem"
         self.file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
         self._count = 0
@@ -57,15 +59,22 @@ class Authority:
         self_signed: bool = False,
         purposes: tuple[str, ...] = ("server", "client"),
         common_name: str = "",
+        alone: bool = False,
+        root: bool = False,
     ) -> Papers:
-        """A certificate for these DNS names, as wrong as asked for."""
+        """A certificate for these DNS names, as wrong as asked for; `alone`: the chain lacks the intermediates.
+
+        With `root` the chain goes on to this CA's own certificate, as a trust anchor of DANE needs it.
+        """
         self._count += 1
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or (names[0] if names else "nobody"))])
         issuer_key, issuer = (key, subject) if self_signed else (self._key, self._name)
         certificate = self._sign(subject, key, issuer, names, purposes, by=issuer_key, expired=expired, early=early)
         chain = self._folder / f"{id(self):x}-{self._count}.pem"
-        chain.write_bytes(certificate.public_bytes(Encoding.PEM))
+        above = [] if alone else self._above or ([self] if root else [])
+        whole = [certificate, *[one.certificate for one in above]]
+        chain.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in whole))
         key_file = chain.with_suffix(".key")
         key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         digest = hashes.Hash(hashes.SHA256())

@@ -85,8 +85,11 @@ auth-zone:
 
 
 @contextlib.contextmanager
-def unbound(folder: Path) -> Iterator[tuple[str, int]]:
-    """Runs until the block is left; gives its address. Skips where it is not installed."""
+def unbound(folder: Path, more: str = "") -> Iterator[tuple[str, int]]:
+    """Runs until the block is left; gives its address. Skips where it is not installed.
+
+    `more` are further lines of the signed zone.
+    """
     program = shutil.which("unbound", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
         pytest.skip("unbound is not on this machine (Debian: apt-get install unbound)")
@@ -94,7 +97,7 @@ def unbound(folder: Path) -> Iterator[tuple[str, int]]:
     port = free_port()
     # The way to all other names leads to this machine, which is not asked: no test talks to the internet.
     (folder / "root").write_text(". 3600 IN NS nobody.\nnobody. 3600 IN A 127.0.0.1\n", "utf-8")
-    text = _CONFIG.format(folder=folder, port=port, anchor=_signed(folder / "signed.test.zone"))
+    text = _CONFIG.format(folder=folder, port=port, anchor=_signed(folder / "signed.test.zone", more))
     (folder / "plain.test.zone").write_text(PLAIN, "utf-8")
     text += "".join(_ZONE.format(folder=folder, name=name) for name in ("signed.test", "plain.test"))
     config = folder / "unbound.conf"
@@ -114,9 +117,9 @@ def unbound(folder: Path) -> Iterator[tuple[str, int]]:
             process.stderr.close()
 
 
-def _signed(file: Path) -> str:
+def _signed(file: Path, more: str) -> str:
     """Write the signed zone, with the records of `forged` changed after signing; returns the trust anchor (DS)."""
-    zone = dns.zone.from_text(SIGNED, "signed.test.", relativize=False)
+    zone = dns.zone.from_text(SIGNED + more, "signed.test.", relativize=False)
     key = ec.generate_private_key(ec.SECP256R1())
     algorithm = dns.dnssectypes.Algorithm.ECDSAP256SHA256
     public = dns.dnssec.make_dnskey(key.public_key(), algorithm, flags=0x0101)

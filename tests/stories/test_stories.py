@@ -144,7 +144,7 @@ def test_a_story_may_hold_a_message(tmp_path: Path) -> None:
     require-tls
     at      2026-11-24
     suppose who-is ben@contoso.com = mail_user Ben@contoso.com -> ben@inside.test
-    expect  ben@contoso.com delivered by mx inside.test with certificate_validation to ben@inside.test
+    expect  ben@contoso.com delivered by mx inside.test with requiretls to ben@inside.test
     because IP allow list: it names 203.0.113.7
     """
     story = read_story(text, "message.story")

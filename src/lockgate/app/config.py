@@ -76,6 +76,9 @@ class Delivery(Section):
     ca_bundle: Path | None = Field(
         None, strict=False, description="Public certificate authorities; unset means the system's bundle"
     )
+    crl_file: Path | None = Field(
+        None, strict=False, description="Revocation lists (PEM) that certificates of other servers are looked up in"
+    )
     first_retry: Duration = Field(300.0, gt=0, description="Pause after the first failed attempt")
     retry_steps: tuple[Duration, ...] = Field(
         (600.0, 900.0, 1800.0, 3600.0), strict=False, description="Pauses after the following ones; the last repeats"
@@ -279,8 +282,9 @@ def check_files(config: OperatorFile, path: Path) -> tuple[Problem, ...]:
     for number, certificate in enumerate(config.certificate):
         wanted.append((("certificate", number, "chain"), certificate.chain))
         wanted.append((("certificate", number, "key"), certificate.key))
-    if config.delivery.ca_bundle is not None:
-        wanted.append((("delivery", "ca_bundle"), config.delivery.ca_bundle))
+    for key, file in (("ca_bundle", config.delivery.ca_bundle), ("crl_file", config.delivery.crl_file)):
+        if file is not None:
+            wanted.append((("delivery", key), file))
     if config.mailboxes.ca_file is not None:
         wanted.append((("mailboxes", "ca_file"), config.mailboxes.ca_file))
     wanted += [(("mta_sts", "next_keys", number), key) for number, key in enumerate(config.mta_sts.next_keys)]
@@ -352,8 +356,9 @@ def _from_folder(config: OperatorFile, folder: Path) -> OperatorFile:
     )
     if keys := tuple([folder / key for key in config.mta_sts.next_keys]):
         copy = copy.model_copy(update={"mta_sts": config.mta_sts.model_copy(update={"next_keys": keys})})
-    if (bundle := config.delivery.ca_bundle) is not None:
-        copy = copy.model_copy(update={"delivery": config.delivery.model_copy(update={"ca_bundle": folder / bundle})})
+    files = {key: folder / file for key in ("ca_bundle", "crl_file") if (file := getattr(config.delivery, key))}
+    if files:
+        copy = copy.model_copy(update={"delivery": config.delivery.model_copy(update=files)})
     boxes = {key: folder / place for key in ("directory", "ca_file") if (place := getattr(config.mailboxes, key))}
     if boxes:
         copy = copy.model_copy(update={"mailboxes": config.mailboxes.model_copy(update=boxes)})

@@ -428,6 +428,7 @@ def courier_settings(config: OperatorFile, listening: Sequence[str]) -> CourierS
     return CourierSettings(
         mx_port=delivery.mx_port,
         ca_bundle=str(config.ca_bundle or ""),
+        crl_file=str(delivery.crl_file or ""),
         allowed=config.outgoing.allow,
         own_names=(config.hostname,),
         own_addresses=tuple(listening),

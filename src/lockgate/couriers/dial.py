@@ -10,13 +10,15 @@ from lockgate.couriers.finals import Finals
 from lockgate.couriers.hosts import Search, Target, targets
 from lockgate.couriers.link import Link
 from lockgate.couriers.login import read_secret
+from lockgate.couriers.objection import Objection
 from lockgate.couriers.reach import Reach
+from lockgate.couriers.session_results import SessionResults
 from lockgate.couriers.settings import CourierSettings
+from lockgate.couriers.terms import Agenda, Terms, demanded, must_encrypt
 from lockgate.couriers.tls import Assurance, SessionKey, TlsUnusable
 from lockgate.mail import replies
 from lockgate.mail.hop import HopKind, NextHop
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import TlsLevel
 from lockgate.seams import Clock, Resolver, StsPolicies, TlsResults, Unreachable
 from lockgate.wire.smtp.client import Opening, TlsUse, Trouble
 from lockgate.wire.tls import TlsPipe
@@ -33,8 +35,29 @@ class _NoSession(Exception):
         self.plainly = plainly
 
 
+class _Judgement:
+    """What is thought of the certificate that one connection shows."""
+
+    def __init__(self, assurance: Assurance, hop: NextHop, target: Target, terms: Terms, key: SessionKey) -> None:
+        self._assurance = assurance
+        self._hop, self._name, self._terms, self._key = hop, target.name, terms, key
+        self.objection: Objection | None = None
+        self.missed: Objection | None = None
+
+    def __call__(self, pipe: TlsPipe) -> str:
+        """Why nothing may leave, "" if it may; the handshake is over."""
+        chain = self._assurance.chain(pipe, self._key)
+        self.objection = self._assurance.objection(self._hop, self._name, self._terms, chain)
+        if self._terms.testing and self.objection is None:
+            self.missed = self._assurance.misses_test(self._hop, self._name, chain)
+        return self.objection.why if self.objection is not None else ""
+
+
 class Dialler:
-    """Opens connections: resolves, checks the address that is dialled, makes TLS as demanded, logs in."""
+    """Opens connections: resolves, checks the address that is dialled, makes TLS as demanded, logs in.
+
+    `sts` and `results` as for SmtpCourier.
+    """
 
     def __init__(
         self,
@@ -53,7 +76,7 @@ class Dialler:
         self._settings = settings
         self._finals = finals or Finals()
         self._sts = sts
-        self._results = results
+        self._results = SessionResults(results, sts)
         self._assurance = Assurance(
             settings.ca_bundle, settings.crl_file, settings.certificate, settings.key, clock
         )
@@ -62,32 +85,46 @@ class Dialler:
         """A ready connection to the first server that lets one begin. Raises Unreachable.
 
         `gone` is called with each link when its connection ends. The reason told is the most telling one: a TLS
-        demand that is not met says more than a refused connection.
+        demand that is not met says more than a refused connection, and what may be over soon goes before what is for
+        good.
         """
         found = await targets(hop, self._search)
+        agenda = Agenda(hop, self._search.resolver, self._sts)
+        refused: set[str] = set()
         worst: tuple[int, Unreachable] | None = None
         for target in [target for target in found if target not in avoid][: self._settings.hosts]:
+            terms = await agenda.terms(target)
             try:
-                return await self._open(hop, target, gone)
+                if terms.refused is not None:
+                    if target.name not in refused:
+                        refused.add(target.name)
+                        self._results.note(hop, terms, target.name, terms.result)
+                    raise _NoSession(terms.refused, 5)
+                return await self._open(hop, target, terms, gone)
             except _NoSession as trouble:
                 if worst is None or trouble.weight >= worst[0]:
-                    worst = (trouble.weight, Unreachable(trouble.reply, host=str(target), tls=trouble.tls))
+                    reply = trouble.reply
+                    told = Unreachable(reply, permanent=reply.permanent, host=str(target), tls=trouble.tls)
+                    worst = (trouble.weight, told)
         raise worst[1] if worst is not None else Unreachable(replies.CONNECTION_LOST)
 
-    async def _open(self, hop: NextHop, target: Target, gone: functools.partial[None]) -> Link:
-        if hop.tls.level is not TlsLevel.OPPORTUNISTIC:
-            return await self._open_with(hop, target, gone, TlsUse.ALWAYS)
+    async def _open(self, hop: NextHop, target: Target, terms: Terms, gone: functools.partial[None]) -> Link:
+        if must_encrypt(hop, terms):
+            return await self._open_with(hop, target, terms, gone, TlsUse.ALWAYS)
         try:
-            return await self._open_with(hop, target, gone, TlsUse.IF_OFFERED)
+            return await self._open_with(hop, target, terms, gone, TlsUse.IF_OFFERED)
         except _NoSession as trouble:
             # A broken handshake is no reason to hold mail that needs no TLS (RFC 7435); an attack is.
             if not trouble.plainly or hop.login is not None:
                 raise
-        return await self._open_with(hop, target, gone, TlsUse.NEVER)
+        return await self._open_with(hop, target, terms, gone, TlsUse.NEVER)
 
-    async def _open_with(self, hop: NextHop, target: Target, gone: functools.partial[None], use: TlsUse) -> Link:
-        key: SessionKey = (target.name, target.address, target.port, hop.tls)
-        link = await self._connect(hop, target, gone, use, key)
+    async def _open_with(
+        self, hop: NextHop, target: Target, terms: Terms, gone: functools.partial[None], use: TlsUse
+    ) -> Link:
+        key: SessionKey = (terms.server_name or target.name, target.address, target.port, hop.tls)
+        judgement = _Judgement(self._assurance, hop, target, terms, key)
+        link = await self._connect(hop, target, terms, gone, use, key, judgement)
         try:
             await link.wait()
         except BaseException:
@@ -97,20 +134,29 @@ class Dialler:
         if not link.lost and opening.trouble is None:
             if link.pipe is not None:
                 self._assurance.remember(key, link.pipe)
+            if use is not TlsUse.NEVER:  # that session was told of when its first handshake broke
+                self._results.opened(hop, terms, target.name, link, judgement.missed)
+            if hop.require_tls and not opening.offered.require_tls:
+                link.quit()
+                raise _NoSession(replies.NEEDS_REQUIRETLS, 0, tls=link.tls)
             return link
         if link.in_handshake or link.untrusted:
             self._assurance.forget(key)
-        raise _reason(link, use)
+        self._results.failed(hop, terms, target.name, link, judgement.objection, use)
+        raise _reason(link, use, judgement.objection, demanded(hop, terms))
 
     async def _connect(
-        self, hop: NextHop, target: Target, gone: functools.partial[None], use: TlsUse, key: SessionKey
+        self,
+        hop: NextHop,
+        target: Target,
+        terms: Terms,
+        gone: functools.partial[None],
+        use: TlsUse,
+        key: SessionKey,
+        judgement: _Judgement,
     ) -> Link:
         loop = asyncio.get_running_loop()
         assurance = self._assurance
-
-        def objection(pipe: TlsPipe) -> str:
-            return assurance.objection(hop, target.name, pipe.peer_chain(), key)
-
         try:
             login = (hop.login.user, read_secret(hop.login.secret)) if hop.login is not None else None
         except ValueError as trouble:
@@ -121,13 +167,13 @@ class Dialler:
         # Settings are tried before dialling, so that their trouble never looks like the server's.
         try:
             opening = Opening(hop.helo, use, login, lmtp=hop.kind is HopKind.LMTP)
-            assurance.ready(hop.tls)
+            assurance.ready(hop, terms)
         except (ValueError, TlsUnusable) as trouble:
             raise _NoSession(replies.waits(str(trouble)), 4) from None
         patience = self._settings.patience
         link = Link(
             loop, target, opening, patience, self._settings.least_rate,
-            lambda: assurance.pipe(hop.tls, key), objection, gone, self._finals,
+            lambda: assurance.pipe(hop.tls, key), judgement, gone, self._finals,
         )  # fmt: skip
         try:
             await asyncio.wait_for(_connected(loop, link, hop), patience.connect)
@@ -148,15 +194,15 @@ async def _connected(loop: asyncio.AbstractEventLoop, link: Link, hop: NextHop) 
     )
 
 
-def _reason(link: Link, use: TlsUse) -> _NoSession:
+def _reason(link: Link, use: TlsUse, objection: Objection | None, demand: str) -> _NoSession:
     """Why no transaction may begin on this connection, in our words."""
     host, opening = link.host, link.opening
     said = str(opening.last.reply()) if opening.last is not None else ""
-    if link.untrusted:
-        return _NoSession(replies.tls_untrusted(host, link.untrusted), 5)
+    if objection is not None:
+        return _NoSession(replies.tls_untrusted(host, objection.code, demand, objection.why), 5)
     match opening.trouble:
         case Trouble.TLS_MISSING:
-            return _NoSession(replies.tls_missing(host), 5)
+            return _NoSession(replies.tls_missing(host, demand), 5)
         case Trouble.TLS_REFUSED:
             return _NoSession(replies.tls_failed(host, f"STARTTLS was refused ({said})"), 5)
         case Trouble.INJECTED:

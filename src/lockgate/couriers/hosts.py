@@ -83,7 +83,7 @@ async def _smart_host(text: str, family: str, search: Search) -> tuple[list[Targ
         return [], replies.waits(f"The smart host cannot be read: {trouble}")
     port = port or search.port
     host = host.rstrip(".").lower()
-    if _is_address(host):
+    if is_address(host):
         return [Target(host, host, port)], None
     try:
         addresses = await search.resolver.addresses(host, family)
@@ -134,7 +134,7 @@ async def _published(domain: str, search: Search) -> list[MxHost]:
     if all(not host.name for host in published):
         raise Unreachable(replies.NULL_MX, permanent=True, host=domain)
     # An address where a name belongs (RFC 5321 5.1, RFC 1035 3.3.9) is not followed: it would dodge every name check.
-    named = [host for host in published if host.name and not _is_address(host.name)]
+    named = [host for host in published if host.name and not is_address(host.name)]
     if not named:
         raise Unreachable(replies.NO_MAIL_HOST, permanent=True, host=domain)
     search.chance.shuffle(named)
@@ -178,12 +178,13 @@ def _permitted(found: list[Target], reach: Reach, troubles: tuple[Reply, ...]) -
 def _literal(text: str, port: int) -> Target:
     inner = text.strip("[]")
     address = inner[5:] if inner[:5].lower() == "ipv6:" else inner
-    if not _is_address(address):
+    if not is_address(address):
         raise Unreachable(replies.NO_MAIL_HOST, permanent=True, host=text)
     return Target(text, address, port)
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Whether a host is given as an address: it has no name in SNI (RFC 6066 3), and DNS proves nothing of it."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -93,6 +93,12 @@ class Link(asyncio.Protocol):
         """Whether another transaction may begin here."""
         return not (self.lost or self._leaving or self._backlog or self._talk is not None)
 
+    @property
+    def local_address(self) -> str:
+        """Our own address of this connection, "" where there is none (a Unix socket, a connection that is gone)."""
+        ours = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        return str(ours[0]) if isinstance(ours, tuple) else ""
+
     def begin(self, transaction: Transaction | Inquiry, over: Callable[[], None]) -> None:
         """Say the first words of a transaction; `over` is called in the instant in which its last answer is read."""
         self.carried += 1

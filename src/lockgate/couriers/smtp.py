@@ -24,7 +24,6 @@ from lockgate.mail import replies
 from lockgate.mail.hop import Cargo, HopKind, NextHop
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.reply import Reply
-from lockgate.mail.ruling import TlsLevel
 from lockgate.seams import Clock, Journal, Resolver, StsPolicies, Taken, TlsResults, Unreachable
 from lockgate.wire.smtp.client import TOO_MANY, Answer, Capabilities, Phase, Transaction, mail_command, rcpt_command
 
@@ -97,7 +96,7 @@ class SmtpCourier:
 
     async def carry(self, hop: NextHop, cargo: Cargo, taken: Taken = _nobody_waits) -> tuple[Outcome, ...]:
         """One outcome per recipient, always (seams.Courier). Raises Unreachable when no transaction could begin."""
-        if cargo.envelope.require_tls:
+        if cargo.envelope.require_tls and not hop.require_tls:
             hop = _stricter(hop)
         self.look()
         lane = self._lane(hop)
@@ -319,10 +318,5 @@ def _settle(errand: _Errand, number: int, answer: Answer | None, link: Link) -> 
 
 
 def _stricter(hop: NextHop) -> NextHop:
-    """RFC 8689 4.2.1: a message with REQUIRETLS leaves only over TLS with a verified certificate."""
-    level = hop.tls.level
-    if level in (TlsLevel.OPPORTUNISTIC, TlsLevel.ENCRYPTION_ONLY):
-        level = TlsLevel.CERTIFICATE_VALIDATION
-    return msgspec.structs.replace(
-        hop, lane=f"{hop.lane}+requiretls", tls=msgspec.structs.replace(hop.tls, level=level)
-    )
+    """RFC 8689 4.2.1, for a message that was routed before the route said so."""
+    return msgspec.structs.replace(hop, lane=f"{hop.lane}+requiretls", require_tls=True)

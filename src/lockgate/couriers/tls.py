@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,10 @@ import msgspec
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
+from lockgate.couriers.dane import disproves
+from lockgate.couriers.hosts import is_address
+from lockgate.couriers.objection import Objection, seen
+from lockgate.couriers.terms import Terms
 from lockgate.mail.certificate_names import name_covered
 from lockgate.mail.connection import Certificate
 from lockgate.mail.hop import NextHop, TlsDemand
@@ -20,6 +23,9 @@ from lockgate.wire.certificates import certificate_facts
 from lockgate.wire.tls import TlsPipe, client_context
 
 MOST_SESSIONS = 2000
+
+_CHAINED = (TlsLevel.CERTIFICATE_VALIDATION, TlsLevel.DOMAIN_VALIDATION)
+_NAME = "4.7.325"
 
 
 class TlsUnusable(Exception):
@@ -87,40 +93,79 @@ class Assurance:
         self._trusts: dict[str, tuple[object, Trust]] = {}
         self._sessions: dict[SessionKey, _Kept] = {}
 
-    def ready(self, demand: TlsDemand) -> None:
-        """Read the files this demand needs, if they are new. Raises TlsUnusable."""
-        self._context(demand)
-        if demand.level in (TlsLevel.CERTIFICATE_VALIDATION, TlsLevel.DOMAIN_VALIDATION) and not demand.pins:
-            self._trust(demand.ca_file or self._ca_bundle)
+    def ready(self, hop: NextHop, terms: Terms) -> None:
+        """Read the files that are needed, if they are new. Raises TlsUnusable."""
+        self._context(hop.tls)
+        chain = hop.tls.level in _CHAINED or (hop.require_tls and not terms.proves)
+        if (chain and not hop.tls.pins) or terms.enforced:
+            self._trust(hop.tls.ca_file or self._ca_bundle)
 
     def pipe(self, demand: TlsDemand, key: SessionKey) -> TlsPipe:
-        """The dialling side of one connection; SNI is the name dialled. Raises TlsUnusable."""
+        """The dialling side of one connection; SNI is the name in `key`. Raises TlsUnusable."""
         kept = self._sessions.get(key)
         name = key[0]
         sni = "" if is_address(name) or name.startswith("[") else name
         session = kept.session if kept is not None else None
         return TlsPipe(self._context(demand), server=False, server_name=sni, session=session)
 
-    def objection(self, hop: NextHop, name: str, shown: Sequence[bytes], key: SessionKey) -> str:
-        """Why what the server showed does not meet the hop's demand; "" if it does.
+    def chain(self, pipe: TlsPipe, key: SessionKey) -> tuple[bytes, ...]:
+        """What the server showed, or had shown when the session began that was resumed; () for nothing."""
+        kept = self._sessions.get(key)
+        return tuple(pipe.peer_chain()) or (kept.chain if kept is not None else ())
+
+    def objection(self, hop: NextHop, name: str, terms: Terms, chain: Sequence[bytes]) -> Objection | None:
+        """Why what the server called `name` showed meets not all that is demanded; None if it does.
 
         A resumed session is judged by the chain it began with, by the trust and the time of now.
         """
         demand = hop.tls
-        if demand.level in (TlsLevel.OPPORTUNISTIC, TlsLevel.ENCRYPTION_ONLY) and not demand.pins:
-            return ""
-        kept = self._sessions.get(key)
-        chain = tuple(shown) or (kept.chain if kept is not None else ())
+        looked_at = demand.level in _CHAINED or demand.pins or hop.require_tls or terms.proves or terms.enforced
+        if not looked_at:
+            return None
         if not chain:
-            return "no certificate was presented"
+            return Objection("no certificate was presented")
         leaf = certificate_facts(chain[0])
         try:
-            why = self._untrusted(demand, leaf, chain)
+            return (
+                self._by_demand(hop, name, leaf, chain)
+                or (disproves(terms.dane, leaf, chain) if terms.proves else None)
+                or (self._by_name(demand.ca_file, name, leaf, chain) if terms.enforced else None)
+                or (self._verified(hop, name, leaf, chain) if hop.require_tls and not terms.proves else None)
+            )
         except TlsUnusable as trouble:
-            return str(trouble)
-        if not why and demand.level is TlsLevel.DOMAIN_VALIDATION:
-            why = _misnamed(demand.name or (name if hop.smart_hosts else ""), leaf)
+            return Objection(str(trouble))
+
+    def misses_test(self, hop: NextHop, name: str, chain: Sequence[bytes]) -> Objection | None:
+        """What an MTA-STS policy in testing mode would object to."""
+        if not chain:
+            return Objection("no certificate was presented")
+        try:
+            return self._by_name(hop.tls.ca_file, name, certificate_facts(chain[0]), chain)
+        except TlsUnusable as trouble:
+            return Objection(str(trouble))
+
+    def _by_demand(self, hop: NextHop, name: str, leaf: Certificate, chain: Sequence[bytes]) -> Objection | None:
+        """The level of the connector (specification 1.2.1)."""
+        demand = hop.tls
+        if demand.level not in _CHAINED and not demand.pins:
+            return None
+        why = self._untrusted(demand.ca_file, demand.pins, leaf, chain)
+        if why is None and demand.level is TlsLevel.DOMAIN_VALIDATION:
+            return _misnamed(demand.name or (name if hop.smart_hosts else ""), leaf)
         return why
+
+    def _verified(self, hop: NextHop, name: str, leaf: Certificate, chain: Sequence[bytes]) -> Objection | None:
+        """RFC 8689 4.2.1, where DNS does not prove the server: a pinned key, or chain and name.
+
+        The configured name goes before the one dialled, as at domain_validation.
+        """
+        demand = hop.tls
+        if demand.pins:
+            return self._untrusted(demand.ca_file, demand.pins, leaf, chain)
+        return self._by_name(demand.ca_file, demand.name or name, leaf, chain)
+
+    def _by_name(self, ca_file: str, name: str, leaf: Certificate, chain: Sequence[bytes]) -> Objection | None:
+        return self._untrusted(ca_file, (), leaf, chain) or _misnamed(name, leaf)
 
     def remember(self, key: SessionKey, pipe: TlsPipe) -> None:
         """Keep the session for the next connection to this server under this demand."""
@@ -137,19 +182,28 @@ class Assurance:
         """The handshake went wrong: begin anew next time."""
         self._sessions.pop(key, None)
 
-    def _untrusted(self, demand: TlsDemand, leaf: Certificate, chain: tuple[bytes, ...]) -> str:
+    def _untrusted(
+        self, ca_file: str, wanted: tuple[str, ...], leaf: Certificate, chain: Sequence[bytes]
+    ) -> Objection | None:
         now = self._clock.now()
         if now > leaf.not_after:
-            return "the certificate has expired"
+            return Objection(f"the certificate has expired, {seen(leaf)}", "4.7.322", "certificate-expired")
         if now < leaf.not_before:
-            return "the certificate is not valid yet"
-        if demand.pins:
+            return Objection(f"the certificate is not valid yet, {seen(leaf)}")
+        if wanted:
             # A pin stands in for the chain (DESIGN 5), not for the time or the name.
-            pins = {pin.lower().replace(":", "") for pin in demand.pins}
-            return "" if leaf.spki_sha256 in pins else "the key of the certificate is none of those pinned"
+            pins = {pin.lower().replace(":", "") for pin in wanted}
+            if leaf.spki_sha256 in pins:
+                return None
+            return Objection(
+                f"the key of the certificate is none of those pinned (it is {leaf.spki_sha256}), {seen(leaf)}"
+            )
         if leaf.purposes and "serverAuth" not in leaf.purposes:
-            return "the certificate is not made for servers"
-        return self._trust(demand.ca_file or self._ca_bundle).objects(chain)
+            return Objection(f"the certificate is not made for servers, {seen(leaf)}")
+        if why := self._trust(ca_file or self._ca_bundle).objects(chain):
+            code, word = ("4.7.322", "certificate-expired") if "expired" in why else ("4.7.5", "")
+            return Objection(f"{why}, {seen(leaf)}", code, word or "certificate-not-trusted")
+        return None
 
     def _context(self, demand: TlsDemand) -> SSL.Context:
         files = (demand.certificate, demand.key) if demand.certificate else self._own
@@ -161,6 +215,8 @@ class Assurance:
             except ValueError as trouble:
                 raise TlsUnusable(f"Our client certificate {files[0]} cannot be used: {trouble}") from None
             self._contexts[files] = known
+            # A session goes on as whom we were when it began.
+            self._sessions.clear()
         return known[1]
 
     def _trust(self, ca_file: str) -> Trust:
@@ -175,23 +231,14 @@ class Assurance:
         return known[1]
 
 
-def _misnamed(configured: str, leaf: Certificate) -> str:
+def _misnamed(configured: str, leaf: Certificate) -> Objection | None:
     wanted = configured.rstrip(".").lower()
     if not wanted:
-        return "there is no configured name to check (a next hop found by MX needs tls_domain)"
+        why = "there is no configured name to check (a next hop found by MX needs tls_domain)"
+        return Objection(why, _NAME, "certificate-host-mismatch")
     if name_covered(wanted, leaf.names) is not None:
-        return ""
-    shown = ", ".join(leaf.names[:5]) or "none"
-    return f"the certificate is not for the name {wanted} (its names: {shown})"
-
-
-def is_address(text: str) -> bool:
-    """Whether a host is given as an address: then there is no SNI (RFC 6066 3)."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+        return None
+    return Objection(f"the certificate is not for {wanted}, {seen(leaf)}", _NAME, "certificate-host-mismatch")
 
 
 def _read(file: str) -> bytes:

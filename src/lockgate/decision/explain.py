@@ -91,7 +91,7 @@ def _leaving(route: Route, target: str, policy: Policy | None) -> dict[str, Any]
     else:
         way = f"connector {route.connector}" + (f" ({hops})" if hops else "")
     verb, what = ("waits for", "waits") if route.waits else ("leaves by", "delivered")
-    sentence = f"{verb} {way}, TLS {route.tls}, to {target}"
+    sentence = f"{verb} {way}, TLS {route.demanded}, to {target}"
     if route.via is Via.MAILBOX:
         store = f"in the store {route.store}" if route.store else "here"
         sentence = f"{'waits for' if route.waits else 'goes into'} the mailbox {target} {store}"
@@ -104,7 +104,7 @@ def _leaving(route: Route, target: str, policy: Policy | None) -> dict[str, Any]
             "connector": route.connector,
             "next_hop": hops,
             "domain": route.domain,
-            "tls_demanded": str(route.tls),
+            "tls_demanded": route.demanded,
             "lane": route.lane,
             "waits": route.waits,
         },

@@ -11,18 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from lockgate.decision.outbound import lost
 from lockgate.decision.rewriting import sent_on
 from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.ruling import Deliver, Direction, Hit, Route, Ruling, Step, TlsLevel, Verdict, Via
+from lockgate.mail.ruling import Deliver, Direction, Hit, Route, Ruling, Step, TlsLevel, TlsWish, Verdict, Via
 
 if TYPE_CHECKING:
     from lockgate.policy.objects.connectors import OutboundConnector
     from lockgate.policy.policy import OrganisationPolicy, Policy
 
 _NAME = "route"
+_FIELD = "tls-required"
+_SAID = {
+    TlsWish.NONE: "",
+    TlsWish.REQUIRED: ", to servers that promise REQUIRETLS and prove their certificate",
+    TlsWish.NOT_REQUIRED: ", whatever DANE and MTA-STS ask for, because the message says TLS-Required: No",
+}
 _Match = tuple["OutboundConnector", str]
 
 
@@ -38,14 +46,14 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
         way = Route(Via.MX, organisation, "", verdict.target.domain)
         return decided(verdict, Deliver(way, verdict.target), _step(verdict, "MX", Hit.YES, "nobody's connector", ""))
     size = facts.message.size if facts.message is not None else 0
-    secure = _least(facts, verdict)
+    least = _least(facts, verdict)
     domain = verdict.target.domain
     full = depth is Depth.FULL
     if verdict.effects.connector:
         if full:
             because = f"rule {verdict.effects.rule} names {verdict.effects.connector}"
             verdict = _others(verdict, lost(mine, domain, (), verdict.effects.connector, because))
-        return _by_rule(mine, verdict, size, secure=secure)
+        return _by_rule(mine, verdict, size, least)
     stored = _stored(policy, mine, ruling, verdict)
     if stored is not None:
         return stored
@@ -58,7 +66,7 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
                 others = ranked(policy, mine, domain, central=central)
                 verdict = _others(told(verdict, *steps), lost(mine, domain, others, connector.name, because))
                 steps = []
-            return _leave(mine, verdict, connector, because, steps, secure=secure)
+            return _leave(mine, verdict, connector, because, steps, least)
         too_small = connector.name
         if full:
             said = f"{because}, but it takes {connector.size_limit} octets at most"
@@ -70,8 +78,9 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
     if too_small:
         because = f"the message has {size} octets, more than any connector for {domain} takes"
         return refuse(_NAME, told(verdict, *steps), replies.MESSAGE_TOO_LARGE, f"connector {too_small}", because)
-    way = Route(Via.MX, mine.organisation.name, "", domain, secure)
-    steps.append(_step(verdict, "MX", Hit.YES, f"no connector is for {domain}", f"goes to the MX of {domain}"))
+    way = Route(Via.MX, mine.organisation.name, "", domain, least.level, wish=least.wish)
+    effect = f"goes to the MX of {domain}{_SAID[least.wish]}"
+    steps.append(_step(verdict, "MX", Hit.YES, f"no connector is for {domain}", effect))
     return decided(verdict, Deliver(way, verdict.target), *steps)
 
 
@@ -124,21 +133,21 @@ def _others(verdict: Verdict, losers: Iterable[tuple[str, str]]) -> Verdict:
     return told(verdict, *(_step(verdict, f"connector {name}", Hit.NO, because, "") for name, because in losers))
 
 
-def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, *, secure: TlsLevel) -> Verdict:
+def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, least: _Least) -> Verdict:
     name, rule = verdict.effects.connector, verdict.effects.rule
     connector = mine.outbound.named.get(name)
     if connector is None or not connector.enabled:
         state = "does not exist any more" if connector is None else "is disabled"
         waits = f"The connector {name}, which the rule {rule} names, {state}."
-        level = _level(connector, secure=secure) if connector is not None else TlsLevel.OPPORTUNISTIC
+        level = _level(connector, least.level) if connector is not None else TlsLevel.OPPORTUNISTIC
         domain = verdict.target.domain if connector is None or connector.use_mx_record else ""
-        way = Route(Via.CONNECTOR, mine.organisation.name, name, domain, level, waits)
+        way = Route(Via.CONNECTOR, mine.organisation.name, name, domain, level, waits, wish=least.at(domain))
         step = _step(verdict, f"connector {name}", Hit.YES, f"rule {rule} names it, but it {state}", "waits")
         return decided(verdict, Deliver(way, verdict.target), step)
     if connector.size_limit and size > connector.size_limit:
         because = f"rule {rule} names it, but it takes {connector.size_limit} octets at most, and these are {size}"
         return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, f"connector {name}", because)
-    return _leave(mine, verdict, connector, f"rule {rule} names it", [], secure=secure)
+    return _leave(mine, verdict, connector, f"rule {rule} names it", [], least)
 
 
 def _leave(
@@ -147,27 +156,46 @@ def _leave(
     connector: OutboundConnector,
     because: str,
     before: list[Step],
-    *,
-    secure: TlsLevel,
+    least: _Least,
 ) -> Verdict:
     domain = verdict.target.domain if connector.use_mx_record else ""
-    level = _level(connector, secure=secure)
-    way = Route(Via.CONNECTOR, mine.organisation.name, connector.name, domain, level)
-    step = _step(verdict, f"connector {connector.name}", Hit.YES, because, f"leaves by it, TLS {level}")
+    level, wish = _level(connector, least.level), least.at(domain)
+    way = Route(Via.CONNECTOR, mine.organisation.name, connector.name, domain, level, wish=wish)
+    effect = f"leaves by it, TLS {level}{_SAID[wish]}"
+    step = _step(verdict, f"connector {connector.name}", Hit.YES, because, effect)
     return decided(verdict, Deliver(way, verdict.target), *before, step)
 
 
 _ORDER = tuple(TlsLevel)
 
 
-def _least(facts: Facts, verdict: Verdict) -> TlsLevel:
-    """What the message itself asks for: REQUIRETLS a verified certificate (RFC 8689 4.2.1), a rule encryption."""
+class _Least(msgspec.Struct, frozen=True):
+    """What a rule and the message itself ask for: at least this level, and what the message says about TLS."""
+
+    level: TlsLevel
+    wish: TlsWish
+
+    def at(self, domain: str) -> TlsWish:
+        """The wish, for a way by the MX of `domain`; smart hosts ("") owe nothing that a message could let them off."""
+        return self.wish if domain or self.wish is TlsWish.REQUIRED else TlsWish.NONE
+
+
+def _least(facts: Facts, verdict: Verdict) -> _Least:
+    """A rule asks for encryption, REQUIRETLS for a verified certificate as well (RFC 8689 4.2.1)."""
     if facts.envelope is not None and facts.envelope.require_tls:
-        return TlsLevel.CERTIFICATE_VALIDATION
-    return TlsLevel.ENCRYPTION_ONLY if verdict.effects.require_tls else TlsLevel.OPPORTUNISTIC
+        return _Least(TlsLevel.ENCRYPTION_ONLY, TlsWish.REQUIRED)
+    level = TlsLevel.ENCRYPTION_ONLY if verdict.effects.require_tls else TlsLevel.OPPORTUNISTIC
+    return _Least(level, TlsWish.NOT_REQUIRED if _waived(facts) else TlsWish.NONE)
 
 
-def _level(connector: OutboundConnector, *, secure: TlsLevel) -> TlsLevel:
+def _waived(facts: Facts) -> bool:
+    """Whether the sender would rather have it delivered than protected (RFC 8689 3): one field, and its one value."""
+    fields = facts.message.fields if facts.message is not None else ()
+    found = [value for name, value in fields if len(name) == len(_FIELD) and name.lower() == _FIELD]
+    return len(found) == 1 and found[0].strip().lower() == "no"
+
+
+def _level(connector: OutboundConnector, secure: TlsLevel) -> TlsLevel:
     """The connector's level, or what the message asks for if that is more."""
     level = connector.tls_settings
     return level if secure is TlsLevel.OPPORTUNISTIC else max(level, secure, key=_ORDER.index)

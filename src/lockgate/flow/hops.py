@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from lockgate.mail.hop import HopKind, Login, NextHop, TlsDemand
-from lockgate.mail.ruling import Route, TlsLevel, Via
+from lockgate.mail.hop import DaneMode, HopKind, Login, NextHop, TlsDemand
+from lockgate.mail.ruling import Route, TlsLevel, TlsWish, Via
 from lockgate.policy.objects.connectors import OutboundConnector
 from lockgate.policy.objects.stores import MailboxStore, StoreKind
 from lockgate.policy.policy import Policy
@@ -54,15 +54,7 @@ def plan(
     if route.via is Via.MAILBOX:
         return _store(policy, route, pool, keeps)
     if route.via is Via.MX:
-        return NextHop(
-            route.lane,
-            TlsDemand(route.tls),
-            pool.helo,
-            mx_domain=route.domain,
-            source_v4=pool.source_v4,
-            source_v6=pool.source_v6,
-            pool=pool.name,
-        )
+        return _by_mx(policy, route, pool)
     mine = policy.organisations.get(route.organisation)
     connector = mine.outbound.named.get(route.connector) if mine is not None else None
     if connector is None:
@@ -75,7 +67,29 @@ def plan(
         login = _login(connector, read_secret)
     except (OSError, KeyError, ValueError) as trouble:
         return f"The login secret of the outbound connector {route.connector} cannot be read: {trouble}"
-    return _hop(connector, route, pool, login)
+    own = _own_certificate(policy, route)
+    return _hop(connector, route, pool, login, own)
+
+
+def _by_mx(policy: Policy, route: Route, pool: Pool) -> NextHop:
+    """Nobody's connector: what DNS and the domain say of TLS is heard, unless the message says otherwise."""
+    certificate, key = _own_certificate(policy, route)
+    heard = route.wish is not TlsWish.NOT_REQUIRED
+    return NextHop(
+        route.lane, TlsDemand(route.tls, certificate=certificate, key=key), pool.helo, mx_domain=route.domain,
+        source_v4=pool.source_v4, source_v6=pool.source_v6, organisation=route.organisation, pool=pool.name,
+        dane=DaneMode.OPPORTUNISTIC if heard else DaneMode.NONE, sts=heard,
+        require_tls=route.wish is TlsWish.REQUIRED,
+    )  # fmt: skip
+
+
+def _own_certificate(policy: Policy, route: Route) -> tuple[str, str]:
+    """The organisation's client certificate and its key, ("", "") if it has none."""
+    mine = policy.organisations.get(route.organisation)
+    organisation = mine.organisation if mine is not None else None
+    if organisation is None or not organisation.certificate_file:
+        return "", ""
+    return organisation.certificate_file, organisation.key_file or ""
 
 
 def _store(policy: Policy, route: Route, pool: Pool, keeps: Keeps) -> NextHop | str:
@@ -122,7 +136,14 @@ def _demand(store: MailboxStore) -> TlsDemand:
     return TlsDemand(store.tls_settings, store.tls_domain or "", store.ca_file or "", store.pinned_keys)
 
 
-def _hop(connector: OutboundConnector, route: Route, pool: Pool, login: Login | None) -> NextHop:
+def _hop(
+    connector: OutboundConnector, route: Route, pool: Pool, login: Login | None, own: tuple[str, str]
+) -> NextHop:
+    by_mx, heard = connector.use_mx_record, route.wish is not TlsWish.NOT_REQUIRED
+    dane = DaneMode(connector.smtp_dane_mode)
+    if dane is DaneMode.OPPORTUNISTIC and not (by_mx and heard):
+        dane = DaneMode.NONE
+    certificate, key = (connector.certificate_file, connector.key_file or "") if connector.certificate_file else own
     return NextHop(
         lane=route.lane,
         tls=TlsDemand(
@@ -131,8 +152,8 @@ def _hop(connector: OutboundConnector, route: Route, pool: Pool, login: Login | 
             name=connector.tls_domain or "",
             ca_file=connector.ca_file or "",
             pins=connector.pinned_keys,
-            certificate=connector.certificate_file or "",
-            key=connector.key_file or "",
+            certificate=certificate,
+            key=key,
         ),
         helo=connector.helo_name or pool.helo,
         smart_hosts=() if connector.use_mx_record else connector.smart_hosts,
@@ -144,7 +165,11 @@ def _hop(connector: OutboundConnector, route: Route, pool: Pool, login: Login | 
         rate=connector.rate_per_minute,
         login=login,
         size_limit=connector.size_limit,
+        organisation=route.organisation,
         pool=_source(connector, pool),
+        dane=dane,
+        sts=by_mx and heard and connector.mta_sts_mode == "opportunistic",
+        require_tls=route.wish is TlsWish.REQUIRED,
     )
 
 

@@ -223,7 +223,7 @@ def _words(disposition: Disposition | None, original: str) -> str:
             if route.via is Via.MAILBOX:
                 way = f"mailbox store {route.store}".rstrip()
             aside = "" if target.key == original else f" to {target}"
-            level = "" if route.tls == "opportunistic" else f" with {route.tls}"
+            level = "" if route.demanded == "opportunistic" else f" with {route.demanded}"
             return f"{'waits for' if route.waits else 'delivered by'} {way}{level}{aside}"
         case Hold(why):
             return f'held "{why}"'

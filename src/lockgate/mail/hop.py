@@ -33,6 +33,14 @@ class Login(msgspec.Struct, frozen=True):
     secret: str
 
 
+class DaneMode(enum.StrEnum):
+    """What is made of TLSA records (RFC 7672): used where there are some, demanded, or not looked at."""
+
+    OPPORTUNISTIC = "opportunistic"
+    MANDATORY = "mandatory"
+    NONE = "none"
+
+
 class HopKind(enum.StrEnum):
     """How a next hop takes mail: SMTP onward, LMTP into a store (RFC 2033), or the Maildirs of this machine."""
 
@@ -44,9 +52,12 @@ class HopKind(enum.StrEnum):
 class NextHop(msgspec.Struct, frozen=True):
     """One lane's next hop. Either `smart_hosts` ("name", "name:port", "address", "[v6]:port") or `mx_domain`.
 
+    `dane` and `sts` say whether DNS and the recipients' domain may demand more (RFC 7672, RFC 8461); that is about
+    servers found by MX, and mandatory DANE about smart hosts too. `require_tls`: only to a server that promises
+    REQUIRETLS and whose certificate is verified (RFC 8689 4.2.1).
     For LMTP `smart_hosts` are the servers of the store, "unix:/path" too; with `trusted` the operator's own file names
     them, so that they may be on this machine. `store` is what the store is called in trace and log, `organisation`
-    whose Maildirs are meant.
+    whose mail it is.
     `source_v4`, `source_v6`, `helo` and `family` ("any", "ipv4", "ipv6") come from the connector or pool;
     `concurrency` is the number of connections of one worker, `rate` messages a minute (0: no bound).
     `size_limit` in octets, 0: none but the server's own. `pool` says whose source addresses these are.
@@ -69,6 +80,9 @@ class NextHop(msgspec.Struct, frozen=True):
     organisation: str = ""
     trusted: bool = False
     pool: str = ""
+    dane: DaneMode = DaneMode.NONE
+    sts: bool = False
+    require_tls: bool = False
 
 
 class CargoRecipient(msgspec.Struct, frozen=True):

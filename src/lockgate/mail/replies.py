@@ -209,15 +209,24 @@ def waits(why: str) -> Reply:
     return Reply(451, "4.3.5", clean(why))
 
 
-def tls_missing(host: str) -> Reply:
-    """A TLS level is demanded and the next hop offers no STARTTLS (specification 1.20: 4.7.321)."""
-    return Reply(454, "4.7.321", clean(f"TLS is required and {host} offers no STARTTLS"))
+def tls_missing(host: str, demand: str) -> Reply:
+    """TLS is demanded and the next hop offers no STARTTLS (specification 1.20: 4.7.321)."""
+    return Reply(454, "4.7.321", clean(f"TLS is required ({demand}) and {host} offers no STARTTLS"))
 
 
-def tls_untrusted(host: str, why: str) -> Reply:
-    """The next hop's certificate does not meet the level (4.7.322 expired, 4.7.325 name, else 4.7.5)."""
-    code = "4.7.322" if "expired" in why else "4.7.325" if "name" in why else "4.7.5"
-    return Reply(454, code, clean(f"TLS with {host} does not meet the demand: {why}"))
+def tls_untrusted(host: str, code: str, demand: str, why: str) -> Reply:
+    """What the next hop showed does not meet the demand (specification 1.20: 4.7.322, 4.7.323, 4.7.325, else 4.7.5)."""
+    return Reply(454, code, clean(f"TLS with {host} does not meet the demand ({demand}): {why}"))
+
+
+def dane_failed(code: str, why: str) -> Reply:
+    """DNS does not prove the server (RFC 7672): 4.7.323 its TLSA records, 4.7.324 DNSSEC (specification 1.20)."""
+    return Reply(454, code, clean(why))
+
+
+def sts_uncovered(host: str, why: str) -> Reply:
+    """The server is none of those that the domain's MTA-STS policy names (RFC 8461 4.1; 4.7.325: name mismatch)."""
+    return Reply(454, "4.7.325", clean(f"{host} may get no mail: {why}"))
 
 
 def tls_failed(host: str, why: str) -> Reply:

@@ -61,12 +61,22 @@ class Via(enum.StrEnum):
     MAILBOX = "mailbox"
 
 
+class TlsWish(enum.StrEnum):
+    """What the message itself says about TLS: nothing, the REQUIRETLS option, or "TLS-Required: No" (RFC 8689)."""
+
+    NONE = ""
+    REQUIRED = "requiretls"
+    NOT_REQUIRED = "tls-not-required"
+
+
 class Route(msgspec.Struct, frozen=True):
     """By which door a copy leaves (specification 2.4). Settings of the connector are looked up at each attempt.
 
     `domain` is the recipient domain whose MX is asked (also for a connector that uses MX), "" when smart hosts
     decide. `tls` is the least level demanded. `waits` is not empty when nothing may be dialled now (a disabled
-    or deleted connector that a rule names): the mail waits, never another way. `store` names the organisation's
+    or deleted connector that a rule names): the mail waits, never another way. `wish` is what the message itself says
+    about TLS; such mail has lanes of its own, so that what one server cannot promise keeps no other mail waiting.
+    `store` names the organisation's
     mailbox store (Via.MAILBOX), "" where the operator's file says where hosted mailboxes lie.
     """
 
@@ -77,6 +87,17 @@ class Route(msgspec.Struct, frozen=True):
     tls: TlsLevel = TlsLevel.OPPORTUNISTIC
     waits: str = ""
     store: str = ""
+    wish: TlsWish = TlsWish.NONE
+
+    @property
+    def demanded(self) -> str:
+        """The level, and what the message itself says about TLS, in words of documents and RFCs."""
+        if self.wish is TlsWish.NONE:
+            return str(self.tls)
+        said = self.tls is TlsLevel.OPPORTUNISTIC or (
+            self.tls is TlsLevel.ENCRYPTION_ONLY and self.wish is TlsWish.REQUIRED
+        )
+        return str(self.wish) if said else f"{self.tls} and {self.wish}"
 
     @property
     def lane(self) -> str:
@@ -85,6 +106,8 @@ class Route(msgspec.Struct, frozen=True):
             return f"{self.organisation}/mailbox:{self.store}" if self.store else f"{self.organisation}/mailboxes"
         tail = f"{self.connector}/{self.domain}" if self.connector else f"mx:{self.domain}"
         demand = "" if self.tls == TlsLevel.OPPORTUNISTIC else f"#{self.tls}"
+        if self.wish:
+            demand += f"#{self.wish}"
         return f"{self.organisation}/{tail.rstrip('/')}{demand}"
 
 

@@ -57,7 +57,7 @@ LATER = MappingProxyType(
         ),
         "outbound_connector": frozenset(
             {
-                "cloud_services_mail_enabled", "smtp_dane_mode", "mta_sts_mode", "test_mode",
+                "cloud_services_mail_enabled", "test_mode",
                 "is_validated", "last_validation_timestamp", "validation_recipients",
             }
         ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from lockgate.seams import DnsAnswer, DnsBogus, DnsNone, DnsState, DnsTemporary, MxHost
 
 
@@ -12,7 +14,8 @@ class ZoneResolver:
 
     `texts` maps a name to TXT records, `reverse` an address to names. A name in none of them does not exist;
     a name in `silent` has no usable answer, one in `forged` has one that DNSSEC proves wrong, one in `signed` is
-    proven. `asked` lists the questions in order.
+    proven. `keys` maps a name to TLSA records, `aliases` one to the name it is an alias of (which `look_up` follows).
+    `asked` lists the questions in order.
     """
 
     def __init__(
@@ -25,6 +28,8 @@ class ZoneResolver:
         reverse: Mapping[str, Iterable[str]] | None = None,
         forged: Iterable[str] = (),
         signed: Iterable[str] = (),
+        keys: Mapping[str, Iterable[str]] | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.exchangers = {name: tuple(pairs) for name, pairs in (exchangers or {}).items()}
         self.hosts = {name: tuple(addresses) for name, addresses in (hosts or {}).items()}
@@ -33,29 +38,43 @@ class ZoneResolver:
         self.signed = set(signed)
         self.texts = {name: tuple(records) for name, records in (texts or {}).items()}
         self.reverse = {address: tuple(names) for address, names in (reverse or {}).items()}
+        self.keys = {name: tuple(records) for name, records in (keys or {}).items()}
+        self.aliases = dict(aliases or {})
         self.asked: list[tuple[str, str]] = []
 
     async def look_up(self, name: str, kind: str) -> DnsAnswer:
         """The whole answer; of the types that this one knows."""
         proven = name in self.signed
+        if name in self.aliases and kind != "CNAME":
+            found = await self.look_up(self.aliases[name], kind)
+            both = proven and found.validated
+            state = found.state if both or found.state is not DnsState.SECURE else DnsState.INSECURE
+            return msgspec.structs.replace(found, state=state, validated=both)
+        records: tuple[str, ...] | tuple[MxHost, ...]
         try:
             match kind:
+                case "CNAME":
+                    self.asked.append((name, kind))
+                    records = (self.aliases[name],) if name in self.aliases else ()
+                case "TLSA":
+                    self._know(name, kind)
+                    records = self.keys.get(name, ())
                 case "MX":
-                    found: tuple[str, ...] | tuple[MxHost, ...] = await self.mx(name)
+                    records = await self.mx(name)
                 case "A" | "AAAA":
-                    found = await self.addresses(name, "ipv4" if kind == "A" else "ipv6")
+                    records = await self.addresses(name, "ipv4" if kind == "A" else "ipv6")
                 case "TXT":
-                    found = await self.txt(name)
+                    records = await self.txt(name)
                 case _:
                     self._know(name, kind)
-                    found = ()
+                    records = ()
         except DnsNone:
             return DnsAnswer(DnsState.NONE, (), proven, name)
         except DnsBogus as trouble:
             return DnsAnswer(DnsState.BOGUS, why=str(trouble))
         except DnsTemporary as trouble:
             return DnsAnswer(DnsState.TEMPORARY, why=str(trouble))
-        return DnsAnswer(DnsState.SECURE if proven else DnsState.INSECURE, found, proven, name)
+        return DnsAnswer(DnsState.SECURE if proven else DnsState.INSECURE, records, proven, name)
 
     async def mx(self, domain: str) -> tuple[MxHost, ...]:
         """Mail exchangers, best first."""
@@ -65,6 +84,7 @@ class ZoneResolver:
 
     async def addresses(self, name: str, family: str = "any") -> tuple[str, ...]:
         """Textual addresses of the family."""
+        name = self.aliases.get(name, name)
         self._know(name, family)
         found = self.hosts.get(name, ())
         if family == "any":
@@ -87,5 +107,5 @@ class ZoneResolver:
             raise DnsTemporary(f"{name} was not answered")
         if name in self.forged:
             raise DnsBogus(f"{name}: DNSSEC validation failed")
-        if not any(name in known for known in (self.exchangers, self.hosts, self.texts, self.reverse)):
+        if not any(name in known for known in (self.exchangers, self.hosts, self.texts, self.reverse, self.keys)):
             raise DnsNone(name)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from lockgate.policy.spelling import Comment, Duration, MailboxText, ObjectName, Size
+from lockgate.policy.spelling import Comment, Duration, FilePath, MailboxText, ObjectName, Size
 
 
 class Edition(enum.StrEnum):
@@ -42,6 +42,14 @@ class Organisation(BaseModel, frozen=True, extra="forbid"):
         None,
         description="Who is named as the author of reports to the outside; otherwise postmaster@ the default domain",
         examples=["postmaster@contoso.com"],
+    )
+    certificate_file: FilePath | None = Field(
+        None,
+        description="Client certificate shown to servers that ask for one, unless the connector has its own",
+        examples=["/etc/lockgate/contoso.pem"],
+    )
+    key_file: FilePath | None = Field(
+        None, description="Private key of the client certificate", examples=["/etc/lockgate/contoso.key"]
     )
     max_recipient_envelope_limit: int | None = Field(
         None, ge=1, le=100_000, description="Most recipients of one message of this organisation", examples=[1000]

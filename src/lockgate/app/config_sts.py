@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -29,7 +30,7 @@ class MtaSts(Section):
     port: Port | None = Field(
         None, description="HTTPS port for our own policies, 443 for the world; unset: they are not served here"
     )
-    next_keys: tuple[Path, ...] = Field(
+    next_keys: tuple[Annotated[Path, Field(strict=False)], ...] = Field(
         (),
         strict=False,
         description="PEM files of the keys (or certificates) that are shown next; TLSA lines name them too",

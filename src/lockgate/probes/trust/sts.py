@@ -113,6 +113,7 @@ class StsKeeper:
             policy = await self._fetched(domain, said.id)
         except FetchFailed as trouble:
             return msgspec.structs.replace(look, trouble=str(trouble))
+        self._tell(policy, kept)
         await asyncio.to_thread(self._shelf.put, policy, now, 0.0)
         self._memory.put(domain, Entry(policy, now + said.hold, now))
         kept = await asyncio.to_thread(self._shelf.get, domain)

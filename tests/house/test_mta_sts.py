@@ -264,8 +264,8 @@ def test_two_lockgates(world: World) -> None:
         try:
             world.zone["far.test", "MX"] = ["10 mx.evil.test."]
             world.zone["mx.evil.test", "A"] = ["127.0.0.2"]
-            for name, kind in (("_mta-sts.far.test", "TXT"), ("mta-sts.far.test", "A"), ("_25._tcp.mx.far.test", "TLSA")):
-                world.zone.pop((name, kind), None)
+            for gone in ("_mta-sts.far.test", "TXT"), ("mta-sts.far.test", "A"), ("_25._tcp.mx.far.test", "TLSA"):
+                world.zone.pop(gone, None)
             with world.sender() as here:  # a restart: what it knows is on disk
                 message = send(here, 2)
                 here.until(lambda: len(deferred(here)) >= 2, "tried more than once")

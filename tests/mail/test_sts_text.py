@@ -71,7 +71,8 @@ def test_a_policy_with_either_line_end(ending: bytes, last: bool) -> None:
 
 
 def test_unknown_keys_are_passed_over_and_of_duplicates_the_first_counts() -> None:
-    text = b"version: STSv1\nmode: testing\nfoo.bar-1_: what; ever \xc3\xa9\nmode: enforce\nmx:A.test\nmax_age: 1\nmax_age: 2\n"
+    text = b"version: STSv1\nmode: testing\nfoo.bar-1_: what; ever \xc3\xa9\nmode: enforce\nmx:A.test\n"
+    text += b"max_age: 1\nmax_age: 2\n"
     found = read_policy(text)
     assert (found.mode, found.mx, found.max_age) == (StsMode.TESTING, ("a.test",), 1)
 
@@ -81,7 +82,8 @@ def test_a_policy_of_mode_none_needs_no_hosts() -> None:
 
 
 def test_hosts_are_compared_as_a_labels() -> None:
-    found = read_policy("version: STSv1\nmode: enforce\nmx: *.BÜCHER.example\nmx: mx.bücher.example\nmax_age: 5\n".encode())
+    text = "version: STSv1\nmode: enforce\nmx: *.BÜCHER.example\nmx: mx.bücher.example\nmax_age: 5\n"
+    found = read_policy(text.encode())
     assert found.mx == ("*.xn--bcher-kva.example", "mx.xn--bcher-kva.example")
 
 

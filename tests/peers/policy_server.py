@@ -69,24 +69,10 @@ class PolicyServer:
             return
         body = text.encode()
         match self.mode:
-            case "":
-                yield _head(200, "text/plain", f"Content-Length: {len(body)}") + body
-            case "charset":
-                yield _head(200, "Text/Plain; charset=utf-8", "Set-Cookie: a=b") + body
-            case "redirect":
-                yield _head(301, "text/plain", f"Location: https://{host}/elsewhere.txt") + body
-            case "html":
-                yield _head(200, "text/html") + body
-            case "no-type":
-                yield b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body
-            case "huge":
-                yield _head(200, "text/plain", "Content-Length: 70000") + body + b"x: y\r\n" * 20000
             case "endless":
                 yield _head(200, "text/plain")
                 while True:
                     yield b"x: y\r\n" * 1000
-            case "huge-head":
-                yield b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 1_000_000 + b"\r\n\r\n" + body
             case "slow":
                 yield _head(200, "text/plain")
                 for line in body.splitlines(keepends=True):
@@ -94,19 +80,28 @@ class PolicyServer:
                     yield line
             case "silent":
                 await asyncio.sleep(60.0)
-            case "cut":
-                yield _head(200, "text/plain", f"Content-Length: {len(body)}") + body[:30]
-            case "gzip":
-                yield _head(200, "text/plain", "Content-Encoding: gzip") + body
-            case "chunked":
-                yield _head(200, "text/plain", "Transfer-Encoding: chunked")
-                yield b"".join(b"%x\r\n%s\r\n" % (1, body[at : at + 1]) for at in range(len(body))) + b"0\r\n\r\n"
-            case "garbage":
-                yield b"\xff\x00 this is no HTTP\r\n\r\n"
-            case status if status.startswith("status-"):
-                yield _head(int(status[7:]), "text/plain") + body
-            case other:
-                raise AssertionError(other)
+            case mode if mode.startswith("status-"):
+                yield _head(int(mode[7:]), "text/plain") + body
+            case mode:
+                yield _at_once(mode, host, body)
+
+
+def _at_once(mode: str, host: str, body: bytes) -> bytes:
+    length = f"Content-Length: {len(body)}"
+    chunks = b"".join(b"%x\r\n%s\r\n" % (1, body[at : at + 1]) for at in range(len(body))) + b"0\r\n\r\n"
+    return {
+        "": _head(200, "text/plain", length) + body,
+        "charset": _head(200, "Text/Plain; charset=utf-8", "Set-Cookie: a=b") + body,
+        "redirect": _head(301, "text/plain", f"Location: https://{host}/elsewhere.txt") + body,
+        "html": _head(200, "text/html") + body,
+        "no-type": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body,
+        "huge": _head(200, "text/plain", "Content-Length: 70000") + body + b"x: y\r\n" * 20000,
+        "huge-head": b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"x" * 1_000_000 + b"\r\n\r\n" + body,
+        "cut": _head(200, "text/plain", length) + body[:30],
+        "gzip": _head(200, "text/plain", "Content-Encoding: gzip") + body,
+        "chunked": _head(200, "text/plain", "Transfer-Encoding: chunked") + chunks,
+        "garbage": b"\xff\x00 this is no HTTP\r\n\r\n",
+    }[mode]
 
 
 def _head(status: int, kind: str, *more: str) -> bytes:

@@ -184,12 +184,10 @@ class StsKeeper:
             return policy, said.hold  # a record that has gone takes no policy with it (RFC 8461 3.3)
         if kept is not None and policy is not None and policy.id == said.id and not self._is_old(kept, now):
             return policy, said.hold
-        lease = now + self._times.fetch + _SLACK
-        while not await self._kept(lambda: self._shelf.claim(domain, self._clock.now(), lease), True):  # noqa: FBT003
+        while not await self._claimed(domain):
             outcome = await self._awaited(domain, said, policy)
             if outcome is not None:
                 return outcome
-            lease = self._clock.now() + self._times.fetch + _SLACK
         try:
             fresh = await self._fetched(domain, said.id)
         except FetchFailed as trouble:
@@ -201,6 +199,12 @@ class StsKeeper:
         self._tell(fresh, kept)
         await self._kept(lambda: self._shelf.put(fresh, self._clock.now(), 0.0), None)
         return fresh, said.hold
+
+    async def _claimed(self, domain: str) -> bool:
+        """Whether it is ours to fetch."""
+        now = self._clock.now()
+        until = now + self._times.fetch + _SLACK
+        return await self._kept(lambda: self._shelf.claim(domain, now, until), otherwise=True)
 
     async def _kept(self, use: Callable[[], T], otherwise: T) -> T:
         """What the shelf says; without it (a full disk) policies are fetched, and hold in this process."""

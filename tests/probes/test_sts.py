@@ -487,3 +487,33 @@ async def test_what_a_person_is_shown(world: World) -> None:
     assert "redirects are not followed" in look.trouble and look.kept is not None and look.kept.policy is not None
     look = await keeper.look("plain.test", fetch=True)
     assert (look.announced, look.kept) == ("", None) and "there is no TXT record" in look.silent
+
+
+async def test_slow_web_servers_are_not_all_connected_to_at_once(world: World) -> None:
+    for number in range(120):
+        world.dns.zone[f"_mta-sts.slow{number}.test", "TXT"] = ['"v=STSv1; id=1;"']
+    under_way = most = 0
+
+    async def fetch(domain: str) -> bytes:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.2)
+        under_way -= 1
+        return GOOD.format(domain=domain).encode()
+
+    keeper = StsKeeper(world.resolver(), fetch, MemoryShelf(), world.clock, world.journal)
+    found = await asyncio.gather(*[keeper.policy_for(f"slow{number}.test") for number in range(120)])
+    assert all(found) and most <= 50
+
+
+async def test_a_domain_that_cannot_be_had_is_tried_again_hourly(world: World) -> None:
+    world.publish("far.test")
+    keeper = world.keeper()
+    await keeper.policy_for("far.test")
+    world.web.mode = "status-500"
+    for minutes in range(0, 120, 5):
+        world.clock.more = DAY + 60.0 * minutes + 100
+        await keeper.refresh()
+    assert len(world.web.asked) == 3
+    assert world.journal.named("MTA-STS policy not fetched")[0]["still_in_force"] == "enforce"

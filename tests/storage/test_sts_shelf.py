@@ -85,8 +85,13 @@ def test_what_is_due(shelf: StsShelf) -> None:
     for name in ("old.test", "older.test", "fresh.test", "dead.test"):
         shelf.use(name, NOW + DAY)
     shelf.fail("never.test", NOW, "why", NOW)
-    assert shelf.due(NOW + 1.5 * DAY, DAY, NOW + 1, 10) == ("older.test", "old.test")
-    assert shelf.due(NOW + 1.5 * DAY, DAY, 0.0, 2) == ("unused.test", "older.test")
+    later = NOW + 1.5 * DAY
+    assert shelf.due(later, DAY, NOW + 1, 3600, 10) == ("older.test", "old.test")
+    assert shelf.due(later + 60, DAY, NOW + 1, 3600, 10) == ()
+    assert shelf.due(later + 60, DAY, 0.0, 3600, 1) == ("unused.test",)
+    # Who was named long ago comes first: those that cannot be had take no turn from the others.
+    assert shelf.due(later + 3700, DAY, 0.0, 3600, 2) == ("older.test", "old.test")
+    assert shelf.due(later + 3700, DAY, 0.0, 3600, 2) == ("unused.test",)
 
 
 def test_it_is_there_after_a_restart_and_for_other_processes(tmp_path: Path) -> None:

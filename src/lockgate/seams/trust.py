@@ -148,5 +148,8 @@ class StsShelf(Protocol):
     def use(self, domain: str, now: float) -> None:
         """Mail goes there; told about once a day."""
 
-    def due(self, now: float, age: float, used_since: float, limit: int) -> tuple[str, ...]:
-        """Domains whose living policy was fetched longer than `age` seconds ago and used since then, oldest first."""
+    def due(self, now: float, age: float, used_since: float, pause: float, limit: int) -> tuple[str, ...]:
+        """Domains whose living policy is older than `age` seconds and has been used since `used_since`.
+
+        Those that were named longest ago come first, and none that was named in the last `pause` seconds.
+        """

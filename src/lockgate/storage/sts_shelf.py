@@ -31,7 +31,8 @@ _TABLES = (
     domain TEXT PRIMARY KEY, id TEXT NOT NULL DEFAULT '', mode TEXT NOT NULL DEFAULT '', mx TEXT NOT NULL DEFAULT '',
     text TEXT NOT NULL DEFAULT '', until REAL NOT NULL DEFAULT 0, fetched REAL NOT NULL DEFAULT 0,
     failed REAL NOT NULL DEFAULT 0, why TEXT NOT NULL DEFAULT '', busy REAL NOT NULL DEFAULT 0,
-    used REAL NOT NULL DEFAULT 0, days INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID""",
+    used REAL NOT NULL DEFAULT 0, named REAL NOT NULL DEFAULT 0, days INTEGER NOT NULL DEFAULT 0,
+    size INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID""",
     "CREATE INDEX sts_by_age ON sts(fetched)",
     "CREATE TABLE total(rows INTEGER NOT NULL, octets INTEGER NOT NULL)",
     "INSERT INTO total VALUES(0, 0)",
@@ -62,8 +63,8 @@ _USE = """
 UPDATE sts SET used = :now, days = days + (CAST(used / :day AS INT) < CAST(:now / :day AS INT)) WHERE domain = :domain
 """
 _DUE = """
-SELECT domain FROM sts WHERE fetched > 0 AND fetched < :old AND until > :now AND used >= :since
-ORDER BY fetched LIMIT :limit
+SELECT domain FROM sts WHERE fetched > 0 AND fetched < :old AND until > :now AND used >= :since AND named <= :before
+ORDER BY named, fetched LIMIT :limit
 """
 _DEAD = "DELETE FROM sts WHERE until <= :now AND busy <= :old"
 _LEAST = "DELETE FROM sts WHERE domain IN (SELECT domain FROM sts ORDER BY days, used LIMIT :count)"
@@ -117,11 +118,13 @@ class StsFile:
         with self._writing() as db:
             db.execute(_USE, {"domain": domain, "now": now, "day": _DAY})
 
-    def due(self, now: float, age: float, used_since: float, limit: int) -> tuple[str, ...]:
+    def due(self, now: float, age: float, used_since: float, pause: float, limit: int) -> tuple[str, ...]:
         """See StsShelf."""
-        with self._reading() as db:
-            rows = db.execute(_DUE, {"now": now, "old": now - age, "since": used_since, "limit": limit}).fetchall()
-        return tuple([str(domain) for (domain,) in rows])
+        asked = {"now": now, "old": now - age, "since": used_since, "before": now - pause, "limit": limit}
+        with self._writing() as db:
+            found = [str(domain) for (domain,) in db.execute(_DUE, asked)]
+            db.executemany("UPDATE sts SET named = ? WHERE domain = ?", [(now, domain) for domain in found])
+        return tuple(found)
 
     def close(self) -> None:
         """Close the connection; the next use opens another."""

@@ -31,6 +31,7 @@ class MemoryShelf:
     def __init__(self) -> None:
         self.rows: dict[str, KeptSts] = {}
         self.used: dict[str, float] = {}
+        self._named: dict[str, float] = {}
 
     def get(self, domain: str) -> KeptSts | None:
         """See StsShelf."""
@@ -59,10 +60,13 @@ class MemoryShelf:
         if domain in self.rows:
             self.used[domain] = now
 
-    def due(self, now: float, age: float, used_since: float, limit: int) -> tuple[str, ...]:
+    def due(self, now: float, age: float, used_since: float, pause: float, limit: int) -> tuple[str, ...]:
         """See StsShelf."""
         found = [
             row for row in self.rows.values()
             if row.alive(now) and row.fetched < now - age and self.used.get(row.domain, 0.0) >= used_since
+            and self._named.get(row.domain, 0.0) <= now - pause
         ]  # fmt: skip
-        return tuple([row.domain for row in sorted(found, key=lambda row: row.fetched)][:limit])
+        found.sort(key=lambda row: (self._named.get(row.domain, 0.0), row.fetched))
+        self._named |= {row.domain: now for row in found[:limit]}
+        return tuple([row.domain for row in found[:limit]])

@@ -24,7 +24,9 @@ _LEAST, _MOST = 60.0, 3600.0
 """Seconds that what DNS said of a domain holds, whatever its TTL."""
 
 _SLACK = 15.0
+_FETCHES = 50
 _AT_ONCE = 4
+_TRIED = 3600.0
 _A_TURN = 200
 _USED_WITHIN = 60 * 86400.0
 _DAY = 86400.0
@@ -71,6 +73,7 @@ class StsKeeper:
         self._times = times
         self._memory = StsMemory()
         self._complained = False
+        self._slots = asyncio.Semaphore(_FETCHES)
         self._looking: dict[str, tuple[float, asyncio.Task[StsPolicy | None]]] = {}
 
     async def policy_for(self, domain: str) -> StsPolicy | None:
@@ -86,11 +89,9 @@ class StsKeeper:
                     self._look(domain)  # mail does not wait for it: what is known holds
                 return policy
         begun, task = self._look(domain)
-        if task.done():
-            return task.result()
         # Who comes later waits for what is left of the time, so that a silent domain holds nobody up twice.
         await asyncio.wait((task,), timeout=max(0.0, begun + self._times.first - self._clock.monotonic()))
-        return task.result() if task.done() else None
+        return task.result() if task.done() and not task.cancelled() else None
 
     def recheck(self, domain: str) -> None:
         """See StsPolicies. At most once a minute for a domain."""
@@ -122,10 +123,12 @@ class StsKeeper:
     async def refresh(self) -> int:
         """Fetch anew what is older than a day and in use, so that a policy never dies of old age; how many were due.
 
-        Called by one process every few minutes (RFC 8461 3.3, 10.2). Raises OSError.
+        Called by one process every few minutes (RFC 8461 3.3, 10.2). What cannot be had is tried again after an hour,
+        and takes no turn from the others. Raises OSError.
         """
         now = self._clock.now()
-        due = await asyncio.to_thread(self._shelf.due, now, self._times.age, now - _USED_WITHIN, _A_TURN)
+        age, pause = self._times.age, min(_TRIED, self._times.age / 4)
+        due = await asyncio.to_thread(self._shelf.due, now, age, now - _USED_WITHIN, pause, _A_TURN)
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(domain: str) -> None:
@@ -184,10 +187,19 @@ class StsKeeper:
             return policy, said.hold  # a record that has gone takes no policy with it (RFC 8461 3.3)
         if kept is not None and policy is not None and policy.id == said.id and not self._is_old(kept, now):
             return policy, said.hold
-        while not await self._claimed(domain):
+        while True:
+            async with self._slots:  # a thousand slow web servers are never all connected to at once
+                if await self._claimed(domain):
+                    return await self._renewed(domain, said, policy, kept)
             outcome = await self._awaited(domain, said, policy)
             if outcome is not None:
                 return outcome
+
+    async def _renewed(
+        self, domain: str, said: _Said, policy: StsPolicy | None, kept: KeptSts | None
+    ) -> tuple[StsPolicy | None, float]:
+        """The policy as it is now; what held before where it cannot be had."""
+        now = self._clock.now()
         try:
             fresh = await self._fetched(domain, said.id)
         except FetchFailed as trouble:

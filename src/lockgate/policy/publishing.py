@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from lockgate.mail.sts_text import record_for, written_policy
@@ -21,6 +23,11 @@ class Published(msgspec.Struct, frozen=True):
 def mail_hosts(domain: AcceptedDomain, hostname: str) -> tuple[str, ...]:
     """The names, or `*.` and a domain, of the hosts that take the domain's mail; `hostname` is the installation's."""
     return domain.mta_sts_mx or (hostname,)
+
+
+def is_covered(host: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns is this name, or `*.` and what stands behind its first label (RFC 8461 4.1)."""
+    return host in patterns or f"*.{host.partition('.')[2]}" in patterns
 
 
 def published(domain: AcceptedDomain, hostname: str) -> Published | None:

@@ -20,7 +20,7 @@ from lockgate.mail.dkim.published import TTL, zone_line
 from lockgate.mail.dns import DnsAnswer, DnsState, MxHost
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.policy import Policy
-from lockgate.policy.publishing import Published, mail_hosts, published, report_record
+from lockgate.policy.publishing import Published, is_covered, mail_hosts, published, report_record
 from lockgate.policy.spelling import domain as spelled
 from lockgate.seams import Resolver, Unavailable
 
@@ -94,7 +94,7 @@ class PublishDesk(msgspec.Struct, frozen=True):
         answer = await self.resolver.look_up(name, "MX")
         there = [host.name for host in answer.records if isinstance(host, MxHost)]
         row = _row("MX", name, values, answer, [host or "." for host in there], needed=not domain.outbound_only)
-        others = [host for host in there if name_covered_by(host, hosts) is None]
+        others = [host for host in there if not is_covered(host, hosts)]
         if row["state"] != UNKNOWN and there:
             row["state"] = DIFFERENT if others else OK
             said = f"mail also goes to {', '.join(others[:5]) or 'nobody'}; if it is meant to, name it in mta_sts_mx"
@@ -183,12 +183,6 @@ def _compared(shown: set[str], values: set[str], there: set[str]) -> tuple[str, 
     if extra := there - values:
         return OK, f"{len(extra)} of them are of other keys; take them out once those are never shown again"
     return OK, "before the keys change name the next one in mta_sts.next_keys, publish it, and wait twice the TTL"
-
-
-def name_covered_by(host: str, patterns: Sequence[str]) -> str | None:
-    """The name, or `*.` and a domain, that stands for this host (one label, as in MTA-STS); None if none does."""
-    above = host.partition(".")[2]
-    return next((one for one in patterns if one in (host, f"*.{above}")), None)
 
 
 def _wanted(policy: Policy, request: DomainDns) -> tuple[AcceptedDomain, tuple[str, ...]]:

@@ -61,10 +61,8 @@ def courier(
 
 
 def hop(*smart_hosts: str, mx: str = "", tls: TlsDemand | None = None, **more: object) -> NextHop:
-    return NextHop(
-        lane="org/lane", tls=tls or TlsDemand(), helo="mail.here.test", smart_hosts=smart_hosts, mx_domain=mx,
-        **more,  # type: ignore[arg-type]
-    )  # fmt: skip
+    given: dict[str, object] = {"lane": "org/lane", "helo": "mail.here.test", **more}
+    return NextHop(tls=tls or TlsDemand(), smart_hosts=smart_hosts, mx_domain=mx, **given)  # type: ignore[arg-type]
 
 
 def cargo(

@@ -14,7 +14,10 @@ from couriers.senders import CONTENT, cargo, courier, hop
 from lockgate.mail.hop import TlsDemand
 from lockgate.mail.outcome import Fate
 from lockgate.mail.ruling import TlsLevel
-from peers.certificates import Authority
+from lockgate.seams import Unreachable
+from peers.certificates import Authority, Papers
+from peers.listening import arrived
+from peers.postfix import Postfix
 from peers.smtp_peer import PLAIN, Script, SmtpPeer
 
 
@@ -56,6 +59,85 @@ async def test_aiosmtpd_takes_it_octet_for_octet(tls: bool, tmp_path: Path) -> N
         await asyncio.sleep(0.1)
     finally:
         server.close()
+
+
+NAME = "mail.partner.test"
+LEVELS = {
+    "opportunistic": TlsDemand(),
+    "encryption": TlsDemand(TlsLevel.ENCRYPTION_ONLY),
+    "chain": TlsDemand(TlsLevel.CERTIFICATE_VALIDATION),
+    "name": TlsDemand(TlsLevel.DOMAIN_VALIDATION, name="*.partner.test"),
+}
+# T-TLS-3: certificate -> what becomes of mail at each of the four levels, "" for delivered over TLS
+CERTIFICATES = {
+    "good": ("", "", "", ""),
+    "wrong name": ("", "", "", "4.7.325"),
+    "self-signed": ("", "", "4.7.5", "4.7.5"),
+    "no intermediate": ("", "", "4.7.5", "4.7.5"),
+    "expired": ("", "", "4.7.322", "4.7.322"),
+}
+
+
+def papers(kind: str, folder: Path) -> tuple[Authority, Papers]:
+    ca = Authority(folder)
+    made = {
+        "good": lambda: ca.issue(NAME),
+        "wrong name": lambda: ca.issue("mail.other.example"),
+        "self-signed": lambda: ca.issue(NAME, self_signed=True),
+        "no intermediate": lambda: Authority(folder, "Sub CA", under=ca).issue(NAME, alone=True),
+        "expired": lambda: ca.issue(NAME, expired=True),
+    }
+    return ca, made[kind]()
+
+
+async def levels_at(host: str, ca: Authority) -> tuple[str, ...]:
+    """What becomes of mail at each level; the same twice, on new connections."""
+    sender = courier(ca_bundle=str(ca.file), messages=1)
+    came: list[str] = []
+    for level, demand in LEVELS.items():
+        both = set()
+        for _ in range(2):
+            try:
+                (outcome,) = await sender.carry(hop(host, tls=demand, lane=f"org/{level}"), cargo("a@x.test"))
+                assert outcome.fate is Fate.DELIVERED and outcome.tls, (level, outcome)
+                both.add("")
+            except Unreachable as trouble:
+                both.add(trouble.reply.enhanced)
+        (only,) = both
+        came.append(only)
+    await sender.close()
+    return tuple(came)
+
+
+@pytest.mark.parametrize("kind", CERTIFICATES)
+async def test_t_tls_3_with_aiosmtpd(kind: str, tmp_path: Path) -> None:
+    taker = Taker()
+    ca, shown = papers(kind, tmp_path)
+    context = shown.server_context()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(taker, hostname="x.test", tls_context=context), "127.0.0.1", 0)
+    try:
+        assert await levels_at(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", ca) == CERTIFICATES[kind]
+        assert len(taker.contents) == 2 * CERTIFICATES[kind].count("")
+        await asyncio.sleep(0.1)
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("kind", CERTIFICATES)
+async def test_t_tls_3_with_postfix(kind: str, tmp_path: Path) -> None:
+    ca, shown = papers(kind, tmp_path)
+    tmp_path.chmod(0o755)
+    with (
+        SmtpPeer() as behind,
+        Postfix(
+            behind.host, smtpd_tls_security_level="may", smtpd_tls_cert_file=shown.chain, smtpd_tls_key_file=shown.key
+        ) as postfix,
+    ):
+        assert await levels_at(postfix.host, ca) == CERTIFICATES[kind]
+        many = 2 * CERTIFICATES[kind].count("")
+        await asyncio.to_thread(arrived, behind, many)
+        assert len(behind.mails) == many
 
 
 def test_the_same_under_uvloop(tmp_path: Path) -> None:

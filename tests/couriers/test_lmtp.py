@@ -141,6 +141,15 @@ async def test_an_smtp_server_is_no_store_and_helo_is_never_said() -> None:
         assert not peer.mails
 
 
+async def test_requiretls_ends_at_the_store(tmp_path: Path) -> None:
+    """RFC 8689 is about the way to other servers; what the store's own connection must be like its owner says."""
+    with LmtpPeer(Store(("PIPELINING",))) as peer:
+        post = courier(allowed=("127.0.0.0/8",))
+        (outcome,) = await post.carry(hop(peer.host), cargo("ana@here.test", require_tls=True))
+        assert outcome.fate is D and not any("REQUIRETLS" in command for command in peer.commands)
+        await post.close()
+
+
 async def test_tls_is_demanded_as_of_everybody() -> None:
     with LmtpPeer() as peer:
         with pytest.raises(Unreachable, match=r"4\.7\.321"):

@@ -30,6 +30,8 @@ TABLE = {
     "self-signed": {"opportunistic": "tls", "encryption": "tls", "chain": "4.7.5", "name": "4.7.5"},
     "other CA": {"opportunistic": "tls", "encryption": "tls", "chain": "4.7.5", "name": "4.7.5"},
     "expired": {"opportunistic": "tls", "encryption": "tls", "chain": "4.7.322", "name": "4.7.322"},
+    "whole chain": {"opportunistic": "tls", "encryption": "tls", "chain": "tls", "name": "tls"},
+    "no intermediate": {"opportunistic": "tls", "encryption": "tls", "chain": "4.7.5", "name": "4.7.5"},
     "not yet valid": {"opportunistic": "tls", "encryption": "tls", "chain": "4.7.5", "name": "4.7.5"},
     "wrong name": {"opportunistic": "tls", "encryption": "tls", "chain": "tls", "name": "4.7.325"},
     "common name only": {"opportunistic": "tls", "encryption": "tls", "chain": "tls", "name": "4.7.325"},
@@ -51,12 +53,14 @@ TABLE = {
 class World:
     ca: Authority
     other: Authority
+    below: Authority
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("ca")
-    return World(Authority(folder), Authority(folder, "Other CA"))
+    ca = Authority(folder)
+    return World(ca, Authority(folder, "Other CA"), Authority(folder, "Sub CA", under=ca))
 
 
 def tls_one() -> ssl.SSLContext:
@@ -73,6 +77,8 @@ def script(kind: str, world: World) -> Script:
         "self-signed": lambda: ca.issue(NAME, self_signed=True),
         "other CA": lambda: world.other.issue(NAME),
         "expired": lambda: ca.issue(NAME, expired=True),
+        "whole chain": lambda: world.below.issue(NAME),
+        "no intermediate": lambda: world.below.issue(NAME, alone=True),
         "not yet valid": lambda: ca.issue(NAME, early=True),
         "wrong name": lambda: ca.issue("mail.other.example"),
         "common name only": lambda: ca.issue(common_name=NAME),
@@ -106,22 +112,25 @@ def tls(papers: Papers) -> Script:
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("kind", TABLE)
 async def test_level_is_met_or_nothing_leaves(kind: str, level: str, world: World) -> None:
+    """Twice, each time on a new connection: the second one may be resumed, and is judged all the same."""
     expected = TABLE[kind][level]
     with SmtpPeer(script(kind, world)) as peer:
-        sender = courier(ca_bundle=str(world.ca.file))
+        sender = courier(ca_bundle=str(world.ca.file), messages=1)
         where = hop(peer.host, tls=LEVELS[level])
-        try:
-            (outcome,) = await sender.carry(where, cargo())
-        except Unreachable as trouble:
-            assert trouble.reply.enhanced == expected, trouble.reply
-            assert not trouble.permanent
-            assert trouble.reply.temporary
-            assert peer.mails == []
-        else:
-            assert outcome.fate is Fate.DELIVERED
-            assert ("tls" if outcome.tls else "clear") == expected
-            assert len(peer.mails) == 1
-            assert bool(outcome.tls.startswith("TLSv1.")) == (expected == "tls")
+        for turn in (1, 2):
+            try:
+                (outcome,) = await sender.carry(where, cargo())
+            except Unreachable as trouble:
+                assert trouble.reply.enhanced == expected, trouble.reply
+                assert not trouble.permanent
+                assert trouble.reply.temporary
+                assert peer.mails == []
+            else:
+                assert outcome.fate is Fate.DELIVERED
+                assert ("tls" if outcome.tls else "clear") == expected
+                assert len(peer.mails) == turn
+                assert bool(outcome.tls.startswith("TLSv1.")) == (expected == "tls")
+        assert len(peer.sessions) >= 2
         await sender.close()
     if expected != "clear":
         for session in peer.sessions:

@@ -29,6 +29,7 @@ from lockgate.app.roles import changed_since, roles_of
 from lockgate.app.sections import sections_of
 from lockgate.app.sts import StsRoom
 from lockgate.app.telling import Tellers
+from lockgate.app.tls_reports import uploader
 from lockgate.app.watch import Watch, ends_of
 from lockgate.app.wiring import (
     Ready,
@@ -69,7 +70,7 @@ class Office:
         resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
         self.reports = ReportOffice(
             folder_of(config), self.policy, clock, self.journal, resolver,
-            lambda: own_post(config, clock, self.journal),
+            lambda: own_post(config, clock, self.journal), uploader(config, listening),
         )  # fmt: skip
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,

@@ -17,8 +17,10 @@ import msgspec
 from lockgate.app.config import OperatorFile
 from lockgate.app.report_reading import NotRead, read_apart
 from lockgate.app.report_rows import listed, told
+from lockgate.app.tls_reports import TlsReportOffice
 from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.sending_reports import NotNow, ReportSender, report_of, shown
+from lockgate.flow.sending_tls_reports import Upload
 from lockgate.mail.reports.carried import Reading
 from lockgate.mail.reports.counted import Arrived, Failed, Period
 from lockgate.mail.reports.letter import packed_report
@@ -58,15 +60,27 @@ Post = Callable[[], AbstractAsyncContextManager[OwnMail]]
 """A way into the queue for the time of a few letters (app/own_post.py)."""
 
 
+async def no_upload(url: str, packed: bytes) -> str:
+    """Where nobody posts anything."""
+    return "reports are not posted here"
+
+
 class ReportOffice:
     """Implements ReportBooks of the desk, and does what has to be done by itself (`run`).
 
     `policy` gives the policy in force, `resolver` asks DNS, `post` opens a way into the queue, `folder` is where
-    everything about reports lies.
+    everything about reports lies; `upload` posts TLS reports.
     """
 
     def __init__(
-        self, folder: Path, policy: Callable[[], Policy], clock: Clock, journal: Journal, resolver: Resolver, post: Post
+        self,
+        folder: Path,
+        policy: Callable[[], Policy],
+        clock: Clock,
+        journal: Journal,
+        resolver: Resolver,
+        post: Post,
+        upload: Upload = no_upload,
     ) -> None:
         self._post = post
         self._policy = policy
@@ -75,6 +89,7 @@ class ReportOffice:
         self._folder = folder
         file = ReportFile(self._folder)
         self._gathering, self._shelf = Gathering(file), Shelf(file)
+        self._tls = TlsReportOffice(file, policy, clock, journal, resolver, upload)
         destinations = ReportDestinations(resolver)
         self._sender = ReportSender(destinations.aggregate, destinations.failure, clock, journal)
         self._sending, self._taking = asyncio.Lock(), asyncio.Lock()
@@ -87,6 +102,7 @@ class ReportOffice:
             self._again(self.read_letters, TURN),
             self._again(self.tell, TURN),
             self._again(self.send_due, _LOOK_FOR_DUE),
+            self._again(self.send_due_tls, _LOOK_FOR_DUE),
             self._again(self.prune, _PRUNE),
         )
 
@@ -188,6 +204,13 @@ class ReportOffice:
             for period in due[:_AT_ONCE]:
                 await self._send(period, mail, by_itself=True)
 
+    async def send_due_tls(self) -> None:
+        """The same for TLS reports. Raises Unavailable."""
+        if due := await self._tls.due(ready_at, _AT_ONCE):
+            async with self._sending, self._post() as mail:
+                for period in due:
+                    await self._tls.send(period, mail)
+
     async def _send(self, period: Period, mail: OwnMail, *, by_itself: bool) -> dict[str, Any]:
         """Close and send one period; what became of it as a row."""
         now, policy = self._clock.now(), self._policy()
@@ -248,11 +271,17 @@ class ReportOffice:
         found = await self._ask(lambda: self._gathering.find(organisation, domain, day, limit, below=True))
         return [shown(one) for one in found]
 
+    async def sent_tls(self, organisation: str, domain: str, limit: int) -> Sequence[Any]:
+        """See ReportBooks."""
+        return [shown(one) for one in await self._tls.find(organisation, domain, None, limit)]
+
     async def one(self, report: str, limit: int) -> Mapping[str, Any] | None:
         """See ReportBooks."""
         if report.isascii() and report.isdigit() and len(report) < 16:
             found = await self._ask(self._shelf.show, int(report))
             return None if found is None else {**found[0], **listed(found[1], limit)}
+        if (session := await self._tls.one(report)) is not None:
+            return {**shown(session[0]), **listed(Reading(tls=session[1]), limit)}
         period = await self._ask(self._gathering.named, report)
         if period is None:
             return None
@@ -300,6 +329,17 @@ class ReportOffice:
                 {**shown(one), "told": 0} if one.done else await self._send(one, mail, by_itself=False)
                 for one in periods
             ]
+
+    async def send_tls(self, organisation: str, domain: str, day: int, *, what_if: bool) -> Sequence[Any]:
+        """See ReportBooks."""
+        await self.take()
+        periods = await self._tls.find(organisation, domain, day, 10_000)
+        if what_if:
+            return [await self._tls.supposed(one) for one in periods]
+        if all(one.done for one in periods):
+            return [{**shown(one), "told": 0} for one in periods]
+        async with self._sending, self._post() as mail:
+            return [{**shown(one), "told": 0} if one.done else await self._tls.send(one, mail) for one in periods]
 
     async def _supposed(self, period: Period) -> dict[str, Any]:
         row: dict[str, Any] = {**shown(period), "told": 0}

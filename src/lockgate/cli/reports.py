@@ -105,7 +105,7 @@ def list_(
     domain: Domain = "",
     since: Since = "",
     limit: Limit = 100,
-    sent: Annotated[bool, typer.Option("--sent", help="Our own reports instead of received ones.")] = False,
+    sent: Annotated[bool, typer.Option("--sent", help="Our own reports; with --kind tls those about TLS.")] = False,
     unread: Annotated[bool, typer.Option("--unread", help="What came and could not be read.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -238,11 +238,13 @@ def send(
     domain: Annotated[str, typer.Option(help="The domain whose record asks for reports; otherwise all.")] = "",
     day: Annotated[str, typer.Option(help="2026-11-24; otherwise yesterday.")] = "",
     organisation: Organisation = "",
+    about_tls: Annotated[bool, typer.Option("--tls", help="TLS reports instead of aggregate reports.")] = False,
     what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send our aggregate reports of a day now, and not when they are due; code 1 if one could not be sent."""
-    found = answered(context, ReportSend(domain, day, organisation, what_if), as_json=as_json, patience=_PATIENCE)
+    """Send our reports of a day now, and not when they are due; code 1 if one could not be sent."""
+    request = ReportSend(domain, day, organisation, what_if, about_tls)
+    found = answered(context, request, as_json=as_json, patience=_PATIENCE)
     rows: Sequence[Mapping[str, Any]] = found["reports"]
     if not as_json:
         show.table(rows, _OURS)

@@ -36,8 +36,9 @@ class SessionResults:
         if self._results is not None and hop.organisation:
             sender = link.local_address if link is not None else ""
             self._results.note(
-                hop.organisation, domain, str(terms.kind), result, receiving_mx=name, sending_ip=sender
-            )
+                hop.organisation, domain, str(terms.kind), result, receiving_mx=name, sending_ip=sender,
+                policy=terms.published,
+            )  # fmt: skip
 
     def opened(self, hop: NextHop, terms: Terms, name: str, link: Link, missed: Objection | None) -> None:
         """A connection on which mail may leave; `missed` is what a policy in testing mode would object to."""

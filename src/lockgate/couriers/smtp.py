@@ -96,7 +96,7 @@ class SmtpCourier:
 
     async def carry(self, hop: NextHop, cargo: Cargo, taken: Taken = _nobody_waits) -> tuple[Outcome, ...]:
         """One outcome per recipient, always (seams.Courier). Raises Unreachable when no transaction could begin."""
-        if cargo.envelope.require_tls and not hop.require_tls:
+        if cargo.envelope.require_tls and not hop.require_tls and hop.kind is not HopKind.LMTP:
             hop = _stricter(hop)
         self.look()
         lane = self._lane(hop)
@@ -263,7 +263,7 @@ def _final(answer: Answer, transaction: Transaction) -> bool:
 
 def _fit(hop: NextHop, cargo: Cargo, offered: Capabilities) -> Prepared | Reply:
     """The octets for this server, or why it cannot have them."""
-    if cargo.envelope.require_tls and not offered.require_tls:
+    if hop.require_tls and not offered.require_tls:
         return replies.NEEDS_REQUIRETLS
     prepared = prepare(cargo.content, cargo.envelope, offered)
     if isinstance(prepared, Prepared):
@@ -318,5 +318,5 @@ def _settle(errand: _Errand, number: int, answer: Answer | None, link: Link) -> 
 
 
 def _stricter(hop: NextHop) -> NextHop:
-    """RFC 8689 4.2.1, for a message that was routed before the route said so."""
+    """RFC 8689 4.2.1, for a message that was routed before the route said so. A mailbox store is the end of the way."""
     return msgspec.structs.replace(hop, lane=f"{hop.lane}+requiretls", require_tls=True)

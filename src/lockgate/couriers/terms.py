@@ -64,6 +64,13 @@ class Terms(msgspec.Struct, frozen=True):
         return self.sts is not None and self.sts.mode is StsMode.ENFORCE
 
     @property
+    def published(self) -> tuple[str, ...]:
+        """What DNS or the domain says, as it says it (RFC 8460 4.4 policy-string)."""
+        if self.sts is not None:
+            return self.sts.text
+        return tuple([f"{r.usage} {r.selector} {r.matching} {r.data.hex()}" for r in self.dane.records])
+
+    @property
     def server_name(self) -> str:
         """RFC 7672 8.1: the name at which the records stand."""
         return self.dane.base

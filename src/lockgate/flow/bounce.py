@@ -71,7 +71,8 @@ class Bounce(msgspec.Struct, frozen=True):
                 now=now,
                 until=task.expires,
                 envid=task.envelope.envid,
-                ret=task.envelope.ret,
+                # RFC 8689 5: what had to stay secret is not given back, and the report itself is as secret.
+                ret="HDRS" if task.envelope.require_tls else task.envelope.ret,
                 message_id=task.id,
                 original=original,
             )
@@ -79,7 +80,8 @@ class Bounce(msgspec.Struct, frozen=True):
         about = Event(now, Happening.DSN, f"report about {task.id}")
         utf8 = task.envelope.utf8 and not sender.text.isascii()
         try:
-            tasks = await self.mail.queue(policy, organisation, Written(report_id, sender, text, about, utf8))
+            letter = Written(report_id, sender, text, about, utf8, require_tls=task.envelope.require_tls)
+            tasks = await self.mail.queue(policy, organisation, letter)
         except NotSent as trouble:
             return Told(sent=False, sentence=f"sender not told, because the report cannot be sent: {trouble}")
         self.take(tasks)

@@ -31,7 +31,8 @@ class NotSent(Exception):
 class Written(msgspec.Struct, frozen=True):
     """A whole message of ours for one address.
 
-    `event` is what the trace says of it; `avoid` names lanes it must not take, because it is about them.
+    `event` is what the trace says of it; `avoid` names lanes it must not take, because it is about them. `require_tls`
+    is REQUIRETLS (RFC 8689).
     """
 
     id: str
@@ -40,6 +41,7 @@ class Written(msgspec.Struct, frozen=True):
     event: Event
     utf8: bool = False
     avoid: frozenset[str] = frozenset()
+    require_tls: bool = False
 
 
 class OwnMail(msgspec.Struct, frozen=True):
@@ -59,7 +61,7 @@ class OwnMail(msgspec.Struct, frozen=True):
         body = self.spool.begin(b"")
         body.write(letter.text)
         recipient = RecipientId(letter.to)
-        envelope = Envelope(None, utf8=letter.utf8)
+        envelope = Envelope(None, utf8=letter.utf8, require_tls=letter.require_tls)
         message = message_of(letter.id, body.head(), body.size, self.installation)
         facts = Facts(
             at=now,

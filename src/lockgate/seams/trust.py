@@ -101,12 +101,21 @@ class TlsResults(Protocol):
     """
 
     def note(
-        self, organisation: str, domain: str, kind: str, result: str, *, receiving_mx: str = "", sending_ip: str = ""
+        self,
+        organisation: str,
+        domain: str,
+        kind: str,
+        result: str,
+        *,
+        receiving_mx: str = "",
+        sending_ip: str = "",
+        policy: tuple[str, ...] = (),
     ) -> None:
         """One session for mail of this organisation to `domain` (the policy domain, A-label).
 
         `kind` is the type of policy (tlsa, sts, no-policy-found), `result` "success" or the word for the failure (RFC
-        8460 4.3: starttls-not-supported, certificate-expired, ...), `sending_ip` our own address.
+        8460 4.3: starttls-not-supported, certificate-expired, ...), `sending_ip` our own address, `policy` what was
+        published: TLSA records, or the lines of the MTA-STS policy (RFC 8460 4.4 policy-string).
         """
 
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from lockgate.mail.reports.counted import DAY, Arrived, Batch, Failed, Seen, TlsSeen
+from lockgate.mail.reports.counted import DAY, Arrived, Batch, Failed, Seen, TlsPublished, TlsSeen
 from lockgate.seams import Clock, Journal
 
 PAUSE = 2.0
@@ -55,6 +55,7 @@ class Tally:
         self._journal = journal
         self._seen: dict[Seen, int] = {}
         self._tls: dict[TlsSeen, int] = {}
+        self._published: dict[tuple[str, int, str, str], tuple[str, ...]] = {}
         self._failed: list[Failed] = []
         self._told: OrderedDict[tuple[str, str, int], int] = OrderedDict()
         self._kept_at = 0.0
@@ -83,13 +84,23 @@ class Tally:
         self._failed.append(one)
 
     def note(
-        self, organisation: str, domain: str, kind: str, result: str, *, receiving_mx: str = "", sending_ip: str = ""
+        self,
+        organisation: str,
+        domain: str,
+        kind: str,
+        result: str,
+        *,
+        receiving_mx: str = "",
+        sending_ip: str = "",
+        policy: tuple[str, ...] = (),
     ) -> None:
         """See TlsResults."""
         day = int(self._clock.now()) // DAY
         one = TlsSeen(organisation, day, domain, kind, result, receiving_mx, sending_ip)
         if one in self._tls or len(self._tls) < MOST_COUNTED:
             self._tls[one] = self._tls.get(one, 0) + 1
+            if policy:
+                self._published[organisation, day, domain, kind] = policy
         else:
             self._dropped += 1
 
@@ -103,6 +114,7 @@ class Tally:
             tuple([msgspec.structs.replace(one, count=count) for one, count in self._seen.items()]),
             tuple(self._failed),
             tuple([msgspec.structs.replace(one, count=count) for one, count in self._tls.items()]),
+            tuple([TlsPublished(*key, policy) for key, policy in self._published.items()]),
         )
         name = f"{int(self._clock.now() * 1000):015d}-{self._slot}-{os.getpid()}-{next(self._numbers)}"
         try:
@@ -112,7 +124,7 @@ class Tally:
             return
         except Exception as trouble:  # counts that cannot be written down must not stop the worker, nor stay for ever
             self._journal.alarm("unforeseen", at="keeping counts for reports", trouble=trouble)
-        self._seen, self._failed, self._tls = {}, [], {}
+        self._seen, self._failed, self._tls, self._published = {}, [], {}, {}
         if self._dropped:
             self._journal.note("counts for reports lost", messages=self._dropped, because="there were too many")
             self._dropped = 0

@@ -44,6 +44,10 @@ class Gathering:
                     [(t.organisation, t.day, t.domain, t.kind, t.result, t.receiving_mx, t.sending_ip, t.count)
                      for t in batch.tls],
                 )  # fmt: skip
+                db.executemany(
+                    "INSERT OR REPLACE INTO tls_published VALUES(?,?,?,?,?)",
+                    [(p.organisation, p.day, p.domain, p.kind, json.dumps(p.policy)) for p in batch.published],
+                )
 
     def forget(self, names: Iterable[str]) -> None:
         """These files are gone."""
@@ -150,7 +154,8 @@ class Gathering:
                 before = (organisation, int(now - life(organisation)) // DAY)
                 gone += db.execute("DELETE FROM period WHERE organisation=? AND day < ?", before).rowcount
                 db.execute("DELETE FROM gathered WHERE organisation=? AND day < ?", before)
-                db.execute("DELETE FROM tls_result WHERE organisation=? AND day < ?", before)
+                for table in ("tls_result", "tls_published", "tls_period"):
+                    db.execute(f"DELETE FROM {table} WHERE organisation=? AND day < ?", before)
         return gone
 
 

@@ -52,6 +52,19 @@ CREATE TABLE tls_result(
 """
 
 
+_LATER = """
+CREATE TABLE IF NOT EXISTS tls_published(
+    organisation TEXT NOT NULL, day INTEGER NOT NULL, domain TEXT NOT NULL, kind TEXT NOT NULL, policy TEXT NOT NULL,
+    PRIMARY KEY(organisation, day, domain, kind)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tls_period(
+    organisation TEXT NOT NULL, day INTEGER NOT NULL, domain TEXT NOT NULL, report TEXT NOT NULL,
+    begun INTEGER NOT NULL, ended INTEGER NOT NULL, sessions INTEGER NOT NULL, rows BLOB NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0, next REAL NOT NULL DEFAULT 0, done REAL NOT NULL DEFAULT 0,
+    outcome TEXT NOT NULL DEFAULT '[]', PRIMARY KEY(organisation, day, domain, report)) WITHOUT ROWID;
+"""
+"""Tables that the first versions did not have. An older program does not see them, and reads all others as before."""
+
+
 class NewerReports(Exception):
     """The file was written by a newer version; the message says what to do."""
 
@@ -98,6 +111,8 @@ class ReportFile:
                 raise NewerReports(f"{self._path} was written by a newer version of Lockgate; move it away to go on")
             if version == 0:
                 self._make(db)
+            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tls_period'").fetchone() is None:
+                db.executescript(_LATER)
         except BaseException:
             db.close()
             raise

@@ -8,7 +8,7 @@ from lockgate.flow.asking.ask import Ask
 class ReportList(Ask, frozen=True, tag="report_list"):
     """Received reports, the latest first; `kind` is aggregate, failure or tls ("": all), `since` as in the trace.
 
-    With `sent` our own reports, with `unread` what could not be read.
+    With `sent` our own reports (about TLS with `kind` tls), with `unread` what could not be read.
     """
 
     organisation: str = ""
@@ -58,9 +58,10 @@ class ReportImport(Ask, frozen=True, tag="report_import"):
 
 
 class ReportSend(Ask, frozen=True, tag="report_send"):
-    """Send what was counted about a domain ("": all) on a day (2026-11-24; "": yesterday) now."""
+    """Send what was counted about a domain ("": all) on a day (2026-11-24; "": yesterday) now; `tls`: TLS reports."""
 
     domain: str = ""
     day: str = ""
     organisation: str = ""
     what_if: bool = False
+    tls: bool = False

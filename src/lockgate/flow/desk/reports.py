@@ -48,6 +48,9 @@ class ReportBooks(Protocol):
     async def sent(self, organisation: str, domain: str, day: int | None, limit: int) -> Rows:
         """Our own reports: sent, waiting, still being counted."""
 
+    async def sent_tls(self, organisation: str, domain: str, limit: int) -> Rows:
+        """The same of TLS reports."""
+
     async def one(self, report: str, limit: int) -> Mapping[str, Any] | None:
         """A report with at most `limit` rows."""
 
@@ -64,6 +67,9 @@ class ReportBooks(Protocol):
 
     async def send(self, organisation: str, domain: str, day: int, *, what_if: bool) -> Rows:
         """Send now; a row for each report."""
+
+    async def send_tls(self, organisation: str, domain: str, day: int, *, what_if: bool) -> Rows:
+        """The same for TLS reports."""
 
 
 class ReportDesk(msgspec.Struct, frozen=True):
@@ -92,6 +98,8 @@ class ReportDesk(msgspec.Struct, frozen=True):
             raise Misuse(f"'{request.kind[:40]}' is no kind of report; there are aggregate, failure and tls")
         if request.unread:
             return Answer(result=list(await self.books.unread(organisation, limit)))
+        if request.sent and request.kind == "tls":
+            return Answer(result=list(await self.books.sent_tls(organisation, _domain(request.domain), limit)))
         if request.sent:
             return Answer(result=list(await self.books.sent(organisation, _domain(request.domain), None, limit)))
         since = self._since(request.since)
@@ -145,7 +153,8 @@ class ReportDesk(msgspec.Struct, frozen=True):
         """Send reports now."""
         organisation = self._meant(request.organisation)
         day = self._day(request.day)
-        rows = await self.books.send(organisation, _domain(request.domain), day, what_if=request.what_if)
+        send = self.books.send_tls if request.tls else self.books.send
+        rows = await send(organisation, _domain(request.domain), day, what_if=request.what_if)
         if not rows:
             when = (_EPOCH + dt.timedelta(days=day)).isoformat()
             raise Nothing(f"nothing was counted for a report about {request.domain[:80] or 'any domain'} on {when}")

@@ -48,12 +48,23 @@ class TlsSeen(msgspec.Struct, frozen=True):
     count: int = 1
 
 
+class TlsPublished(msgspec.Struct, frozen=True):
+    """What a domain had published when sessions were under it (RFC 8460 4.4 policy-string)."""
+
+    organisation: str
+    day: int
+    domain: str
+    kind: str
+    policy: tuple[str, ...]
+
+
 class Batch(msgspec.Struct, frozen=True):
     """What one worker has counted within a moment."""
 
     seen: tuple[Seen, ...] = ()
     failed: tuple[Failed, ...] = ()
     tls: tuple[TlsSeen, ...] = ()
+    published: tuple[TlsPublished, ...] = ()
 
 
 class Arrived(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Our reports as messages: the aggregate report of RFC 9990 3.5, the failure report of RFC 9991 4. Pure."""
+"""Our reports as messages: aggregate (RFC 9990 3.5), failure (RFC 9991 4) and TLS reports (RFC 8460 5). Pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 
 from lockgate.mail.reports.aggregate import AggregateReport, write_aggregate
 from lockgate.mail.reports.failure import FailureReport, write_feedback
+from lockgate.mail.reports.tls import TlsReport, write_tls_report
 from lockgate.mail.trace_header import mail_date
 
 _DOMAIN = re.compile(r"[a-z0-9_.-]{1,253}")
@@ -71,7 +72,38 @@ def failure_letter(report: FailureReport, address: Address) -> bytes:
     return _whole(address, subject, "multipart/report; report-type=feedback-report", parts)
 
 
-def _whole(address: Address, subject: str, kind: str, parts: tuple[bytes, ...]) -> bytes:
+def packed_tls_report(report: TlsReport) -> bytes:
+    """The JSON as gzip. The same report gives the same octets."""
+    return gzip.compress(write_tls_report(report), mtime=0)
+
+
+def tls_letter(report: TlsReport, packed: bytes, address: Address, domain: str, sessions: int) -> bytes:
+    """The message that carries a packed TLS report about this domain (RFC 8460 5.3); CRLF line ends, 7-bit.
+
+    It has to arrive above all when TLS with the domain is out of order, so it asks for none (RFC 8460 3, RFC 8689 3).
+    """
+    about, submitter = _domain(domain), _domain(address.host)
+    file = f"{submitter}!{about}!{int(report.began)}!{int(report.ended)}!{_token(report.report_id)}.json.gz"
+    subject = f"Report Domain: {about} Submitter: {submitter} Report-ID: <{_token(report.report_id)}@{submitter}>"
+    text = (
+        f"This is a TLS report from {_ascii(report.organisation)} about {about}.\r\n"
+        f"It tells how {sessions} TLS sessions with the mail servers of the domain went between\r\n"
+        f"{mail_date(report.began)} and {mail_date(report.ended)}.\r\n"
+        f"The report itself is attached (RFC 8460). Questions about it: {_ascii(report.contact)}\r\n"
+    )
+    attached = base64.encodebytes(packed).replace(b"\n", b"\r\n")
+    parts = (
+        b"Content-Type: text/plain; charset=us-ascii\r\n\r\n" + text.encode("ascii"),
+        f'Content-Type: application/tlsrpt+gzip; name="{file}"\r\nContent-Transfer-Encoding: base64\r\n'
+        f'Content-Disposition: attachment; filename="{file}"\r\n\r\n'.encode("ascii") + attached,
+    )
+    more = (f"TLS-Report-Domain: {about}", f"TLS-Report-Submitter: {submitter}", "TLS-Required: No")
+    return _whole(address, subject, "multipart/report; report-type=tlsrpt", parts, more)
+
+
+def _whole(
+    address: Address, subject: str, kind: str, parts: tuple[bytes, ...], more: tuple[str, ...] = ()
+) -> bytes:
     content = b"\n".join(parts)
     number = 0
     while (boundary := f"=_report_{_token(address.id)[:60]}_{number}").encode() in content:
@@ -84,6 +116,7 @@ def _whole(address: Address, subject: str, kind: str, parts: tuple[bytes, ...]) 
         f"Message-ID: <{_token(address.id)}@{_domain(address.host)}>",
         "Auto-Submitted: auto-generated",
         "X-Auto-Response-Suppress: All",
+        *more,
         "MIME-Version: 1.0",
         f'Content-Type: {kind};\r\n\tboundary="{boundary}"',
     )

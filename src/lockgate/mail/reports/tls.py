@@ -1,4 +1,4 @@
-"""TLS reports (RFC 8460 4): read safely."""
+"""TLS reports (RFC 8460 4): read safely, and written."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class TlsFailure(msgspec.Struct, frozen=True):
 
 
 class TlsPolicy(msgspec.Struct, frozen=True):
-    """What one policy came to."""
+    """What one policy came to; `published` are TLSA records or the lines of an MTA-STS policy (policy-string)."""
 
     domain: str
     kind: str
     good: int
     bad: int
     failures: tuple[TlsFailure, ...] = ()
+    published: tuple[str, ...] = ()
 
 
 class TlsReport(msgspec.Struct, frozen=True):
@@ -53,6 +54,45 @@ class TlsReport(msgspec.Struct, frozen=True):
     def ended(self) -> float:
         """The same of the end."""
         return _seconds(self.end)
+
+
+def write_tls_report(report: TlsReport) -> bytes:
+    """The report as JSON (RFC 8460 4.4). The same report gives the same octets."""
+    found = {
+        "organization-name": report.organisation,
+        "date-range": {"start-datetime": report.begin, "end-datetime": report.end},
+        "contact-info": report.contact,
+        "report-id": report.report_id,
+        "policies": [_written(policy) for policy in report.policies],
+    }
+    return json.dumps(found, ensure_ascii=True, indent=1).encode("ascii")
+
+
+def _written(policy: TlsPolicy) -> dict[str, Any]:
+    about: dict[str, Any] = {"policy-type": policy.kind, "policy-domain": policy.domain}
+    if policy.published:
+        about["policy-string"] = list(policy.published)
+    if hosts := [line.partition(":")[2].strip() for line in policy.published if line.lower().startswith("mx:")]:
+        about["mx-host"] = hosts
+    written: dict[str, Any] = {
+        "policy": about,
+        "summary": {
+            "total-successful-session-count": policy.good,
+            "total-failure-session-count": policy.bad,
+        },
+    }
+    if policy.failures:
+        written["failure-details"] = [_detail(one) for one in policy.failures]
+    return written
+
+
+def _detail(failure: TlsFailure) -> dict[str, Any]:
+    named = (
+        ("sending-mta-ip", failure.sender), ("receiving-mx-hostname", failure.host), ("receiving-ip", failure.receiver),
+        ("failure-reason-code", failure.reason),
+    )  # fmt: skip
+    told: dict[str, Any] = {"result-type": failure.kind, "failed-session-count": failure.count}
+    return told | {name: value for name, value in named if value}
 
 
 def _seconds(text: str) -> float:
@@ -89,6 +129,8 @@ def _policy(one: dict[str, Any]) -> TlsPolicy:
     policy, summary = one.get("policy"), one.get("summary")
     policy = policy if isinstance(policy, dict) else {}
     summary = summary if isinstance(summary, dict) else {}
+    strings = policy.get("policy-string")
+    strings = strings if isinstance(strings, list) else []
     details = one.get("failure-details")
     details = details if isinstance(details, list) else []
     return TlsPolicy(
@@ -97,6 +139,7 @@ def _policy(one: dict[str, Any]) -> TlsPolicy:
         _count(summary.get("total-successful-session-count")),
         _count(summary.get("total-failure-session-count")),
         tuple([_failure(detail) for detail in details[:MOST] if isinstance(detail, dict)]),
+        tuple([_text(line) for line in strings[:100]]),
     )
 
 

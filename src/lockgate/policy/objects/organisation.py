@@ -43,6 +43,11 @@ class Organisation(BaseModel, frozen=True, extra="forbid"):
         description="Who is named as the author of reports to the outside; otherwise postmaster@ the default domain",
         examples=["postmaster@contoso.com"],
     )
+    send_tls_reports: bool = Field(
+        default=False,
+        description="Tell domains that ask for it once a day how TLS with their mail servers went (RFC 8460)",
+        examples=[True],
+    )
     certificate_file: FilePath | None = Field(
         None,
         description="Client certificate shown to servers that ask for one, unless the connector has its own",

@@ -154,8 +154,10 @@ async def test_a_web_server_that_fails(world: World, mode: str, why: str) -> Non
 
 async def test_what_is_delivered_must_be_a_policy(world: World) -> None:
     world.publish("far.test", text="version: STSv1\nmode: enforce\nmax_age: 5\n")
-    assert await world.keeper().policy_for("far.test") is None
+    keeper = world.keeper()
+    assert await keeper.policy_for("far.test") is None
     (told,) = world.journal.named("MTA-STS policy not fetched")
+    assert keeper.missing("far.test") == "sts-policy-invalid" and keeper.missing("unknown.test") == ""
     assert told["because"] == "what mta-sts.far.test delivers is no policy: it names no mx"
 
 
@@ -355,12 +357,14 @@ async def test_a_failure_is_remembered_for_five_minutes(world: World) -> None:
     one, two = world.keeper(), world.keeper(other_process=True)
     for keeper in (one, two, one, two):
         assert await keeper.policy_for("far.test") is None
+        assert keeper.missing("far.test") == "sts-policy-fetch-error"  # for reports (RFC 8460 4.3)
     assert len(world.web.asked) == 1  # for all processes of the machine
     world.web.publish("far.test")
     world.clock.more = 299.0
     assert await two.policy_for("far.test") is None
     world.clock.more = 310.0
     assert await two.policy_for("far.test") is not None
+    assert two.missing("far.test") == ""
     assert await world.keeper(other_process=True).policy_for("far.test") is not None
     assert len(world.web.asked) == 2
     assert len(world.journal.named("MTA-STS policy not fetched")) == 1

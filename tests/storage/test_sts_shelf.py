@@ -63,15 +63,17 @@ def test_one_fetches_and_the_others_wait_for_the_outcome(shelf: StsShelf) -> Non
 def test_a_failure_calms_and_leaves_the_policy(shelf: StsShelf) -> None:
     shelf.put(policy(), NOW, 0.0)
     assert shelf.claim("far.test", NOW + 1, NOW + 75)
-    shelf.fail("far.test", NOW + 2, "status 404", NOW + 302)
+    shelf.fail("far.test", NOW + 2, "status 404", "sts-policy-fetch-error", NOW + 302)
     kept = shelf.get("far.test")
-    assert kept is not None and (kept.failed, kept.why, kept.policy) == (NOW + 2, "status 404", policy())
+    assert kept is not None and (kept.failed, kept.why, kept.policy, kept.word) == (
+        NOW + 2, "status 404", policy(), "sts-policy-fetch-error"
+    )  # fmt: skip
     assert not shelf.claim("far.test", NOW + 300, NOW + 400)
     assert shelf.claim("far.test", NOW + 303, NOW + 400)
     shelf.put(policy(name="2"), NOW + 304, 0.0)
     kept = shelf.get("far.test")
-    assert kept is not None and (kept.failed, kept.why) == (0.0, "")
-    shelf.fail("new.test", NOW, "no answer", NOW + 300)
+    assert kept is not None and (kept.failed, kept.why, kept.word) == (0.0, "", "")
+    shelf.fail("new.test", NOW, "no answer", "", NOW + 300)
     kept = shelf.get("new.test")
     assert kept is not None and kept.policy is None and kept.fetched == 0.0
 
@@ -84,7 +86,7 @@ def test_what_is_due(shelf: StsShelf) -> None:
     shelf.put(policy("unused.test"), NOW - 100, 0.0)
     for name in ("old.test", "older.test", "fresh.test", "dead.test"):
         shelf.use(name, NOW + DAY)
-    shelf.fail("never.test", NOW, "why", NOW)
+    shelf.fail("never.test", NOW, "why", "", NOW)
     later = NOW + 1.5 * DAY
     assert shelf.due(later, DAY, NOW + 1, 3600, 10) == ("older.test", "old.test")
     assert shelf.due(later + 60, DAY, NOW + 1, 3600, 10) == ()

@@ -40,8 +40,8 @@ class KeptSts(msgspec.Struct, frozen=True):
     """What is kept of one domain; times in seconds since the epoch, 0: never.
 
     `policy` is the last one that was fetched, dead or alive, None if none ever was; `fetched` when it was last seen as
-    it is, `failed` and `why` tell of a later attempt that failed ("": none did). `busy` is until when nobody else needs
-    to try: somebody fetches it now, or has failed a moment ago.
+    it is, `failed` and `why` tell of a later attempt that failed ("": none did), in `word` as RFC 8460 4.3 has it.
+    `busy` is until when nobody else needs to try: somebody fetches it now, or has failed a moment ago.
     """
 
     domain: str
@@ -50,6 +50,7 @@ class KeptSts(msgspec.Struct, frozen=True):
     failed: float = 0.0
     why: str = ""
     busy: float = 0.0
+    word: str = ""
 
     def alive(self, now: float) -> StsPolicy | None:
         """The policy if it still holds."""

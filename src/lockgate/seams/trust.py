@@ -133,6 +133,12 @@ class StsPolicies(Protocol):
     def recheck(self, domain: str) -> None:
         """Have the policy of this domain fetched anew soon: its hosts did not fit it (RFC 8461 3.3). Never blocks."""
 
+    def missing(self, domain: str) -> str:
+        """Why a domain that announces a policy has none in force, in the words of RFC 8460 4.3; "" for all others.
+
+        What the last `policy_for` found out; never blocks.
+        """
+
 
 class StsShelf(Protocol):
     """Where fetched MTA-STS policies are kept, one shelf for all processes of a machine. Kept by storage/sts_shelf.py.
@@ -151,8 +157,8 @@ class StsShelf(Protocol):
     def put(self, policy: StsPolicy, now: float, calm: float) -> None:
         """The fetch succeeded; nobody needs to fetch again before `calm`."""
 
-    def fail(self, domain: str, now: float, why: str, calm: float) -> None:
-        """The fetch failed, for this reason; nobody tries again before `calm`."""
+    def fail(self, domain: str, now: float, why: str, word: str, calm: float) -> None:
+        """The fetch failed, for this reason (`word` is that of RFC 8460 4.3); nobody tries again before `calm`."""
 
     def use(self, domain: str, now: float) -> None:
         """Mail goes there; told about once a day."""

@@ -30,9 +30,9 @@ _TABLES = (
     """CREATE TABLE sts(
     domain TEXT PRIMARY KEY, id TEXT NOT NULL DEFAULT '', mode TEXT NOT NULL DEFAULT '', mx TEXT NOT NULL DEFAULT '',
     text TEXT NOT NULL DEFAULT '', until REAL NOT NULL DEFAULT 0, fetched REAL NOT NULL DEFAULT 0,
-    failed REAL NOT NULL DEFAULT 0, why TEXT NOT NULL DEFAULT '', busy REAL NOT NULL DEFAULT 0,
-    used REAL NOT NULL DEFAULT 0, named REAL NOT NULL DEFAULT 0, days INTEGER NOT NULL DEFAULT 0,
-    size INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID""",
+    failed REAL NOT NULL DEFAULT 0, why TEXT NOT NULL DEFAULT '', word TEXT NOT NULL DEFAULT '',
+    busy REAL NOT NULL DEFAULT 0, used REAL NOT NULL DEFAULT 0, named REAL NOT NULL DEFAULT 0,
+    days INTEGER NOT NULL DEFAULT 0, size INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID""",
     "CREATE INDEX sts_by_age ON sts(fetched)",
     "CREATE TABLE total(rows INTEGER NOT NULL, octets INTEGER NOT NULL)",
     "INSERT INTO total VALUES(0, 0)",
@@ -44,7 +44,7 @@ _TABLES = (
         UPDATE total SET octets = octets - old.size + new.size; END""",
     f"PRAGMA user_version = {_VERSION}",
 )
-_GET = "SELECT domain,id,mode,mx,text,until,fetched,failed,why,busy FROM sts WHERE domain = ?"
+_GET = "SELECT domain,id,mode,mx,text,until,fetched,failed,why,busy,word FROM sts WHERE domain = ?"
 _CLAIM = """
 INSERT INTO sts(domain,busy) VALUES(:domain,:until)
 ON CONFLICT(domain) DO UPDATE SET busy = :until, failed = 0 WHERE busy <= :now
@@ -53,11 +53,11 @@ _PUT = """
 INSERT INTO sts(domain,id,mode,mx,text,until,fetched,busy,used,days,size)
 VALUES(:domain,:id,:mode,:mx,:text,:until,:now,:calm,:now,1,:size)
 ON CONFLICT(domain) DO UPDATE SET id=:id, mode=:mode, mx=:mx, text=:text, until=:until, fetched=:now, failed=0, why='',
-    busy=:calm, used=max(used, CASE WHEN days THEN 0 ELSE :now END), days=max(days, 1), size=:size
+    word='', busy=:calm, used=max(used, CASE WHEN days THEN 0 ELSE :now END), days=max(days, 1), size=:size
 """
 _FAIL = """
-INSERT INTO sts(domain,failed,why,busy) VALUES(:domain,:now,:why,:calm)
-ON CONFLICT(domain) DO UPDATE SET failed = :now, why = :why, busy = :calm
+INSERT INTO sts(domain,failed,why,word,busy) VALUES(:domain,:now,:why,:word,:calm)
+ON CONFLICT(domain) DO UPDATE SET failed = :now, why = :why, word = :word, busy = :calm
 """
 _USE = """
 UPDATE sts SET used = :now, days = days + (CAST(used / :day AS INT) < CAST(:now / :day AS INT)) WHERE domain = :domain
@@ -107,10 +107,10 @@ class StsFile:
             db.execute(_PUT, values)
             self._make_room(db, now)
 
-    def fail(self, domain: str, now: float, why: str, calm: float) -> None:
+    def fail(self, domain: str, now: float, why: str, word: str, calm: float) -> None:
         """See StsShelf."""
         with self._writing() as db:
-            db.execute(_FAIL, {"domain": domain, "now": now, "why": why[:500], "calm": calm})
+            db.execute(_FAIL, {"domain": domain, "now": now, "why": why[:500], "word": word, "calm": calm})
             self._make_room(db, now)
 
     def use(self, domain: str, now: float) -> None:
@@ -208,10 +208,10 @@ class StsFile:
         self._db = None
 
 
-def _kept(row: tuple[str, str, str, str, str, float, float, float, str, float]) -> KeptSts:
-    domain, name, mode, mx, text, until, fetched, failed, why, busy = row
+def _kept(row: tuple[str, str, str, str, str, float, float, float, str, float, str]) -> KeptSts:
+    domain, name, mode, mx, text, until, fetched, failed, why, busy, word = row
     policy = None
     if fetched:
         with contextlib.suppress(ValueError):
             policy = StsPolicy(domain, StsMode(mode), tuple(mx.split()), name, until, tuple(text.splitlines()))
-    return KeptSts(domain, policy, fetched, failed, why, busy)
+    return KeptSts(domain, policy, fetched, failed, why, busy, word)

@@ -10,11 +10,15 @@ from lockgate.mail.sts import KeptSts, StsPolicy
 
 
 class ListedStsPolicies:
-    """A seams.StsPolicies that knows these; `rechecked` lists the domains it was asked to fetch anew."""
+    """A seams.StsPolicies that knows these; `rechecked` lists the domains it was asked to fetch anew.
+
+    `troubles` says for domains why their policy cannot be had.
+    """
 
     def __init__(self, policies: Iterable[StsPolicy] = ()) -> None:
         self.policies = {policy.domain: policy for policy in policies}
         self.rechecked: list[str] = []
+        self.troubles: dict[str, str] = {}
 
     async def policy_for(self, domain: str) -> StsPolicy | None:
         """See StsPolicies."""
@@ -23,6 +27,10 @@ class ListedStsPolicies:
     def recheck(self, domain: str) -> None:
         """See StsPolicies."""
         self.rechecked.append(domain)
+
+    def missing(self, domain: str) -> str:
+        """See StsPolicies."""
+        return self.troubles.get(domain, "")
 
 
 class MemoryShelf:
@@ -50,10 +58,10 @@ class MemoryShelf:
         self.rows[policy.domain] = KeptSts(policy.domain, policy, now, busy=calm)
         self.used.setdefault(policy.domain, now)
 
-    def fail(self, domain: str, now: float, why: str, calm: float) -> None:
+    def fail(self, domain: str, now: float, why: str, word: str, calm: float) -> None:
         """See StsShelf."""
         row = self.rows.get(domain, KeptSts(domain))
-        self.rows[domain] = msgspec.structs.replace(row, failed=now, why=why, busy=calm)
+        self.rows[domain] = msgspec.structs.replace(row, failed=now, why=why, word=word, busy=calm)
 
     def use(self, domain: str, now: float) -> None:
         """See StsShelf."""

@@ -55,6 +55,16 @@ class _Said(NamedTuple):
     records: tuple[str, ...]
 
 
+class _Outcome(NamedTuple):
+    """What a look found: the policy that holds, for how many seconds nobody needs to look again, and the `word` for
+    why there is none although one is announced.
+    """
+
+    policy: StsPolicy | None
+    hold: float
+    word: str = ""
+
+
 class StsKeeper:
     """Implements seams.StsPolicies. `resolver` should remember nothing: how long TXT holds is kept here.
 
@@ -98,6 +108,11 @@ class StsKeeper:
         entry = self._memory.find(domain)
         if entry is None or self._clock.now() >= entry.seen + _LEAST:
             self._look(domain)
+
+    def missing(self, domain: str) -> str:
+        """See StsPolicies."""
+        entry = self._memory.find(domain)
+        return entry.word if entry is not None else ""
 
     async def look(self, domain: str, *, fetch: bool) -> StsLook:
         """What is known, for a person to read. With `fetch` the policy is fetched now, else only if none is in force.
@@ -159,23 +174,24 @@ class StsKeeper:
     async def _find(self, domain: str, *, used: bool) -> StsPolicy | None:
         """The policy that holds now. Never raises; whatever goes wrong, what was known before holds."""
         before = self._memory.find(domain)
-        known, hold = before.policy if before is not None else None, _LEAST
+        outcome = _Outcome(before.policy if before is not None else None, _LEAST)
         try:
-            known, hold = await self._found(domain, before)
+            outcome = await self._found(domain, before)
         except Exception as trouble:  # a mistake of ours: mail goes on
             self._journal.alarm("MTA-STS policy not looked up", domain=domain, because=trouble)
-        now = self._clock.now()
+        now, known = self._clock.now(), outcome.policy
         if known is not None and now >= known.until:
             known = None
-        entry = Entry(known, now + hold, now, before.used if before is not None else 0.0)
+        used_before = before.used if before is not None else 0.0
+        entry = Entry(known, now + outcome.hold, now, used_before, outcome.word if known is None else "")
         self._memory.put(domain, entry)
         if known is not None and used and now >= entry.used + _DAY:
             entry.used = now
             await self._kept(lambda: self._shelf.use(domain, now), None)
         return known
 
-    async def _found(self, domain: str, before: Entry | None) -> tuple[StsPolicy | None, float]:
-        """The policy and for how many seconds nobody needs to look again."""
+    async def _found(self, domain: str, before: Entry | None) -> _Outcome:
+        """The policy that holds now, from whoever has it."""
         said, now = await self._ask(domain), self._clock.now()
         kept = await self._kept(lambda: self._shelf.get(domain), None)
         policy = kept.alive(now) if kept is not None else None
@@ -184,9 +200,9 @@ class StsKeeper:
         if not said.id:
             if not said.silent and (before is None or before.policy is not None):
                 self._journal.note("MTA-STS record broken", domain=domain, because=said.why)
-            return policy, said.hold  # a record that has gone takes no policy with it (RFC 8461 3.3)
+            return _Outcome(policy, said.hold)  # a record that has gone takes no policy with it (RFC 8461 3.3)
         if kept is not None and policy is not None and policy.id == said.id and not self._is_old(kept, now):
-            return policy, said.hold
+            return _Outcome(policy, said.hold)
         while True:
             async with self._slots:  # a thousand slow web servers are never all connected to at once
                 if await self._claimed(domain):
@@ -197,20 +213,20 @@ class StsKeeper:
 
     async def _renewed(
         self, domain: str, said: _Said, policy: StsPolicy | None, kept: KeptSts | None
-    ) -> tuple[StsPolicy | None, float]:
+    ) -> _Outcome:
         """The policy as it is now; what held before where it cannot be had."""
         now = self._clock.now()
         try:
             fresh = await self._fetched(domain, said.id)
         except FetchFailed as trouble:
-            await self._failed(domain, str(trouble), kept)
-            return policy, min(said.hold, self._times.calm)
+            await self._failed(domain, trouble, kept)
+            return _Outcome(policy, min(said.hold, self._times.calm), trouble.word)
         except BaseException:
-            await self._kept(lambda: self._shelf.fail(domain, now, "the fetch was broken off", now), None)
+            await self._kept(lambda: self._shelf.fail(domain, now, "the fetch was broken off", "", now), None)
             raise
         self._tell(fresh, kept)
         await self._kept(lambda: self._shelf.put(fresh, self._clock.now(), 0.0), None)
-        return fresh, said.hold
+        return _Outcome(fresh, said.hold)
 
     async def _claimed(self, domain: str) -> bool:
         """Whether it is ours to fetch."""
@@ -259,28 +275,29 @@ class StsKeeper:
 
     async def _awaited(
         self, domain: str, said: _Said, policy: StsPolicy | None
-    ) -> tuple[StsPolicy | None, float] | None:
+    ) -> _Outcome | None:
         """Somebody else fetches it, or has failed a moment ago: what comes of it; None if it was given up."""
         while True:
             kept, now = await self._kept(lambda: self._shelf.get(domain), None), self._clock.now()
             if kept is None:
-                return policy, _LEAST
+                return _Outcome(policy, _LEAST)
             alive = kept.alive(now)
             if kept.failed:
-                return alive, said.hold if alive is not None else min(said.hold, max(kept.busy - now, 1.0))
+                hold = said.hold if alive is not None else min(said.hold, max(kept.busy - now, 1.0))
+                return _Outcome(alive, hold, kept.word)
             if now >= kept.busy:
-                return (alive, said.hold) if alive is not None else None
+                return _Outcome(alive, said.hold) if alive is not None else None
             if policy is not None:  # it holds, so nobody has to wait
-                return policy, _LEAST
+                return _Outcome(policy, _LEAST)
             await asyncio.sleep(_WAIT)
 
-    async def _failed(self, domain: str, why: str, kept: KeptSts | None) -> None:
-        now = self._clock.now()
+    async def _failed(self, domain: str, trouble: FetchFailed, kept: KeptSts | None) -> None:
+        now, why = self._clock.now(), str(trouble)
         if kept is None or kept.why != why:  # the same again is told once
             alive = kept.alive(now) if kept is not None else None
             still = {"still_in_force": alive.mode.value} if alive is not None else {}
             self._journal.note("MTA-STS policy not fetched", domain=domain, because=why, **still)
-        await self._kept(lambda: self._shelf.fail(domain, now, why, now + self._times.calm), None)
+        await self._kept(lambda: self._shelf.fail(domain, now, why, trouble.word, now + self._times.calm), None)
 
     def _tell(self, fresh: StsPolicy, kept: KeptSts | None) -> None:
         old = kept.policy if kept is not None else None

@@ -14,12 +14,15 @@ _HOST = 80
 
 
 class Entry:
-    """One domain: its policy or None, from when on to look again, when it was last looked at, told used, its weight."""
+    """One domain: its policy or None, from when on to look again, when it was last looked at, told used, its weight.
 
-    __slots__ = ("look", "policy", "seen", "used", "weight")
+    `word` says why an announced policy is not to be had, as RFC 8460 4.3 has it.
+    """
 
-    def __init__(self, policy: StsPolicy | None, look: float, seen: float, used: float = 0.0) -> None:
-        self.policy, self.look, self.seen, self.used = policy, look, seen, used
+    __slots__ = ("look", "policy", "seen", "used", "weight", "word")
+
+    def __init__(self, policy: StsPolicy | None, look: float, seen: float, used: float = 0.0, word: str = "") -> None:
+        self.policy, self.look, self.seen, self.used, self.word = policy, look, seen, used, word
         self.weight = _EACH
         if policy is not None:
             self.weight += sum(sys.getsizeof(text) for text in (*policy.mx, *policy.text)) + _HOST

@@ -17,10 +17,12 @@ DOMAIN, NAME = "partner.test", "mx.partner.test"
 @pytest.mark.parametrize(
     ("word", "kind", "result"),
     [
-        ("sts-policy-fetch-error", "sts", "sts-policy-fetch-error"), ("sts-webpki-invalid", "sts", "sts-webpki-invalid"),
-        ("sts-policy-invalid", "sts", "sts-policy-invalid"), ("", "no-policy-found", "starttls-not-supported"),
+        ("sts-policy-fetch-error", "sts", "sts-policy-fetch-error"),
+        ("sts-webpki-invalid", "sts", "sts-webpki-invalid"),
+        ("sts-policy-invalid", "sts", "sts-policy-invalid"),
+        ("", "no-policy-found", "starttls-not-supported"),
     ],
-)  # fmt: skip
+)
 async def test_the_domain_hears_that_its_policy_cannot_be_had(word: str, kind: str, result: str) -> None:
     policies, results = ListedStsPolicies(), ListedTlsResults()
     policies.troubles[DOMAIN] = word

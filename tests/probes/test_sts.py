@@ -244,6 +244,19 @@ async def test_of_several_addresses_only_those_that_may_be_dialled_are(world: Wo
     assert await world.fetch(allowed=("127.0.0.1",))("far.test")
 
 
+async def test_by_ipv6(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    context = authority.issue("mta-sts.far.test").server_context()
+    async with DnsServer({}) as names, PolicyServer(context, host="::1") as web:
+        names.zone["mta-sts.far.test", "AAAA"] = ["::1"]
+        web.publish("far.test")
+        resolver = DnsResolver((names.address,), MovedClock(), 2.0, size=0)
+        settings = FetchSettings(str(authority.file), web.port, 5.0)
+        assert await HttpsFetch(resolver, settings, Reach(("::1",)).refuses)("far.test")
+        with pytest.raises(FetchFailed, match="a loopback address"):
+            await HttpsFetch(resolver, settings, Reach(()).refuses)("far.test")
+
+
 async def test_the_address_that_was_checked_is_the_one_dialled(world: World) -> None:
     """A name that changes its address between two questions (DNS rebinding): there is only one question."""
     world.publish("far.test")

@@ -265,3 +265,20 @@ def test_the_command_has_the_exit_code_of_what_it_found(tmp_path, zone):
     )  # fmt: skip
     assert said.returncode == 1
     assert json.loads(said.stdout)["worst"] == "block"
+
+
+async def test_a_domain_with_a_policy_of_its_own_is_looked_at_as_it_is_meant(tmp_path):
+    config = parse_config(f'hostname = "{HOST}"\n', tmp_path / "lockgate.toml")
+    more = 'vouched_by_operator = true\nmta_sts_mode = "testing"\nmta_sts_mx = ["mx1.contoso.test", "*.backup.test"]'
+    text = POLICY.format(hop="192.0.2.1", tls="opportunistic").replace("vouched_by_operator = true", more)
+    policy = compile_policy({"one.toml": text}, hostname=HOST, revision=1)
+    resolver = ZoneResolver({"contoso.test": [(10, "mx7.backup.test")]}, texts={"contoso.test": ["v=spf1 mx -all"]})
+    found = await names.domains(resolver, config, policy)
+    assert of(found, "domain contoso.test").level is Level.PASS
+    announced = of(found, "MTA-STS of contoso.test")
+    assert announced.level is Level.WARN
+    assert announced.mend.startswith('_mta-sts.contoso.test. 3600 IN TXT "v=STSv1; id=')
+    resolver.texts["_mta-sts.contoso.test"] = (announced.mend.partition('"')[2].partition('"')[0],)
+    assert of(await names.domains(resolver, config, policy), "MTA-STS of contoso.test").level is Level.PASS
+    resolver.texts["_mta-sts.contoso.test"] = ("v=STSv1; id=other;",)
+    assert "another policy" in of(await names.domains(resolver, config, policy), "MTA-STS of contoso.test").what

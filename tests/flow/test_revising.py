@@ -136,7 +136,13 @@ RULED = '[[mail_flow_rule]]\nname = "City"\nrecipient_domain_is = ["c.test"]\nro
 FORGED = '[[anti_phishing_policy]]\nname = "Default"\n'
 SEALERS = '[[arc_config]]\ntrusted_arc_sealers = ["list.test"]\n'
 
+PROUD = '[[accepted_domain]]\ndomain_name = "x.test"\nvouched_by_operator = true\n'
+TESTED, ENFORCED = PROUD + 'mta_sts_mode = "testing"\n', PROUD + 'mta_sts_mode = "enforce"\n'
+
 SENTENCES = [
+    (PROUD, TESTED, "others learn of its MTA-STS policy by the TXT record of _mta-sts.x.test: v=STSv1; id="),
+    (TESTED, ENFORCED, "send its mail only to mx.lockgate.test, by TLS with a certificate of that name"),
+    (ENFORCED, PROUD, "no MTA-STS policy of x.test is served; who has the old one keeps it"),
     ("", ALL, "mail for all domains without a connector of their own will now leave by connector HQ, to 192.0.2.1"),
     (ALL, "", "will now leave by MX (before: by connector HQ, to 192.0.2.1, TLS opportunistic)"),
     (ALL, ALL + SITE + 'recipient_domains = ["*.a.test"]\n',

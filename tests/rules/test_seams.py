@@ -25,7 +25,8 @@ KEEPERS = {
     "Callout": ("lockgate.probes.directory.callout:NextHopCallout", "lockgate.testing.recipients:ListedCallout"),
     "Authenticator": ("lockgate.probes.trust.sender:SenderCheck", "lockgate.testing.sender:ListedAuthenticator"),
     "TlsResults": ("lockgate.storage.report_batches:Tally", "lockgate.testing.reports:ListedTlsResults"),
-    "StsPolicies": ("lockgate.testing.sts:ListedStsPolicies", "lockgate.testing.sts:ListedStsPolicies"),
+    "StsPolicies": ("lockgate.probes.trust.sts:StsKeeper", "lockgate.testing.sts:ListedStsPolicies"),
+    "StsShelf": ("lockgate.storage.sts_shelf:StsFile", "lockgate.testing.sts:MemoryShelf"),
     "Examiner": ("lockgate.couriers.validate:SmtpExaminer", "lockgate.testing.examining:ListedExaminer"),
     "Validations": (
         "lockgate.storage.validations:ValidationFile", "lockgate.testing.examining:MemoryValidations",

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lockgate.app.config_kinds import Hostname, IpAddress, Network, Port, Section, Token, V4Address, V6Address
 from lockgate.app.config_operation import Alerts, Control, Dkim, Log, Metrics, Trace
+from lockgate.app.config_sts import MtaSts
 from lockgate.app.roles import unknown_names
 from lockgate.app.units import Duration, Size
 from lockgate.mail.ruling import TlsLevel
@@ -166,6 +167,7 @@ class OperatorFile(Section):
     dkim: Dkim = Dkim()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    mta_sts: MtaSts = MtaSts()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> OperatorFile:
@@ -177,6 +179,8 @@ class OperatorFile(Section):
             raise ValueError(f"two listeners want {', '.join(repeated)}")
         if any(entry.implicit_tls for entry in self.listener) and not self.certificate:
             raise ValueError("a listener with implicit_tls needs a [[certificate]]")
+        if self.mta_sts.port is not None and not self.certificate:
+            raise ValueError("mta_sts.port needs a [[certificate]] that bears the names mta-sts.DOMAIN")
         if self.delivery.delay_notice >= self.delivery.message_life:
             raise ValueError("delivery.delay_notice must be shorter than delivery.message_life, or \"0s\"")
         return self
@@ -210,6 +214,11 @@ class OperatorFile(Section):
     def signing_keys_directory(self) -> Path:
         """The private keys that sign what leaves."""
         return self.state_directory / "dkim"
+
+    @property
+    def sts_file(self) -> Path:
+        """The MTA-STS policies of other domains."""
+        return self.state_directory / "sts" / "sts.sqlite"
 
     @property
     def trace_key_file(self) -> Path:
@@ -278,6 +287,7 @@ def check_files(config: OperatorFile, path: Path) -> tuple[Problem, ...]:
             wanted.append((("delivery", key), file))
     if config.mailboxes.ca_file is not None:
         wanted.append((("mailboxes", "ca_file"), config.mailboxes.ca_file))
+    wanted += [(("mta_sts", "next_keys", number), key) for number, key in enumerate(config.mta_sts.next_keys)]
     found = [(where, f"{file} cannot be read") for where, file in wanted if not _readable(file)]
     for number, key, name in unknown_names(config.control.role):
         found.append((("control", "role", number, key), f"this system has no '{name}'"))
@@ -344,6 +354,8 @@ def _from_folder(config: OperatorFile, folder: Path) -> OperatorFile:
             ),
         }
     )
+    if keys := tuple([folder / key for key in config.mta_sts.next_keys]):
+        copy = copy.model_copy(update={"mta_sts": config.mta_sts.model_copy(update={"next_keys": keys})})
     files = {key: folder / file for key in ("ca_bundle", "crl_file") if (file := getattr(config.delivery, key))}
     if files:
         copy = copy.model_copy(update={"delivery": config.delivery.model_copy(update=files)})

@@ -33,7 +33,7 @@ class Times(NamedTuple):
 
 
 STAGES = ("CONNECT", "MAIL", "RCPT", "DATA")
-ROLES = ("worker", "keeper", "desk")
+ROLES = ("worker", "keeper", "desk", "policy")
 REPORTS = ("failed", "delayed", "relayed")
 
 CONNECTIONS = Counter("lockgate_smtp_connections_total", "Connections that were opened to us")

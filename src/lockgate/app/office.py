@@ -27,6 +27,7 @@ from lockgate.app.policies import PolicyInForce
 from lockgate.app.reports import ReportOffice, folder_of
 from lockgate.app.roles import changed_since, roles_of
 from lockgate.app.sections import sections_of
+from lockgate.app.sts import StsRoom
 from lockgate.app.telling import Tellers
 from lockgate.app.tls_reports import uploader
 from lockgate.app.watch import Watch, ends_of
@@ -64,6 +65,7 @@ class Office:
         self.book = AlertBook(config.state_directory / "alerts.json", repeat=alerts.repeat, settle=alerts.settle)
         self.tellers = Tellers(config, policies, clock, self.journal, listening, read_secret)
         self.keys = key_room(config, self.audit, self.journal)
+        self.sts = StsRoom(config, self.journal, listening)
         self.health = Health(config, policies, clock, self._meters, listening, self.book.active)
         resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
         self.reports = ReportOffice(
@@ -140,6 +142,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
             office.keep_warm(),
             office.keys.caretaker.run(),
             office.reports.run(),
+            office.sts.refresh(),
         )
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()

@@ -81,6 +81,7 @@ class Supervisor:
             keeps_mailboxes=config.mailboxes.kept,
         )
         self._load_table = config.run_directory / "load.table"
+        self._policy_doors: tuple[Listening, ...] = ()
 
     def run(self) -> int:
         """The whole life of the service."""
@@ -91,6 +92,8 @@ class Supervisor:
         try:
             self._publish()
             listening = open_listeners([(one.address, one.port) for one in config.listener], config.worker_count)
+            own, port = config.mta_sts.addresses, config.mta_sts.port
+            self._policy_doors = open_listeners([(one, port) for one in own] if port is not None else (), 1)
         except (NoPolicy, CannotListen) as trouble:
             return _give_up(str(trouble))
         except Invalid as trouble:
@@ -145,7 +148,8 @@ class Supervisor:
 
     def _start(self, listening: tuple[Listening, ...]) -> bool:
         """Keeper first, then those who need it. False if somebody does not get ready."""
-        from lockgate.app import office, wiring  # imported before the first fork, so that all children share the pages
+        # Imported before the first fork, so that all children share the pages.
+        from lockgate.app import office, policy_host, wiring
 
         config = self._config
         start_anew(config.run_directory / "meters.table")
@@ -159,6 +163,8 @@ class Supervisor:
         for slot in range(config.worker_count):
             self._family.start(self._worker(slot, listening, names))
         self._family.start(Child("desk", lambda ready: office.run_desk(config, self._path, names, ready)))
+        if doors := [one for listening in self._policy_doors for one in listening.sockets]:
+            self._family.start(Child("policy-host", lambda ready: policy_host.run_policy_host(config, doors, ready)))
         return self._all_ready()
 
     def _all_ready(self) -> bool:

@@ -81,6 +81,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         BackupDesk(audit, Backups(config, office.path, clock).make),
         alert_desk(office),
         office.keys.desk(office),
+        *office.sts.desks(office),
         ServiceDesk(office.health.status, lambda count: recent_alarms(config.alarm_file, count)),
     )
 

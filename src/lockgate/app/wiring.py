@@ -28,6 +28,7 @@ from lockgate.app.pages import gather
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.report_counts import ReportCounts
 from lockgate.app.srs_key import ways_back_of
+from lockgate.app.sts import courier_sts
 from lockgate.couriers.mailbox import MailboxCourier
 from lockgate.couriers.settings import CourierSettings, Patience
 from lockgate.couriers.smtp import SmtpCourier
@@ -204,7 +205,8 @@ class Worker:
         resolver = resolver_of(config, clock)
         carrying = courier_settings(config, listening)
         self._reports = ReportCounts(config, slot, clock, discreet, self._privacy.redactor)
-        self._network = SmtpCourier(resolver, carrying, clock, discreet, sts=None, results=self._reports.results)
+        self._sts = courier_sts(config, clock, discreet, listening)
+        self._network = SmtpCourier(resolver, carrying, clock, discreet, sts=self._sts, results=self._reports.results)
         self._courier = sorting_of(config, self._network, clock, discreet)
         self._verifier = SmtpVerifier(resolver, carrying, clock, sts=None, results=self._reports.results)
         self._inquire = self._inquiries()
@@ -361,6 +363,8 @@ class Worker:
         await self.delivery.close(patience)
         await self._courier.close()
         await self._verifier.close()
+        if self._sts is not None:
+            await self._sts.close()
         self._unlisted.keep(at_once=True)
         self._reports.keep(at_once=True)
         await self.spool.close()

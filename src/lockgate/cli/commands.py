@@ -32,6 +32,7 @@ from lockgate.cli import (
     settings,
     show,
     stories,
+    tls,
     trace,
 )
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
@@ -58,6 +59,7 @@ commands.add_typer(recipients.edge_commands, name="edge-blocking")
 commands.add_typer(settings.commands, name="config")
 commands.add_typer(connectors.commands, name="connector")
 commands.add_typer(domains.commands, name="domain")
+commands.add_typer(tls.commands, name="tls")
 commands.add_typer(ip_list.commands, name="ip-list")
 commands.add_typer(nouns.ORGANISATIONS, name="organisation")
 commands.add_typer(nouns.REMOTE_DOMAINS, name="remote-domain")

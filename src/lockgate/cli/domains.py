@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,11 +11,14 @@ from lockgate.cli.asked import AsJson, WhatIf, answered
 from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.objects import Organisation, Properties, Unset
 from lockgate.cli.show import Column
-from lockgate.flow.asking import Assignment, DomainVerify, ObjectWrite
+from lockgate.flow.asking import Assignment, DomainDns, DomainVerify, ObjectWrite
 
 commands = typer.Typer(no_args_is_help=True, help="Accepted domains: for which domains mail is taken.")
 
 Domain = Annotated[str, typer.Argument(help="The domain.", show_default=False)]
+PATIENCE = 100.0
+"""Seconds; a web server may take a minute to deliver a policy."""
+
 _TABLE = ("accepted_domain",)
 _COLUMNS = (
     Column("domain_name", "DOMAIN"),
@@ -80,6 +83,38 @@ def verify(
     if not as_json:
         show.say(f"{domain} is proven.")
         changes.told(result)
+
+
+@commands.command("dns")
+def dns(context: typer.Context, domain: Domain, organisation: Organisation = "", as_json: AsJson = False) -> None:
+    """Print the DNS lines and the MTA-STS policy that tell others how to send here, and look whether they are there.
+
+    Code 1: something is missing or different; code 3: DNS is silent.
+    """
+    result = answered(context, DomainDns(domain, organisation), as_json=as_json, patience=PATIENCE)
+    if not as_json:
+        _lines(result)
+    if result["wrong"]:
+        raise typer.Exit(show.FINDING)
+    if result["silent"]:
+        raise typer.Exit(show.UNREACHABLE)
+
+
+def _lines(result: dict[str, Any]) -> None:
+    for row in result["lines"]:
+        wanted = "" if row["needed"] else " (not needed)" if row["state"] == "missing" else ""
+        show.say(f"{row['type']} {row['name']}: {row['state']}{wanted}{': ' if row['said'] else ''}{row['said']}")
+        for line in row["zone"]:
+            show.say(f"    {line}")
+        if row["state"] == "different":
+            for value in row["found"] or ["nothing"]:
+                show.say(f"    there is: {value}")
+    if result["policy"]:
+        print()
+        where = "is served here as" if result["served_here"] else "has to be served as"
+        show.say(f"The policy {where} {result['policy_url']}:")
+        for line in result["policy"].splitlines():
+            show.say(f"    {line}")
 
 
 @commands.command("set")

@@ -35,8 +35,11 @@ class SessionResults:
             self._sts.recheck(domain)
         if self._results is not None and hop.organisation:
             sender = link.local_address if link is not None else ""
+            kind = terms.kind
+            if kind is PolicyKind.NONE and self._sts is not None and (missing := self._sts.missing(domain)):
+                kind, result = PolicyKind.STS, missing  # it wants to hear that its policy cannot be had
             self._results.note(
-                hop.organisation, domain, str(terms.kind), result, receiving_mx=name, sending_ip=sender,
+                hop.organisation, domain, str(kind), result, receiving_mx=name, sending_ip=sender,
                 policy=terms.published,
             )  # fmt: skip
 

@@ -14,6 +14,7 @@ from lockgate.policy.objects.connectors import InboundConnector, OutboundConnect
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
 from lockgate.policy.objects.remote_domains import CARRIED, OofType
 from lockgate.policy.policy import Policy
+from lockgate.policy.publishing import mail_hosts, published
 
 ELSEWHERE = "elsewhere.invalid"
 """Stands for every domain that no connector names (RFC 2606 2)."""
@@ -153,7 +154,24 @@ def _domain(difference: Difference, both: Both) -> Iterator[str]:
             yield f"no mail leaves with a sender of {name}"
         if now.default and difference.changes("default"):
             yield f"generated mail now comes from postmaster@{name}"
+    yield from _announced(difference, both)
     yield from _moved(name, name, difference.organisation, both)
+
+
+def _announced(difference: Difference, both: Both) -> Iterator[str]:
+    """What others learn of the domain by MTA-STS, and what has to be published for it."""
+    name = difference.name
+    old, new = (
+        published(value, policy.hostname) if isinstance(value, AcceptedDomain) else None
+        for value, policy in zip((difference.before, difference.after), both, strict=True)
+    )
+    if new is not None and (old is None or old.text != new.text):
+        yield f"others learn of its MTA-STS policy by the TXT record of _mta-sts.{name}: {new.record}"
+        if "\r\nmode: enforce\r\n" in new.text and isinstance(difference.after, AcceptedDomain):
+            hosts = _few(mail_hosts(difference.after, both.after.hostname))
+            yield f"servers that obey it then send its mail only to {hosts}, by TLS with a certificate of that name"
+    elif new is None and old is not None:
+        yield f"no MTA-STS policy of {name} is served; who has the old one keeps it (mta_sts_mode=none ends it)"
 
 
 def _taken(value: object) -> str:

@@ -9,7 +9,7 @@ from lockgate.seams.people import Difference, Directory, Loading, Recipients
 from lockgate.seams.queue import Accepted, BodyWriter, Keeping, Spool, Unavailable
 from lockgate.seams.revisions import NoPolicy, Overtaken, Revision, RevisionNote, Revisions
 from lockgate.seams.telling import Audit, Clock, Journal
-from lockgate.seams.trust import Authenticator, KeyStore, Resolver, SigningKeys, StsPolicies, TlsResults
+from lockgate.seams.trust import Authenticator, KeyStore, Resolver, SigningKeys, StsPolicies, StsShelf, TlsResults
 
 __all__ = [
     "Accepted",
@@ -43,6 +43,7 @@ __all__ = [
     "SigningKeys",
     "Spool",
     "StsPolicies",
+    "StsShelf",
     "Taken",
     "TlsResults",
     "Unavailable",

@@ -9,7 +9,7 @@ from lockgate.mail.authentication import Authenticated
 from lockgate.mail.dkim.held import HeldKey
 from lockgate.mail.dkim.sign import SigningKey
 from lockgate.mail.dns import DnsAnswer, MxHost
-from lockgate.mail.sts import StsPolicy
+from lockgate.mail.sts import KeptSts, StsPolicy
 
 
 class Resolver(Protocol):
@@ -133,3 +133,39 @@ class StsPolicies(Protocol):
 
     def recheck(self, domain: str) -> None:
         """Have the policy of this domain fetched anew soon: its hosts did not fit it (RFC 8461 3.3). Never blocks."""
+
+    def missing(self, domain: str) -> str:
+        """Why a domain that announces a policy has none in force, in the words of RFC 8460 4.3; "" for all others.
+
+        What the last `policy_for` found out; never blocks.
+        """
+
+
+class StsShelf(Protocol):
+    """Where fetched MTA-STS policies are kept, one shelf for all processes of a machine. Kept by storage/sts_shelf.py.
+
+    Promises: what was put is there for every process at its next look and after a restart, a kill at any moment leaves
+    the row before or after it; bounded in size, and what has been used for long is dropped last. Synchronous, it reads
+    a file; all methods raise OSError. Faked by MemoryShelf in testing/sts.py. Times are seconds since the epoch.
+    """
+
+    def get(self, domain: str) -> KeptSts | None:
+        """What is kept of this domain (A-label, lower case)."""
+
+    def claim(self, domain: str, now: float, until: float) -> bool:
+        """Whether the asker shall fetch; then nobody else is told so before `until` or the outcome."""
+
+    def put(self, policy: StsPolicy, now: float, calm: float) -> None:
+        """The fetch succeeded; nobody needs to fetch again before `calm`."""
+
+    def fail(self, domain: str, now: float, why: str, word: str, calm: float) -> None:
+        """The fetch failed, for this reason (`word` is that of RFC 8460 4.3); nobody tries again before `calm`."""
+
+    def use(self, domain: str, now: float) -> None:
+        """Mail goes there; told about once a day."""
+
+    def due(self, now: float, age: float, used_since: float, pause: float, limit: int) -> tuple[str, ...]:
+        """Domains whose living policy is older than `age` seconds and has been used since `used_since`.
+
+        Those that were named longest ago come first, and none that was named in the last `pause` seconds.
+        """

@@ -11,7 +11,12 @@ from collections.abc import Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -116,6 +121,24 @@ def certificate_facts(der: bytes) -> Certificate:
 def leaf_names(pem: bytes) -> tuple[str, ...]:
     """The names of the first certificate in PEM text. Raises ValueError if there is none."""
     return certificate_facts(x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)).names
+
+
+def key_facts(pem: bytes) -> tuple[tuple[str, ...], str]:
+    """Names and SHA-256 of the public key (SPKI, hexadecimal) of a PEM certificate, public key or private key.
+
+    A key alone has no names. Raises ValueError.
+    """
+    if _BEGIN.search(pem):
+        facts = leaf_facts(pem)
+        return facts.names, facts.spki_sha256
+    if b"PRIVATE KEY-----" in pem:
+        try:
+            public = load_pem_private_key(pem, None).public_key()
+        except TypeError:
+            raise ValueError("the key has a password; it is not needed here, give the public key") from None
+    else:
+        public = load_pem_public_key(pem)
+    return (), hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def read_chain(pem: str) -> tuple[bytes, ...]:

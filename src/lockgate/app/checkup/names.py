@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 
 from lockgate.app.config import OperatorFile
 from lockgate.flow.checkup import Found, blocked, passed, warned
+from lockgate.mail.dkim.published import zone_line
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.policy import Policy
+from lockgate.policy.publishing import Published, is_covered, mail_hosts, published
 from lockgate.seams import DnsNone, DnsState, DnsTemporary, Resolver
 
 MOST_DOMAINS = 200
@@ -114,14 +116,17 @@ async def domains(resolver: Resolver, config: OperatorFile, made: Policy) -> lis
 
     async def one(domain: AcceptedDomain) -> list[Found]:
         async with places:
-            return [await _receives(resolver, config, domain), await _spf(resolver, config, domain)]
+            found = [await _receives(resolver, config, domain), await _spf(resolver, config, domain)]
+            ours = published(domain, config.hostname)
+            return [*found, await _sts(resolver, ours)] if ours is not None else found
 
     return [found for group in await asyncio.gather(*(one(domain) for domain in wanted)) for found in group]
 
 
 async def _receives(resolver: Resolver, config: OperatorFile, domain: AcceptedDomain) -> Found:
     name = domain.domain_name
-    line = f"{name}. 3600 IN MX 10 {config.hostname}."
+    ours = mail_hosts(domain, config.hostname)
+    line = f"{name}. 3600 IN MX 10 {ours[0].replace('*.', 'mx.')}."
     if not domain.receives:
         mend = f'{name}. 3600 IN TXT "{domain.proof}"' if domain.proof else f"lockgate domain verify {name}"
         return blocked(f"domain {name}", "it is not proven, so nothing is received for it", mend)
@@ -133,10 +138,24 @@ async def _receives(resolver: Resolver, config: OperatorFile, domain: AcceptedDo
         return warned(f"domain {name}", "the domain does not exist in DNS", line)
     except DnsTemporary as trouble:
         return warned(f"domain {name}", str(trouble), "look again when the resolver answers")
-    if any(host.name == config.hostname for host in hosts):
+    if any(host.name == config.hostname or is_covered(host.name, ours) for host in hosts):
         return passed(f"domain {name}", f"its MX is {', '.join(host.name for host in hosts)}")
     others = ", ".join(host.name or "null" for host in hosts) or "none"
     return warned(f"domain {name}", f"its MX is {others}, so mail does not come to us yet", line)
+
+
+async def _sts(resolver: Resolver, ours: Published) -> Found:
+    subject, line = f"MTA-STS of {ours.domain}", zone_line(f"_mta-sts.{ours.domain}", ours.record)
+    try:
+        records = [text for text in await resolver.txt(f"_mta-sts.{ours.domain}") if text.startswith("v=STSv1")]
+    except DnsNone:
+        records = []
+    except DnsTemporary as trouble:
+        return warned(subject, str(trouble), "look again when the resolver answers")
+    if records != [ours.record]:
+        told = "another policy than ours is announced" if records else "our policy is announced to nobody"
+        return warned(subject, told, f"{line}    # `lockgate domain dns {ours.domain}` shows the whole")
+    return passed(subject, ours.record)
 
 
 async def _spf(resolver: Resolver, config: OperatorFile, domain: AcceptedDomain) -> Found:

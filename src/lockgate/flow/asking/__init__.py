@@ -66,6 +66,7 @@ from lockgate.flow.asking.reports import (
     ReportTls,
 )
 from lockgate.flow.asking.service import StatusAsk
+from lockgate.flow.asking.tls import DomainDns, TlsPolicy
 from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
 Request = (
@@ -80,6 +81,7 @@ Request = (
     | DkimKeys
     | DkimRevoke
     | DkimRotate
+    | DomainDns
     | DomainVerify
     | Explain
     | Export
@@ -127,6 +129,7 @@ Request = (
     | RevisionList
     | Rollback
     | StatusAsk
+    | TlsPolicy
     | TraceFind
     | TraceFollow
     | TraceShow
@@ -162,6 +165,7 @@ __all__ = [
     "DkimKeys",
     "DkimRevoke",
     "DkimRotate",
+    "DomainDns",
     "DomainVerify",
     "Explain",
     "Export",
@@ -212,6 +216,7 @@ __all__ = [
     "RevisionList",
     "Rollback",
     "StatusAsk",
+    "TlsPolicy",
     "TraceFind",
     "TraceFollow",
     "TraceShow",

@@ -7,7 +7,9 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from lockgate.policy.spelling import Comment, DomainName, ObjectName
+from lockgate.mail.sts import StsMode
+from lockgate.mail.sts_text import LONGEST_LIFE
+from lockgate.policy.spelling import CertificateName, Comment, DomainName, Duration, ObjectName
 
 
 class DomainType(enum.StrEnum):
@@ -110,6 +112,24 @@ class AcceptedDomain(BaseModel, frozen=True, extra="forbid"):
         max_length=320,
         description="Recipient who gets mail for unknown addresses: an address, or what stands before the @",
         examples=["info"],
+    )
+    mta_sts_mode: StsMode | None = Field(
+        None,
+        description="MTA-STS policy that is published: testing, enforce, none (withdraws one); unset: there is none",
+        examples=["testing"],
+    )
+    mta_sts_max_age: Duration = Field(
+        604800,
+        ge=0,
+        le=LONGEST_LIFE,
+        description="How long others may keep the MTA-STS policy; weeks protect best, once enforce works",
+        examples=["30d"],
+    )
+    mta_sts_mx: tuple[CertificateName, ...] = Field(
+        (),
+        max_length=50,
+        description="Hosts that take its mail, for MX, MTA-STS and TLSA; none: the installation's hostname",
+        examples=[["mx1.contoso.com", "mx2.contoso.com"]],
     )
     comment: Comment = Field("", description="Note for people", examples=["head office"])
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
@@ -115,6 +115,23 @@ def certificate_facts(der: bytes) -> Certificate:
 def leaf_names(pem: bytes) -> tuple[str, ...]:
     """The names of the first certificate in PEM text. Raises ValueError if there is none."""
     return certificate_facts(x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)).names
+
+
+def key_kind(pem: bytes) -> str:
+    """The kind of key of the first certificate in PEM text, "rsa", "ecdsa" or another. Raises ValueError."""
+    match x509.load_pem_x509_certificates(pem)[0].public_key():
+        case rsa.RSAPublicKey():
+            return "rsa"
+        case ec.EllipticCurvePublicKey():
+            return "ecdsa"
+        case other:
+            return type(other).__name__.removesuffix("PublicKey").lower()
+
+
+def joined_chain(pem: bytes, more: bytes) -> bytes:
+    """The certificates of PEM text, then those of another that it does not hold. Raises ValueError."""
+    found = dict.fromkeys([*x509.load_pem_x509_certificates(pem), *x509.load_pem_x509_certificates(more)])
+    return b"".join(one.public_bytes(Encoding.PEM) for one in found)
 
 
 def read_chain(pem: str) -> tuple[bytes, ...]:

@@ -17,6 +17,12 @@ from lockgate.flow.asking.ask import (
 )
 from lockgate.flow.asking.audit import AuditFind
 from lockgate.flow.asking.backup import BackupMake
+from lockgate.flow.asking.certificates import (
+    CertificateList,
+    CertificateOrder,
+    CertificateRenew,
+    CertificateShow,
+)
 from lockgate.flow.asking.dkim import DkimCheck, DkimDns, DkimKeys, DkimRevoke, DkimRotate
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
 from lockgate.flow.asking.groups import (
@@ -73,6 +79,10 @@ Request = (
     | Apply
     | AuditFind
     | BackupMake
+    | CertificateList
+    | CertificateOrder
+    | CertificateRenew
+    | CertificateShow
     | DkimCheck
     | DkimDns
     | DkimKeys
@@ -154,6 +164,10 @@ __all__ = [
     "Assignment",
     "AuditFind",
     "BackupMake",
+    "CertificateList",
+    "CertificateOrder",
+    "CertificateRenew",
+    "CertificateShow",
     "DkimCheck",
     "DkimDns",
     "DkimKeys",

@@ -57,8 +57,11 @@ def make(
     start: dt.timedelta = -DAY,
     end: dt.timedelta = DAY,
     small: bool = False,
+    rsa_key: bool = False,
 ) -> Identity:
-    key = rsa.generate_private_key(65537, 1024) if small else ec.generate_private_key(ec.SECP256R1())
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = ec.generate_private_key(ec.SECP256R1())
+    if small or rsa_key:
+        key = rsa.generate_private_key(65537, 1024 if small else 2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     now = dt.datetime.now(dt.UTC)
     signer = issuer.key if issuer else key

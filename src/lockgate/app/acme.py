@@ -128,10 +128,10 @@ class AcmeRoom:
         wanted = self.wanted()
         held = {one.name: there for one in wanted if (there := self.held(one)) is not None}
         for one in due(wanted, held, self._attempts, self._clock.now()):
-            if not await self.order(one):
+            if not await self.place(one):
                 self._audit.wrote(f"{os.getuid()} desk", "certificate order", after={"certificate": one.name})
 
-    async def order(self, one: Wanted, staging: str = "") -> str:
+    async def place(self, one: Wanted, staging: str = "") -> str:
         """Order it now and put it in place; why it is not there, or "". From `staging` nothing is put in place."""
         async with self._one_at_a_time:
             before = self.held(one)
@@ -196,6 +196,7 @@ class AcmeRoom:
             key = self._key(one, staging)
             chain = order(
                 authority, Known(account.key, account.uri), key, one.names, self._tokens, self._reach,
+                now=self._clock.now(),
                 introduced=lambda uri: self.files.keep_account(msgspec.structs.replace(kept, uri=uri)),
             )  # fmt: skip
             _look_over(one, key, chain)

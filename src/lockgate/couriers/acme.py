@@ -58,15 +58,16 @@ def order(
     tokens: Tokens,
     reach: Reach,
     *,
+    now: float,
     introduced: Callable[[str], None] = lambda uri: None,
 ) -> bytes:
     """The chain (PEM, ours first) of a certificate for `names` and the private `key` (PEM).
 
-    `introduced` is told our account's address when it is new. `tokens` must be answered meanwhile at port 80 of every
-    name. Raises NotOrdered.
+    `now` is the time in seconds since the epoch. `introduced` is told our account's address when it is new. `tokens`
+    must be answered meanwhile at port 80 of every name. Raises NotOrdered.
     """
     until = time.monotonic() + authority.timeout
-    deadline = dt.datetime.now() + dt.timedelta(seconds=authority.timeout)  # noqa: DTZ005 - as the library wants it
+    deadline = dt.datetime.fromtimestamp(now + authority.timeout)  # noqa: DTZ006 - as the library wants it
     mine: list[str] = []
     try:
         way = Way(_jwk(account.key), authority.directory, reach, authority.ca_file, until)

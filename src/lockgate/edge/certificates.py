@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from cryptography import x509
 from OpenSSL import SSL
 
 from lockgate.edge.shown import CertificateFiles, Shown, Stamp, stamp_of
@@ -14,6 +15,7 @@ from lockgate.wire.certificates import (
     CaStore,
     certificate_facts,
     chain_may_lead_to,
+    read_lists,
     read_store,
     verify_chain,
 )
@@ -28,7 +30,7 @@ NO_PUBLIC_STORE = "the operator has no bundle of public CA certificates"
 class Certificates:
     """What the listeners of one worker show, and whom they know. Connections keep what they began with."""
 
-    __slots__ = ("_journal", "_stores", "_trusted", "_trusted_stamps", "shown")
+    __slots__ = ("_journal", "_lists", "_stores", "_trusted", "_trusted_stamps", "shown")
 
     def __init__(
         self,
@@ -45,7 +47,8 @@ class Certificates:
         self._journal = journal
         self._stores: Mapping[str, CaStore] = {}
         self._trusted: dict[str, str] = {}
-        self._trusted_stamps: dict[str, Stamp] = {}
+        self._trusted_stamps: dict[str, tuple[Stamp, Stamp]] = {}
+        self._lists = ""
 
     @property
     def context(self) -> SSL.Context | None:
@@ -59,30 +62,36 @@ class Certificates:
     def refresh(self) -> None:
         """Reload what has changed on disk since it was read; cheap enough to be called every few seconds."""
         self.shown.refresh()
-        if any(stamp_of(file) != self._trusted_stamps.get(name) for name, file in self._trusted.items()):
-            self.trust_files(self._trusted)
+        if any(self._stamp(file) != self._trusted_stamps.get(name) for name, file in self._trusted.items()):
+            self.trust_files(self._trusted, self._lists)
 
     def trust(self, stores: Mapping[str, CaStore]) -> None:
         """From now on chains are tried under these stores; PUBLIC is the operator's bundle."""
         self._stores = dict(stores)
 
-    def trust_files(self, files: Mapping[str, str]) -> None:
-        """The same, read from PEM files by name. A file that cannot be read keeps its last good content."""
+    def trust_files(self, files: Mapping[str, str], lists: str = "") -> None:
+        """The same, read from PEM files by name; revocation lists may stand in them, and in `lists` for all of them.
+
+        A file that cannot be read keeps its last good content.
+        """
         stores: dict[str, CaStore] = {}
-        self._trusted = dict(files)
+        self._trusted, self._lists = dict(files), lists
         for name, file in files.items():
-            stamp = stamp_of(file)
+            stamp = self._stamp(file)
             if stamp == self._trusted_stamps.get(name) and name in self._stores:
                 stores[name] = self._stores[name]
                 continue
             try:
-                stores[name] = read_store(Path(file).read_bytes())
+                stores[name] = read_store(Path(file).read_bytes(), _lists(lists))
             except (OSError, ValueError) as trouble:
                 self._journal.alarm("CA file not read", file=file, because=str(trouble))
                 if name in self._stores:
                     stores[name] = self._stores[name]
             self._trusted_stamps[name] = stamp
         self._stores = stores
+
+    def _stamp(self, file: str) -> tuple[Stamp, Stamp]:
+        return stamp_of(file), stamp_of(self._lists) if self._lists else (0, 0, 0)
 
     def facts(self, pipe: TlsPipe, at: float) -> Tls:
         """What the finished handshake showed, at this time (seconds since the epoch). Decides nothing."""
@@ -102,6 +111,13 @@ class Certificates:
         return Tls(
             pipe.version, pipe.cipher, _safe(pipe.server_name), certificate_facts(chain[0]), tuple(trusted), trouble
         )
+
+
+def _lists(file: str) -> tuple[x509.CertificateRevocationList, ...]:
+    try:
+        return read_lists(Path(file).read_bytes()) if file else ()
+    except (OSError, ValueError) as trouble:
+        raise ValueError(f"the revocation lists {file} cannot be read: {trouble}") from None
 
 
 def _safe(name: str) -> str:

@@ -64,7 +64,7 @@ class Shown:
     Each stands for itself: one that cannot be read keeps its last good content, and the others are taken up.
     """
 
-    __slots__ = ("_broken", "_contexts", "_files", "_journal", "_listed", "_loaded", "context")
+    __slots__ = ("_broken", "_contexts", "_files", "_journal", "_listed", "_loaded", "_several", "context")
 
     def __init__(
         self,
@@ -80,6 +80,7 @@ class Shown:
         self._broken: dict[CertificateFiles, tuple[Stamp, ...]] = {}
         self._contexts: dict[tuple[int, ...], SSL.Context] = {}
         self.context: SSL.Context | None = None
+        self._several = len(self._files) > 1
         found: list[_Loaded] = []
         for one in self._files:
             try:
@@ -107,6 +108,8 @@ class Shown:
             self._read(patient=True, anew=False)
 
     def _read(self, *, patient: bool, anew: bool) -> bool:
+        if (len(self._files) > 1) != self._several:  # contexts choose, or they do not
+            self._several, anew = not self._several, True
         before = {one.files: one for one in self._loaded}
         found: list[_Loaded] = []
         broken: dict[CertificateFiles, tuple[Stamp, ...]] = {}
@@ -143,7 +146,8 @@ class Shown:
         stamps = _stamps(files)
         identity = load(files)
         try:
-            context = server_context(identity, choose=self.choose)
+            # Where there is nothing to choose from, no handshake pays for a choice.
+            context = server_context(identity, choose=self.choose if len(self._files) > 1 else None)
         except ValueError as trouble:
             raise ValueError(f"{files.chain}: {trouble}") from None
         return _Loaded(files, stamps, identity, leaf_names(identity.chain), key_kind(identity.chain), context)

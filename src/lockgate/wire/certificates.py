@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import itertools
 import re
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from lockgate.mail.connection import Certificate
 _PURPOSES = {ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth", ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth"}
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
 _CERTIFICATE = re.compile(_BEGIN.pattern + rb".*?-----END (?:X509 )?CERTIFICATE-----", re.DOTALL)
+_REVOCATIONS = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 _SEQUENCE, _INTEGER, _VERSION = 0x30, 0x02, 0xA0
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 _LIMIT = 1000
@@ -28,22 +30,33 @@ _LONGEST_CHAIN = 30
 _SMALLEST_RSA = 2048
 
 SELF_SIGNED = "the certificate is self-signed"
+REVOKED = "the certificate is revoked by its issuer's list"
 NO_PATH = "the chain leads to no CA certificate that is trusted here"
 
 
 class CaStore:
-    """The CA certificates of one file, read once; `subjects` are their names as DER."""
+    """The CA certificates of one file, read once, with revocation lists; `subjects` are the CAs' names as DER."""
 
-    __slots__ = ("roots", "subjects", "trusted")
+    __slots__ = ("lists", "roots", "subjects", "trusted")
 
-    def __init__(self, roots: Sequence[x509.Certificate]) -> None:
+    def __init__(
+        self, roots: Sequence[x509.Certificate], lists: Sequence[x509.CertificateRevocationList] = ()
+    ) -> None:
         self.roots = tuple(roots)
+        self.lists = tuple(lists)
         self.trusted = verification.Store(list(self.roots)) if self.roots else None
         self.subjects = frozenset(root.subject.public_bytes() for root in roots)
 
 
-def read_store(pem: bytes) -> CaStore:
-    """The CA certificates of a PEM file. Raises ValueError if there is none in it, or one that is damaged.
+def read_lists(pem: bytes) -> tuple[x509.CertificateRevocationList, ...]:
+    """The revocation lists of a PEM file. Raises ValueError if one of them is damaged."""
+    return tuple(x509.load_pem_x509_crl(block) for block in _REVOCATIONS.findall(pem))
+
+
+def read_store(pem: bytes, lists: Sequence[x509.CertificateRevocationList] = ()) -> CaStore:
+    """The CA certificates of a PEM file, with the revocation lists in it and `lists`.
+
+    Raises ValueError if there is no certificate in it, or something that is damaged.
 
     A few roots in public bundles have a serial number that is not positive (RFC 5280 4.1.2.2 forbids it). cryptography
     warns of them and will refuse them: then they are left out, and cost nobody the rest of the bundle.
@@ -59,7 +72,7 @@ def read_store(pem: bytes) -> CaStore:
                     raise
     if not roots or len(_CERTIFICATE.findall(pem)) < len(_BEGIN.findall(pem)):
         raise ValueError("there is no certificate in it, or one that does not end")
-    return CaStore(roots)
+    return CaStore(roots, [*read_lists(pem), *lists])
 
 
 def _serial_is_positive(pem: bytes) -> bool:
@@ -172,13 +185,29 @@ def verify_chain(chain: Sequence[bytes], store: CaStore, at: float) -> str:
             return SELF_SIGNED if _self_signed(leaf) else NO_PATH
         policy = verification.PolicyBuilder().store(store.trusted).time(moment)
         policy = policy.extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
-        policy.build_client_verifier().verify(leaf, others)
+        verified = policy.build_client_verifier().verify(leaf, others).chain
+        return REVOKED if _revoked(verified, store.lists) else ""
     except verification.VerificationError as failure:
         return _why(str(failure))
     except Exception:
         # Not one of a few documented exceptions: the parser meets a stranger's octets here.
         return "a certificate of the chain cannot be read"
-    return ""
+
+
+def _revoked(chain: Sequence[x509.Certificate], lists: Sequence[x509.CertificateRevocationList]) -> bool:
+    """Whether an authentic list of an issuer names a certificate of the chain (leaf first).
+
+    A list that is out of date still tells the truth about whom it names; that it is, is told to a person.
+    """
+    for revocations in lists:
+        for certificate, issuer in itertools.pairwise(chain):
+            if (
+                revocations.issuer == certificate.issuer
+                and revocations.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
+                and revocations.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+            ):
+                return True
+    return False
 
 
 def _leaf_trouble(leaf: x509.Certificate, moment: dt.datetime) -> str:

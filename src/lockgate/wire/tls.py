@@ -29,6 +29,9 @@ _SLICE = 8 * 1024
 
 _RECORD = 16 * 1024
 
+_FLIGHT = 4 * 1024
+"""How much ciphertext is asked for first: most answers and flights of a handshake are smaller, and room is not free."""
+
 
 class TlsFailed(Exception):
     """The handshake or the stream is broken; `str()` says why, for people."""
@@ -180,13 +183,14 @@ class TlsPipe:
         return False
 
     def _drain(self) -> None:
-        size = 2 * _RECORD
+        size, read = _FLIGHT, self._conn.bio_read
         try:
             while True:
-                data = self._conn.bio_read(size)
+                data = read(size)
                 self._out.append(data)
                 if len(data) < size:
                     return
+                size = 2 * _RECORD
         except SSL.Error:  # nothing more in the BIO
             return
 

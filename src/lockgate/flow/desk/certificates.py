@@ -32,7 +32,7 @@ class Orders(Protocol):
     def due_at(self, one: Wanted) -> float:
         """When it is ordered next, in seconds since the epoch; 0: now."""
 
-    async def order(self, one: Wanted, staging: str = "") -> str:
+    async def place(self, one: Wanted, staging: str = "") -> str:
         """Order it now; why it is not there, or ""."""
 
 
@@ -101,7 +101,7 @@ class CertificateDesk(msgspec.Struct, frozen=True):
     ) -> Answer:
         done: list[Row] = []
         for one in chosen:
-            why = "" if what_if else await self.orders.order(one, staging)
+            why = "" if what_if else await self.orders.place(one, staging)
             held = self.orders.held(one)
             end = held.not_after if held is not None and not (why or staging or what_if) else 0.0
             done.append({

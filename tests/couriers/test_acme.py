@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import pytest
 from cryptography import x509
 
-from lockgate.app.acme import new_key
-from lockgate.couriers.acme import PATH, Authority, Known, NotOrdered
+from lockgate.app.acme import PATH, new_key
+from lockgate.couriers.acme import Authority, Known, NotOrdered
 from lockgate.couriers.acme import order as order_at
 from lockgate.couriers.reach import Reach
 from lockgate.wire.certificates import key_kind, leaf_facts

@@ -16,6 +16,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from edge.authority import make
+from edge.test_client_certificates import KINDS, ROOT, VERSIONS, client_context
 from peers.certificates import Authority
 from peers.contoso import mail_users
 from peers.pebble import Pebble, needs_pebble, pebble
@@ -204,6 +206,44 @@ def test_a_broken_pair_keeps_the_old_one_and_raises_an_alert(tmp_path: Path) -> 
         service.until(lambda: serial(shown(service.port)) == other.certificate.serial_number, "the new pair", 15.0)
         log = (service.folder / "lockgate.log").read_text()
         assert "certificate not replaced" in log and str(chain) in log
+
+
+def test_odd_client_certificates_send_ordinary_mail(tmp_path: Path) -> None:
+    """Every kind, under both versions, against the whole service: the handshake completes and the mail is taken."""
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    ours = make(HOSTNAME, [HOSTNAME], issuer=ROOT).write(folder, "us")
+    named = [{"chain": ours[0], "key": ours[1]}]
+    with running(tmp_path / "service", POLICY, recipients=mail_users("ann"), certificate=named) as service:
+        for number, (name, (identity, *_)) in enumerate(KINDS.items()):
+            for version in VERSIONS.values():
+                context = client_context(folder, identity, version)
+                with smtplib.SMTP("127.0.0.1", service.port, timeout=20) as client:
+                    client._host = HOSTNAME
+                    assert client.starttls(context=context)[0] == 220, name
+                    letter = "Subject: x\r\n\r\nhello\r\n"
+                    assert client.sendmail(f"a{number}@elsewhere.test", ["ann@contoso.com"], letter) == {}, name
+        assert len(service.trace(recipient="ann@contoso.com")) == 2 * len(KINDS)
+
+
+def test_commands_injected_behind_starttls_have_no_effect(tmp_path: Path) -> None:
+    """CVE-2011-0411 against the whole service: refused, nothing is taken, nothing is answered inside TLS."""
+    folder = tmp_path / "tls"
+    folder.mkdir()
+    ours = make(HOSTNAME, [HOSTNAME], issuer=ROOT).write(folder, "us")
+    named = [{"chain": ours[0], "key": ours[1]}]
+    injected = b"STARTTLS\r\nMAIL FROM:<evil@evil.test>\r\nRCPT TO:<ann@contoso.com>\r\nDATA\r\nSubject: x\r\n\r\n.\r\n"
+    with running(tmp_path / "service", POLICY, recipients=mail_users("ann"), certificate=named) as service:
+        with socket.create_connection(("127.0.0.1", service.port), 20) as sock:
+            sock.recv(1000)
+            sock.sendall(b"EHLO client.test\r\n")
+            sock.recv(1000)
+            sock.sendall(injected)
+            said = b""
+            while more := sock.recv(1000):
+                said += more
+        assert said.startswith(b"554 5.5.1 ") and said.count(b"\r\n") == 1
+        assert service.trace(recipient="ann@contoso.com") == []
 
 
 def test_what_ends_is_told_before_it_ends(tmp_path: Path) -> None:

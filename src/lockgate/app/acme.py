@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from lockgate.app.config import OperatorFile
+from lockgate.app.config_certificates import EXTRA
 from lockgate.app.monitor import Monitor, Page
 from lockgate.app.showing import wanted_of
 from lockgate.couriers.reach import Reach
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 PAUSE = 30.0
 """Seconds between two looks at what is due."""
+
+PATH = "/.well-known/acme-challenge/"
+"""Where the authority asks for a token (RFC 8555 8.3)."""
 
 _RSA_BITS = 2048
 _TOKEN = "application/octet-stream"
@@ -75,9 +79,9 @@ class AcmeRoom:
         self._attempts = self._noted()
         self._read: dict[str, tuple[Stamp, Held | None]] = {}
 
-    def wanted(self) -> tuple[Wanted, ...]:
-        """The certificates there should be."""
-        return wanted_of(self._config, self._policy())
+    def wanted(self, *, rehearsal: bool = False) -> tuple[Wanted, ...]:
+        """The certificates there should be, or would be if there were an authority."""
+        return wanted_of(self._config, self._policy(), rehearsal=rehearsal)
 
     def file(self, one: Wanted) -> Path:
         """Where it lies, or will lie."""
@@ -155,8 +159,6 @@ class AcmeRoom:
         """Listeners that serve the tokens of the order, and nothing else. Raises OSError."""
 
         def page(path: str) -> Page | None:
-            from lockgate.couriers.acme import PATH
-
             content = self._tokens.get(path.removeprefix(PATH)) if path.startswith(PATH) else None
             if content is None:
                 return None
@@ -184,8 +186,10 @@ class AcmeRoom:
     # --- in a thread
 
     def _ordered(self, one: Wanted, staging: str) -> str:
-        from lockgate.couriers.acme import Known, NotOrdered, order  # an extra, installed only where it is wanted
-
+        try:
+            from lockgate.couriers.acme import Known, NotOrdered, order
+        except ImportError:
+            return f"the client of ACME is not installed: {EXTRA}"
         authority = self._authority(staging)
         try:
             account = self.files.account(authority.directory)

@@ -22,9 +22,6 @@ from josepy.util import ComparableECKey
 from lockgate.couriers.acme_way import Way
 from lockgate.couriers.reach import Reach
 
-PATH = "/.well-known/acme-challenge/"
-"""Where the authority asks for a token (RFC 8555 8.3)."""
-
 Tokens = MutableMapping[str, bytes]
 """What is answered to whom asks for a token, while the order is under way."""
 

@@ -20,8 +20,8 @@ Row = dict[str, Any]
 class Orders(Protocol):
     """What the desk needs of whoever orders certificates."""
 
-    def wanted(self) -> tuple[Wanted, ...]:
-        """The certificates there should be; none where there is no authority."""
+    def wanted(self, *, rehearsal: bool = False) -> tuple[Wanted, ...]:
+        """The certificates there should be; none where there is no authority, unless it is a rehearsal."""
 
     def held(self, one: Wanted) -> Held | None:
         """What is there."""
@@ -83,7 +83,7 @@ class CertificateDesk(msgspec.Struct, frozen=True):
         """Those that are missing, or those named."""
         if request.staging and not request.staging.startswith("https://"):
             raise Misuse("--staging takes the https:// address of an ACME directory")
-        chosen = self._chosen(request.names)
+        chosen = self._chosen(request.names, rehearsal=bool(request.staging))
         if not request.names and not request.staging:
             chosen = [one for one in chosen if self.orders.held(one) is None]
         return await self._order(chosen, caller, "certificate order", request.what_if, request.staging)
@@ -114,8 +114,8 @@ class CertificateDesk(msgspec.Struct, frozen=True):
             self.audit.wrote(caller.name, did, after=after, failed=failed, staging=staging)
         return Answer(result={"certificates": done, "staging": staging, "what_if": what_if})
 
-    def _chosen(self, names: Sequence[str]) -> list[Wanted]:
-        wanted = self.orders.wanted()
+    def _chosen(self, names: Sequence[str], *, rehearsal: bool = False) -> list[Wanted]:
+        wanted = self.orders.wanted(rehearsal=rehearsal)
         if not wanted:
             raise Misuse("no authority is configured; write [acme] into the operator's file (docs/certificates.md)")
         chosen: list[Wanted] = []

@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-SYSTEM_PACKAGES = postfix swaks libnet-ssleay-perl openssl strace iproute2 gcc libc6-dev dovecot-imapd dovecot-lmtpd mutt pflogsumm opendkim unbound
+SYSTEM_PACKAGES = postfix swaks libnet-ssleay-perl openssl strace iproute2 gcc libc6-dev dovecot-imapd dovecot-lmtpd mutt pflogsumm opendkim unbound pebble
 
 .PHONY: run demo test check proof bench system-packages clean
 
@@ -36,6 +36,7 @@ bench: $(VENV)/test-installed system-packages
 	$(BIN)/python bench/patterns.py
 	$(BIN)/python bench/growth.py
 	$(BIN)/python bench/idle.py
+	$(BIN)/python bench/handshake.py
 
 # What needs no installation beyond the environment: quick, for use while writing.
 check: $(VENV)/test-installed

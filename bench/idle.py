@@ -1,4 +1,4 @@
-"""What an idle connection costs: PSS of the whole service before and with 10,000 of them, in plain text and under TLS.
+"""What an idle connection costs, plain, TLS, with client certificate: PSS of the whole service without and with 10,000.
 
     python bench/idle.py [--count 10000]
 
@@ -23,15 +23,22 @@ from corpus import write_corpus
 from peers import Lockgate, family, load, pss_megabytes, sink
 
 KIB_IN_MIB = 1024
+EC = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
 
 
-def certificate(folder: Path) -> str:
-    """A certificate of this run, as lines of the operator's file."""
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    words += ["-subj", "/CN=mx.bench.test", "-addext", "subjectAltName=DNS:mx.bench.test"]
-    chain, key = folder / "chain.pem", folder / "key.pem"
+def pair(folder: Path, name: str, kind: list[str]) -> tuple[Path, Path]:
+    """A certificate of this run and its key."""
+    words = ["openssl", "req", "-x509", "-newkey", *kind, "-nodes", "-days", "2"]
+    words += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    chain, key = folder / f"{name}-{kind[0]}.pem", folder / f"{name}-{kind[0]}.key"
     subprocess.run([*words, "-out", str(chain), "-keyout", str(key)], check=True, capture_output=True)
-    return f'[[certificate]]\nchain = "{chain}"\nkey = "{key}"\n'
+    return chain, key
+
+
+def certificates(folder: Path) -> str:
+    """One of each kind for the same name, as lines of the operator's file."""
+    pairs = [pair(folder, "mx.bench.test", kind) for kind in (EC, ["rsa:2048"])]
+    return "".join(f'[[certificate]]\nchain = "{chain}"\nkey = "{key}"\n' for chain, key in pairs)
 
 
 class Idler:
@@ -67,6 +74,15 @@ class Idler:
     def close(self) -> None:
         """Gone without a word."""
         self._socket.close()
+
+
+def client(folder: Path, *, presents: bool) -> ssl.SSLContext:
+    """The connecting side; whom it talks to is not looked at."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if presents:
+        context.load_cert_chain(*pair(folder, "mail.partner.test", EC))
+    return context
 
 
 def settled(pid: int) -> float:
@@ -114,13 +130,12 @@ def main() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     results: dict[str, dict[str, Any]] = {}
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    for name, how in (("plain", None), ("TLS", context)):
+    for name in ("plain", "TLS", "TLS with client certificate"):
         with tempfile.TemporaryDirectory(prefix="lockgate-idle-") as text, sink(Path(text)) as (port, _):
             folder = Path(text)
+            how = None if name == "plain" else client(folder, presents="client" in name)
             body = write_corpus(folder / "corpus")["small"]
-            peer = Lockgate(folder / "peer", port, more=certificate(folder))
+            peer = Lockgate(folder / "peer", port, more=certificates(folder))
             peer.start()
             try:
                 results[name] = found = measure(peer, body, count, how)

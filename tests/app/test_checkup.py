@@ -70,8 +70,10 @@ def zone():
 
 
 def test_an_installation_that_is_well_has_nothing_that_blocks(tmp_path, zone):
-    papers = Authority(tmp_path).issue(HOST)
+    authority = Authority(tmp_path)
+    papers = authority.issue(HOST)
     certificate = f'[[certificate]]\nchain = "{papers.chain}"\nkey = "{papers.key}"\n'
+    certificate += f'intermediates = "{authority.file}"\n'
     with SmtpPeer(Script(PLAIN)) as peer:
         config = installed(tmp_path, peer.host, zone.settings, more=certificate)
         before = sorted(path for path in tmp_path.rglob("*"))

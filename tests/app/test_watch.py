@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
-import pytest
-
 from lockgate.app.config import Alerts
-from lockgate.app.watch import Watch, ends_of
+from lockgate.app.watch import Watch
 from lockgate.testing.clock import HandClock
 from lockgate.testing.journal import ListJournal
 from lockgate.testing.keeping import ListedKeeping
@@ -38,13 +33,12 @@ async def test_a_full_lane_is_told_once_until_it_is_over(tmp_path):
     assert len(journal.alarms) == 2
 
 
-async def test_age_disk_certificates_and_a_keeper_that_is_away(tmp_path):
+async def test_age_disk_and_a_keeper_that_is_away(tmp_path):
     clock, journal = HandClock(), ListJournal()
     keeping = ListedKeeping()
     keeping.queue_list = oldest_at(clock.now())  # type: ignore[method-assign]
-    alerts = Alerts.model_validate({"oldest_message": "10m", "disk_free": 2**62, "certificate_days": 14})
-    ends = {"mx.contoso.test": clock.now() + 20 * 86400}
-    watch = Watch(keeping, alerts, clock, journal, state=tmp_path, certificates=lambda: ends)
+    alerts = Alerts.model_validate({"oldest_message": "10m", "disk_free": 2**62})
+    watch = Watch(keeping, alerts, clock, journal, state=tmp_path)
     await watch.look()
     assert [name for name, _ in journal.alarms] == ["disk nearly full"]
     clock.move(601)
@@ -52,35 +46,23 @@ async def test_age_disk_certificates_and_a_keeper_that_is_away(tmp_path):
     assert journal.alarms[-1] == (
         "a message waits long", {"lane": "contoso/HQ", "minutes": 10, "because": "timed out"}
     )  # fmt: skip
-    clock.move(7 * 86400)
-    await watch.look()
-    assert journal.alarms[-1][0] == "certificate ends soon"
     away = ListedKeeping()
     away.away = True
     await Watch(away, alerts, clock, journal, state=tmp_path / "gone").look()
     assert {"keeper away", "state directory unreadable"} <= {name for name, _ in journal.alarms}
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is not installed")
-async def test_certificates_are_read_from_their_files(tmp_path):
-    chain = tmp_path / "chain.pem"
-    key = tmp_path / "key.pem"
-    command = [
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3",
-        "-subj", "/CN=mx.contoso.test", "-keyout", str(key), "-out", str(chain),
-    ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    chain.write_text("mx.contoso.test\n" + chain.read_text() * 2)
-    (end,) = ends_of([chain]).values()
-    clock, journal = HandClock(end - 13 * 86400), ListJournal()
+async def test_what_others_find_is_told_with_the_rest_and_their_failures_too(tmp_path):
+    journal = ListJournal()
     alerts = Alerts.model_validate({"disk_free": 0})
-    certificates = [chain]
-    watch = Watch(ListedKeeping(), alerts, clock, journal, state=tmp_path, certificates=lambda: ends_of(certificates))
+    found = {("certificate ends within 14 days", "us.pem"): {"days": 13.0}}
+
+    def broken():
+        raise RuntimeError("a bug")
+
+    watch = Watch(ListedKeeping(), alerts, HandClock(), journal, state=tmp_path, others=(broken, lambda: found))
     await watch.look()
-    assert journal.alarms == [("certificate ends soon", {"certificate": str(chain), "days": 13.0})]
-    certificates.append(tmp_path / "none.pem")
-    await watch.look()
-    assert journal.alarms[-1][0] == "certificate unreadable"
+    assert [name for name, _ in journal.alarms] == ["unforeseen", "certificate ends within 14 days"]
 
 
 def oldest_at(when: float):

@@ -57,9 +57,12 @@ def make(
     start: dt.timedelta = -DAY,
     end: dt.timedelta = DAY,
     small: bool = False,
-    key: ec.EllipticCurvePrivateKey | None = None,
+    rsa_key: bool = False,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
 ) -> Identity:
-    key = key or (rsa.generate_private_key(65537, 1024) if small else ec.generate_private_key(ec.SECP256R1()))
+    if key is None and (small or rsa_key):
+        key = rsa.generate_private_key(65537, 1024 if small else 2048)
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     now = dt.datetime.now(dt.UTC)
     signer = issuer.key if issuer else key

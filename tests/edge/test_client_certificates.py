@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edge.authority import CLIENT, DAY, EMAIL, SERVER, long_chain, make
 from edge.fake_visit import Hall, Notes, Peer, open_door
-from lockgate.edge.certificates import NO_PUBLIC_STORE, PUBLIC, CertificateFiles, Certificates
+from lockgate.edge.certificates import NO_PUBLIC_STORE, PUBLIC, Certificates
+from lockgate.edge.shown import CertificateFiles
 from lockgate.wire.certificates import NO_PATH, SELF_SIGNED, read_store
 
 ROOT = make("Public Root", ca=True)

@@ -9,7 +9,8 @@ import pytest
 
 from edge.fake_visit import Notes, Peer, open_door
 from edge.test_client_certificates import ROOT, US, client_context, our_certificates, send_over_tls
-from lockgate.edge.certificates import CertificateFiles, Certificates
+from lockgate.edge.certificates import Certificates
+from lockgate.edge.shown import CertificateFiles
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,11 @@ class Authority:
         digest.update(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
         return Papers(chain, key_file, digest.finalize().hex(), certificate)
 
-    def revoke(self, *papers: Papers) -> Path:
-        """A revocation list that names these certificates."""
+    def revoke(self, *papers: Papers, until: dt.datetime | None = None) -> Path:
+        """A revocation list that names these certificates; the next one is due in a week, or then."""
         now = dt.datetime.now(dt.UTC)
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
-        builder = builder.last_update(now - dt.timedelta(days=1)).next_update(now + dt.timedelta(days=7))
+        builder = builder.last_update(now - dt.timedelta(days=1)).next_update(until or now + dt.timedelta(days=7))
         for one in papers:
             serial = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
             builder = builder.add_revoked_certificate(serial.revocation_date(now - dt.timedelta(hours=1)).build())

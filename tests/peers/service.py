@@ -51,17 +51,17 @@ DEFAULTS: dict[str, Any] = {
 """Two listeners: a plain one, and one that believes the PROXY protocol, so that peers have any address."""
 
 
-def toml(values: Mapping[str, Any]) -> str:
-    """These values as a TOML document: plain ones, then tables and arrays of tables, two levels deep."""
+def toml(values: Mapping[str, Any], within: str = "") -> str:
+    """These values as a TOML document: plain ones, then tables and arrays of tables."""
     lines: list[str] = []
     later: list[str] = []
     for key, value in values.items():
         match value:
             case dict():
-                later += [f"[{key}]", toml(value)]
+                later += [f"[{within}{key}]", toml(value, f"{within}{key}.")]
             case [dict(), *_]:
                 for one in value:
-                    later += [f"[[{key}]]", toml(one)]
+                    later += [f"[[{within}{key}]]", toml(one, f"{within}{key}.")]
             case Path():
                 lines.append(f"{key} = {json.dumps(str(value))}")
             case _:

@@ -93,8 +93,9 @@ class Backups:
         return target
 
     def _make(self, target: Path, now: float, request: BackupMake, pin: Pin) -> dict[str, Any]:
-        leave = [within_state(self._config), None if request.keys else self._config.signing_keys_directory]
-        snapshot = Snapshot(self._config.state_directory, [path for path in leave if path is not None])
+        secret = [] if request.keys else [self._config.signing_keys_directory, self._config.acme_directory]
+        leave = [path for path in (within_state(self._config), *secret) if path is not None]
+        snapshot = Snapshot(self._config.state_directory, leave)
         archive = ArchiveWriter(target)
         try:
             snapshot.take(pin)
@@ -137,7 +138,7 @@ class Backups:
     def _outside(self, keys: bool) -> list[Path]:
         """Certificates, their keys, and secrets that the operator's file and the documents name by file."""
         config = self._config
-        found = [one.chain for one in config.certificate]
+        found = [file for one in config.certificate for file in (one.chain, one.intermediates) if file is not None]
         if keys:
             found += [one.key for one in config.certificate]
             found += [Path(name) for name in self._secrets()]
@@ -259,7 +260,7 @@ def _place(early: Path, manifest: Manifest, config: OperatorFile) -> dict[str, s
         elif _contents(documents) != _contents(early / "policy"):
             shutil.copytree(early / "policy", kept / "policy")
             left["policy documents"] = str(config.state_directory / "restored" / "policy")
-    named = {str(path) for one in config.certificate for path in (one.chain, one.key)}
+    named = {str(path) for one in config.certificate for path in one.files}
     for name, original in manifest.places.items():
         source, there = early / name, Path(original)
         if name.startswith("operator/") or (there.exists() and there.read_bytes() == source.read_bytes()):

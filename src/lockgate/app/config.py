@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from lockgate.app.config_certificates import Acme, CertificateFiles
 from lockgate.app.config_kinds import Hostname, IpAddress, Network, Port, Section, Token, V4Address, V6Address
 from lockgate.app.config_operation import Alerts, Control, Dkim, Log, Metrics, Trace
 from lockgate.app.config_sts import MtaSts
@@ -36,13 +37,6 @@ class Listener(Section):
     proxies: tuple[Network, ...] = Field(
         (), strict=False, description="Networks whose PROXY protocol header is believed and demanded"
     )
-
-
-class CertificateFiles(Section):
-    """A certificate we show, chosen by the name the peer asks for; the first one is shown to all others."""
-
-    chain: Path = Field(strict=False, description="PEM file: our certificate, then the intermediate ones")
-    key: Path = Field(strict=False, description="PEM file: its private key")
 
 
 class Dns(Section):
@@ -155,6 +149,7 @@ class OperatorFile(Section):
     workers: int = Field(0, ge=0, le=256, description="Processes that receive and deliver; 0: one for each core")
     listener: tuple[Listener, ...] = Field((Listener(),), strict=False, min_length=1)
     certificate: tuple[CertificateFiles, ...] = Field((), strict=False)
+    acme: Acme = Acme()
     pool: tuple[Pool, ...] = Field((Pool(),), strict=False, min_length=1)
     dns: Dns = Dns()
     delivery: Delivery = Delivery()
@@ -221,6 +216,11 @@ class OperatorFile(Section):
         return self.state_directory / "sts" / "sts.sqlite"
 
     @property
+    def acme_directory(self) -> Path:
+        """Accounts with authorities, and the certificates that they gave with their keys."""
+        return self.state_directory / "acme"
+
+    @property
     def trace_key_file(self) -> Path:
         """The secret by which hidden addresses are found again."""
         return self.state_directory / "trace.key"
@@ -282,6 +282,10 @@ def check_files(config: OperatorFile, path: Path) -> tuple[Problem, ...]:
     for number, certificate in enumerate(config.certificate):
         wanted.append((("certificate", number, "chain"), certificate.chain))
         wanted.append((("certificate", number, "key"), certificate.key))
+        if certificate.intermediates is not None:
+            wanted.append((("certificate", number, "intermediates"), certificate.intermediates))
+    if config.acme.ca_file is not None:
+        wanted.append((("acme", "ca_file"), config.acme.ca_file))
     for key, file in (("ca_bundle", config.delivery.ca_bundle), ("crl_file", config.delivery.crl_file)):
         if file is not None:
             wanted.append((("delivery", key), file))
@@ -349,7 +353,13 @@ def _from_folder(config: OperatorFile, folder: Path) -> OperatorFile:
             "state_directory": folder / config.state_directory,
             "policy_directory": folder / config.policy_directory,
             "certificate": tuple(
-                entry.model_copy(update={"chain": folder / entry.chain, "key": folder / entry.key})
+                entry.model_copy(
+                    update={
+                        "chain": folder / entry.chain,
+                        "key": folder / entry.key,
+                        "intermediates": folder / entry.intermediates if entry.intermediates else None,
+                    }
+                )
                 for entry in config.certificate
             ),
         }
@@ -359,6 +369,8 @@ def _from_folder(config: OperatorFile, folder: Path) -> OperatorFile:
     files = {key: folder / file for key in ("ca_bundle", "crl_file") if (file := getattr(config.delivery, key))}
     if files:
         copy = copy.model_copy(update={"delivery": config.delivery.model_copy(update=files)})
+    if (authorities := config.acme.ca_file) is not None:
+        copy = copy.model_copy(update={"acme": config.acme.model_copy(update={"ca_file": folder / authorities})})
     boxes = {key: folder / place for key in ("directory", "ca_file") if (place := getattr(config.mailboxes, key))}
     if boxes:
         copy = copy.model_copy(update={"mailboxes": config.mailboxes.model_copy(update=boxes)})

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from lockgate.mail.address import AddressError, parse_domain
+from lockgate.mail.address import AddressError, parse_address, parse_domain
 
 _TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -63,6 +63,19 @@ def _mode(text: str) -> str:
     return text
 
 
+def _mailbox(text: str) -> str:
+    try:
+        return parse_address(text).text
+    except AddressError as trouble:
+        raise ValueError(str(trouble)) from None
+
+
+def _reference(text: str) -> str:
+    if text and not text.startswith(("file:", "env:")):
+        raise ValueError('name where the secret is, "file:/path" or "env:NAME"; it never stands here itself')
+    return text
+
+
 Hostname = Annotated[str, AfterValidator(_hostname)]
 Token = Annotated[str, AfterValidator(_token)]
 IpAddress = Annotated[str, AfterValidator(_address)]
@@ -70,6 +83,8 @@ Network = Annotated[str, AfterValidator(_network)]
 V4Address = Annotated[str, AfterValidator(_v4)]
 V6Address = Annotated[str, AfterValidator(_v6)]
 Mode = Annotated[str, AfterValidator(_mode)]
+Mailbox = Annotated[str, AfterValidator(_mailbox)]
+Reference = Annotated[str, AfterValidator(_reference)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 

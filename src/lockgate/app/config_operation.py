@@ -6,25 +6,17 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from lockgate.app.config_kinds import IpAddress, Mode, Port, Section
+from lockgate.app.config_kinds import IpAddress, Mailbox, Mode, Port, Reference, Section
 from lockgate.app.units import Duration, Size
 from lockgate.flow.desk.rights import ROLE_GROUPS
-from lockgate.mail.address import AddressError, parse_address
 
 
 def _role_group(text: str) -> str:
     if text not in ROLE_GROUPS:
         raise ValueError(f"there is no role group '{text}'; there are {', '.join(ROLE_GROUPS)}")
     return text
-
-
-def _mailbox(text: str) -> str:
-    try:
-        return parse_address(text).text
-    except AddressError as trouble:
-        raise ValueError(str(trouble)) from None
 
 
 def _url(text: str) -> str:
@@ -38,17 +30,11 @@ def _url(text: str) -> str:
     return text
 
 
-def _reference(text: str) -> str:
-    if text and not text.startswith(("file:", "env:")):
-        raise ValueError('name where the secret is, "file:/path" or "env:NAME"; it never stands here itself')
-    return text
-
-
 class Webhook(Section):
     """Where alerts are posted as JSON."""
 
     url: Annotated[str, AfterValidator(_url)] = Field(description="https:// or http:// address that takes a POST")
-    secret: Annotated[str, AfterValidator(_reference)] = Field("", description="Reference of the key that signs")
+    secret: Reference = Field("", description="Reference of the key that signs")
     timeout: Duration = Field(10.0, gt=0, description="For one attempt")
 
 
@@ -60,13 +46,20 @@ class Alerts(Section):
     connector_failures: int = Field(5, ge=1, description="Failures in a row to connect to one next hop")
     refusals: int = Field(3000, ge=1, description="Refusals within one minute")
     disk_free: Size = Field(1024**3, description="Free space of the state directory below which we warn")
-    certificate_days: int = Field(14, ge=0, description="Days before one of our certificates expires")
-    mail_to: tuple[Annotated[str, AfterValidator(_mailbox)], ...] = Field(
+    certificate_days: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (30, 14, 7, 1), strict=False, description="Days before the end of a certificate, CA file or revocation list"
+    )
+    mail_to: tuple[Mailbox, ...] = Field(
         (), strict=False, description="Addresses that are told by mail"
     )
     repeat: Duration = Field(14400.0, gt=0, description="How often an alert is told again until it is over or taken")
     settle: Duration = Field(120.0, description="How long it must be well before an alert is over")
     webhook: tuple[Webhook, ...] = Field((), strict=False, description="Addresses that are told by HTTP")
+
+    @field_validator("certificate_days", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) and value else value or ()
 
 
 class Role(Section):

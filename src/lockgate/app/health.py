@@ -15,7 +15,7 @@ from lockgate.app.backup import restored_from
 from lockgate.app.config import OperatorFile
 from lockgate.app.meters import Meters, slot_of
 from lockgate.app.policies import Policies
-from lockgate.app.watch import ends_of
+from lockgate.app.showing import certificate_files
 from lockgate.edge.load import connections_open
 from lockgate.mail.findings import Known
 from lockgate.seams import Clock
@@ -24,6 +24,7 @@ from lockgate.storage.keeping import KeeperKeeping
 from lockgate.storage.recipients import RecipientStore
 from lockgate.storage.restoring import RESTORED
 from lockgate.storage.summary import QueueSummary, summary_of
+from lockgate.wire.certificates import leaf_facts
 
 SILENT = 10.0
 """Seconds after which a worker that says nothing counts as gone."""
@@ -121,8 +122,7 @@ class Health:
         certificates: dict[str, float] = {}
         with contextlib.suppress(OSError, ValueError):
             now = self._clock.now()
-            ends = ends_of([one.chain for one in config.certificate])
-            certificates = {Path(name).name: (end - now) / 86400 for name, end in ends.items()}
+            certificates = {name: (end - now) / 86400 for name, end in _ends(config).items()}
         return Gauges(
             ready=not await self.troubles(),
             queue=await self._queue(),
@@ -188,3 +188,9 @@ class Health:
                 see = "see `lockgate queue release --restored --what-if`"
                 return {"restored": f"{what} held since the restore of the backup of {since}; {see}"}
         return {}
+
+
+def _ends(config: OperatorFile) -> dict[str, float]:
+    """When each of our certificates ends, by its file's name. Raises OSError, ValueError."""
+    files = [Path(one.chain) for one in certificate_files(config)]
+    return {file.name: leaf_facts(file.read_bytes()).not_after for file in files}

@@ -1,10 +1,10 @@
-"""The listener for monitoring: /metrics, /healthz and /readyz over plain HTTP, bounded in every direction."""
+"""A small HTTP listener, bounded in every direction; for monitoring it has /metrics, /healthz and /readyz."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from lockgate.app.exposition import CONTENT_TYPE
 
@@ -21,10 +21,11 @@ PLAIN = "text/plain; charset=utf-8"
 
 
 class Monitor:
-    """Serves `pages` by path."""
+    """Serves `pages` by path, and what `find` gives for a path."""
 
-    def __init__(self, pages: dict[str, Page]) -> None:
+    def __init__(self, pages: Mapping[str, Page], find: Callable[[str], Page | None] | None = None) -> None:
         self._pages = pages
+        self._find = find or pages.get
         self._server: asyncio.Server | None = None
         self._busy = 0
 
@@ -63,9 +64,10 @@ class Monitor:
             return _response(400, PLAIN, b"this is no request\n")
         if words[0] not in (b"GET", b"HEAD"):
             return _response(405, PLAIN, b"only GET is answered here\n")
-        page = self._pages.get(words[1].partition(b"?")[0].decode("latin-1"))
+        page = self._find(words[1].partition(b"?")[0].decode("latin-1"))
         if page is None:
-            return _response(404, PLAIN, f"there are {', '.join(self._pages)}\n".encode())
+            there = f"there are {', '.join(self._pages)}" if self._pages else "there is nothing here"
+            return _response(404, PLAIN, f"{there}\n".encode())
         answer = _response(*await page())
         return answer if words[0] == b"GET" else answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import msgspec
 
+from lockgate.app.acme import AcmeRoom
 from lockgate.app.alerts import AlertBook
 from lockgate.app.audit import REFUSED, StoredAudit
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
 from lockgate.app.control import ControlServer
 from lockgate.app.counting import CountingJournal
+from lockgate.app.credentials import Credentials
 from lockgate.app.discreet import DiscreetJournal
 from lockgate.app.dkim import key_room
 from lockgate.app.explaining import CompiledRevisions
@@ -30,7 +32,7 @@ from lockgate.app.sections import sections_of
 from lockgate.app.sts import StsRoom
 from lockgate.app.telling import Tellers
 from lockgate.app.tls_reports import uploader
-from lockgate.app.watch import Watch, ends_of
+from lockgate.app.watch import Watch
 from lockgate.app.wiring import (
     Ready,
     journal_of,
@@ -66,6 +68,8 @@ class Office:
         self.tellers = Tellers(config, policies, clock, self.journal, listening, read_secret)
         self.keys = key_room(config, self.audit, self.journal)
         self.sts = StsRoom(config, self.journal, listening)
+        self.acme = AcmeRoom(config, self.policy, clock, self.journal, self.audit, listening, read_secret)
+        self.credentials = Credentials(config, self.policy, clock)
         self.health = Health(config, policies, clock, self._meters, listening, self.book.active)
         resolver = DnsResolver(resolvers(config), clock, timeout=config.dns.timeout)
         self.reports = ReportOffice(
@@ -74,9 +78,9 @@ class Office:
         )  # fmt: skip
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
-            state=config.state_directory, certificates=lambda: ends_of([one.chain for one in config.certificate]),
+            state=config.state_directory,
             refusals=lambda: sum(count for _, count in self._meters.counted(REFUSALS)), book=self.book,
-            tell=self.tellers.tell, others=self.keys.wrong,
+            tell=self.tellers.tell, others=(self.keys.wrong, self.acme.wrong, self.credentials.wrong),
         )  # fmt: skip
 
     def desk(self) -> Desk:
@@ -143,6 +147,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
             office.keys.caretaker.run(),
             office.reports.run(),
             office.sts.refresh(),
+            office.acme.run(),
         )
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from lockgate.app.backup import Backups
+from lockgate.app.certificate_desk import certificate_desk
 from lockgate.app.clock import SystemClock
 from lockgate.app.discreet import trace_key
 from lockgate.app.estimates import Estimates
@@ -80,6 +81,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         ReportDesk(office.reports, audit, clock, organisations),
         BackupDesk(audit, Backups(config, office.path, clock).make),
         alert_desk(office),
+        certificate_desk(office),
         office.keys.desk(office),
         *office.sts.desks(office),
         ServiceDesk(office.health.status, lambda count: recent_alarms(config.alarm_file, count)),

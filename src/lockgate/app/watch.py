@@ -1,4 +1,4 @@
-"""Looks at queue, next hops, refusals, disk and certificates from time to time: is a threshold crossed?"""
+"""Looks at queue, next hops, refusals, disk and what else may go wrong from time to time: is a threshold crossed?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 from lockgate.app.alerts import AlertBook, Notice
 from lockgate.app.config_operation import Alerts
 from lockgate.seams import Clock, Journal, Keeping, Unavailable
-from lockgate.wire.certificates import leaf_facts
 
 PAUSE = 10.0
 """Seconds between two looks."""
@@ -27,8 +26,7 @@ class Watch:
     """The thresholds of one installation; wired once, in the desk's process.
 
     What is wrong goes into `book`, and what that says is new, again or over, goes into the log and to `tell`.
-    `certificates` gives the end of validity in seconds since the epoch by name, and is asked at each look; `refusals`
-    counts all refusals; `others` gives what else is wrong.
+    `refusals` counts all refusals; `others` give what else is wrong, and are asked at each look.
     """
 
     def __init__(
@@ -39,18 +37,16 @@ class Watch:
         journal: Journal,
         *,
         state: Path,
-        certificates: Callable[[], Mapping[str, float]] = dict,
         refusals: Callable[[], float] = lambda: 0.0,
         book: AlertBook | None = None,
         tell: Callable[[Sequence[Notice]], None] = lambda notices: None,
-        others: Callable[[], Found] = dict,
+        others: Sequence[Callable[[], Found]] = (),
     ) -> None:
         self._keeping = keeping
         self._alerts = alerts
         self._clock = clock
         self._journal = journal
         self._state = state
-        self._certificates = certificates
         self._refusals = refusals
         self._refused: deque[tuple[float, float]] = deque()
         self._book = book or AlertBook()
@@ -74,12 +70,12 @@ class Watch:
         except Exception as trouble:
             found["queue unreadable", ""] = {"trouble": trouble}
         found |= self._disk()
-        try:
-            found |= self._expiring()
-        except Exception as trouble:
-            found["certificate unreadable", ""] = {"trouble": trouble}
         found |= self._surge()
-        found |= self._others()
+        for others in self._others:
+            try:
+                found |= others()
+            except Exception as trouble:
+                found["unforeseen", ""] = {"at": "looking for what is wrong", "trouble": trouble}
         try:
             notices = self._book.update(found, self._clock.now())
         except OSError as trouble:
@@ -124,14 +120,6 @@ class Watch:
             return {("disk nearly full", ""): {"folder": str(self._state), "free_mib": free // 1024**2}}
         return {}
 
-    def _expiring(self) -> Found:
-        found: Found = {}
-        for name, ends in self._certificates().items():
-            days = (ends - self._clock.now()) / 86400
-            if days < self._alerts.certificate_days:
-                found["certificate ends soon", name] = {"certificate": name, "days": round(days, 1)}
-        return found
-
     def _surge(self) -> Found:
         now, count = self._clock.monotonic(), self._refusals()
         seen = self._refused
@@ -144,8 +132,3 @@ class Watch:
         if refused >= self._alerts.refusals:
             return {("many refusals", ""): {"count": refused, "seconds": int(now - seen[0][0])}}
         return {}
-
-
-def ends_of(chains: Sequence[Path]) -> dict[str, float]:
-    """When each of our certificates ends, by file. Raises OSError, ValueError for what cannot be read."""
-    return {str(chain): leaf_facts(chain.read_bytes()).not_after for chain in chains}

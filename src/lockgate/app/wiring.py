@@ -27,6 +27,7 @@ from lockgate.app.names import resolver_of, sender_check_of
 from lockgate.app.pages import gather
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.report_counts import ReportCounts
+from lockgate.app.showing import certificates_of
 from lockgate.app.srs_key import ways_back_of
 from lockgate.app.sts import courier_sts
 from lockgate.couriers.mailbox import MailboxCourier
@@ -35,7 +36,7 @@ from lockgate.couriers.smtp import SmtpCourier
 from lockgate.couriers.sorting import Sorting
 from lockgate.couriers.verify import SmtpVerifier
 from lockgate.decision.judge import judge
-from lockgate.edge.certificates import PUBLIC, CertificateFiles, Certificates
+from lockgate.edge.certificates import PUBLIC
 from lockgate.edge.listener import Door
 from lockgate.edge.load import LoadTable
 from lockgate.edge.settings import DoorSettings
@@ -395,11 +396,6 @@ def run_worker(
         journal.close()
 
     run_loop(main())
-
-
-def certificates_of(config: OperatorFile, journal: Journal) -> Certificates:
-    """The certificates we show."""
-    return Certificates([CertificateFiles(str(one.chain), str(one.key)) for one in config.certificate], journal)
 
 
 def door_settings(config: OperatorFile, policy: Policy, implicit_tls: bool, proxies: Sequence[str]) -> DoorSettings:

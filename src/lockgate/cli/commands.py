@@ -15,6 +15,7 @@ from lockgate.cli import (
     audit,
     auth,
     backup,
+    certificates,
     checkup,
     connectors,
     dkim,
@@ -67,6 +68,7 @@ commands.add_typer(nouns.RULES, name="rule")
 commands.add_typer(nouns.ANTI_PHISHING, name="anti-phishing")
 commands.add_typer(nouns.ARC, name="arc")
 commands.add_typer(dkim.commands, name="dkim")
+commands.add_typer(certificates.commands, name="certificate")
 for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, policy.rollback, policy.export):
     commands.command()(_command)
 commands.command()(settings.reference)

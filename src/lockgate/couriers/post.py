@@ -37,7 +37,7 @@ def post(
     port = parts.port or (443 if secure else 80)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     try:
-        sock = _dial(host, port, reach, timeout)
+        sock = dial(host, port, reach, timeout)
         connection = http.client.HTTPConnection(host, port, timeout=timeout)
         try:
             connection.sock = _secured(sock, host, ca_file, any_certificate=any_certificate) if secure else sock
@@ -54,7 +54,8 @@ def post(
     return answer.status
 
 
-def _dial(host: str, port: int, reach: Reach, timeout: float) -> socket.socket:
+def dial(host: str, port: int, reach: Reach, timeout: float) -> socket.socket:
+    """A connection to the first address that may be reached and answers. Blocks. Raises OSError."""
     why = "it has no address"
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         where = str(address[0])

@@ -91,10 +91,11 @@ class Door:
     def behave(self, settings: DoorSettings) -> None:
         """From now on new connections are treated so; who is here already keeps the limits it was told."""
         self.settings = settings
+        self._has_certificate = self.certificates.context is not None
         self.manners = manners(
             settings.hostname,
             size_limit=settings.size_limit,
-            starttls=self.certificates.context is not None and not settings.implicit_tls,
+            starttls=self._has_certificate and not settings.implicit_tls,
             normalise=settings.bare_newlines == "normalise",
             line_limit=settings.text_line_limit,
             max_errors=settings.max_errors,
@@ -169,6 +170,8 @@ class Door:
         if now - self._refreshed >= self.settings.refresh:
             self._refreshed = now
             self.certificates.refresh()
+            if self._has_certificate != (self.certificates.context is not None):  # the first one has come
+                self.behave(self.settings)
 
     # --- what connections ask ---------------------------------------------------------------------------------------
 

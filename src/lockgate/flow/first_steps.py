@@ -208,6 +208,7 @@ address = "::"
 port = {answers.port}
 
 # Self-signed, good enough for opportunistic TLS; put a public one in its place, it is taken up while we run.
+# Or have public ones ordered and renewed: [acme], see docs/certificates.md.
 [[certificate]]
 chain = "tls/{answers.hostname}.pem"
 key = "tls/{answers.hostname}.key"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import itertools
 import re
 import warnings
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import dsa, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
@@ -26,6 +27,7 @@ from lockgate.mail.connection import Certificate
 _PURPOSES = {ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth", ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth"}
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----")
 _CERTIFICATE = re.compile(_BEGIN.pattern + rb".*?-----END (?:X509 )?CERTIFICATE-----", re.DOTALL)
+_REVOCATIONS = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 _SEQUENCE, _INTEGER, _VERSION = 0x30, 0x02, 0xA0
 _ANY = ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE
 _LIMIT = 1000
@@ -33,23 +35,34 @@ _LONGEST_CHAIN = 30
 _SMALLEST_RSA = 2048
 
 SELF_SIGNED = "the certificate is self-signed"
+REVOKED = "the certificate is revoked by its issuer's list"
 NO_PATH = "the chain leads to no CA certificate that is trusted here"
 ALONE = "the peer sent no intermediate certificate with it, so one may be missing"
 
 
 class CaStore:
-    """The CA certificates of one file, read once; `subjects` are their names as DER."""
+    """The CA certificates of one file, read once, with revocation lists; `subjects` are the CAs' names as DER."""
 
-    __slots__ = ("roots", "subjects", "trusted")
+    __slots__ = ("lists", "roots", "subjects", "trusted")
 
-    def __init__(self, roots: Sequence[x509.Certificate]) -> None:
+    def __init__(
+        self, roots: Sequence[x509.Certificate], lists: Sequence[x509.CertificateRevocationList] = ()
+    ) -> None:
         self.roots = tuple(roots)
+        self.lists = tuple(lists)
         self.trusted = verification.Store(list(self.roots)) if self.roots else None
         self.subjects = frozenset(root.subject.public_bytes() for root in roots)
 
 
-def read_store(pem: bytes) -> CaStore:
-    """The CA certificates of a PEM file. Raises ValueError if there is none in it, or one that is damaged.
+def read_lists(pem: bytes) -> tuple[x509.CertificateRevocationList, ...]:
+    """The revocation lists of a PEM file. Raises ValueError if one of them is damaged."""
+    return tuple(x509.load_pem_x509_crl(block) for block in _REVOCATIONS.findall(pem))
+
+
+def read_store(pem: bytes, lists: Sequence[x509.CertificateRevocationList] = ()) -> CaStore:
+    """The CA certificates of a PEM file, with the revocation lists in it and `lists`.
+
+    Raises ValueError if there is no certificate in it, or something that is damaged.
 
     A few roots in public bundles have a serial number that is not positive (RFC 5280 4.1.2.2 forbids it). cryptography
     warns of them and will refuse them: then they are left out, and cost nobody the rest of the bundle.
@@ -65,7 +78,7 @@ def read_store(pem: bytes) -> CaStore:
                     raise
     if not roots or len(_CERTIFICATE.findall(pem)) < len(_BEGIN.findall(pem)):
         raise ValueError("there is no certificate in it, or one that does not end")
-    return CaStore(roots)
+    return CaStore(roots, [*read_lists(pem), *lists])
 
 
 def _serial_is_positive(pem: bytes) -> bool:
@@ -140,6 +153,22 @@ def key_facts(pem: bytes) -> tuple[tuple[str, ...], str]:
         public = load_pem_public_key(pem)
     return (), hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
+def key_kind(pem: bytes) -> str:
+    """The kind of key of the first certificate in PEM text, "rsa", "ecdsa" or another. Raises ValueError."""
+    match x509.load_pem_x509_certificates(pem)[0].public_key():
+        case rsa.RSAPublicKey():
+            return "rsa"
+        case ec.EllipticCurvePublicKey():
+            return "ecdsa"
+        case other:
+            return type(other).__name__.removesuffix("PublicKey").lower()
+
+
+def joined_chain(pem: bytes, more: bytes) -> bytes:
+    """The certificates of PEM text, then those of another that it does not hold. Raises ValueError."""
+    found = dict.fromkeys([*x509.load_pem_x509_certificates(pem), *x509.load_pem_x509_certificates(more)])
+    return b"".join(one.public_bytes(Encoding.PEM) for one in found)
+
 
 def read_chain(pem: str) -> tuple[bytes, ...]:
     """The certificates of PEM text as DER, in order. Raises ValueError if there is none."""
@@ -179,14 +208,30 @@ def verify_chain(chain: Sequence[bytes], store: CaStore, at: float) -> str:
             return SELF_SIGNED if _self_signed(leaf) else NO_PATH if others else f"{NO_PATH}; {ALONE}"
         policy = verification.PolicyBuilder().store(store.trusted).time(moment)
         policy = policy.extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
-        policy.build_client_verifier().verify(leaf, others)
+        verified = policy.build_client_verifier().verify(leaf, others).chain
+        return REVOKED if _revoked(verified, store.lists) else ""
     except verification.VerificationError as failure:
         why = _why(str(failure))
         return why if why != NO_PATH or len(chain) > 1 else f"{NO_PATH}; {ALONE}"
     except Exception:
         # Not one of a few documented exceptions: the parser meets a stranger's octets here.
         return "a certificate of the chain cannot be read"
-    return ""
+
+
+def _revoked(chain: Sequence[x509.Certificate], lists: Sequence[x509.CertificateRevocationList]) -> bool:
+    """Whether an authentic list of an issuer names a certificate of the chain (leaf first).
+
+    A list that is out of date still tells the truth about whom it names; that it is, is told to a person.
+    """
+    for revocations in lists:
+        for certificate, issuer in itertools.pairwise(chain):
+            if (
+                revocations.issuer == certificate.issuer
+                and revocations.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
+                and revocations.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+            ):
+                return True
+    return False
 
 
 def _leaf_trouble(leaf: x509.Certificate, moment: dt.datetime) -> str:

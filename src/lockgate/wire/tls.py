@@ -7,10 +7,16 @@ certificate it does not like (threats 3.3.1). Here OpenSSL's verify callback not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from OpenSSL import SSL, crypto
 
 _CIPHERS = (
@@ -22,6 +28,9 @@ _SLICE = 8 * 1024
 """How much ciphertext a memory BIO is given at once: it never gives memory back, so it must not grow."""
 
 _RECORD = 16 * 1024
+
+_FLIGHT = 4 * 1024
+"""How much ciphertext is asked for first: most answers and flights of a handshake are smaller, and room is not free."""
 
 
 class TlsFailed(Exception):
@@ -189,31 +198,39 @@ class TlsPipe:
         return False
 
     def _drain(self) -> None:
-        size = 2 * _RECORD
+        size, read = _FLIGHT, self._conn.bio_read
         try:
             while True:
-                data = self._conn.bio_read(size)
+                data = read(size)
                 self._out.append(data)
                 if len(data) < size:
                     return
+                size = 2 * _RECORD
         except SSL.Error:  # nothing more in the BIO
             return
 
 
-def server_context(
-    chain_pem: bytes, key_pem: bytes, *, choose: Callable[[str], SSL.Context | None] | None = None
-) -> SSL.Context:
+class Identity(NamedTuple):
+    """What one side shows: `chain` is PEM, our certificate followed by its intermediates; `key` is PEM."""
+
+    chain: bytes
+    key: bytes
+
+
+def server_context(*identities: Identity, choose: Callable[[str], SSL.Context | None] | None = None) -> SSL.Context:
     """The listening side: TLS 1.2 and newer, asks for a client certificate without naming any CA, accepts all.
 
-    `chain_pem` is our certificate followed by its intermediates. `choose` gives another context for the server
-    name a client asks for (lower case, without trailing dot), or None to stay. Nothing is resumed: a resumed session
-    has lost the peer's chain (DESIGN 5). Raises ValueError if certificate and key cannot be used.
+    Of several `identities`, which have keys of different kinds, a client gets ECDSA if it can use it, else RSA.
+    `choose` gives another context for the server name a client asks for (lower case, without trailing dot), or None to
+    stay. Nothing is resumed: a resumed session has lost the peer's chain (DESIGN 5). Raises ValueError if a certificate
+    and its key cannot be used.
     """
     context = _context(SSL.TLS_SERVER_METHOD)
     context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_session_id(b"lockgate")
-    _identify(context, chain_pem, key_pem)
+    for identity in identities:
+        _identify(context, identity)
     if choose is not None:
 
         def switch(connection: SSL.Connection) -> None:
@@ -236,7 +253,7 @@ def client_context(chain_pem: bytes = b"", key_pem: bytes = b"", *, watched: boo
     if watched:
         context.set_info_callback(_watch)
     if chain_pem:
-        _identify(context, chain_pem, key_pem)
+        _identify(context, Identity(chain_pem, key_pem))
     return context
 
 
@@ -250,17 +267,39 @@ def _context(method: int) -> SSL.Context:
     return context
 
 
-def _identify(context: SSL.Context, chain_pem: bytes, key_pem: bytes) -> None:
+def _identify(context: SSL.Context, identity: Identity) -> None:
     try:
-        leaf, *intermediates = x509.load_pem_x509_certificates(chain_pem)
-        key = load_pem_private_key(key_pem, None)
-        context.use_certificate(leaf)
-        for certificate in intermediates:
-            context.add_extra_chain_cert(certificate)
+        leaf = x509.load_pem_x509_certificates(identity.chain)[0]
+        key = load_pem_private_key(identity.key, None)
+        if _public(key.public_key()) != _public(leaf.public_key()):
+            raise ValueError("the key is not that of the certificate")
+        with _as_file(identity.chain) as file:  # from a file, because only so each certificate gets a chain of its own
+            context.use_certificate_chain_file(file)
         context.use_privatekey(key)  # type: ignore[arg-type]
         context.check_privatekey()
-    except (ValueError, TypeError, SSL.Error) as trouble:
+    except (ValueError, TypeError, UnsupportedAlgorithm, SSL.Error) as trouble:
         raise ValueError(f"the certificate and its key cannot be used: {_reason(trouble)}") from None
+
+
+def _public(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@contextlib.contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """A file that holds these octets for a moment; in memory where the system has that."""
+    if hasattr(os, "memfd_create"):
+        place = os.memfd_create("chain")
+        try:
+            os.write(place, data)
+            yield f"/proc/self/fd/{place}"
+        finally:
+            os.close(place)
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        yield file.name
 
 
 def _note(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:

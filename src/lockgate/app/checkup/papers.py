@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from lockgate.app.config import OperatorFile
+from lockgate.app.config_certificates import CertificateFiles as Entry
+from lockgate.app.credentials import ends_soon
 from lockgate.app.policies import read_documents
 from lockgate.app.wiring import policies_of
-from lockgate.edge.certificates import CertificateFiles, Certificates
+from lockgate.edge.certificates import Certificates
+from lockgate.edge.shown import CertificateFiles, load
 from lockgate.flow.checkup import Found, blocked, passed, warned
 from lockgate.mail.certificate_names import name_covered
 from lockgate.policy.documents import Invalid
 from lockgate.policy.objects.domains import DomainType, EdgeBlocking, RecipientValidation
 from lockgate.policy.policy import Policy
 from lockgate.seams import Journal
+from lockgate.storage.acme_files import AcmeFiles
 from lockgate.storage.recipients import RecipientStore
-from lockgate.wire.certificates import leaf_facts, leaf_names
+from lockgate.wire.bundles import chain_end
+from lockgate.wire.certificates import CaStore, leaf_facts, leaf_names, read_store
 
 
 def certificates(config: OperatorFile, now: float, journal: Journal) -> Iterator[Found]:
     """Each can be used, covers our name, and lasts."""
-    if not config.certificate:
+    if config.acme.directory is not None:
+        yield from _ordered(config)
+    elif not config.certificate:
         mend = f"[[certificate]]\nchain = \"tls/{config.hostname}.pem\"\nkey = \"tls/{config.hostname}.key\""
         yield warned("certificate", "there is none, so nobody can send by TLS", mend)
     for entry in config.certificate:
-        yield from _certificate(entry.chain, entry.key, config, now, journal)
+        yield from _certificate(entry, config, now, journal)
 
 
-def _certificate(chain: Path, key: Path, config: OperatorFile, now: float, journal: Journal) -> Iterator[Found]:
+def _ordered(config: OperatorFile) -> Iterator[Found]:
+    """Those of the authority: is ours there?"""
+    files = AcmeFiles(config.acme_directory)
+    for kind in config.acme.key_types:
+        name = f"{config.hostname}.{kind}"
+        if files.pair(name):
+            yield passed("certificate", f"{name} is there; `lockgate certificate list` says until when it is good")
+        else:
+            mend = f"lockgate serve    # it is ordered then; `lockgate certificate show {name}` says how that goes"
+            yield warned("certificate", f"{name} is not there yet", mend)
+
+
+def _certificate(entry: Entry, config: OperatorFile, now: float, journal: Journal) -> Iterator[Found]:
+    chain, key = entry.chain, entry.key
+    named = CertificateFiles(str(chain), str(key), str(entry.intermediates or ""))
     try:
-        pem = chain.read_bytes()
-        Certificates([CertificateFiles(str(chain), str(key))], journal)
+        pem = load(named).chain
+        Certificates([named], journal)
     except (OSError, ValueError) as trouble:
         yield blocked("certificate", f"{trouble}", f"put a chain and its own key at {chain} and {key}")
         return
@@ -43,12 +63,22 @@ def _certificate(chain: Path, key: Path, config: OperatorFile, now: float, journ
         yield warned("certificate", f"{chain} is for {', '.join(names[:3]) or 'no name'}, not {config.hostname}", renew)
     if days < 0:
         yield blocked("certificate", f"{chain} expired {-days:.0f} days ago", renew)
-    elif days < config.alerts.certificate_days:
+    elif ends_soon(facts.not_before, facts.not_after, now, config.alerts.certificate_days) is not None:
         yield warned("certificate", f"{chain} expires in {days:.0f} days", renew)
+    elif missing := chain_end(pem, _public(config)):
+        mend = f"add the missing certificates to {chain}, or name their file: intermediates = \"...\""
+        yield warned("certificate", f"{chain}: {missing}", mend)
     elif facts.self_signed:
         yield warned("certificate", f"{chain} is self-signed: partners that verify will not send", renew)
     else:
         yield passed("certificate", f"{chain} is good for {days:.0f} days")
+
+
+def _public(config: OperatorFile) -> tuple[CaStore, ...]:
+    try:
+        return (read_store(config.ca_bundle.read_bytes()),) if config.ca_bundle else ()
+    except (OSError, ValueError):
+        return ()
 
 
 def policy(config: OperatorFile) -> tuple[list[Found], Policy | None]:

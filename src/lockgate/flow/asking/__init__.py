@@ -17,6 +17,12 @@ from lockgate.flow.asking.ask import (
 )
 from lockgate.flow.asking.audit import AuditFind
 from lockgate.flow.asking.backup import BackupMake
+from lockgate.flow.asking.certificates import (
+    CertificateList,
+    CertificateOrder,
+    CertificateRenew,
+    CertificateShow,
+)
 from lockgate.flow.asking.connectors import ConnectorValidate
 from lockgate.flow.asking.dkim import DkimCheck, DkimDns, DkimKeys, DkimRevoke, DkimRotate
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
@@ -75,6 +81,10 @@ Request = (
     | Apply
     | AuditFind
     | BackupMake
+    | CertificateList
+    | CertificateOrder
+    | CertificateRenew
+    | CertificateShow
     | ConnectorValidate
     | DkimCheck
     | DkimDns
@@ -159,6 +169,10 @@ __all__ = [
     "Assignment",
     "AuditFind",
     "BackupMake",
+    "CertificateList",
+    "CertificateOrder",
+    "CertificateRenew",
+    "CertificateShow",
     "ConnectorValidate",
     "DkimCheck",
     "DkimDns",

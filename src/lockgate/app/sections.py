@@ -36,6 +36,7 @@ from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
 from lockgate.storage.audits import AuditBook, AuditQuestion
+from lockgate.storage.blocks import BlockFile
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
 from lockgate.storage.recipients import RecipientStore
@@ -68,7 +69,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         *policy_sections(config, policies, audit, clock),
         ExplainDesk(
             keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark,
-            ways_back=ways_back_of(config),
+            ways_back=ways_back_of(config), blocks=BlockFile(config.state_directory),
         ),
         *recipient_sections(office, organisations),
         EstimateDesk(directory, clock, office.policy, Estimates(config.recipients_directory / "unlisted").all),

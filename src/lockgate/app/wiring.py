@@ -38,6 +38,7 @@ from lockgate.edge.certificates import PUBLIC, CertificateFiles, Certificates
 from lockgate.edge.listener import Door
 from lockgate.edge.load import LoadTable
 from lockgate.edge.settings import DoorSettings
+from lockgate.flow.blocking import with_blocks
 from lockgate.flow.bounce import Bounce
 from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
@@ -57,6 +58,7 @@ from lockgate.mail.redaction import Kept, Masking
 from lockgate.policy.policy import Policy
 from lockgate.probes.directory.callout import NextHopCallout
 from lockgate.seams import Journal
+from lockgate.storage.blocks import BlockFile
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeper import KeeperSettings
@@ -200,7 +202,7 @@ class Worker:
         self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
         self._ways_back = ways_back_of(config)
         directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
-        self._ask = self._ways_back.over(directory)
+        self._ask = with_blocks(BlockFile(config.state_directory), self._ways_back.over(directory))
         resolver = resolver_of(config, clock)
         carrying = courier_settings(config, listening)
         self._network = SmtpCourier(resolver, carrying, clock, discreet)

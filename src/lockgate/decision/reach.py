@@ -276,6 +276,7 @@ def _changed(
         kind or old.kind,
         old.who_attributes if who_attributes is None else who_attributes,
         old.unlisted or unlisted,
+        old.blocked_connector,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Container
 import msgspec
 
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Answer, Findings, Members, MembersOf, Question, WhoSent
+from lockgate.mail.findings import Answer, Findings, IsBlocked, Members, MembersOf, Question, WhoSent
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Ruling, Verdict
 
@@ -76,7 +76,7 @@ def _answers(facts: Facts, organisation: str, verdict: Verdict, chain: tuple[Ver
     for one in chain:
         addresses |= {one.recipient.original.key, one.target.key, (one.identity or one.target).key}
     if len(answers) > _FEW:
-        answers = [(q, a) for q, a in answers if isinstance(q, WhoSent) or isinstance(a, Members)
+        answers = [(q, a) for q, a in answers if isinstance(q, WhoSent | IsBlocked) or isinstance(a, Members)
                    or q.address.casefold() in addresses]  # fmt: skip
     own = verdict.target.key if verdict.group else ""
     return Findings({

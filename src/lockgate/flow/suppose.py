@@ -15,8 +15,11 @@ from lockgate.mail.authentication import Arc, ArcVerdict, Authenticated, Dmarc, 
 from lockgate.mail.dmarc import Wish
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import (
+    NOT_BLOCKED,
     Answer,
+    Blocking,
     Forwarding,
+    IsBlocked,
     Known,
     Members,
     MembersOf,
@@ -166,6 +169,21 @@ def _of_sender(answer: Answer) -> Guess:
     return lambda question: answer if isinstance(question, WhoSent) else None
 
 
+def _blocked(argument: str, value: str) -> Guess:
+    """Whether an own-server connector is blocked."""
+    word, _, rest = value.partition(" ")
+    answers: dict[str, Answer] = {
+        "no": NOT_BLOCKED,
+        "yes": Blocking("supposed", 0.0, rest.strip() or "it is supposed", "you"),
+        _UNKNOWN: Unknown(rest.strip() or "supposed"),
+    }
+    if not argument or word not in answers:
+        raise Unsupposable("write blocked CONNECTOR = yes [WHY], blocked CONNECTOR = no or = unknown [WHY]")
+    return lambda question: (
+        answers[word] if isinstance(question, IsBlocked) and question.connector == argument else None
+    )
+
+
 TABLE = (
     Supposition(
         "who-is",
@@ -198,6 +216,15 @@ TABLE = (
         "dmarc",
         (Form("dmarc = VERDICT [none|quarantine|reject] [DOMAIN]", "pass, fail, none, temperror, ... of the author"),),
         _dmarc,
+    ),
+    Supposition(
+        "blocked",
+        (
+            Form("blocked CONNECTOR = yes [WHY]", "this inbound connector is blocked"),
+            Form("blocked CONNECTOR = no", "it is not"),
+            Form("blocked CONNECTOR = unknown [WHY]", "the list of blocks cannot be read"),
+        ),
+        _blocked,
     ),
     Supposition(
         "who-sent",

@@ -136,10 +136,33 @@ class WhoSent(msgspec.Struct, frozen=True, tag="who_sent"):
     organisation: str
 
 
-Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack
+class IsBlocked(msgspec.Struct, frozen=True, tag="is_blocked"):
+    """Question about an own-server inbound connector that a session came by: is it blocked? Answer: `Blocking`."""
+
+    organisation: str
+    connector: str
+
+
+class Blocking(msgspec.Struct, frozen=True, tag="blocking"):
+    """The block of a connector: its id, since when (seconds since the epoch), why and by whom; no id: none.
+
+    `suspected` tells that the service judged it compromised; otherwise a person blocked it.
+    """
+
+    id: str = ""
+    since: float = 0.0
+    because: str = ""
+    by: str = ""
+    suspected: bool = False
+
+
+NOT_BLOCKED = Blocking()
+
+
+Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack | IsBlocked
 """Every kind of question there is; later kinds join this union."""
 
-Answer = Known | Said | Authenticated | Members | Original | Unknown
+Answer = Known | Said | Authenticated | Members | Original | Blocking | Unknown
 """Every kind of answer there is."""
 
 

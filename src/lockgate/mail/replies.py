@@ -107,6 +107,9 @@ PARTNER_RESTRICTED = Reply(
     "TenantInboundAttribution; There is a partner connector configured that matched the message's recipient domain. "
     "The connector had either the RestrictDomainsToIPAddresses or RestrictDomainsToCertificate set",
 )
+BLOCKING_UNKNOWN = Reply(
+    451, "4.3.0", "Whether this connector is blocked cannot be looked up at this moment, please try again later"
+)
 DIRECT_SEND_REFUSED = Reply(
     550,
     "5.7.68",
@@ -132,6 +135,15 @@ HEADER_TOO_LARGE = Reply(552, "5.3.4", "The header is larger than 256 KB")
 DOMAIN_CLOSED = Reply(550, "5.7.1", "Mail to this domain is switched off by its administrator")
 SENDING_CLOSED = Reply(550, "5.7.1", "Mail from this domain is switched off by its administrator")
 HELD_REFUSED = Reply(550, "5.7.1", "Delivery not authorized, message refused")
+
+
+def connector_blocked(connector: str, block: str, *, suspected: bool) -> Reply:
+    """Relay over a blocked connector (specification 1.3; Exchange's code and first words, the reason and id are ours).
+
+    Why in particular is for the administrator only: who has taken over the server reads this as well.
+    """
+    why = "it is suspected of being compromised" if suspected else "an administrator has blocked it"
+    return Reply(550, "5.7.711", clean(f"Access denied, bad inbound connector: {connector}, {why} (block {block})"))
 
 
 def tls_required(connector: str) -> Reply:

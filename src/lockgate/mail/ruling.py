@@ -159,7 +159,8 @@ class Standing(msgspec.Struct, frozen=True):
 
     `who_attributes` are the directory attributes of the recipient; `unlisted` tells that edge blocking would refuse
     it, were it enforced; `allowed_by_ip` tells that the
-    organisation's IP allow list names the peer (lifts the content verdict only).
+    organisation's IP allow list names the peer (lifts the content verdict only). `blocked_connector` is the own-server
+    connector that the session came by and that is blocked: it identifies the session and gives no right.
     """
 
     organisation: str = ""
@@ -173,6 +174,7 @@ class Standing(msgspec.Struct, frozen=True):
     kind: str = ""
     who_attributes: dict[str, str] = {}
     unlisted: bool = False
+    blocked_connector: str = ""
 
 
 class Effects(msgspec.Struct, frozen=True):

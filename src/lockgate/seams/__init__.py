@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lockgate.mail.dns import DnsAnswer, DnsBogus, DnsNone, DnsState, DnsTemporary, MxHost
 from lockgate.seams.carrying import Asked, Callout, Courier, Taken, Unreachable, Verifier
+from lockgate.seams.connectors import Blocks
 from lockgate.seams.people import Difference, Directory, Loading, Recipients
 from lockgate.seams.queue import Accepted, BodyWriter, Keeping, Spool, Unavailable
 from lockgate.seams.revisions import NoPolicy, Overtaken, Revision, RevisionNote, Revisions
@@ -15,6 +16,7 @@ __all__ = [
     "Asked",
     "Audit",
     "Authenticator",
+    "Blocks",
     "BodyWriter",
     "Callout",
     "Clock",

@@ -10,9 +10,11 @@ from lockgate.mail.connection import Certificate, Connection, Load, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import (
+    NOT_BLOCKED,
     Answer,
     Findings,
     Forwarding,
+    IsBlocked,
     MembersOf,
     Question,
     RecipientKind,
@@ -156,6 +158,8 @@ def people(
         for question in questions:
             if isinstance(question, MembersOf):
                 answers[question] = directory.members_of(question.organisation, question.address)
+            elif isinstance(question, IsBlocked):
+                answers[question] = NOT_BLOCKED
             elif not isinstance(question, WhoSent):
                 answers[question] = directory.who_is(question.organisation, question.address)
         return answers

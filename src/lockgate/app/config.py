@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from lockgate.app.config_kinds import Hostname, IpAddress, Network, Port, Section, Token, V4Address, V6Address
-from lockgate.app.config_operation import Alerts, Control, Dkim, Log, Metrics, Trace
+from lockgate.app.config_operation import Alerts, ConnectorWatch, Control, Dkim, Log, Metrics, Trace
 from lockgate.app.roles import unknown_names
 from lockgate.app.units import Duration, Size
 from lockgate.mail.ruling import TlsLevel
@@ -158,6 +158,7 @@ class OperatorFile(Section):
     mailboxes: Mailboxes = Mailboxes()
     deadlines: Deadlines = Deadlines()
     alerts: Alerts = Alerts()
+    connector_watch: ConnectorWatch = ConnectorWatch()
     control: Control = Control()
     trace: Trace = Trace()
     dkim: Dkim = Dkim()

@@ -15,6 +15,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, resolvers
 from lockgate.app.control import ControlServer
 from lockgate.app.counting import CountingJournal
+from lockgate.app.devices import DeviceOffice
 from lockgate.app.discreet import DiscreetJournal
 from lockgate.app.dkim import key_room
 from lockgate.app.explaining import CompiledRevisions
@@ -69,11 +70,12 @@ class Office:
             folder_of(config), self.policy, clock, self.journal, resolver,
             lambda: own_post(config, clock, self.journal),
         )  # fmt: skip
+        self.devices = DeviceOffice(self)
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory, certificates=lambda: ends_of([one.chain for one in config.certificate]),
             refusals=lambda: sum(count for _, count in self._meters.counted(REFUSALS)), book=self.book,
-            tell=self.tellers.tell, others=self.keys.wrong,
+            tell=self.tellers.tell, others=lambda: {**self.keys.wrong(), **self.devices.watch.wrong()},
         )  # fmt: skip
 
     def desk(self) -> Desk:
@@ -139,6 +141,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
             office.keep_warm(),
             office.keys.caretaker.run(),
             office.reports.run(),
+            office.devices.run(),
         )
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()

@@ -79,6 +79,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         BackupDesk(audit, Backups(config, office.path, clock).make),
         alert_desk(office),
         office.keys.desk(office),
+        *office.devices.sections(),
         ServiceDesk(office.health.status, lambda count: recent_alarms(config.alarm_file, count)),
     )
 

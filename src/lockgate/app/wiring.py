@@ -19,6 +19,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.counting import CountingJournal, CountingLoad, timing
 from lockgate.app.departures import departure_of
+from lockgate.app.devices import DeviceCounts
 from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.estimates import Estimates, Unlisted
 from lockgate.app.journal import LineJournal, start_journal
@@ -215,6 +216,7 @@ class Worker:
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)
         self._reports = ReportCounts(config, slot, clock, discreet, self._privacy.redactor)
+        self._devices = DeviceCounts(config, slot, clock, discreet, self._privacy.redactor)
         self._table = LoadTable(load, slot, config.worker_count)
         self._load = CountingLoad(self._table, meters)
         self._certificates = certificates_of(config, counting)
@@ -297,6 +299,7 @@ class Worker:
             unlisted=self._unlisted.note,
             authentication=self._authentication,
             observer=self._reports.observer,
+            devices=self._devices.watch,
         )
 
     async def open(self, sockets: Sequence[Sequence[socket.socket]]) -> None:
@@ -335,6 +338,7 @@ class Worker:
             await asyncio.sleep(self.policy.pause)
             self._unlisted.keep()
             self._reports.keep()
+            self._devices.keep()
             try:
                 if await self.policy.look():
                     self._trust()
@@ -365,6 +369,7 @@ class Worker:
         await self._verifier.close()
         self._unlisted.keep(at_once=True)
         self._reports.keep(at_once=True)
+        self._devices.keep(at_once=True)
         await self.spool.close()
 
 

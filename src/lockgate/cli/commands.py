@@ -17,6 +17,7 @@ from lockgate.cli import (
     backup,
     checkup,
     connectors,
+    devices,
     dkim,
     domains,
     explain,
@@ -57,6 +58,7 @@ commands.add_typer(groups.commands, name="group")
 commands.add_typer(recipients.edge_commands, name="edge-blocking")
 commands.add_typer(settings.commands, name="config")
 commands.add_typer(connectors.commands, name="connector")
+commands.add_typer(devices.commands, name="device")
 commands.add_typer(domains.commands, name="domain")
 commands.add_typer(ip_list.commands, name="ip-list")
 commands.add_typer(nouns.ORGANISATIONS, name="organisation")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lockgate.cli import objects, show
+from lockgate.cli import blocked, objects, show
 from lockgate.cli.asked import AsJson, WhatIf
 from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.objects import Name, Organisation, Properties, Unset
@@ -16,6 +16,8 @@ from lockgate.flow.asking import Assignment, ObjectWrite
 from lockgate.policy.advice import Mailboxes, advised
 
 commands = typer.Typer(no_args_is_help=True, help="Connectors: own servers and partners, inbound and outbound.")
+commands.add_typer(blocked.commands, name="blocked")
+commands.command("block")(blocked.block)
 
 Inbound = Annotated[bool, typer.Option("--inbound", help="The inbound connector of that name.")]
 Outbound = Annotated[bool, typer.Option("--outbound", help="The outbound connector of that name.")]

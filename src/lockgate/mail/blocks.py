@@ -32,12 +32,16 @@ class Block(msgspec.Struct, frozen=True):
 
 
 class Lifted(msgspec.Struct, frozen=True):
-    """A block that is over: `at`, `by` whom and `because` of what. What was counted until then is no evidence again."""
+    """A block that is over: `at`, `by` whom and `because` of what. What was counted until then is no evidence again.
+
+    `usual` tells that the server always sends so: then what was seen counts as its history.
+    """
 
     block: Block
     at: float
     by: str
     because: str
+    usual: bool = False
 
 
 class BlockList(msgspec.Struct, frozen=True):

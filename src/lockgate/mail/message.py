@@ -33,7 +33,8 @@ class Message(msgspec.Struct, frozen=True):
     the octets as received. `hops` is the number of Received fields, `own_hops` how many of them are ours.
     `claims` counts the fields that might be taken for our word about the message (Authentication-Results of any name,
     and those that only we may write), also the ones that are not among `fields`. A message with a `flaw` was not kept:
-    `size` is then what had come when it showed.
+    `size` is then what had come when it showed. `mended` tells that lines ended in bare CR or LF, which became CRLF
+    because the connector of an old device says so.
     """
 
     id: str
@@ -47,3 +48,4 @@ class Message(msgspec.Struct, frozen=True):
     eight_bit: bool = False
     flaw: Flaw | None = None
     claims: int = 0
+    mended: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class BlockFile:
         self._stamp: tuple[int, int, int] | None = None
         self._list = BlockList()
         self._states: dict[tuple[str, str], Blocking] = {}
+        self._lock = threading.Lock()
 
     def state(self, organisation: str, connector: str) -> Blocking | Unknown:
         """See Blocks."""
@@ -41,6 +43,10 @@ class BlockFile:
 
     def change(self, edit: Callable[[BlockList], BlockList]) -> BlockList:
         """See Blocks."""
+        with self._lock:
+            return self._change(edit)
+
+    def _change(self, edit: Callable[[BlockList], BlockList]) -> BlockList:
         self._look()
         after = edit(self._list)
         if after == self._list:

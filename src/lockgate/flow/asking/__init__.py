@@ -17,6 +17,14 @@ from lockgate.flow.asking.ask import (
 )
 from lockgate.flow.asking.audit import AuditFind
 from lockgate.flow.asking.backup import BackupMake
+from lockgate.flow.asking.devices import (
+    BlockedList,
+    BlockedShow,
+    ConnectorBlock,
+    ConnectorUnblock,
+    DeviceList,
+    DeviceShow,
+)
 from lockgate.flow.asking.dkim import DkimCheck, DkimDns, DkimKeys, DkimRevoke, DkimRotate
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
 from lockgate.flow.asking.groups import (
@@ -73,6 +81,12 @@ Request = (
     | Apply
     | AuditFind
     | BackupMake
+    | BlockedList
+    | BlockedShow
+    | ConnectorBlock
+    | ConnectorUnblock
+    | DeviceList
+    | DeviceShow
     | DkimCheck
     | DkimDns
     | DkimKeys
@@ -154,6 +168,12 @@ __all__ = [
     "Assignment",
     "AuditFind",
     "BackupMake",
+    "BlockedList",
+    "BlockedShow",
+    "ConnectorBlock",
+    "ConnectorUnblock",
+    "DeviceList",
+    "DeviceShow",
     "DkimCheck",
     "DkimDns",
     "DkimKeys",

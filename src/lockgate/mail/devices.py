@@ -23,7 +23,8 @@ class DeviceSeen(msgspec.Struct):
 
     `messages` were taken, `inside` and `outside` count their recipients; `others` counts messages with a sender of
     another domain (without a connector they are not among `messages`). `refused` counts refusals for good, of which
-    `bare_refused` for their line ends; `mended` messages came with bare line feeds. `helo`, `tls` (its version, "" for plain text) and `way` are those of the last message that was
+    `bare_refused` for their line ends; `mended` messages came with bare line feeds. `helo`, `tls` (its version, "" for
+    plain text) and `way` are those of the last message that was
     taken, or else of the last refusal; `refusal` tells the last refusal and `refusal_id` finds it in the trace.
     `senders` counts messages by envelope sender, hidden as the organisation wishes, `more_senders` those beyond.
     """

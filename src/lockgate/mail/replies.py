@@ -25,6 +25,7 @@ HELP = Reply(214, "2.0.0", "RFC 5321: EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSE
 SHUTTING_DOWN = Reply(421, "4.3.2", "This server is closing for a moment, please try again")
 TIMED_OUT = Reply(421, "4.4.2", "You were silent for too long")
 TOO_SLOW = Reply(421, "4.4.2", "Your data arrives too slowly")
+UNCLEAN_END = Reply(421, "4.7.0", "The data did not end in <CRLF>.<CRLF>, so only one message is taken on a connection")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many mistakes on this connection")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections from your network, please try again later")
 TOO_BUSY = Reply(421, "4.3.2", "Too many connections at this moment, please try again later")

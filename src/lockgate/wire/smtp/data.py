@@ -13,6 +13,9 @@ import re
 from collections.abc import Callable
 
 _DOT_LINE = re.compile(rb"\r\n\.").search
+_STUFFED = re.compile(rb"\r\n\.(?![\r\n])").sub
+_MAYBE_END = re.compile(rb"(?:\r\n|\n|\r)(?:\.(?:\r\n|\n|\r)?)?\Z").search
+_LONE_END = re.compile(rb"(?:\r\n|\n|\r)\.(?:\r\n|\n|\r)").fullmatch
 _CRLF = b"\r\n"
 
 
@@ -42,11 +45,15 @@ class _Checked:
     `size` counts octets as received (dot stuffing undone). `trouble` is what `write` raised, if it did.
     """
 
-    __slots__ = ("_column", "_limits", "_lines", "_pending_cr", "_write", "flaw", "size", "trouble")
+    __slots__ = (
+        "_column", "_limits", "_lines", "_normalise", "_pending_cr", "_write", "flaw", "mended", "size", "trouble",
+    )  # fmt: skip
 
-    def __init__(self, write: Callable[[bytes], None], limits: Limits) -> None:
+    def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
         self._write = write
         self._limits = limits
+        self._normalise = normalise or limits.normalise
+        self.mended = False
         self._lines = io.IncrementalNewlineDecoder(None, translate=False)
         self._pending_cr = False
         self._column = 0
@@ -62,7 +69,7 @@ class _Checked:
         if b"\0" in raw:
             self.flaw = Flaw.LINE_ENDS
             return
-        if not limits.normalise:
+        if not self._normalise:
             self._lines.decode(raw.decode("latin-1"), final)
             if self._lines.newlines not in (None, "\r\n"):
                 self.flaw = Flaw.LINE_ENDS
@@ -78,7 +85,7 @@ class _Checked:
         if self.size > self._limits.size:
             self.flaw = Flaw.TOO_LARGE
             return
-        if self._limits.normalise:
+        if self._normalise:
             octets = self._normalised(octets)
         if octets:
             try:
@@ -90,7 +97,7 @@ class _Checked:
         """There is no more."""
         self.examine(b"", final=True)
         if self._pending_cr and self.flaw is None:
-            self._pending_cr = False
+            self.mended = True
             self.keep(b"\n")
 
     def _normalised(self, octets: bytes) -> bytes:
@@ -100,7 +107,9 @@ class _Checked:
         self._pending_cr = octets.endswith(b"\r")
         if self._pending_cr:
             octets = octets[:-1]
-        return octets.replace(_CRLF, b"\n").replace(b"\r", b"\n").replace(b"\n", _CRLF)
+        clean = octets.replace(_CRLF, b"\n").replace(b"\r", b"\n").replace(b"\n", _CRLF)
+        self.mended = self.mended or clean != octets
+        return clean
 
     def _too_long(self, raw: bytes, limit: int) -> bool:
         """Jump from line end to line end: within `limit` octets there has to be one."""
@@ -120,8 +129,10 @@ class DataReader:
 
     __slots__ = ("_checked", "_held", "_skip")
 
-    def __init__(self, write: Callable[[bytes], None], limits: Limits) -> None:
-        self._checked = _Checked(write, limits)
+    mends = False
+
+    def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
+        self._checked = _Checked(write, limits, normalise=normalise)
         # The first line may be the dot: the CRLF before it is that of the DATA command.
         self._held = _CRLF
         self._skip = len(_CRLF)
@@ -130,6 +141,11 @@ class DataReader:
     def size(self) -> int:
         """Octets of the message so far."""
         return self._checked.size
+
+    @property
+    def mended(self) -> bool:
+        """Whether bare line ends became CRLF."""
+        return self._checked.mended
 
     @property
     def flaw(self) -> Flaw | None:
@@ -195,18 +211,77 @@ class DataReader:
         checked.keep(b"".join(pieces))
 
 
+class MendingReader(DataReader):
+    """The same for an old device: bare CR and LF become CRLF, and the dot may stand between them.
+
+    CRLF.CRLF ends the data wherever it stands, as for everybody. A dot between other line ends is content, unless the
+    device falls silent after it: only a driver knows that, and says so by `end_here`. A dot behind a bare line end is
+    not unstuffed: who does not end lines does not stuff them either.
+    """
+
+    __slots__ = ()
+
+    mends = True
+
+    def __init__(self, write: Callable[[bytes], None], limits: Limits) -> None:
+        super().__init__(write, limits, normalise=True)
+
+    @property
+    def lone_end(self) -> bool:
+        """Whether the last line so far is a dot."""
+        return _LONE_END(self._held) is not None
+
+    def feed(self, data: bytes) -> bytes | None:
+        """See DataReader. What may be the end is held back until it is known."""
+        data = self._held + data
+        end = data.find(b"\r\n.\r\n")
+        if end >= 0:
+            self._held = b""
+            self._pass_on(data[: end + 2])
+            self._checked.finish()
+            return data[end + 5 :]
+        tail = _MAYBE_END(data, max(0, len(data) - 5))
+        at = tail.start() if tail is not None else len(data)
+        self._held = data[at:]
+        self._pass_on(data[:at])
+        return None
+
+    def end_here(self) -> None:
+        """The device waits for an answer: the dot was the end."""
+        line_end = self._held[: self._held.index(b".")]
+        self._held = b""
+        self._checked.mended = True
+        self._pass_on(line_end)
+        self._checked.finish()
+
+    def _pass_on(self, octets: bytes) -> None:
+        if not octets:
+            return
+        if self._skip:
+            octets, self._skip = _STUFFED(_CRLF, octets)[self._skip :], 0
+        else:
+            octets = _STUFFED(_CRLF, octets)
+        self._checked.examine(octets)
+        self._checked.keep(octets)
+
+
 class ChunkReader:
     """The octets of BDAT chunks: counted, not searched (RFC 3030)."""
 
     __slots__ = ("_checked",)
 
-    def __init__(self, write: Callable[[bytes], None], limits: Limits) -> None:
-        self._checked = _Checked(write, limits)
+    def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
+        self._checked = _Checked(write, limits, normalise=normalise)
 
     @property
     def size(self) -> int:
         """Octets of the message so far."""
         return self._checked.size
+
+    @property
+    def mended(self) -> bool:
+        """Whether bare line ends became CRLF."""
+        return self._checked.mended
 
     @property
     def flaw(self) -> Flaw | None:

@@ -24,6 +24,14 @@ MOST_KNOWN = 5000
 """Hosts without a connector of which one worker remembers that they send as an own domain."""
 
 
+_PRIVATE = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8", "fe80::/10",
+                 "fc00::/7", "::1/128")
+)  # fmt: skip
+"""RFC 1918, RFC 4193, loopback and link-local addresses."""
+
+
 class Counts(Protocol):
     """Counts in memory, for one worker; nothing waits or raises (storage/device_batches.py)."""
 
@@ -88,7 +96,7 @@ class DeviceWatch:
 
     def _neighbour(self, policy: Policy, facts: Facts) -> _Whose | None:
         """A host with a private address can only be the organisation's own, where there is one organisation."""
-        if len(policy.organisations) != 1 or not ipaddress.ip_address(facts.connection.packed).is_private:
+        if len(policy.organisations) != 1 or not _is_private(facts.connection.packed):
             return None
         return _Whose(next(iter(policy.organisations)), "", DIRECT)
 
@@ -175,6 +183,12 @@ def author_domain(facts: Facts, sender_domain: str) -> str:
         return sender_domain
     domains = {one.domain for one in read_mailboxes(values[0]).found}
     return domains.pop() if len(domains) == 1 else ""
+
+
+def _is_private(packed: bytes) -> bool:
+    """Documentation networks are ordinary here (amendments), and so are those for measuring."""
+    address = ipaddress.ip_address(packed)
+    return any(address in network for network in _PRIVATE if network.version == address.version)
 
 
 def _is_inside(policy: Policy, verdict: Verdict, organisation: str) -> bool:

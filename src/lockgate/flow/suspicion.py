@@ -70,8 +70,13 @@ def weigh(lately: Lately, history: Sequence[Traffic], limits: Thresholds) -> Evi
 
 
 def is_taken_over(found: Evidence, limits: Thresholds) -> bool:
-    """Whether the signs suffice; a change of the connector is one only beside mail that is strange."""
-    return len(found) >= limits.signs and any(name != "changed" for name in found)
+    """Whether the signs suffice; a change of the connector is one only beside mail that is strange.
+
+    Where there is no history to compare with, strange authors and strange domains both say only that the server sends
+    for others, as a new list server does: they are one sign.
+    """
+    new = [name for name, sign in found.items() if "usual" in sign and sign["usual"] is None]
+    return len(found) - max(0, len(new) - 1) >= limits.signs and any(name != "changed" for name in found)
 
 
 def in_words(found: Evidence) -> str:
@@ -115,8 +120,9 @@ def _share(
 ) -> dict[str, Any] | None:
     count = int(getattr(now, name))
     part = count / now.messages
-    before = getattr(usual, name) / usual.messages if usual is not None and usual.messages >= limits.least else 0.0
-    if part < share or part < 2 * before:
+    before = getattr(usual, name) / usual.messages if usual is not None and usual.messages >= limits.least else None
+    if part < share or part < 2 * (before or 0.0):
         return None
-    said = f"{count} of {now.messages} messages {what} (usually {before:.0%})"
-    return {"said": said, "count": count, "of": now.messages, "usual": round(before, 3)}
+    compared = "there is no history to compare with" if before is None else f"usually {before:.0%}"
+    said = f"{count} of {now.messages} messages {what} ({compared})"
+    return {"said": said, "count": count, "of": now.messages, "usual": None if before is None else round(before, 3)}

@@ -1,4 +1,4 @@
-"""A device that ends neither lines nor data as it should: its message is taken after a silence, and then it is parted."""
+"""A device that ends neither lines nor data as it should: its message is taken after a silence, then it is parted."""
 
 from __future__ import annotations
 

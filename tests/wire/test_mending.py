@@ -1,4 +1,4 @@
-"""Old devices: bare line ends become CRLF, and a lone dot ends the data only by silence, after which nothing is read."""
+"""Old devices: bare line ends become CRLF; a lone dot ends the data only by silence, and nothing after it is read."""
 
 from __future__ import annotations
 

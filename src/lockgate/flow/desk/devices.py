@@ -74,7 +74,7 @@ class DeviceDesk(msgspec.Struct, frozen=True):
         return Answer(result=[self._told(policy, row) for row in found])
 
     def _told(self, policy: Policy, row: Mapping[str, Any]) -> dict[str, Any]:
-        told = {**row, "kind": kind_of(row), "state": state_of(row), "advice": advice(policy, row)}
+        told = {**row, "kind": kind_of(row), "state": state_of(policy, row), "advice": advice(policy, row)}
         told["tls"] = row["tls"] or "plain text"
         redactor = self.discretion(str(row["organisation"]))
         if redactor is not None:
@@ -91,23 +91,21 @@ def kind_of(row: Mapping[str, Any]) -> str:
     return "mail server" if row["others"] > max(_FEW, row["messages"] // 10) else "device"
 
 
-def state_of(row: Mapping[str, Any]) -> str:
-    """How it fares now: taken, refused, or partly where the last day saw both."""
-    if not row["refused"] or row["last_taken"] - row["last_refused"] > 86400:
+def state_of(policy: Policy, row: Mapping[str, Any]) -> str:
+    """How it fares now: taken, refused, or partly refused (to some recipients, for want of a connector)."""
+    if not row["refused"]:
         return "taken"
-    if not row["messages"] or row["last_refused"] - row["last_taken"] > 86400:
+    if not row["messages"] or row["last_refused"] > row["last_taken"]:
         return "refused"
-    return "refused" if row["last_refused"] > row["last_taken"] else "partly refused"
+    return "partly refused" if _code(row) in _RELAY and not _named_by(policy, row) else "taken"
 
 
 def advice(policy: Policy, row: Mapping[str, Any]) -> str:
     """What an administrator may do about the last refusal; "" where there is nothing to do."""
-    if state_of(row) == "taken" or row["last_refused"] < row["last_taken"]:
-        return ""
-    organisation, host, code = row["organisation"], row["host"], f"{row['refusal']}  ".split(" ", 2)[1]
+    organisation, host, code = row["organisation"], row["host"], _code(row)
     mine = policy.organisations.get(organisation)
     more = f" --organisation {shlex.quote(organisation)}" if len(policy.organisations) > 1 else ""
-    if mine is None or not row["refusal_id"]:
+    if mine is None or state_of(policy, row) == "taken":
         return ""
     if code == _BLOCKED:
         return f"its connector is blocked: lockgate connector blocked show {shlex.quote(row['connector'])}{more}"
@@ -116,10 +114,8 @@ def advice(policy: Policy, row: Mapping[str, Any]) -> str:
         return f"let its line ends be mended: lockgate connector set {name} --inbound bare_newlines=normalise{more}"
     if code not in _RELAY and code != _LINE_ENDS:
         return f"look why: lockgate explain {row['refusal_id']}"
-    first = ipaddress.ip_network(host, strict=False)[0].packed
-    there = [one.name for one in policy.own_by_address.find(first) or () if one.organisation == organisation]
-    if there and code in _RELAY:
-        return f"connector {there[0]} names it: look why it does not help: lockgate explain {row['refusal_id']}"
+    if code in _RELAY and (there := _named_by(policy, row)):
+        return f"connector {there} names it: look why that does not help: lockgate explain {row['refusal_id']}"
     known = [one.name for one in mine.inbound.values() if one.on_premises and one.enabled and one.sender_ip_addresses]
     if known:
         name = shlex.quote(known[0])
@@ -131,6 +127,18 @@ def advice(policy: Policy, row: Mapping[str, Any]) -> str:
         "if it is yours, make a connector for it: lockgate connector add Devices --inbound"
         f" connector_type=on_premises sender_ip_addresses={host}{more}"
     )
+
+
+def _code(row: Mapping[str, Any]) -> str:
+    """The enhanced code of the last refusal."""
+    return str(row["refusal"] + "  ").split(" ", 2)[1]
+
+
+def _named_by(policy: Policy, row: Mapping[str, Any]) -> str:
+    """The own-server connector that names the host's address by now, or ""."""
+    first = ipaddress.ip_network(row["host"], strict=False)[0].packed
+    found = policy.own_by_address.find(first) or ()
+    return next((one.name for one in found if one.organisation == row["organisation"]), "")
 
 
 def _host(text: str) -> str:

@@ -98,7 +98,7 @@ async def test_a_simulated_takeover_is_blocked_and_lifted_and_not_blocked_again_
 
     shown = (await house.desk.show(BlockedShow("Branch"), ME)).result
     assert shown["evidence"]["volume"]["usual"] == 20 and "queue hold" in shown["waiting"]
-    lifted = (await house.desk.unblock(ConnectorUnblock("Branch", reason="rebuilt"), ME)).result
+    lifted = (await house.desk.lift(ConnectorUnblock("Branch", reason="rebuilt"), ME)).result
     assert lifted["lifted_because"] == "rebuilt" and house.audit.rows[-1]["did"] == "connector unblock"
     await house.watch.look()
     assert house.blocked is None and house.watch.wrong() == {}, "the same evidence does not block it again"
@@ -119,7 +119,7 @@ async def test_what_a_person_calls_usual_is_its_history(tmp_path):
     house.sent(500, mismatched=490, unregistered=490)
     await house.watch.look()
     assert house.blocked is not None
-    await house.desk.unblock(ConnectorUnblock("Branch", reason="the new list server", usual=True), ME)
+    await house.desk.lift(ConnectorUnblock("Branch", reason="the new list server", usual=True), ME)
     house.clock.move(6 * HOUR)
     house.sent(500, mismatched=490, unregistered=490)
     await house.watch.look()
@@ -226,19 +226,19 @@ async def test_a_person_blocks_and_every_mistake_is_told(tmp_path):
         (ConnectorBlock("Branch", "fabrikam", reason="x"), "no organisation"),
     ):
         with pytest.raises(Misuse, match=told):
-            await house.desk.block(request, ME)
+            await house.desk.stop_relay(request, ME)
     with pytest.raises(Nothing, match="Branch"):
-        await house.desk.block(ConnectorBlock("Branhc", reason="x"), ME)
+        await house.desk.stop_relay(ConnectorBlock("Branhc", reason="x"), ME)
     with pytest.raises(Nothing, match="not blocked"):
-        await house.desk.unblock(ConnectorUnblock("Branch", reason="x"), ME)
-    supposed = await house.desk.block(ConnectorBlock("branch", reason="x", what_if=True), ME)
+        await house.desk.lift(ConnectorUnblock("Branch", reason="x"), ME)
+    supposed = await house.desk.stop_relay(ConnectorBlock("branch", reason="x", what_if=True), ME)
     assert supposed.result["connector"] == "Branch" and house.blocked is None and not house.audit.rows
-    await house.desk.block(ConnectorBlock("branch", reason="stolen  key"), ME)
+    await house.desk.stop_relay(ConnectorBlock("branch", reason="stolen  key"), ME)
     assert house.blocked.because == "stolen key" and not house.blocked.suspected
     with pytest.raises(Misuse, match="blocked already"):
-        await house.desk.block(ConnectorBlock("Branch", reason="x"), ME)
+        await house.desk.stop_relay(ConnectorBlock("Branch", reason="x"), ME)
     assert [row["state"] for row in (await house.desk.list(BlockedList(), ME)).result] == ["blocked"]
-    await house.desk.unblock(ConnectorUnblock("b7", reason="done"), ME)
+    await house.desk.lift(ConnectorUnblock("b7", reason="done"), ME)
     assert (await house.desk.list(BlockedList(), ME)).result == []
     assert [row["state"] for row in (await house.desk.list(BlockedList(lifted=True), ME)).result] == ["lifted"]
     assert (await house.desk.show(BlockedShow("b7"), ME)).result["lifted_because"] == "done"

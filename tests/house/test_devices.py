@@ -1,5 +1,5 @@
-"""Devices over the running service: a printer refused, found in the list and allowed; an old one that is mended; a server
-that is taken over, whose relay is stopped while mail to own recipients flows (specification 1.3, 3.8).
+"""Devices over the running service: a printer refused, listed and allowed; an old one that is mended; a server
+that is taken over, whose relay stops while mail to own recipients flows (specification 1.3, 3.8).
 """
 
 from __future__ import annotations

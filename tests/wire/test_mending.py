@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.mail import replies
-from lockgate.wire.smtp.data import ChunkReader, Flaw, Limits, MendingReader
+from lockgate.wire.smtp.data import ChunkReader, Flaw, Limits
 from lockgate.wire.smtp.events import Signal
 from lockgate.wire.smtp.manners import manners
+from lockgate.wire.smtp.mending import MendingReader
 from lockgate.wire.smtp.server import ServerSession
 
 SECOND = b"MAIL FROM:<evil@x.test>\r\nRCPT TO:<victim@y.test>\r\nDATA\r\nSubject: inner\r\n\r\nsmuggled\r\n.\r\n"

@@ -36,13 +36,13 @@ class BlockDesk(msgspec.Struct, frozen=True):
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section."""
         return {
-            ConnectorBlock: Handler(Right.DOMAINS_AND_CONNECTORS, self.block),
+            ConnectorBlock: Handler(Right.DOMAINS_AND_CONNECTORS, self.stop_relay),
             BlockedList: Handler(Right.POLICY_VIEW, self.list),
             BlockedShow: Handler(Right.POLICY_VIEW, self.show),
-            ConnectorUnblock: Handler(Right.DOMAINS_AND_CONNECTORS, self.unblock),
+            ConnectorUnblock: Handler(Right.DOMAINS_AND_CONNECTORS, self.lift),
         }
 
-    async def block(self, request: ConnectorBlock, caller: Caller) -> Answer:
+    async def stop_relay(self, request: ConnectorBlock, caller: Caller) -> Answer:
         """Stop relay over a connector."""
         organisation, name = self._connector(request.name, request.organisation)
         because = _reason(request.reason)
@@ -79,7 +79,7 @@ class BlockDesk(msgspec.Struct, frozen=True):
                 return Answer(result={**_lifted_row(one), "evidence": one.block.evidence})
         raise Nothing(f"{request.name[:80]} is not blocked")
 
-    async def unblock(self, request: ConnectorUnblock, caller: Caller) -> Answer:
+    async def lift(self, request: ConnectorUnblock, caller: Caller) -> Answer:
         """Lift a block."""
         found, named = await self._listed(), self._meant(request.organisation)
         mine = [block for block in found.blocks

@@ -13,9 +13,6 @@ import re
 from collections.abc import Callable
 
 _DOT_LINE = re.compile(rb"\r\n\.").search
-_STUFFED = re.compile(rb"\r\n\.(?![\r\n])").sub
-_MAYBE_END = re.compile(rb"(?:\r\n|\n|\r)(?:\.(?:\r\n|\n|\r)?)?\Z").search
-_LONE_END = re.compile(rb"(?:\r\n|\n|\r)\.(?:\r\n|\n|\r)").fullmatch
 _CRLF = b"\r\n"
 
 
@@ -39,7 +36,7 @@ class Limits:
         self.normalise = normalise
 
 
-class _Checked:
+class Checked:
     """Octets on their way to `write`, checked; after the first flaw they are counted and thrown away.
 
     `size` counts octets as received (dot stuffing undone). `trouble` is what `write` raised, if it did.
@@ -129,10 +126,8 @@ class DataReader:
 
     __slots__ = ("_checked", "_held", "_skip")
 
-    mends = False
-
     def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
-        self._checked = _Checked(write, limits, normalise=normalise)
+        self._checked = Checked(write, limits, normalise=normalise)
         # The first line may be the dot: the CRLF before it is that of the DATA command.
         self._held = _CRLF
         self._skip = len(_CRLF)
@@ -211,67 +206,13 @@ class DataReader:
         checked.keep(b"".join(pieces))
 
 
-class MendingReader(DataReader):
-    """The same for an old device: bare CR and LF become CRLF, and the dot may stand between them.
-
-    CRLF.CRLF ends the data wherever it stands, as for everybody. A dot between other line ends is content, unless the
-    device falls silent after it: only a driver knows that, and says so by `end_here`. A dot behind a bare line end is
-    not unstuffed: who does not end lines does not stuff them either.
-    """
-
-    __slots__ = ()
-
-    mends = True
-
-    def __init__(self, write: Callable[[bytes], None], limits: Limits) -> None:
-        super().__init__(write, limits, normalise=True)
-
-    @property
-    def lone_end(self) -> bool:
-        """Whether the last line so far is a dot."""
-        return _LONE_END(self._held) is not None
-
-    def feed(self, data: bytes) -> bytes | None:
-        """See DataReader. What may be the end is held back until it is known."""
-        data = self._held + data
-        end = data.find(b"\r\n.\r\n")
-        if end >= 0:
-            self._held = b""
-            self._pass_on(data[: end + 2])
-            self._checked.finish()
-            return data[end + 5 :]
-        tail = _MAYBE_END(data, max(0, len(data) - 5))
-        at = tail.start() if tail is not None else len(data)
-        self._held = data[at:]
-        self._pass_on(data[:at])
-        return None
-
-    def end_here(self) -> None:
-        """The device waits for an answer: the dot was the end."""
-        line_end = self._held[: self._held.index(b".")]
-        self._held = b""
-        self._checked.mended = True
-        self._pass_on(line_end)
-        self._checked.finish()
-
-    def _pass_on(self, octets: bytes) -> None:
-        if not octets:
-            return
-        if self._skip:
-            octets, self._skip = _STUFFED(_CRLF, octets)[self._skip :], 0
-        else:
-            octets = _STUFFED(_CRLF, octets)
-        self._checked.examine(octets)
-        self._checked.keep(octets)
-
-
 class ChunkReader:
     """The octets of BDAT chunks: counted, not searched (RFC 3030)."""
 
     __slots__ = ("_checked",)
 
     def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
-        self._checked = _Checked(write, limits, normalise=normalise)
+        self._checked = Checked(write, limits, normalise=normalise)
 
     @property
     def size(self) -> int:

@@ -12,10 +12,11 @@ from lockgate.mail import replies
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
-from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw, MendingReader
+from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw
 from lockgate.wire.smtp.events import Event, Hello, Signal, Spoiled
 from lockgate.wire.smtp.grammar import Terms, read_bdat, read_hello, read_mail, read_rcpt, split_command
 from lockgate.wire.smtp.manners import Manners
+from lockgate.wire.smtp.mending import MendingReader
 from lockgate.wire.smtp.states import OUT_OF_ORDER, State
 
 COMMAND_LIMIT = 2048
@@ -71,7 +72,7 @@ class ServerSession:
         self._out: list[bytes] = []
         self._state = State.NEW
         self.waiting: Event | None = None
-        self._body: DataReader | ChunkReader | None = None
+        self._body: DataReader | MendingReader | ChunkReader | None = None
         self._chunk = -1  # octets of the current BDAT chunk that are still to come; -1: none is open
         self._last = False
         self._late: Reply | None = None  # what is said of a refused chunk once its octets are gone
@@ -92,7 +93,7 @@ class ServerSession:
     @property
     def takes_body(self) -> bool:
         """Whether octets of a message are expected now."""
-        return self._chunk >= 0 or isinstance(self._body, DataReader)
+        return self._chunk >= 0 or isinstance(self._body, DataReader | MendingReader)
 
     @property
     def body_size(self) -> int:
@@ -198,7 +199,7 @@ class ServerSession:
         while self.waiting is None and self._at < len(self._buffer):
             if self._chunk >= 0:
                 event = self._take_chunk()
-            elif isinstance(self._body, DataReader):
+            elif isinstance(self._body, DataReader | MendingReader):
                 event = self._take_data(self._body)
             else:
                 line = self._line()
@@ -213,7 +214,7 @@ class ServerSession:
 
     # --- the body ---------------------------------------------------------------------------------------------------
 
-    def _take_data(self, body: DataReader) -> Event | None:
+    def _take_data(self, body: DataReader | MendingReader) -> Event | None:
         data = self._buffer[self._at :] if self._at else self._buffer
         rest = body.feed(data)
         self._at = 0
@@ -244,7 +245,7 @@ class ServerSession:
         self._out.append(_CHUNK_TAKEN)
         return None
 
-    def _ended(self, body: DataReader | ChunkReader) -> Event:
+    def _ended(self, body: DataReader | MendingReader | ChunkReader) -> Event:
         self._body, self.mended = None, body.mended
         match body.flaw:
             case None:

@@ -11,8 +11,9 @@ from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
 from lockgate.policy.dkim_signing import signing_domain, signing_of
-from lockgate.policy.documents import Documents, Invalid, Problem, Written, read
+from lockgate.policy.documents import Documents, Invalid, Places, Problem, Written, read
 from lockgate.policy.kinds import BoundByDomain, ByDomainAlone, InContext
+from lockgate.policy.linter import lint
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.arc import ArcConfig
@@ -36,6 +37,7 @@ class Understood(NamedTuple):
 
     policy: Policy
     documents: Documents
+    places: Places
 
 
 def compile_policy(
@@ -80,11 +82,12 @@ def understand(
     check_objects(documents, hostname, report)
     check_ties(documents, catalog, report)
     check_compatibility(documents, report)
+    lint(documents, catalog, report)
     if report.problems:
         raise Invalid(tuple(sorted(set(report.problems))))
     warnings = tuple(sorted(set(report.warnings)))
     policy = _build(documents, catalog, hostname, revision, warnings, keeps_mailboxes=keeps_mailboxes)
-    return Understood(policy, documents)
+    return Understood(policy, documents, places)
 
 
 def _build(

@@ -30,6 +30,7 @@ _PRIVATE = tuple(
                  "fc00::/7", "::1/128")
 )  # fmt: skip
 """RFC 1918, RFC 4193, loopback and link-local addresses."""
+_BEGIN = frozenset(network.network_address.packed[0] for network in _PRIVATE) | {0xFD}
 
 
 class Counts(Protocol):
@@ -187,6 +188,8 @@ def author_domain(facts: Facts, sender_domain: str) -> str:
 
 def _is_private(packed: bytes) -> bool:
     """Documentation networks are ordinary here (amendments), and so are those for measuring."""
+    if packed[0] not in _BEGIN:  # quick, because every refusal of a stranger comes here
+        return False
     address = ipaddress.ip_address(packed)
     return any(address in network for network in _PRIVATE if network.version == address.version)
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,8 +120,7 @@ def test_a_forgotten_printer_is_refused_found_in_the_list_and_allowed(office: Wo
     row = office.device(PRINTER, refused=2, messages=0, state="refused", helo="printer.local", tls="plain text")
     assert row["senders"] == [{"address": "scan@contoso.com", "messages": 2}]
     assert row["refusal"].startswith("550 5.7.68 ") and row["way"] == "not allowed"
-    explained = service.answer(Explain(row["refusal_id"]))
-    assert explained.kind == Kind.OK, explained
+    service.until(lambda: service.answer(Explain(row["refusal_id"])).kind == Kind.OK, "the refusal is written")
     code, out, _ = service.command("device", "list")
     assert code == 0 and "if it is yours, add it to connector Branch office" in out, out
     office.obey(row["advice"])
@@ -204,6 +205,18 @@ def test_a_block_by_hand_acts_in_every_worker_within_a_second_and_is_explained(o
     assert service.command("connector", "blocked", "list")[0] == 0
     rows = service.told("audit", "find", "--object", "Server")
     assert {row["what"] for row in rows} >= {"connector block", "connector unblock"}, rows
+
+
+def test_a_kill_loses_a_few_seconds_of_counts_at_most(office: World) -> None:
+    service = office.service
+    for _ in range(4):
+        assert office.say(BRANCH, "x@example.test")[0] == 250
+    office.device(BRANCH, messages=4)
+    for pid in re.findall(r"process ready: details=\"worker-\d+ \(pid (\d+)\)\"", service.said(10_000)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    office.until(BRANCH, "x@example.test", code=250)
+    office.device(BRANCH, messages=5)
 
 
 def test_the_list_survives_a_restart_of_the_service(office: World) -> None:

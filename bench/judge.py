@@ -31,7 +31,7 @@ from lockgate.mail.address import parse_address
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Known, RecipientKind, Who
+from lockgate.mail.findings import NOT_BLOCKED, IsBlocked, Known, RecipientKind, Who
 from lockgate.mail.headers import message_of
 from lockgate.mail.message import BodyRef
 from lockgate.mail.recipient import RecipientId
@@ -117,7 +117,9 @@ class Dialogue:
     def __init__(self, policy: Policy, sender: str = "alice@sender.test", domain: str = "contoso.test") -> None:
         self.policy = policy
         who = Who("contoso", RecipientKind.MAIL_USER, parse_address("bob@contoso.test"))
-        self.ask: Ask = lambda questions: {question: Known(who, 1) for question in questions}
+        self.ask: Ask = lambda questions: {
+            question: NOT_BLOCKED if isinstance(question, IsBlocked) else Known(who, 1) for question in questions
+        }
         self.envelope = Envelope(parse_address(sender))
         self.recipients = [RecipientId(parse_address(f"bob{n}@{domain}")) for n in range(64)]
         self.message = message_of("01a2101a-157c-728d-8954-f9eaac6e4a5a", HEAD, 4096, "mx.bench.test")

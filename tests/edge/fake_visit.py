@@ -97,6 +97,7 @@ class Hall:
     rcpt: Callable[[RecipientId], Reply] = lambda recipient: replies.RECIPIENT_OK
     begin: Reply | None = None
     end: Reply | None = None
+    normalises: bool = False
     breaks: Exception | None = None  # raised by the body
     raises: dict[str, Exception] = field(default_factory=dict)  # by method, though a visit never raises
     gate: asyncio.Event | None = None  # the end of data waits for it
@@ -148,6 +149,12 @@ class FakeVisit:
             return self.hall.begin
         self.body = Sheet(self.hall.breaks)
         return self.body
+
+    def normalises(self) -> bool:
+        return self.hall.normalises
+
+    def mended(self) -> None:
+        self._told("mended")
 
     async def done(self, body: BodyWriter) -> Reply:
         self._told("done")

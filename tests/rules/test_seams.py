@@ -17,6 +17,7 @@ KEEPERS = {
     "Clock": ("lockgate.app.clock:SystemClock", "lockgate.testing.clock:HandClock"),
     "Journal": ("lockgate.app.journal:LineJournal", "lockgate.testing.journal:ListJournal"),
     "Audit": ("lockgate.app.audit:StoredAudit", "lockgate.testing.journal:ListAudit"),
+    "Blocks": ("lockgate.storage.blocks:BlockFile", "lockgate.testing.blocks:MemoryBlocks"),
     "Keeping": ("lockgate.storage.keeping:KeeperKeeping", "lockgate.testing.keeping:ListedKeeping"),
     "Spool": ("lockgate.storage.client:KeeperSpool", "lockgate.testing.memory:MemorySpool"),
     "Directory": ("lockgate.storage.directory:DirectoryTable", "lockgate.testing.memory:MemoryDirectory"),

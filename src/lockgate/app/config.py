@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from lockgate.app.config_certificates import Acme, CertificateFiles
 from lockgate.app.config_kinds import Hostname, IpAddress, Network, Port, Section, Token, V4Address, V6Address
-from lockgate.app.config_operation import Alerts, Control, Dkim, Log, Metrics, Trace
+from lockgate.app.config_operation import Alerts, ConnectorWatch, Control, Dkim, Log, Metrics, Trace
 from lockgate.app.config_sts import MtaSts
 from lockgate.app.roles import unknown_names
 from lockgate.app.units import Duration, Size
@@ -157,6 +157,7 @@ class OperatorFile(Section):
     mailboxes: Mailboxes = Mailboxes()
     deadlines: Deadlines = Deadlines()
     alerts: Alerts = Alerts()
+    connector_watch: ConnectorWatch = ConnectorWatch()
     control: Control = Control()
     trace: Trace = Trace()
     dkim: Dkim = Dkim()

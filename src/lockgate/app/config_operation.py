@@ -62,6 +62,22 @@ class Alerts(Section):
         return (value,) if isinstance(value, int) and not isinstance(value, bool) and value else value or ()
 
 
+class ConnectorWatch(Section):
+    """From which value on what an own server sends is a sign that it is taken over (specification 1.3)."""
+
+    act: Literal["block", "alert", "off"] = Field(
+        "block", description="Stop relay over the connector, only raise an alert, or do not look"
+    )
+    signs: int = Field(2, ge=1, le=5, description="So many signs together stop relay; fewer raise an alert")
+    window: Duration = Field(3600.0, ge=60, le=86400, description="What is looked at; at least 5 minutes count")
+    least_messages: int = Field(200, ge=1, description="With fewer messages in it nothing is a sign")
+    volume_factor: float = Field(10.0, gt=1, description="Times the busiest such window of its history")
+    history: Duration = Field(86400.0, ge=60, description="How long it must have been in use to have a history")
+    mismatched: float = Field(0.5, gt=0, le=1, description="Share of messages whose author is of another domain")
+    unregistered: float = Field(0.3, gt=0, le=1, description="Share of messages of domains that are not registered")
+    returned: float = Field(0.3, gt=0, le=1, description="Share of recipients outside that are refused there")
+
+
 class Role(Section):
     """Who belongs to a role group (specification 1.25)."""
 

@@ -17,6 +17,7 @@ from lockgate.app.config import OperatorFile, resolvers
 from lockgate.app.control import ControlServer
 from lockgate.app.counting import CountingJournal
 from lockgate.app.credentials import Credentials
+from lockgate.app.devices import DeviceOffice
 from lockgate.app.discreet import DiscreetJournal
 from lockgate.app.dkim import key_room
 from lockgate.app.explaining import CompiledRevisions
@@ -76,11 +77,13 @@ class Office:
             folder_of(config), self.policy, clock, self.journal, resolver,
             lambda: own_post(config, clock, self.journal), uploader(config, listening),
         )  # fmt: skip
+        self.devices = DeviceOffice(self)
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory,
             refusals=lambda: sum(count for _, count in self._meters.counted(REFUSALS)), book=self.book,
-            tell=self.tellers.tell, others=(self.keys.wrong, self.acme.wrong, self.credentials.wrong),
+            tell=self.tellers.tell,
+            others=(self.keys.wrong, self.acme.wrong, self.credentials.wrong, self.devices.watch.wrong),
         )  # fmt: skip
 
     def desk(self) -> Desk:
@@ -148,6 +151,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
             office.reports.run(),
             office.sts.refresh(),
             office.acme.run(),
+            office.devices.run(),
         )
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()

@@ -38,6 +38,7 @@ from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
 from lockgate.storage.audits import AuditBook, AuditQuestion
+from lockgate.storage.blocks import BlockFile
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
 from lockgate.storage.recipients import RecipientStore
@@ -72,7 +73,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         connector_desk(office, revisions, validations),
         ExplainDesk(
             keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark,
-            ways_back=ways_back_of(config),
+            ways_back=ways_back_of(config), blocks=BlockFile(config.state_directory),
         ),
         *recipient_sections(office, organisations),
         EstimateDesk(directory, clock, office.policy, Estimates(config.recipients_directory / "unlisted").all),
@@ -84,6 +85,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         certificate_desk(office),
         office.keys.desk(office),
         *office.sts.desks(office),
+        *office.devices.sections(),
         ServiceDesk(office.health.status, lambda count: recent_alarms(config.alarm_file, count)),
     )
 

@@ -19,6 +19,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.counting import CountingJournal, CountingLoad, timing
 from lockgate.app.departures import departure_of
+from lockgate.app.devices import DeviceCounts
 from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.estimates import Estimates, Unlisted
 from lockgate.app.journal import LineJournal, start_journal
@@ -40,6 +41,7 @@ from lockgate.edge.certificates import PUBLIC
 from lockgate.edge.listener import Door
 from lockgate.edge.load import LoadTable
 from lockgate.edge.settings import DoorSettings
+from lockgate.flow.blocking import with_blocks
 from lockgate.flow.bounce import Bounce
 from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
@@ -59,6 +61,7 @@ from lockgate.mail.redaction import Kept, Masking
 from lockgate.policy.policy import Policy
 from lockgate.probes.directory.callout import NextHopCallout
 from lockgate.seams import Journal
+from lockgate.storage.blocks import BlockFile
 from lockgate.storage.client import KeeperSpool, SpoolSettings
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeper import KeeperSettings
@@ -202,7 +205,7 @@ class Worker:
         self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
         self._ways_back = ways_back_of(config)
         directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
-        self._ask = self._ways_back.over(directory)
+        self._ask = with_blocks(BlockFile(config.state_directory), self._ways_back.over(directory))
         resolver = resolver_of(config, clock)
         carrying = courier_settings(config, listening)
         self._reports = ReportCounts(config, slot, clock, discreet, self._privacy.redactor)
@@ -216,6 +219,7 @@ class Worker:
         )
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)
+        self._devices = DeviceCounts(config, slot, clock, discreet, self._privacy.redactor)
         self._table = LoadTable(load, slot, config.worker_count)
         self._load = CountingLoad(self._table, meters)
         self._certificates = certificates_of(config, counting)
@@ -298,6 +302,7 @@ class Worker:
             unlisted=self._unlisted.note,
             authentication=self._authentication,
             observer=self._reports.observer,
+            devices=self._devices.watch,
         )
 
     async def open(self, sockets: Sequence[Sequence[socket.socket]]) -> None:
@@ -336,6 +341,7 @@ class Worker:
             await asyncio.sleep(self.policy.pause)
             self._unlisted.keep()
             self._reports.keep()
+            self._devices.keep()
             try:
                 if await self.policy.look():
                     self._trust()
@@ -368,6 +374,7 @@ class Worker:
             await self._sts.close()
         self._unlisted.keep(at_once=True)
         self._reports.keep(at_once=True)
+        self._devices.keep(at_once=True)
         await self.spool.close()
 
 

@@ -18,6 +18,7 @@ from lockgate.cli import (
     certificates,
     checkup,
     connectors,
+    devices,
     dkim,
     domains,
     explain,
@@ -59,6 +60,7 @@ commands.add_typer(groups.commands, name="group")
 commands.add_typer(recipients.edge_commands, name="edge-blocking")
 commands.add_typer(settings.commands, name="config")
 commands.add_typer(connectors.commands, name="connector")
+commands.add_typer(devices.commands, name="device")
 commands.add_typer(domains.commands, name="domain")
 commands.add_typer(tls.commands, name="tls")
 commands.add_typer(ip_list.commands, name="ip-list")

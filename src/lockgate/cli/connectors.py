@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lockgate.cli import objects, show
+from lockgate.cli import blocked, objects, show
 from lockgate.cli.asked import AsJson, WhatIf, answered
 from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.connector_advise import advise
@@ -18,6 +18,8 @@ from lockgate.flow.asking import Assignment, ObjectShow, ObjectWrite
 commands = typer.Typer(no_args_is_help=True, help="Connectors: own servers and partners, inbound and outbound.")
 commands.command("validate")(validate)
 commands.command("advise")(advise)
+commands.add_typer(blocked.commands, name="blocked")
+commands.command("block")(blocked.block)
 
 Inbound = Annotated[bool, typer.Option("--inbound", help="The inbound connector of that name.")]
 Outbound = Annotated[bool, typer.Option("--outbound", help="The outbound connector of that name.")]

@@ -48,7 +48,7 @@ def printable(value: object) -> str:
 
 TIMES = frozenset(
     {"received", "due", "at", "held_at", "held_until", "since", "expires", "oldest", "next_attempt", "last_delivery"}
-    | {"first_seen", "last_seen", "arrived", "begin", "end"}
+    | {"first_seen", "last_seen", "last_taken", "last_refused", "arrived", "begin", "end"}
 )
 """Names whose numbers are seconds since the epoch."""
 

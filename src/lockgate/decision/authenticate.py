@@ -66,6 +66,8 @@ def is_exempt(ruling: Ruling, standing: Standing) -> bool:
     """
     if standing.internal or standing.source:
         return standing.internal
+    if standing.blocked_connector:
+        return False
     return standing.direction is Direction.ORIGINATING or any(
         candidate.organisation == standing.organisation for candidate in ruling.candidates
     )

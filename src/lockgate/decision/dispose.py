@@ -32,6 +32,11 @@ _FLAWS: Mapping[Flaw, tuple[str, str, Reply]] = {
 }
 """What is said of octets that are no message (RFC 5321 2.3.8, 4.1.1.4): subject, reason, reply."""
 
+_MENDED = Step(
+    _NAME, "line ends", Hit.YES, "the connector of an old device has bare_newlines = normalise",
+    "bare CR and LF became CRLF",
+)  # fmt: skip
+
 _FLAW_OF = {reply: flaw for flaw, (_, _, reply) in _FLAWS.items()}
 
 
@@ -61,7 +66,10 @@ def measure(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Rulin
         because = f"the message bears {message.hops} Received fields"
         trouble = "hop limit", because, replies.HOP_COUNT_EXCEEDED
     if trouble is None:
-        return noted(ruling, *_measured(message, limits)) if depth is Depth.FULL else ruling
+        steps = (_MENDED,) if message.mended else ()
+        if depth is Depth.FULL:
+            return noted(ruling, *steps, *_measured(message, limits))
+        return noted(ruling, *steps) if steps else ruling
     subject, because, reply = trouble
     return refused_for_all(ruling, reply, Step(_NAME, subject, Hit.YES, because, "refused"))
 

@@ -104,6 +104,8 @@ def _wanted(mine: OrganisationPolicy, ruling: Ruling, standing: Standing) -> Enh
     """What the connector of this recipient's mail asks for: an own server's, else a partner's."""
     if standing.inbound_connector:
         return mine.enhanced.get(standing.inbound_connector)
+    if standing.blocked_connector:
+        return None  # what a server says that is taken for compromised shows nothing
     for candidate in ruling.candidates:
         if candidate.organisation == standing.organisation and candidate.connector in mine.enhanced:
             return mine.enhanced[candidate.connector]

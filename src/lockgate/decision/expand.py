@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lockgate.decision import attribute, reach, resolve, secure
+from lockgate.decision import attribute, blocked, reach, resolve, secure
 from lockgate.decision.route import ranked
 from lockgate.decision.stage import Depth, Derived, Questions, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
@@ -29,7 +29,7 @@ NAME = "expand"
 GROUP, FORWARDING = "group ", "forwarding of "
 """How the subject of the step begins that says from whom a recipient is derived."""
 
-BEFORE = (attribute.STAGE, secure.STAGE, reach.STAGE, resolve.STAGE)
+BEFORE = (attribute.STAGE, blocked.STAGE, secure.STAGE, reach.STAGE, resolve.STAGE)
 """The recipient stages before this one (judge.STAGES has the order)."""
 _AT_REACH = BEFORE.index(reach.STAGE)
 _AT_RESOLVE = BEFORE.index(resolve.STAGE)
@@ -227,6 +227,7 @@ def _standing(old: Standing, accepted_domain: str, kind: str, attributes: dict[s
         old.allowed_by_ip,
         kind,
         attributes,
+        blocked_connector=old.blocked_connector,
     )
 
 

@@ -284,6 +284,7 @@ def _changed(
         kind or old.kind,
         old.who_attributes if who_attributes is None else who_attributes,
         old.unlisted or unlisted,
+        blocked_connector=old.blocked_connector,
     )
 
 

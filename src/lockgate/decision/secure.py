@@ -44,6 +44,7 @@ def secure(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth
         if verdict.disposition is not None:
             return verdict
     vouched = choice is not None and (choice.certified or choice.at_address or choice.trusted != "")
+    vouched = vouched or bool(standing.blocked_connector)  # it still says whose server that is
     if standing.own_domain and not vouched and mine.organisation.reject_direct_send:
         because = f"{sender_domain} is a domain of this organisation, and no connector or login vouches for the session"
         return refuse(_NAME, verdict, replies.DIRECT_SEND_REFUSED, "direct send", because)
@@ -92,7 +93,8 @@ def _enforce(facts: Facts, verdict: Verdict, choice: Choice, depth: Depth) -> Ve
     verdict = told(
         verdict,
         standing=Standing(
-            old.organisation, old.direction, "", connector.name, old.accepted_domain, old.own_domain
+            old.organisation, old.direction, "", connector.name, old.accepted_domain, old.own_domain,
+            blocked_connector=old.blocked_connector,
         ),
     )
     subject = f"partner connector {connector.name}"

@@ -15,8 +15,8 @@ class DoorSettings(msgspec.Struct, frozen=True):
     (CIDR) whose connections must begin with a PROXY header; nobody else's may. `bare_newlines` is "refuse" or
     "normalise". `text_line_limit` 0 takes text lines of any length (RFC 5321 allows 1,000, honest mail has more).
     `max_connections` bounds this Door alone; limits per peer are policy and use the shared counts. `tick` is the
-    resolution of all deadlines. While many messages come, one that is complete waits `gather_delay` for others, or
-    until `gather_most` are (edge/company.py).
+    resolution of all deadlines. After `silence` the lone dot of an old device ends its message. While many messages
+    come, one that is complete waits `gather_delay` for others, or until `gather_most` are (edge/company.py).
     """
 
     hostname: str
@@ -38,6 +38,7 @@ class DoorSettings(msgspec.Struct, frozen=True):
     rate_window: float = 60.0
     min_rate: float = 100.0
     linger: float = 5.0
+    silence: float = 5.0
     tick: float = 0.5
     refresh: float = 5.0
     backlog: int = 4096
@@ -47,5 +48,5 @@ class DoorSettings(msgspec.Struct, frozen=True):
     @property
     def horizon(self) -> float:
         """How far ahead a deadline may lie unlooked at: no longer than the shortest time-out."""
-        waits = (self.proxy_timeout, self.handshake_timeout, self.command_timeout, self.rate_window, self.linger)
-        return min(*waits, self.greet_pause or self.linger)
+        waits = (self.proxy_timeout, self.handshake_timeout, self.command_timeout, self.rate_window, self.silence)
+        return min(*waits, self.linger, self.greet_pause or self.linger)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from lockgate.edge.deadlines import GONE, NEVER
 from lockgate.edge.line import Line
+from lockgate.edge.pace import Pace
 from lockgate.edge.peers import plain_address
 from lockgate.edge.phases import Phase
 from lockgate.mail import replies
@@ -35,8 +36,8 @@ class Talk(asyncio.Protocol):
     """One connection. What it holds while idle is what ten thousand idle peers cost, so it holds little."""
 
     __slots__ = (
-        "_body", "_connection", "_door", "_early", "_half", "_line", "_phase", "_seen", "_session", "_started",
-        "_visit", "bucket", "deadline",
+        "_body", "_connection", "_door", "_early", "_half", "_line", "_pace", "_phase", "_session", "_visit", "bucket",
+        "deadline",
     )  # fmt: skip
 
     def __init__(self, door: Door) -> None:
@@ -48,8 +49,7 @@ class Talk(asyncio.Protocol):
         self._body: BodyWriter | None = None
         self._early = b""
         self._phase = Phase.PROXY
-        self._started = -1.0  # when the current body began
-        self._seen = 0  # its size when the rate was last looked at
+        self._pace: Pace | None = None  # of the current body
         self._half = False  # the peer has closed its side
         self.deadline = NEVER
         self.bucket = -1
@@ -295,12 +295,11 @@ class Talk(asyncio.Protocol):
         if out and self._line is not None:
             self._line.send(out)
         if session.waiting is not None:
-            self._started, self.deadline = -1.0, NEVER
+            self._pace, self.deadline = None, NEVER
         elif session.takes_body:
-            if self._started < 0:
-                self._time_body(session.body_size)
+            self._time_body(session)
         elif out:
-            self._started, self.deadline = -1.0, door.wheel.now + door.settings.command_timeout
+            self._pace, self.deadline = None, door.wheel.now + door.settings.command_timeout
         if session.closing:
             self._end(session.parted)
 
@@ -323,7 +322,7 @@ class Talk(asyncio.Protocol):
             case Signal.BEGIN:
                 self._begin(session, visit)
             case Signal.END:
-                self._finish(visit)
+                self._finish(visit, mended=session.mended)
                 return False
             case Signal.FORGET:
                 self._body = None
@@ -342,19 +341,22 @@ class Talk(asyncio.Protocol):
             visit.reset()
             session.reply(body)
             return
-        self._body = body
-        self._time_body(0)
-        session.take_body(body.write)
+        self._body, self._pace = body, None
+        session.take_body(body.write, normalise=visit.normalises())
 
-    def _time_body(self, size: int) -> None:
-        """From now on octets of a message have to arrive, and not too slowly."""
-        settings = self._door.settings
-        self._seen = size
-        self._started = self._door.wheel.now
-        self.deadline = self._started + min(settings.rate_window, settings.data_timeout)
+    def _time_body(self, session: ServerSession) -> None:
+        """Octets of a message have to arrive, and not too slowly."""
+        now, settings = self._door.wheel.now, self._door.settings
+        if self._pace is None:
+            self._pace = Pace(now, session.body_size)
+            self.deadline = self._pace.first(settings)
+        if session.mends:
+            self.deadline = self._pace.heard(now, session.body_size, settings, lone_end=session.lone_end)
 
-    def _finish(self, visit: Visit) -> None:
+    def _finish(self, visit: Visit, *, mended: bool) -> None:
         body, self._body = self._body, None
+        if mended:
+            visit.mended()
         if body is None:
             raise RuntimeError("the end of data without a body")
         self._door.take_in(self._done(visit.done(body)))
@@ -426,20 +428,19 @@ class Talk(asyncio.Protocol):
 
     def _expire(self, now: float) -> None:
         door, session = self._door, self._session
-        settings = door.settings
         if self._phase == Phase.PAUSE:
             self._greet()
         elif self._phase != Phase.TALK or session is None:
             self._abort()
-        elif self._started >= 0 and session.takes_body:
-            size = session.body_size
-            if now - self._started >= settings.data_timeout:
-                self._cut_off(replies.TIMED_OUT)
-            elif size - self._seen < settings.min_rate * settings.rate_window:
-                self._cut_off(replies.TOO_SLOW)
+        elif session.lone_end:
+            self._answer(session, session.end_here())
+            self._converse(session)
+        elif self._pace is not None and session.takes_body:
+            again = self._pace.look(now, session.body_size, door.settings)
+            if isinstance(again, Reply):
+                self._cut_off(again)
             else:
-                self._seen = size
-                self.deadline = min(now + settings.rate_window, self._started + settings.data_timeout)
+                self.deadline = again
         else:
             self._cut_off(replies.TIMED_OUT)
 

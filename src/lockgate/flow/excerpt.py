@@ -7,7 +7,7 @@ from collections.abc import Container
 import msgspec
 
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import ABOUT_CONTENT, Answer, Findings, Members, MembersOf, Question
+from lockgate.mail.findings import ABOUT_MESSAGE, Answer, Findings, Members, MembersOf, Question
 from lockgate.mail.mailboxes import read_mailboxes
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Ruling, Verdict
@@ -78,7 +78,7 @@ def _answers(facts: Facts, organisation: str, verdict: Verdict, chain: tuple[Ver
         addresses |= {one.recipient.original.key, one.target.key, (one.identity or one.target).key}
     if len(answers) > _FEW:
         senders = _senders(facts)
-        answers = [(q, a) for q, a in answers if isinstance(q, ABOUT_CONTENT) or isinstance(a, Members)
+        answers = [(q, a) for q, a in answers if isinstance(q, ABOUT_MESSAGE) or isinstance(a, Members)
                    or q.address.casefold() in addresses or q.address.casefold() in senders]  # fmt: skip
     own = verdict.target.key if verdict.group else ""
     return Findings({

@@ -11,6 +11,7 @@ from lockgate.decision.answer import answer
 from lockgate.decision.dispose import flaw_of
 from lockgate.decision.proof import to_ask
 from lockgate.flow.commit import Commit, assigned
+from lockgate.flow.devices import DeviceWatch
 from lockgate.flow.excerpt import about
 from lockgate.flow.letter import Authentication
 from lockgate.flow.observing import Observer
@@ -61,6 +62,12 @@ class Visit(Protocol):
     def begin(self) -> BodyWriter | Reply:
         """DATA or the first BDAT: where the octets go, or a reply if they cannot be kept now."""
 
+    def normalises(self) -> bool:
+        """Whether bare line ends of this transaction become CRLF (bare_newlines of the connector it came by)."""
+
+    def mended(self) -> None:
+        """They had to; said before `done`."""
+
     def done(self, body: BodyWriter) -> Awaitable[Reply]:
         """The end of data: judge, make durable, and only then 250. The transaction is closed when this returns."""
 
@@ -77,7 +84,7 @@ class Reception(msgspec.Struct, frozen=True):
     `policy` gives the policy in force now; `new_id` makes network message ids; `take` hands owned tasks to
     delivery; `installation` marks our own hops. `inquire` asks others what this machine does not know; `unlisted` is
     told of each recipient whom edge blocking would refuse, were it enforced. `authentication` finds out who sent it.
-    `observer` is told of messages whose fate is known, for reports.
+    `observer` is told of messages whose fate is known, for reports; `devices` of those and of refusals.
     """
 
     policy: Callable[[], Policy]
@@ -95,6 +102,7 @@ class Reception(msgspec.Struct, frozen=True):
     unlisted: Callable[[Policy, Facts, Verdict], None] | None = None
     authentication: Authentication | None = None
     observer: Observer | None = None
+    devices: DeviceWatch | None = None
 
     def visit(self, connection: Connection) -> Visit:
         """The visit of one new connection."""
@@ -104,7 +112,9 @@ class Reception(msgspec.Struct, frozen=True):
 class Guest:
     """A visit that judges and keeps; one per connection."""
 
-    __slots__ = ("_body", "_connection", "_facts", "_hall", "_id", "_policy", "_prefix", "_ruling", "_seen")
+    __slots__ = (
+        "_body", "_connection", "_facts", "_hall", "_id", "_mended", "_policy", "_prefix", "_ruling", "_seen",
+    )  # fmt: skip
 
     def __init__(self, hall: Reception, connection: Connection) -> None:
         self._hall = hall
@@ -116,6 +126,7 @@ class Guest:
         self._body: BodyWriter | None = None
         self._prefix = 0
         self._id = ""
+        self._mended = False
 
     def connected(self) -> Reply | None:
         hall = self._hall
@@ -221,12 +232,24 @@ class Guest:
         self._prefix = len(prefix)
         return self._body
 
+    def normalises(self) -> bool:
+        policy, ruling = self._policy, self._ruling
+        if policy is None or ruling is None or not ruling.candidates:
+            return False
+        return any(
+            policy.organisations[one.organisation].inbound[one.connector].bare_newlines == "normalise"
+            for one in ruling.candidates
+        )
+
+    def mended(self) -> None:
+        self._mended = True
+
     def done(self, body: BodyWriter) -> Awaitable[Reply]:
         # The transaction is taken from the visit at once, whatever becomes of the peer.
         policy, facts, ruling, network_id = self._policy, self._facts, self._ruling, self._id
-        prefix, self._body = self._prefix, None
+        prefix, mended, self._body = self._prefix, self._mended, None
         self.reset()
-        return self._done(policy, facts, ruling, network_id, body, prefix)
+        return self._done(policy, facts, ruling, network_id, body, prefix, mended=mended)
 
     async def _done(
         self,
@@ -236,11 +259,13 @@ class Guest:
         network_id: str,
         body: BodyWriter,
         prefix: int,
+        *,
+        mended: bool,
     ) -> Reply:
         try:
             if policy is None or facts is None or ruling is None:
                 raise RuntimeError("the end of data without an open transaction")
-            return await self._keep(policy, facts, ruling, network_id, body, prefix)
+            return await self._keep(policy, facts, ruling, network_id, body, prefix, mended=mended)
         except Unavailable as trouble:
             body.abort()
             return self._unavailable(trouble)
@@ -265,11 +290,14 @@ class Guest:
             return reply.with_id(self._connection.id)  # whatever else is wrong, this is no message
 
     async def _keep(
-        self, policy: Policy, facts: Facts, ruling: Ruling, network_id: str, body: BodyWriter, prefix: int
-    ) -> Reply:
+        self, policy: Policy, facts: Facts, ruling: Ruling, network_id: str, body: BodyWriter, prefix: int,
+        *, mended: bool,
+    ) -> Reply:  # fmt: skip
         hall = self._hall
         head = body.head()
         message = message_of(network_id, head[prefix:], body.size - prefix, hall.installation)
+        if mended:
+            message = msgspec.structs.replace(message, mended=True)
         facts = Facts(facts.at, facts.connection, facts.envelope, facts.recipients, message, facts.findings)
         # Whoever is derived only now may have to be asked for at the next hop, as at RCPT.
         ask = hall.inquire
@@ -291,6 +319,8 @@ class Guest:
         self._hand_on(new, accepted, body)
         if watch is not None:
             watch.done(policy, facts, ruling, copy)
+        if hall.devices is not None:
+            hall.devices.took(policy, facts, ruling)
         return replies.queued(network_id)
 
     def _turned_away(self, policy: Policy, facts: Facts, ruling: Ruling, reply: Reply) -> Reply:
@@ -299,7 +329,7 @@ class Guest:
             return self._refuse(policy, facts, ruling, reply, Point.DATA)
         told = [verdict for verdict in ruling.recipients if refusal_of(verdict) is not None]
         for verdict in told[:_MOST_REFUSALS]:
-            self._note_refusal(facts, ruling, refusal_of(verdict) or reply, Point.DATA, verdict)
+            self._note_refusal(policy, facts, ruling, refusal_of(verdict) or reply, Point.DATA, verdict)
         return reply.with_id(self._connection.id)
 
     def _hand_on(self, new: NewMessage, accepted: Accepted, body: BodyWriter) -> None:
@@ -327,15 +357,16 @@ class Guest:
         if self._facts is not None:
             self._policy = self._facts = self._ruling = None
             self._seen = set()
+            self._mended = False
 
     def _refuse(
         self, policy: Policy, facts: Facts, ruling: Ruling, reply: Reply, point: Point, verdict: Verdict | None = None
     ) -> Reply:
-        self._note_refusal(facts, ruling, reply, point, verdict)
+        self._note_refusal(policy, facts, ruling, reply, point, verdict)
         return reply.with_id(self._connection.id)
 
     def _note_refusal(
-        self, facts: Facts, ruling: Ruling, reply: Reply, point: Point, verdict: Verdict | None = None
+        self, policy: Policy, facts: Facts, ruling: Ruling, reply: Reply, point: Point, verdict: Verdict | None = None
     ) -> None:
         connection, standing = self._connection, verdict.standing if verdict else None
         recipient = verdict.recipient.original.text if verdict else ""
@@ -370,6 +401,8 @@ class Guest:
             reply=str(reply),
             because=why,
         )
+        if self._hall.devices is not None:
+            self._hall.devices.refused(policy, facts, ruling, reply, why)
 
     def _unavailable(self, trouble: Exception) -> Reply:
         self._hall.journal.alarm("cannot keep mail", id=self._connection.id, because=str(trouble))

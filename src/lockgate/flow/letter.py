@@ -13,9 +13,12 @@ from lockgate.flow.inquire import BUDGET
 from lockgate.flow.settle import Inquire
 from lockgate.mail.authentication import ArcVerdict, Authenticated, DkimVerdict, DmarcVerdict, SpfVerdict
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import ABOUT_CONTENT, NOT_CERTAIN, Answer, InText, Question, Unknown, WhatParts, WhoSent
+from lockgate.mail.findings import NOT_CERTAIN, Answer, InText, Question, Unknown, WhatParts, WhoSent
 from lockgate.policy.policy import Policy
 from lockgate.seams import Authenticator, BodyWriter, Clock
+
+_OF_CONTENT = (WhoSent, WhatParts, InText)
+"""What only the message itself can answer."""
 
 Octets = Callable[[], Awaitable[bytes]]
 """Gives the message as it came, without the trace fields that we put before it. Raises OSError, ValueError."""
@@ -59,7 +62,7 @@ class Authentication(msgspec.Struct, frozen=True):
         ) -> dict[Question, Answer]:
             mine = tuple([question for question in questions if isinstance(question, WhoSent)])
             within = tuple([question for question in questions if isinstance(question, (WhatParts, InText))])
-            rest = tuple([question for question in questions if not isinstance(question, ABOUT_CONTENT)])
+            rest = tuple([question for question in questions if not isinstance(question, _OF_CONTENT)])
             told: dict[Question, Answer] = {}
             for question in mine:
                 source = question.source, question.helo

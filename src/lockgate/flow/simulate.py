@@ -18,7 +18,7 @@ from lockgate.flow.intake import refusal_of
 from lockgate.flow.settle import Ask, Judge, settle
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Answer, Question, Unknown
+from lockgate.mail.findings import NOT_BLOCKED, Answer, IsBlocked, Question, Unknown
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Ruling, Verdict
@@ -115,5 +115,5 @@ def own_report(policy: Policy, facts: Facts, organisation: str) -> Course:
 
 
 def unasked(questions: tuple[Question, ...]) -> dict[Question, Answer]:
-    """The answers to what is not on record: nobody knows."""
-    return dict.fromkeys(questions, Unknown(NOT_ASKED))
+    """The answers to what is not on record: nobody knows. Only a block that acted is on record, so none did."""
+    return {one: NOT_BLOCKED if isinstance(one, IsBlocked) else Unknown(NOT_ASKED) for one in questions}

@@ -29,7 +29,7 @@ from lockgate.flow.supposed_certificate import TROUBLES
 from lockgate.flow.supposing import Scene, supposed_facts
 from lockgate.mail.address import parse_address
 from lockgate.mail.connection import Certificate
-from lockgate.mail.findings import Answer, Known, Members, MembersOf, Question
+from lockgate.mail.findings import NOT_BLOCKED, Answer, IsBlocked, Known, Members, MembersOf, Question
 from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Via
 from lockgate.policy.documents import Invalid, Problem, nearest
 from lockgate.policy.policy import Policy
@@ -203,10 +203,17 @@ def play(story: Story, policy: Policy) -> Course:
 
 
 def _nobody(questions: tuple[Question, ...]) -> dict[Question, Answer]:
-    """Of whom a story says nothing, the directory knows nothing."""
-    return {
-        question: Members((), (), 0) if isinstance(question, MembersOf) else Known(None, 0) for question in questions
-    }
+    """Of whom a story says nothing, the directory knows nothing; and no connector is blocked."""
+    told: dict[Question, Answer] = {}
+    for question in questions:
+        match question:
+            case MembersOf():
+                told[question] = Members((), (), 0)
+            case IsBlocked():
+                told[question] = NOT_BLOCKED
+            case _:
+                told[question] = Known(None, 0)
+    return told
 
 
 def _unreadable(pem: str, policy: Policy, at: float) -> tuple[Certificate, tuple[str, ...], str]:

@@ -15,10 +15,13 @@ from lockgate.mail.authentication import Arc, ArcVerdict, Authenticated, Dmarc, 
 from lockgate.mail.dmarc import Wish
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import (
+    NOT_BLOCKED,
     Answer,
+    Blocking,
     Forwarding,
     Found,
     InText,
+    IsBlocked,
     Known,
     Members,
     MembersOf,
@@ -196,6 +199,21 @@ def _text(argument: str, value: str) -> Guess:
     return lambda question: answer if isinstance(question, InText) else None
 
 
+def _blocked(argument: str, value: str) -> Guess:
+    """Whether an own-server connector is blocked."""
+    word, _, rest = value.partition(" ")
+    answers: dict[str, Answer] = {
+        "no": NOT_BLOCKED,
+        "yes": Blocking("supposed", 0.0, rest.strip() or "it is supposed", "you"),
+        _UNKNOWN: Unknown(rest.strip() or "supposed"),
+    }
+    if not argument or word not in answers:
+        raise Unsupposable("write blocked CONNECTOR = yes [WHY], blocked CONNECTOR = no or = unknown [WHY]")
+    return lambda question: (
+        answers[word] if isinstance(question, IsBlocked) and question.connector == argument else None
+    )
+
+
 TABLE = (
     Supposition(
         "who-is",
@@ -228,6 +246,15 @@ TABLE = (
         "dmarc",
         (Form("dmarc = VERDICT [none|quarantine|reject] [DOMAIN]", "pass, fail, none, temperror, ... of the author"),),
         _dmarc,
+    ),
+    Supposition(
+        "blocked",
+        (
+            Form("blocked CONNECTOR = yes [WHY]", "this inbound connector is blocked"),
+            Form("blocked CONNECTOR = no", "it is not"),
+            Form("blocked CONNECTOR = unknown [WHY]", "the list of blocks cannot be read"),
+        ),
+        _blocked,
     ),
     Supposition(
         "who-sent",

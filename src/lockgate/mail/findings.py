@@ -192,13 +192,36 @@ class Belongs(msgspec.Struct, frozen=True, tag="belongs"):
     revision: int = 0
 
 
-Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack | WhatParts | InText | BelongsTo
+class IsBlocked(msgspec.Struct, frozen=True, tag="is_blocked"):
+    """Question about an own-server inbound connector that a session came by: is it blocked? Answer: `Blocking`."""
+
+    organisation: str
+    connector: str
+
+
+class Blocking(msgspec.Struct, frozen=True, tag="blocking"):
+    """The block of a connector: its id, since when (seconds since the epoch), why and by whom; no id: none.
+
+    `suspected` tells that the service judged it compromised; otherwise a person blocked it.
+    """
+
+    id: str = ""
+    since: float = 0.0
+    because: str = ""
+    by: str = ""
+    suspected: bool = False
+
+
+NOT_BLOCKED = Blocking()
+
+
+Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack | WhatParts | InText | BelongsTo | IsBlocked
 """Every kind of question there is; later kinds join this union."""
 
-ABOUT_CONTENT = (WhoSent, WhatParts, InText)
-"""Questions about the message itself, whose answers are the same for all recipients of an organisation."""
+ABOUT_MESSAGE = (WhoSent, WhatParts, InText, IsBlocked)
+"""Questions about message and session, whose answers are the same for all recipients of an organisation."""
 
-Answer = Known | Said | Authenticated | Members | Original | Structure | Found | Belongs | Unknown
+Answer = Known | Said | Authenticated | Members | Original | Structure | Found | Belongs | Blocking | Unknown
 """Every kind of answer there is."""
 
 

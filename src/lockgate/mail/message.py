@@ -34,7 +34,8 @@ class Message(msgspec.Struct, frozen=True):
     `claims` counts the fields that might be taken for our word about the message (Authentication-Results of any name,
     and those that only we may write), also the ones that are not among `fields`. `internal` tells that there may be
     fields by which servers of one organisation tell each other what they found (mail/internal_headers.py). A message
-    with a `flaw` was not kept: `size` is then what had come when it showed.
+    with a `flaw` was not kept: `size` is then what had come when it showed. `mended` tells that lines ended in bare CR
+    or LF, which became CRLF because the connector of an old device says so.
     """
 
     id: str
@@ -49,3 +50,4 @@ class Message(msgspec.Struct, frozen=True):
     flaw: Flaw | None = None
     claims: int = 0
     internal: bool = False
+    mended: bool = False

@@ -25,6 +25,7 @@ HELP = Reply(214, "2.0.0", "RFC 5321: EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSE
 SHUTTING_DOWN = Reply(421, "4.3.2", "This server is closing for a moment, please try again")
 TIMED_OUT = Reply(421, "4.4.2", "You were silent for too long")
 TOO_SLOW = Reply(421, "4.4.2", "Your data arrives too slowly")
+UNCLEAN_END = Reply(421, "4.7.0", "The data did not end in <CRLF>.<CRLF>, so only one message is taken on a connection")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many mistakes on this connection")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections from your network, please try again later")
 TOO_BUSY = Reply(421, "4.3.2", "Too many connections at this moment, please try again later")
@@ -107,6 +108,9 @@ PARTNER_RESTRICTED = Reply(
     "TenantInboundAttribution; There is a partner connector configured that matched the message's recipient domain. "
     "The connector had either the RestrictDomainsToIPAddresses or RestrictDomainsToCertificate set",
 )
+BLOCKING_UNKNOWN = Reply(
+    451, "4.3.0", "Whether this connector is blocked cannot be looked up at this moment, please try again later"
+)
 DIRECT_SEND_REFUSED = Reply(
     550,
     "5.7.68",
@@ -137,6 +141,15 @@ HELD_REFUSED = Reply(550, "5.7.1", "Delivery not authorized, message refused")
 def attribution_denied(why: str) -> Reply:
     """Nobody authorises this to be sent on (specification 2.2 C), with the reason."""
     return Reply(550, "5.7.64", clean(f"{ATTRIBUTION_DENIED.text} ({why})"))
+
+
+def connector_blocked(connector: str, block: str, *, suspected: bool) -> Reply:
+    """Relay over a blocked connector (specification 1.3; Exchange's code and first words, the reason and id are ours).
+
+    Why in particular is for the administrator only: who has taken over the server reads this as well.
+    """
+    why = "it is suspected of being compromised" if suspected else "an administrator has blocked it"
+    return Reply(550, "5.7.711", clean(f"Access denied, bad inbound connector: {connector}, {why} (block {block})"))
 
 
 def tls_required(connector: str) -> Reply:

@@ -187,6 +187,8 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     header fields of its server are believed), `bypass` (no content verdict). `source` is the address of the true source
     behind a gateway ("": the peer; see `WhoSent`), `computed` the same also where the recipient is out of scope, and
     `source_helo` its name there. `network_id` is the network message id that the other side of a hybrid gave it.
+    `blocked_connector` is the own-server connector that the session came by and that is blocked: it identifies the
+    session and gives no right.
     """
 
     organisation: str = ""
@@ -207,6 +209,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     source_helo: str = ""
     computed: str = ""
     network_id: str = ""
+    blocked_connector: str = ""
 
     @property
     def who_sent(self) -> WhoSent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lockgate.mail.dns import DnsAnswer, DnsBogus, DnsNone, DnsState, DnsTemporary, MxHost
 from lockgate.seams.carrying import Asked, Callout, Courier, Taken, Unreachable, Verifier
+from lockgate.seams.connectors import Blocks
 from lockgate.seams.examining import Examiner, Validations
 from lockgate.seams.people import Difference, Directory, Loading, Recipients
 from lockgate.seams.queue import Accepted, BodyWriter, Keeping, Spool, Unavailable
@@ -16,6 +17,7 @@ __all__ = [
     "Asked",
     "Audit",
     "Authenticator",
+    "Blocks",
     "BodyWriter",
     "Callout",
     "Clock",

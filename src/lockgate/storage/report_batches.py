@@ -6,18 +6,16 @@ messages are worth no more. A file is whole or not there. What the folder cannot
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from lockgate.mail.reports.counted import DAY, Arrived, Batch, Failed, Seen, TlsPublished, TlsSeen
 from lockgate.seams import Clock, Journal
+from lockgate.storage.batch_files import files, named, put, read
 
 PAUSE = 2.0
 """Seconds between two writings of one worker."""
@@ -38,7 +36,6 @@ MOST_OCTETS = 512 * 1024 * 1024
 """Octets of all letters that may wait."""
 
 _HOURS_KNOWN = 10_000
-_T = TypeVar("_T")
 
 _ENCODER = msgspec.msgpack.Encoder()
 _BATCH = msgspec.msgpack.Decoder(Batch)
@@ -116,9 +113,9 @@ class Tally:
             tuple([msgspec.structs.replace(one, count=count) for one, count in self._tls.items()]),
             tuple([TlsPublished(*key, policy) for key, policy in self._published.items()]),
         )
-        name = f"{int(self._clock.now() * 1000):015d}-{self._slot}-{os.getpid()}-{next(self._numbers)}"
+        name = named(self._clock.now(), self._slot, next(self._numbers))
         try:
-            _put(self._folder / "counts", name, _ENCODER.encode(batch), MOST_WAITING)
+            put(self._folder / "counts", name, _ENCODER.encode(batch), MOST_WAITING)
         except OSError as trouble:
             self._journal.note("counts for reports not kept yet", because=str(trouble))
             return
@@ -141,12 +138,12 @@ class Letters:
 
     def put(self, arrived: Arrived) -> bool:
         """Keep it until it is read; False: there is no room. Never raises."""
-        name = f"{int(self._clock.now() * 1000):015d}-{self._slot}-{os.getpid()}-{next(self._numbers)}"
+        name = named(self._clock.now(), self._slot, next(self._numbers))
         data = _ENCODER.encode(arrived)
         try:
-            if len(data) + sum(path.stat().st_size for path in _files(self._folder)) > MOST_OCTETS:
+            if len(data) + sum(path.stat().st_size for path in files(self._folder)) > MOST_OCTETS:
                 return False
-            _put(self._folder, name, data, MOST_LETTERS)
+            put(self._folder, name, data, MOST_LETTERS)
         except OSError:
             return False
         return True
@@ -154,41 +151,11 @@ class Letters:
 
 def letters_waiting(folder: Path) -> Iterator[tuple[Path, Arrived | None]]:
     """The letters in their order; None for a file that is damaged. Whoever has read one removes it."""
-    for path in _files(folder / "letters"):
-        yield path, _read(path, _ARRIVED)
+    for path in files(folder / "letters"):
+        yield path, read(path, _ARRIVED)
 
 
 def batches_waiting(folder: Path) -> Iterator[tuple[Path, Batch | None]]:
     """The counts in their order; None for a file that is damaged. Whoever has taken one removes it."""
-    for path in _files(folder / "counts"):
-        yield path, _read(path, _BATCH)
-
-
-class _Full(OSError):
-    """The folder holds as much as it may."""
-
-
-def _put(folder: Path, name: str, data: bytes, most: int) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if sum(1 for _ in folder.iterdir()) >= most:
-        raise _Full(f"{most} files wait in {folder} already")
-    early = folder / f".{name}.new"
-    try:
-        early.write_bytes(data)
-        early.replace(folder / f"{name}.msgpack")
-    except OSError:
-        early.unlink(missing_ok=True)
-        raise
-
-
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.suffix == ".msgpack")
-    except FileNotFoundError:
-        return []
-
-
-def _read(path: Path, decoder: msgspec.msgpack.Decoder[_T]) -> _T | None:
-    with contextlib.suppress(OSError, msgspec.MsgspecError):
-        return decoder.decode(path.read_bytes())
-    return None
+    for path in files(folder / "counts"):
+        yield path, read(path, _BATCH)

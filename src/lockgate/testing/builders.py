@@ -10,12 +10,14 @@ from lockgate.mail.connection import Certificate, Connection, Load, Tls
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import (
-    ABOUT_CONTENT,
+    ABOUT_MESSAGE,
+    NOT_BLOCKED,
     Answer,
     Belongs,
     BelongsTo,
     Findings,
     Forwarding,
+    IsBlocked,
     MembersOf,
     Question,
     RecipientKind,
@@ -161,7 +163,9 @@ def people(
                 answers[question] = directory.members_of(question.organisation, question.address)
             elif isinstance(question, BelongsTo):
                 answers[question] = _belongs(directory, question)
-            elif not isinstance(question, ABOUT_CONTENT):
+            elif isinstance(question, IsBlocked):
+                answers[question] = NOT_BLOCKED
+            elif not isinstance(question, ABOUT_MESSAGE):
                 answers[question] = directory.who_is(question.organisation, question.address)
         return answers
 

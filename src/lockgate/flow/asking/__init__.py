@@ -24,6 +24,14 @@ from lockgate.flow.asking.certificates import (
     CertificateShow,
 )
 from lockgate.flow.asking.connectors import ConnectorValidate
+from lockgate.flow.asking.devices import (
+    BlockedList,
+    BlockedShow,
+    ConnectorBlock,
+    ConnectorUnblock,
+    DeviceList,
+    DeviceShow,
+)
 from lockgate.flow.asking.dkim import DkimCheck, DkimDns, DkimKeys, DkimRevoke, DkimRotate
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
 from lockgate.flow.asking.groups import (
@@ -86,6 +94,12 @@ Request = (
     | CertificateRenew
     | CertificateShow
     | ConnectorValidate
+    | BlockedList
+    | BlockedShow
+    | ConnectorBlock
+    | ConnectorUnblock
+    | DeviceList
+    | DeviceShow
     | DkimCheck
     | DkimDns
     | DkimKeys
@@ -169,11 +183,17 @@ __all__ = [
     "Assignment",
     "AuditFind",
     "BackupMake",
+    "BlockedList",
+    "BlockedShow",
     "CertificateList",
     "CertificateOrder",
     "CertificateRenew",
     "CertificateShow",
+    "ConnectorBlock",
+    "ConnectorUnblock",
     "ConnectorValidate",
+    "DeviceList",
+    "DeviceShow",
     "DkimCheck",
     "DkimDns",
     "DkimKeys",

@@ -9,6 +9,7 @@ import msgspec
 
 from lockgate.flow.asking.ask import Answer, Ask
 from lockgate.flow.asking.explain import Explain, Replay, WhatIf
+from lockgate.flow.blocking import with_blocks
 from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing
 from lockgate.flow.desk.times import moment_before
@@ -24,7 +25,7 @@ from lockgate.mail.facts import Facts
 from lockgate.mail.findings import Findings
 from lockgate.mail.record import Recorder, Story, UnreadableStory
 from lockgate.policy.policy import Policy
-from lockgate.seams import Clock, Directory, Keeping
+from lockgate.seams import Blocks, Clock, Directory, Keeping
 
 _LOOKED_AT = 1000
 """Trace rows in which messages with one Message-ID are looked for."""
@@ -49,6 +50,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
     installation: str
     recorder: Recorder = msgspec.field(default_factory=Recorder)
     ways_back: WaysBack | None = None
+    blocks: Blocks | None = None
 
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section."""
@@ -110,8 +112,9 @@ class ExplainDesk(msgspec.Struct, frozen=True):
 
     def _ask(self) -> Answering:
         """What this machine knows itself."""
-        directory = local_answers(self.directory)
-        return directory if self.ways_back is None else self.ways_back.over(directory)
+        local = local_answers(self.directory)
+        local = local if self.ways_back is None else self.ways_back.over(local)
+        return local if self.blocks is None else with_blocks(self.blocks, local)
 
     async def _recorded(self, message: str, organisation: str) -> tuple[Mapping[str, Any], list[Recorded]]:
         found = await self.keeping.trace_show(message) or await self._by_another_id(message)

@@ -36,17 +36,21 @@ class Limits:
         self.normalise = normalise
 
 
-class _Checked:
+class Checked:
     """Octets on their way to `write`, checked; after the first flaw they are counted and thrown away.
 
     `size` counts octets as received (dot stuffing undone). `trouble` is what `write` raised, if it did.
     """
 
-    __slots__ = ("_column", "_limits", "_lines", "_pending_cr", "_write", "flaw", "size", "trouble")
+    __slots__ = (
+        "_column", "_limits", "_lines", "_normalise", "_pending_cr", "_write", "flaw", "mended", "size", "trouble",
+    )  # fmt: skip
 
-    def __init__(self, write: Callable[[bytes], None], limits: Limits) -> None:
+    def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
         self._write = write
         self._limits = limits
+        self._normalise = normalise or limits.normalise
+        self.mended = False
         self._lines = io.IncrementalNewlineDecoder(None, translate=False)
         self._pending_cr = False
         self._column = 0
@@ -62,7 +66,7 @@ class _Checked:
         if b"\0" in raw:
             self.flaw = Flaw.LINE_ENDS
             return
-        if not limits.normalise:
+        if not self._normalise:
             self._lines.decode(raw.decode("latin-1"), final)
             if self._lines.newlines not in (None, "\r\n"):
                 self.flaw = Flaw.LINE_ENDS
@@ -78,7 +82,7 @@ class _Checked:
         if self.size > self._limits.size:
             self.flaw = Flaw.TOO_LARGE
             return
-        if self._limits.normalise:
+        if self._normalise:
             octets = self._normalised(octets)
         if octets:
             try:
@@ -90,7 +94,7 @@ class _Checked:
         """There is no more."""
         self.examine(b"", final=True)
         if self._pending_cr and self.flaw is None:
-            self._pending_cr = False
+            self.mended = True
             self.keep(b"\n")
 
     def _normalised(self, octets: bytes) -> bytes:
@@ -100,7 +104,9 @@ class _Checked:
         self._pending_cr = octets.endswith(b"\r")
         if self._pending_cr:
             octets = octets[:-1]
-        return octets.replace(_CRLF, b"\n").replace(b"\r", b"\n").replace(b"\n", _CRLF)
+        clean = octets.replace(_CRLF, b"\n").replace(b"\r", b"\n").replace(b"\n", _CRLF)
+        self.mended = self.mended or clean != octets
+        return clean
 
     def _too_long(self, raw: bytes, limit: int) -> bool:
         """Jump from line end to line end: within `limit` octets there has to be one."""
@@ -120,8 +126,8 @@ class DataReader:
 
     __slots__ = ("_checked", "_held", "_skip")
 
-    def __init__(self, write: Callable[[bytes], None], limits: Limits) -> None:
-        self._checked = _Checked(write, limits)
+    def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
+        self._checked = Checked(write, limits, normalise=normalise)
         # The first line may be the dot: the CRLF before it is that of the DATA command.
         self._held = _CRLF
         self._skip = len(_CRLF)
@@ -130,6 +136,11 @@ class DataReader:
     def size(self) -> int:
         """Octets of the message so far."""
         return self._checked.size
+
+    @property
+    def mended(self) -> bool:
+        """Whether bare line ends became CRLF."""
+        return self._checked.mended
 
     @property
     def flaw(self) -> Flaw | None:
@@ -200,13 +211,18 @@ class ChunkReader:
 
     __slots__ = ("_checked",)
 
-    def __init__(self, write: Callable[[bytes], None], limits: Limits) -> None:
-        self._checked = _Checked(write, limits)
+    def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
+        self._checked = Checked(write, limits, normalise=normalise)
 
     @property
     def size(self) -> int:
         """Octets of the message so far."""
         return self._checked.size
+
+    @property
+    def mended(self) -> bool:
+        """Whether bare line ends became CRLF."""
+        return self._checked.mended
 
     @property
     def flaw(self) -> Flaw | None:

@@ -16,6 +16,7 @@ from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw
 from lockgate.wire.smtp.events import Event, Hello, Signal, Spoiled
 from lockgate.wire.smtp.grammar import Terms, read_bdat, read_hello, read_mail, read_rcpt, split_command
 from lockgate.wire.smtp.manners import Manners
+from lockgate.wire.smtp.mending import MendingReader
 from lockgate.wire.smtp.states import OUT_OF_ORDER, State
 
 COMMAND_LIMIT = 2048
@@ -34,7 +35,8 @@ _SECURED_EHLO = Terms(extended=True, secured=True)
 class ServerSession:
     """One session. `closing` tells that the connection ends once the output is sent, `parted` that QUIT was said.
 
-    `waiting` is the event that is not answered yet; until it is, commands stay in the buffer.
+    `waiting` is the event that is not answered yet; until it is, commands stay in the buffer. `mended` tells of a
+    message that is complete whether bare line ends became CRLF in it.
     """
 
     __slots__ = (
@@ -53,8 +55,10 @@ class ServerSession:
         "_secured",
         "_state",
         "_terms",
+        "_unclean",
         "_utf8",
         "closing",
+        "mended",
         "parted",
         "waiting",
     )
@@ -68,12 +72,14 @@ class ServerSession:
         self._out: list[bytes] = []
         self._state = State.NEW
         self.waiting: Event | None = None
-        self._body: DataReader | ChunkReader | None = None
+        self._body: DataReader | MendingReader | ChunkReader | None = None
         self._chunk = -1  # octets of the current BDAT chunk that are still to come; -1: none is open
         self._last = False
         self._late: Reply | None = None  # what is said of a refused chunk once its octets are gone
         self._recipients = self._refusals = self._errors = self._idle = 0
         self._utf8 = False
+        self._unclean = False
+        self.mended = False
         self.closing = False
         self.parted = False
 
@@ -87,12 +93,35 @@ class ServerSession:
     @property
     def takes_body(self) -> bool:
         """Whether octets of a message are expected now."""
-        return self._chunk >= 0 or isinstance(self._body, DataReader)
+        return self._chunk >= 0 or isinstance(self._body, DataReader | MendingReader)
 
     @property
     def body_size(self) -> int:
         """Octets of the current message so far."""
         return self._body.size if self._body is not None else 0
+
+    @property
+    def mends(self) -> bool:
+        """Whether octets come of which bare line ends become CRLF."""
+        return isinstance(self._body, MendingReader)
+
+    @property
+    def lone_end(self) -> bool:
+        """Whether an old device has sent a dot on a line that is not ended as it should be, and nothing behind it."""
+        return isinstance(self._body, MendingReader) and self._body.lone_end
+
+    def end_here(self) -> Event:
+        """The device has been silent after that dot, so it was the end; what comes of it, to be answered.
+
+        Nothing that follows is ever read: the session ends with the answer. Otherwise who can write into a message that
+        the device carries could put commands behind such a dot and have them obeyed (SMTP smuggling).
+        """
+        body = self._body
+        if not isinstance(body, MendingReader):
+            raise RuntimeError("no body whose end may be told by silence")
+        body.end_here()
+        self._unclean = True
+        return self._ended(body)
 
     @property
     def buffered(self) -> int:
@@ -133,14 +162,14 @@ class ServerSession:
         self._terms = _SECURED_HELO
         self._buffer, self._at, self._idle = b"", 0, 0
 
-    def take_body(self, write: Callable[[bytes], None]) -> None:
-        """The answer to BEGIN: octets go to `write`, which may raise."""
+    def take_body(self, write: Callable[[bytes], None], *, normalise: bool = False) -> None:
+        """The answer to BEGIN: octets go to `write`, which may raise; with `normalise` bare line ends become CRLF."""
         self.waiting = None
         if self._chunk < 0:
             self._out.append(_SEND_DATA)
-            self._body = DataReader(write, self._manners.limits)
+            self._body = (MendingReader if normalise else DataReader)(write, self._manners.limits)
         else:
-            self._body = ChunkReader(write, self._manners.limits)
+            self._body = ChunkReader(write, self._manners.limits, normalise=normalise)
             self._state = State.CHUNKS
 
     def reply(self, reply: Reply) -> None:
@@ -160,6 +189,8 @@ class ServerSession:
                 self._count_recipient(reply)
             case _:  # the end of a message, whatever became of it
                 self._forget()
+                if self._unclean:
+                    self.say(replies.UNCLEAN_END)
         if reply.closes:
             self.close()
 
@@ -168,7 +199,7 @@ class ServerSession:
         while self.waiting is None and self._at < len(self._buffer):
             if self._chunk >= 0:
                 event = self._take_chunk()
-            elif isinstance(self._body, DataReader):
+            elif isinstance(self._body, DataReader | MendingReader):
                 event = self._take_data(self._body)
             else:
                 line = self._line()
@@ -183,7 +214,7 @@ class ServerSession:
 
     # --- the body ---------------------------------------------------------------------------------------------------
 
-    def _take_data(self, body: DataReader) -> Event | None:
+    def _take_data(self, body: DataReader | MendingReader) -> Event | None:
         data = self._buffer[self._at :] if self._at else self._buffer
         rest = body.feed(data)
         self._at = 0
@@ -214,8 +245,8 @@ class ServerSession:
         self._out.append(_CHUNK_TAKEN)
         return None
 
-    def _ended(self, body: DataReader | ChunkReader) -> Event:
-        self._body = None
+    def _ended(self, body: DataReader | MendingReader | ChunkReader) -> Event:
+        self._body, self.mended = None, body.mended
         match body.flaw:
             case None:
                 event: Event = Signal.END

@@ -48,16 +48,15 @@ LATER = MappingProxyType(
                 "reply_all_storm_block_duration", "rfc2231_encoding_enabled", "inbound_ipv6",
             }
         ),
-        "accepted_domain": frozenset({"coexistence"}),
         "inbound_connector": frozenset(
             {
-                "cloud_services_mail_enabled", "treat_messages_as_internal", "trusted_organizations",
+                "treat_messages_as_internal", "trusted_organizations",
                 "ef_skip_last_ip", "ef_skip_ips", "ef_users",
             }
         ),
         "outbound_connector": frozenset(
             {
-                "cloud_services_mail_enabled", "smtp_dane_mode", "mta_sts_mode", "test_mode",
+                "smtp_dane_mode", "mta_sts_mode", "test_mode",
                 "is_validated", "last_validation_timestamp", "validation_recipients",
             }
         ),

@@ -58,6 +58,30 @@ def resolve(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
     return _elsewhere(policy, facts, verdict, who, end, depth)
 
 
+def moved(policy: Policy, facts: Facts, verdict: Verdict, who: Who) -> Verdict | Questions:
+    """The verdict on a recipient that was resolved before, with where `who` lives by these facts.
+
+    Nothing else is judged anew; what leads nowhere, or cannot be found out now, leaves the verdict as it is.
+    """
+    end = _follow(policy, facts, who)
+    match end:
+        case Questions():
+            return end
+        case Who(kind=RecipientKind.GROUP):
+            return verdict
+        case Who():
+            target, mailbox = end.primary, end.kind is RecipientKind.MAILBOX
+        case Address():
+            target, mailbox = end, False
+        case _:
+            return verdict
+    if (target.key, mailbox) == (verdict.target.key, verdict.mailbox):
+        return verdict
+    because = f"{who.primary} lives {'here' if mailbox else 'elsewhere'} now"
+    step = Step(_NAME, "directory", Hit.YES, because, f"goes to {target}", verdict.recipient.original.text)
+    return msgspec.structs.replace(verdict, target=target, mailbox=mailbox, steps=(*verdict.steps, step))
+
+
 def _completed(verdict: Verdict, address: Address, depth: Depth) -> Verdict:
     """<postmaster> with the domain to which it belongs; nobody has the address."""
     return Verdict(

@@ -12,6 +12,9 @@ from lockgate.mail.message import BodyRef
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Route
 
+MOVED_LANE = "moved"
+"""Waiting mail of a mailbox that lives elsewhere now: only where it goes is decided again."""
+
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """What the copies of a task are to be given on their way out, besides our trace fields.

@@ -16,7 +16,7 @@ from lockgate.app.estimates import Estimates
 from lockgate.app.explaining import presented
 from lockgate.app.imports import RecipientImports
 from lockgate.app.journal import recent_alarms
-from lockgate.app.mailboxes import mailbox_desk
+from lockgate.app.mailboxes import mailbox_desk, move_desk
 from lockgate.app.policy_desk import policy_sections
 from lockgate.app.srs_key import ways_back_of
 from lockgate.app.wiring import policies_of
@@ -109,7 +109,8 @@ def recipient_sections(office: Office, organisations: Callable[[], tuple[str, ..
 
     imports = RecipientImports(store, config.recipients_directory / "incoming", clock, journal, loaded)
     writes = DirectoryWrites(audit, store, organisations, changed)
-    return RecipientDesk(DirectoryTable(store.table, clock), writes, imports), GroupDesk(writes)
+    moves = move_desk(config, audit, writes, office.policy)
+    return RecipientDesk(DirectoryTable(store.table, clock), writes, imports), GroupDesk(writes), moves
 
 
 def alert_desk(office: Office) -> AlertDesk:

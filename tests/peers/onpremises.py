@@ -1,4 +1,4 @@
-"""The on-premises side of a hybrid: a Postfix that keeps mailboxes, knows who lives in Lockgate, and routes both ways."""
+"""The on-premises side of a hybrid: a Postfix with mailboxes that knows who lives in Lockgate, and routes both ways."""
 
 from __future__ import annotations
 
@@ -59,14 +59,22 @@ class OnPremises(Postfix):
             },
         )
 
+    def sends_back(self, port: int, *, strips: str = "") -> None:
+        """From now on it keeps no mailboxes, and gives mail for contoso.com to Lockgate; fields `strips` are lost."""
+        us = f"[127.0.0.1]:{port}"
+        checks = self._folder / "header_checks"
+        checks.write_text(f"/^{strips}:/ IGNORE\n" if strips else "")
+        self.leads_to(
+            port, virtual_mailbox_domains="", virtual_alias_maps="", relay_domains="contoso.com",
+            transport_maps=self._table({"contoso.com": f"smtp:{us}"}), header_checks=f"regexp:{checks}",
+        )  # fmt: skip
+
     def leads_to(self, port: int, **settings: object) -> None:
         """From now on mail for the other side goes to this port of Lockgate, by verified TLS or not at all."""
         us = f"[127.0.0.1]:{port}"
-        self.reload(
-            transport_maps=self._table({self._coexistence: f"smtp:{us}", "byus.test": f"smtp:{us}"}),
-            smtp_tls_policy_maps=self._table({us: f"secure match={HOSTNAME}"}),
-            **settings,
-        )
+        ways = self._table({self._coexistence: f"smtp:{us}", "byus.test": f"smtp:{us}"})
+        policy = self._table({us: f"secure match={HOSTNAME}"})
+        self.reload(**{"transport_maps": ways, "smtp_tls_policy_maps": policy, **settings})
 
     def mailbox(self, name: str) -> list[bytes]:
         """The messages in one of its mailboxes."""

@@ -33,6 +33,7 @@ async def test_what_waits_for_a_host_that_is_down_is_to_be_judged_at_once(stage)
     assert await statuses(stage, new) == ["Pending"]
     shown = await stage.keeping.trace_show(new.id)
     assert shown["rows"][0]["events"][-1]["detail"] == "the mailbox moved (eva); where it goes is decided again"
+    assert shown["rows"][0]["outbound_connector"] == ""
     stage.deliver(again.task)
     await stage.settle()
     assert await stage.keeping.queue_list({}) == []

@@ -70,7 +70,7 @@ async def test_here_and_back_everything_else_stays(here):
     code, out, err = await here.run("mailbox", "move", "julie@contoso.test", "there")
     assert code == 0 and out.splitlines()[:2] == [
         "julie@contoso.test lives on the other side.",
-        "  3 messages stay in /mail/contoso/contoso.test/julie; nothing is deleted.",
+        "  /mail/contoso/contoso.test/julie keeps 3 messages; nothing is deleted.",
     ]
     assert row(here, "julie@contoso.test") == before
 

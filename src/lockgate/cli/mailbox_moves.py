@@ -127,7 +127,7 @@ def _say(told: Mapping[str, Any]) -> None:
             target = row["after"]["external_address"]
             show.say(f"{row['address']} {would} {side}{f' as {target}' if target else ''}.")
         if left := row["left_behind"]:
-            show.say(f"  {counted(left['messages'], 'message')} stay in {left['path']}; nothing is deleted.")
+            show.say(f"  {left['path']} keeps {counted(left['messages'], 'message')}; nothing is deleted.")
         for warning in row["warnings"]:
             show.complain(f"warning: {warning}")
     for warning in told["warnings"]:

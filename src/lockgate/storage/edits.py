@@ -154,6 +154,8 @@ class Edit:
         if not held:
             ledger.roster.arrived(ledger.roster.lane(there), attention)
         event = Event(now, Happening.DEFER, f"the mailbox moved ({self.by}); where it goes is decided again")
+        base = task >> SHIFT << SHIFT
+        ledger.db.executemany("UPDATE trace SET outbound='' WHERE number=?", [(base | r.trace,) for r in chosen])
         tell(ledger, task, chosen, Status.HELD if held else Status.PENDING, event)
         return True
 

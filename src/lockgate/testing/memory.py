@@ -296,6 +296,8 @@ class MemorySpool:
                 there = f"{entry.task.lane.partition('/')[0]}/{MOVED_LANE}"
                 entry.task = msgspec.structs.replace(entry.task, lane=there, route=None)
                 entry.due = entry.due if entry.held else 0.0
+                for recipient in entry.left.values():
+                    self.traces[entry.message.id, recipient.trace].outbound = ""
                 event = Event(now, Happening.DEFER, f"the mailbox moved ({by}); where it goes is decided again")
                 self._tell(entry, Status.HELD if entry.held else Status.PENDING, event)
             case _:

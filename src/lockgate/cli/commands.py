@@ -17,6 +17,7 @@ from lockgate.cli import (
     backup,
     checkup,
     connectors,
+    convert,
     dkim,
     domains,
     explain,
@@ -69,6 +70,7 @@ for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, polic
     commands.command()(_command)
 commands.command()(settings.reference)
 commands.add_typer(mailboxes.commands, name="mailbox")
+commands.add_typer(convert.commands, name="convert")
 commands.command("explain")(explain.explain)
 commands.command("what-if")(explain.what_if)
 commands.command("replay")(explain.replay)

@@ -11,6 +11,7 @@ from lockgate.cli.commands import main as command_line
 
 if TYPE_CHECKING:
     from lockgate.flow.checkup import Found
+    from lockgate.policy.compile import Understood
     from lockgate.policy.documents import Problem
 
 
@@ -91,10 +92,19 @@ def _authenticate(
         raise CannotDo(str(trouble)) from None
 
 
+def _around(config: Path, understood: Understood) -> Sequence[Problem]:
+    import asyncio
+
+    from lockgate.app.checkup.around import look_around
+    from lockgate.app.config import read_config
+
+    return asyncio.run(look_around(read_config(config), understood))
+
+
 def main() -> None:
     """Run one command and exit with its code."""
     board = Switchboard(_serve, _places, _check_config, _read_documents, _begin, _preflight, _doctor, _settings)
-    command_line(board._replace(restore=_restore, authenticate=_authenticate))
+    command_line(board._replace(restore=_restore, authenticate=_authenticate, around=_around))
 
 
 if __name__ == "__main__":

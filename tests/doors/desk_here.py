@@ -26,7 +26,7 @@ from lockgate.flow.desk.groups import GroupDesk
 from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.mailbox_moves import MoveDesk
 from lockgate.flow.desk.objects import ObjectDesk
-from lockgate.flow.desk.policies import PolicyDesk
+from lockgate.flow.desk.policies import Around, PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
 from lockgate.flow.desk.section import Section
@@ -120,6 +120,7 @@ class Here:
         self.revisions = MemoryRevisions({"contoso.toml": CONTOSO})
         self.resolver = ZoneResolver()
         self.served: list[Path] = []
+        self.around: Around | None = None
         revising = Revising(self.revisions, self.audit, FixedClock(), "mx.lockgate.test")
         objects = ObjectDesk(revising, lambda: "lockgate-proof=1234")
         self.audited: list[dict[str, Any]] = []
@@ -129,7 +130,7 @@ class Here:
             QueueDesk(self.keeping, self.audit),
             TraceDesk(self.keeping, FixedClock()),
             HoldDesk(self.keeping, self.audit, FixedClock()),
-            PolicyDesk(revising),
+            PolicyDesk(revising, self._around),
             objects,
             DomainDesk(objects, self.resolver, FixedClock()),
             RecipientDesk(self.directory, self.writes, self.imports),
@@ -140,6 +141,9 @@ class Here:
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
         )
         self.desk = Desk(sections, self.audit, self.journal)
+
+    async def _around(self, understood):
+        return await self.around(understood) if self.around is not None else ()
 
     async def _audited(self, asked, since, until):
         self.audit_asked.append((asked, since, until))

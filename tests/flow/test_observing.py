@@ -241,7 +241,7 @@ def test_an_organisation_may_hide_more() -> None:
 
 
 def test_a_null_sender_claims_no_scope() -> None:
-    row = row_of(facts_of(sender=""), found("fail"), "none", ())
+    row = row_of(facts_of(sender=""), found("fail"), "none", (), "198.51.100.7")
     assert [one.scope for one in row.senders] == [""]
 
 

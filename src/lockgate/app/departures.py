@@ -8,6 +8,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.dkim import key_files
 from lockgate.flow.departure import Departure
+from lockgate.flow.firewall import put_internal
 from lockgate.flow.leading_back import WaysBack
 from lockgate.flow.results import put_results
 from lockgate.flow.sealing import Sealing
@@ -22,5 +23,5 @@ def departure_of(
 ) -> Departure:
     """The departure of one worker; our signature comes last, for it covers what the others have added."""
     keys = KeyRing(policy, key_files(config))
-    finishes = (put_results, Sealing(keys, journal).finish, Signing(keys, SystemClock()).finish)
+    finishes = (put_internal, put_results, Sealing(keys, journal).finish, Signing(keys, SystemClock()).finish)
     return Departure(finishes, ways_back.rewrite)

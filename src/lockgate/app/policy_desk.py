@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 
+from lockgate.app.checkup.around import around_of
 from lockgate.app.config import OperatorFile
 from lockgate.app.names import resolver_of
 from lockgate.app.policies import Policies
@@ -21,4 +22,9 @@ def policy_sections(config: OperatorFile, policies: Policies, audit: Audit, cloc
     objects = ObjectDesk(revising, lambda: f"lockgate-proof={secrets.token_hex(16)}")
     # It remembers nothing: a record that was published a minute ago must be found.
     resolver = resolver_of(config, clock, remembers=False)
-    return PolicyDesk(revising), objects, DomainDesk(objects, resolver, clock)
+    around = around_of(config, resolver)
+    return (
+        PolicyDesk(revising, lambda understood: around.look(understood, clock.now())),
+        objects,
+        DomainDesk(objects, resolver, clock),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn
 
 import typer
 
@@ -14,6 +14,9 @@ from lockgate.cli.client import PATIENCE, NotReachable, ask
 from lockgate.flow.asking import Answer, Kind, Request
 from lockgate.flow.checkup import Found
 from lockgate.policy.documents import Invalid, Problem
+
+if TYPE_CHECKING:
+    from lockgate.policy.compile import Understood
 
 PLACES = ("lockgate.toml", "/etc/lockgate/lockgate.toml")
 """Where the operator's file is looked for, in this order, when none is named."""
@@ -44,7 +47,8 @@ class Switchboard(NamedTuple):
     into a folder and returns its first revision (raising Invalid or OSError). `preflight` and `doctor` look an
     installation over and never raise. `settings` gives every value of the operator's file with where it comes from
     (raising Invalid or OSError). `restore` puts a backup in its place (backup, operator's file, what-if) and says what
-    it did (raising CannotDo, Invalid or OSError).
+    it did (raising CannotDo, Invalid or OSError). `around` looks at what documents cannot say (operator's file,
+    documents), and never raises.
     """
 
     serve: Callable[[Path], int]
@@ -57,6 +61,7 @@ class Switchboard(NamedTuple):
     settings: Callable[[Path], Sequence[Mapping[str, Any]]]
     restore: Callable[[Path, Path, bool], dict[str, Any]] | None = None
     authenticate: Callable[[Path, str, str, str, Path | None, str], dict[str, Any]] | None = None
+    around: Callable[[Path, Understood], Sequence[Problem]] | None = None
 
 
 class Given(NamedTuple):
@@ -117,6 +122,15 @@ def mistakes(found: Sequence[Problem], *, as_json: bool) -> None:
 def problem_line(file: object, line: object, path: object, message: object) -> str:
     """One mistake."""
     return f"{file}:{line}: {path}: {message}" if path else f"{file}:{line}: {message}"
+
+
+def advice(row: Mapping[str, Any]) -> None:
+    """One finding of the linter: what and where, why it matters, how to mend it."""
+    show.say(f"warning: {problem_line(row['file'], row['line'], row['path'], row['message'])}")
+    if row["why"]:
+        show.say(f"    why: {row['why']}")
+    if row["mend"]:
+        show.say(f"    mend: {row['mend']}")
 
 
 def answered(context: typer.Context, request: Request, *, as_json: bool, patience: float = PATIENCE) -> Any:

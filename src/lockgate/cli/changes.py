@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from lockgate.cli import show
-from lockgate.cli.asked import problem_line
+from lockgate.cli.asked import advice
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the revision.")]
 Expect = Annotated[
@@ -64,7 +64,7 @@ def warnings(rows: Sequence[Mapping[str, Any]]) -> None:
     """New advice in full; of what was there before only the number."""
     for row in rows:
         if row["new"]:
-            show.say(f"warning: {problem_line(row['file'], row['line'], row['path'], row['message'])}")
+            advice(row)
     if old := sum(1 for row in rows if not row["new"]):
         many = "1 earlier warning stays" if old == 1 else f"{old} earlier warnings stay"
         show.say(f"{many} (`lockgate check` lists what is in the folder).")

@@ -120,31 +120,39 @@ def check(
     context: typer.Context,
     folder: Annotated[Path | None, typer.Argument(help="Folder with policy documents; default: the file's.")] = None,
     hostname: Annotated[str, typer.Option(help="Our name, when there is no operator's file.")] = "",
+    offline: Annotated[bool, typer.Option("--offline", help="Ask nobody: neither DNS nor files.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the policy documents; prints every mistake as file:line: path: message. The service is not needed."""
-    from lockgate.policy.compile import compile_policy
+    """Check the policy documents; prints every mistake as file:line: path: message. The service is not needed.
+
+    What is sound but hardly meant is a warning. Where there is an operator's file, DNS and the files that
+    connectors name are looked at as well.
+    """
+    from lockgate.policy.compile import understand
     from lockgate.policy.documents import Invalid
 
     options = given(context)
     kept = False
+    placed = folder is None or options.config is not None
     if folder is None or options.config is not None:
         found = asked.places(options)
         folder, hostname, kept = folder or found.policy_directory, hostname or found.hostname, found.keeps_mailboxes
     hostname = hostname or "localhost.localdomain"
     try:
         documents = options.board.read_documents(folder)
-        policy = compile_policy(documents, hostname=hostname, revision=0, keeps_mailboxes=kept)
+        understood = understand(documents, hostname=hostname, revision=0, keeps_mailboxes=kept)
     except Invalid as trouble:
         asked.mistakes(trouble.problems, as_json=as_json)
         raise typer.Exit(show.FINDING) from None
+    policy, warnings = understood.policy, [one._asdict() for one in understood.policy.warnings]
+    if placed and not offline and options.board.around is not None:
+        warnings += [one._asdict() for one in options.board.around(asked.config_path(options), understood)]
     if as_json:
-        warnings = [one._asdict() for one in policy.warnings]
         organisations = sorted(policy.organisations)
         show.as_json({"problems": [], "warnings": warnings, "digest": policy.digest, "organisations": organisations})
     else:
-        for one in policy.warnings:
-            show.say(f"warning: {asked.problem_line(*one)}")
+        for one in warnings:
+            asked.advice(one)
         show.say(f"The documents in {folder} are sound (digest {policy.digest[:16]}).")
 
 

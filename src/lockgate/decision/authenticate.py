@@ -2,7 +2,7 @@
 
 Specification 1.13.1 (the decision table), 1.13.3 (trusted sealers), 1.19.3 (composite authentication) and DESIGN 2:
 trouble with DNS is neither a pass nor a failure. Own servers and logins are exempt: they are known by other means, and
-behind an own server the true source is hidden.
+behind an own server the true source is hidden, unless its connector says how it is found (decision/entitle.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lockgate.mail.authentication import Authenticated, DmarcVerdict
 from lockgate.mail.composite import Composite, CompositeVerdict, Reason, compose, explicit, wish_now
 from lockgate.mail.dmarc import Wish
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import Unknown, WhoSent
+from lockgate.mail.findings import Unknown
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Direction, Hit, Hold, Ruling, Standing, Step, Verdict
 
@@ -45,7 +45,7 @@ def authenticate(
             return verdict
         because = f"own servers and logged-in sessions are exempt (reason {Reason.EXEMPT})"
         return told(verdict, _step(verdict, _DMARC, Hit.NO, because))
-    question = WhoSent(standing.organisation)
+    question = standing.who_sent
     match facts.findings.get(question):
         case None:
             return Questions((question,))
@@ -60,7 +60,12 @@ def authenticate(
 
 
 def is_exempt(ruling: Ruling, standing: Standing) -> bool:
-    """Whether nobody asks who the author is, because own servers or people handed it over."""
+    """Whether nobody asks who the author is, because own servers or people handed it over.
+
+    What an own server passes on for others has a true source where its connector says how it is found.
+    """
+    if standing.internal or standing.source:
+        return standing.internal
     return standing.direction is Direction.ORIGINATING or any(
         candidate.organisation == standing.organisation for candidate in ruling.candidates
     )

@@ -203,14 +203,17 @@ def directory(facts: Facts) -> dict[str, str]:
 
 
 def authentication(facts: Facts) -> dict[str, str]:
-    """What was found out about the sender, by the name of the check; the same for every organisation that asked."""
-    for question, answer in facts.findings.items():
-        if not isinstance(question, WhoSent):
-            continue
+    """What was found out about the sender, by the name of the check; the same for every organisation that asked.
+
+    Where the true source behind a gateway was looked for, it is what was found for that, with its address.
+    """
+    asked = [(question, answer) for question, answer in facts.findings.items() if isinstance(question, WhoSent)]
+    for question, answer in sorted(asked, key=lambda pair: not pair[0].source):
         match answer:
             case Authenticated(spf, dkim, dmarc, arc):
                 signed = ", ".join(f"{one.verdict} ({one.domain or one.problem})" for one in dkim)
-                return {
+                source = {"source": question.source} if question.source else {}
+                return source | {
                     "spf": f"{spf.verdict} ({spf.domain})",
                     "dkim": signed or "none",
                     "dmarc": f"{dmarc.verdict} ({dmarc.domain or dmarc.problem})",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lockgate.mail.authentication import Authenticated, DkimVerdict, DmarcVerdict, SpfVerdict
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Question, Unknown, WhoSent
+from lockgate.mail.findings import Question, Unknown
 from lockgate.mail.ruling import Direction, Refuse, Ruling, Verdict
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def sender_of(facts: Facts, verdict: Verdict) -> Sender:
     forwarded fails SPF and is still its sender's if it bears a signature of the sender's domain.
     """
     standing = verdict.standing
-    if standing.direction is Direction.ORIGINATING:
+    if standing.direction is Direction.ORIGINATING and not standing.source:
         return Sender(Proof.PROVEN, "the message came from the organisation's own servers or people")
     envelope = facts.envelope
     if envelope is None or envelope.sender is None:
         return Sender(Proof.UNPROVEN, "the message came from the null sender")
-    match facts.findings.get(WhoSent(standing.organisation)):
+    match facts.findings.get(standing.who_sent):
         case Authenticated() as found:
             return _known(found, envelope.sender.domain)
         case Unknown(why):
@@ -65,11 +65,11 @@ def to_ask(policy: Policy, facts: Facts, ruling: Ruling) -> tuple[Question, ...]
         mine = policy.organisations.get(verdict.standing.organisation)
         if (
             isinstance(verdict.disposition, Refuse)
-            and verdict.standing.direction is not Direction.ORIGINATING
+            and (verdict.standing.direction is not Direction.ORIGINATING or verdict.standing.source)
             and mine is not None
             and mine.anti_phishing is not None
         ):
-            wanted[WhoSent(verdict.standing.organisation)] = None
+            wanted[verdict.standing.who_sent] = None
     return tuple(question for question in wanted if question not in facts.findings)
 
 

@@ -9,7 +9,8 @@ import msgspec
 from lockgate.decision.proof import Proof, Sender, sender_of
 from lockgate.decision.signing import signs
 from lockgate.flow.excerpt import narrow
-from lockgate.flow.stamping import stamp_of
+from lockgate.flow.firewall import network_id
+from lockgate.flow.stamping import alike, stamp_of
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
@@ -72,6 +73,7 @@ class Commit(msgspec.Struct, frozen=True):
             tls=f"{connection.tls.version} {connection.tls.cipher}" if connection.tls else "",
             revision=ruling.revision,
             connection_id=connection.id,
+            network_id=network_id(ruling.recipients),
         )
 
     def _story(self, facts: Facts, ruling: Ruling, organisation: str, organisations: int) -> bytes:
@@ -125,7 +127,8 @@ class Commit(msgspec.Struct, frozen=True):
                 ),
             )
             for (lane, held), (route, due, recipients) in groups.items()
-            for some in chunks(recipients)
+            for same in alike(recipients, lambda one: everybody[one.trace])
+            for some in chunks(same)
         ]
         return tuple(tasks), tuple(traces)
 

@@ -1,8 +1,9 @@
 """What leaves: the copies of a task as they go on the wire, made at each attempt from the message as it lies there.
 
-The stored octets are never touched. A copy that needs nothing is carried as it is; otherwise the header is changed as
-mail flow rules ask, and the finishes are applied in their order (the results of authentication, then the seal of the
-chain, then our signature, which covers both). Recipients whose envelope sender is rewritten get a parcel of their own.
+The stored octets are never touched. A copy that needs nothing is carried as it is; otherwise internal header fields
+that it came with are settled, the header is changed as mail flow rules ask, and the finishes are applied in their order
+(the internal fields that go its way, the results of authentication, then the seal of the chain, then our signature,
+which covers all of them). Recipients whose envelope sender is rewritten get a parcel of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from lockgate.flow.firewall import settle_incoming
 from lockgate.mail.address import Address
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.header_edits import HeaderEdit, edited
@@ -56,9 +58,10 @@ class Departure(msgspec.Struct, frozen=True):
         groups: dict[tuple[HeaderEdit, ...], dict[str, list[int]]] = {}
         for number, recipient in enumerate(task.recipients):
             groups.setdefault(recipient.edits, {}).setdefault(recipient.rewrite, []).append(number)
+        behind = settle_incoming(task.stamp, content)
         parcels: list[Parcel] = []
         for edits, by_domain in groups.items():
-            ready = edited(content, edits)
+            ready = edited(behind, edits)
             for finish in self.finishes:
                 ready = await finish(policy, task, ready)
             parcels += [Parcel(self._envelope(task, name), tuple(some), ready) for name, some in by_domain.items()]

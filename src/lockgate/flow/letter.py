@@ -12,7 +12,7 @@ from lockgate.flow.inquire import BUDGET
 from lockgate.flow.settle import Inquire
 from lockgate.mail.authentication import ArcVerdict, Authenticated, DkimVerdict, DmarcVerdict, SpfVerdict
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Answer, Question, Unknown, WhoSent
+from lockgate.mail.findings import NOT_CERTAIN, Answer, Question, Unknown, WhoSent
 from lockgate.policy.policy import Policy
 from lockgate.seams import Authenticator, BodyWriter, Clock
 
@@ -48,17 +48,22 @@ class Authentication(msgspec.Struct, frozen=True):
         return self.of(octets, body.size, otherwise)
 
     def of(self, octets: Octets, size: int, otherwise: Inquire | None = None) -> Inquire:
-        """Finds out who sent this message, once for all organisations; what else is asked, `otherwise` answers."""
-        found: list[Answer] = []
+        """Finds out who sent this message, once for all organisations that take the same host for its source; what else
+        is asked, `otherwise` answers.
+        """
+        found: dict[tuple[str, str], Answer] = {}
 
         async def inquire(
             policy: Policy, facts: Facts, questions: tuple[Question, ...]
         ) -> dict[Question, Answer]:
             mine = tuple([question for question in questions if isinstance(question, WhoSent)])
             rest = tuple([question for question in questions if not isinstance(question, WhoSent)])
-            if mine and not found:
-                found.append(await self._answer(facts, octets, size))
-            answers: dict[Question, Answer] = dict.fromkeys(mine, found[0]) if mine else {}
+            answers: dict[Question, Answer] = {}
+            for question in mine:
+                source = question.source, question.helo
+                if source not in found:
+                    found[source] = await self._answer(facts, octets, size, *source)
+                answers[question] = found[source]
             if rest:
                 unasked: Answer = Unknown("it is not asked at this point")
                 answers |= dict.fromkeys(rest, unasked)
@@ -68,15 +73,17 @@ class Authentication(msgspec.Struct, frozen=True):
 
         return inquire
 
-    async def _answer(self, facts: Facts, octets: Octets, size: int) -> Answer:
+    async def _answer(self, facts: Facts, octets: Octets, size: int, source: str, helo: str) -> Answer:
         envelope = facts.envelope
         sender = envelope.sender_text if envelope is not None else ""
         place = self.few_large if size > LARGE else contextlib.nullcontext()
-        connection = facts.connection
+        peer, name = facts.connection.peer, facts.connection.helo
+        if source:
+            peer, name = "" if source == NOT_CERTAIN else source, helo
         try:
             async with asyncio.timeout(BUDGET), place:
                 whole = await octets()
-                found = await self.authenticator.authenticate(connection.peer, connection.helo, sender, whole)
+                found = await self.authenticator.authenticate(peer, name, sender, whole)
         except TimeoutError:
             return Unknown("no answer within the time there is")
         except (ValueError, OSError) as trouble:

@@ -17,7 +17,7 @@ from lockgate.mail.address import AddressError, parse_address
 from lockgate.mail.authentication import Authenticated, Dkim, DkimVerdict, Dmarc, DmarcVerdict, Spf, SpfVerdict
 from lockgate.mail.dmarc import Wish, read_published
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import WhoSent
+from lockgate.mail.findings import NOT_CERTAIN, WhoSent
 from lockgate.mail.message import Message
 from lockgate.mail.redaction import Discretion, Masking, Redactor
 from lockgate.mail.reports.aggregate import Checked, Row
@@ -75,15 +75,17 @@ class Observer(msgspec.Struct, frozen=True):
                 mine = policy.organisations.get(organisation)
                 wanted = mine.anti_phishing if mine is not None else None
                 if wanted is not None and (wanted.send_aggregate_reports or wanted.send_failure_reports):
-                    self._count(policy, facts, ruling, organisation)
+                    for verdicts in _by_source(ruling, organisation):
+                        self._count(policy, facts, verdicts)
             if copy is not None:
                 self._pass_on(policy, facts, ruling, copy)
         except Exception as trouble:
             self.journal.alarm("unforeseen", at="counting for reports", trouble=trouble)
 
-    def _count(self, policy: Policy, facts: Facts, ruling: Ruling, organisation: str) -> None:
-        verdicts = [verdict for verdict in ruling.recipients if verdict.standing.organisation == organisation]
-        found = facts.findings.get(WhoSent(organisation))
+    def _count(self, policy: Policy, facts: Facts, verdicts: Sequence[Verdict]) -> None:
+        """Count for recipients of one organisation for whom the message has the same source."""
+        organisation, question = verdicts[0].standing.organisation, verdicts[0].standing.who_sent
+        found = facts.findings.get(question)
         if not isinstance(found, Authenticated) or all(_reads(policy, verdict) for verdict in verdicts):
             return  # reports about reports would never end
         dmarc, wanted = found.dmarc, policy.organisations[organisation].anti_phishing
@@ -91,18 +93,20 @@ class Observer(msgspec.Struct, frozen=True):
             return
         disposition, reasons = fate(dmarc, verdicts)
         if wanted.send_aggregate_reports and dmarc.reports:
-            row = row_of(facts, found, disposition, reasons)
+            row = row_of(facts, found, disposition, reasons, source_of(facts, question))
             self.seen(Seen(organisation, int(facts.at) // DAY, dmarc.found_at, dmarc.published, row))
         if wanted.send_failure_reports and dmarc.verdict is DmarcVerdict.FAIL and may_be_shown(facts, found):
             redactor = hiding(self.discretion(organisation), self.key)
-            report = failure_of(facts, found, disposition, redactor, policy.hostname)
+            source = source_of(facts, question)
+            report = failure_of(facts, found, disposition, redactor, policy.hostname, source)
             failed = Failed(organisation, facts.at, dmarc.found_at, report)
             self.failed(failed, wanted.failure_reports_per_hour)
 
     def _pass_on(self, policy: Policy, facts: Facts, ruling: Ruling, copy: bytes) -> None:
         message = facts.message.id if facts.message is not None else ""
         for organisation in dict.fromkeys([v.standing.organisation for v in ruling.recipients if _reads(policy, v)]):
-            found = facts.findings.get(WhoSent(organisation))
+            question = next(v.standing.who_sent for v in ruling.recipients if v.standing.organisation == organisation)
+            found = facts.findings.get(question)
             proof = f", {found.dmarc.domain}: DMARC {found.dmarc.verdict}" if isinstance(found, Authenticated) else ""
             origin = f"message {message} from {facts.connection.peer}{proof}"
             if not self.keep(Arrived(organisation, self.clock.now(), origin, copy)):
@@ -164,7 +168,23 @@ def _led_to(verdict: Verdict, subject: str) -> bool:
     return any(step.stage == _STAGE and step.subject == subject and step.hit is Hit.YES for step in verdict.steps)
 
 
-def row_of(facts: Facts, found: Authenticated, disposition: str, reasons: tuple[tuple[str, str], ...]) -> Row:
+def source_of(facts: Facts, question: WhoSent) -> str:
+    """The address that is told as the source: the true one behind a gateway, if that is certain, else the peer's."""
+    return facts.connection.peer if question.source in ("", NOT_CERTAIN) else question.source
+
+
+def _by_source(ruling: Ruling, organisation: str) -> list[list[Verdict]]:
+    """The recipients of the organisation, apart where the message has another source for them."""
+    parts: dict[WhoSent, list[Verdict]] = {}
+    for verdict in ruling.recipients:
+        if verdict.standing.organisation == organisation:
+            parts.setdefault(verdict.standing.who_sent, []).append(verdict)
+    return list(parts.values())
+
+
+def row_of(
+    facts: Facts, found: Authenticated, disposition: str, reasons: tuple[tuple[str, str], ...], source: str
+) -> Row:
     """The row of one message. The recipient is not part of it: whom somebody writes to is nobody's business."""
     dmarc, spf = found.dmarc, found.spf
     sender = facts.envelope.sender_domain if facts.envelope is not None else ""
@@ -174,7 +194,7 @@ def row_of(facts: Facts, found: Authenticated, disposition: str, reasons: tuple[
     # A check of the HELO name (null sender) has no word in RFC 9990, so no scope is claimed for it.
     senders = (Checked(spf.domain[:255], spf.verdict.value, scope="mfrom" if sender else ""),) if spf.domain else ()
     return Row(
-        source=facts.connection.peer,
+        source=source,
         count=1,
         disposition=disposition,
         dkim=_aligned(dmarc, "dkim="),
@@ -232,7 +252,7 @@ def hiding(redactor: Redactor | None, key: bytes) -> Redactor:
 
 
 def failure_of(
-    facts: Facts, found: Authenticated, disposition: str, redactor: Redactor, hostname: str
+    facts: Facts, found: Authenticated, disposition: str, redactor: Redactor, hostname: str, source: str
 ) -> FailureReport:
     """What is told of one message that failed (RFC 9991 4), every address in it hidden; `hostname` is our name."""
     envelope, message = facts.envelope, facts.message
@@ -250,7 +270,7 @@ def failure_of(
         report_id="",
         kind="auth-failure",
         domain=dmarc.domain,
-        source=facts.connection.peer,
+        source=source,
         failure="dmarc",
         delivery=delivery,
         mail_from=redactor.address(envelope.sender_text) if envelope is not None else "",

@@ -13,7 +13,7 @@ from lockgate.flow.commit import HOLD_LANE, PENDING_LANE, a_month, chunks, recip
 from lockgate.flow.excerpt import entry_of
 from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
-from lockgate.flow.stamping import stamp_of
+from lockgate.flow.stamping import alike, stamp_of
 from lockgate.flow.whereabouts import up_to_date
 from lockgate.mail import replies
 from lockgate.mail.address import Address
@@ -165,7 +165,8 @@ class _Sorting:
                 self._stamp(policy, facts, ruling, [everybody.get(member.id) for member in some], held),
             )
             for (lane, held), (route, members) in self._groups.items()
-            for some in chunks(members)
+            for same in alike(members, lambda member: everybody.get(member.id))
+            for some in chunks(same)
         ]
         if tasks and self._deferred:
             # New tasks take the place of all remaining recipients, so those who wait on need one as well.

@@ -200,7 +200,7 @@ def difference_row(difference: Difference, both: Both) -> dict[str, Any]:
 
 def warning_row(problem: Problem) -> dict[str, Any]:
     """An advice, JSON-ready."""
-    return {"file": problem.file, "line": problem.line, "path": problem.path, "message": problem.message}
+    return problem._asdict()
 
 
 def files_that_differ(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, list[str]]:

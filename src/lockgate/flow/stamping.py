@@ -1,19 +1,21 @@
-"""What the copies of a task are to be given on their way out: results of authentication, and a seal (mail/task.py)."""
+"""What the copies of a task are to be given on their way out: results of authentication, a seal, internal header fields
+(mail/task.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lockgate.decision.authenticate import composed_of, is_exempt
 from lockgate.decision.rewriting import leaves_for_somebody
+from lockgate.flow.firewall import fields_of
 from lockgate.mail.authentication import ArcVerdict, Authenticated
 from lockgate.mail.authentication_results import claims_to_be, is_ours_by_name, results
 from lockgate.mail.composite import Composite, Reason, action_of
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import WhoSent
 from lockgate.mail.message import Message
-from lockgate.mail.ruling import Ruling, Verdict
-from lockgate.mail.task import PLAIN, Stamp
+from lockgate.mail.ruling import Ruling, Standing, Verdict
+from lockgate.mail.task import PLAIN, Stamp, TaskRecipient
 from lockgate.policy.policy import Policy
 
 
@@ -25,21 +27,42 @@ def stamp_of(
     `held`: it waits for a person, or did. `sign` as in Stamp.
     """
     standing, message = verdicts[0].standing, facts.message
-    found = facts.findings.get(WhoSent(standing.organisation))
+    found = facts.findings.get(standing.who_sent)
+    incoming, internal, source = fields_of(policy, facts, verdicts[0])
     foreign = message is not None and message.claims > 0 and _is_foreign(policy, message, ruling, verdicts[0])
-    if not isinstance(found, Authenticated) or is_exempt(ruling, standing):
-        return Stamp(foreign=foreign, sign=sign) if foreign or sign else PLAIN
-    if standing.organisation not in policy.organisations:  # held mail may outlive its organisation
-        return Stamp(foreign=foreign, sign=sign)
+    gone = standing.organisation not in policy.organisations  # held mail may outlive it
+    if gone or not isinstance(found, Authenticated) or is_exempt(ruling, standing):
+        if foreign or sign or incoming or internal or source:
+            return Stamp((), foreign, "", sign, incoming, internal, source)
+        return PLAIN
     composed = composed_of(policy, facts, standing, found)
-    parts = tuple(_parts(policy, facts, found, composed, held=held))
-    return Stamp(parts, foreign, _chain(policy, found, verdicts), sign)
+    parts = tuple(_parts(policy, facts, standing, found, composed, held=held))
+    return Stamp(parts, foreign, _chain(policy, found, verdicts), sign, incoming, internal, source)
 
 
-def _parts(policy: Policy, facts: Facts, found: Authenticated, composed: Composite, *, held: bool) -> list[str]:
+def alike(
+    recipients: list[TaskRecipient], verdict_of: Callable[[TaskRecipient], Verdict | None]
+) -> list[list[TaskRecipient]]:
+    """The recipients in parts whose copies get the same stamp: by the true source that counts, and by their rights."""
+    if len(recipients) == 1:
+        return [recipients]
+    parts: dict[tuple[object, ...], list[TaskRecipient]] = {}
+    for one in recipients:
+        verdict = verdict_of(one)
+        parts.setdefault(_kind(verdict.standing) if verdict is not None else (), []).append(one)
+    return list(parts.values())
+
+
+def _kind(standing: Standing) -> tuple[object, ...]:
+    return standing.source, standing.computed, standing.source_helo, standing.internal, standing.promotes
+
+
+def _parts(
+    policy: Policy, facts: Facts, standing: Standing, found: Authenticated, composed: Composite, *, held: bool
+) -> list[str]:
     return results(
         policy.hostname,
-        peer=facts.connection.peer,
+        peer=standing.source or facts.connection.peer,
         sender=facts.envelope.sender_domain if facts.envelope is not None else "",
         spf=found.spf,
         dkim=found.dkim,

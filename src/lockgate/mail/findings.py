@@ -130,10 +130,20 @@ class Said(msgspec.Struct, frozen=True, tag="said"):
     takes_all: bool = False
 
 
-class WhoSent(msgspec.Struct, frozen=True, tag="who_sent"):
-    """Question for an organisation that wants it answered: what proves the sender of this message? `Authenticated`."""
+NOT_CERTAIN = "not certain"
+"""Stands for the address of the true source where what gateways say of it cannot be believed."""
+
+
+class WhoSent(msgspec.Struct, frozen=True, tag="who_sent", omit_defaults=True):
+    """Question for an organisation that wants it answered: what proves the sender of this message? `Authenticated`.
+
+    Behind a gateway, `source` is the address of the host from which the message really came, and `helo` the name it
+    gave there; "" is the peer of the connection, NOT_CERTAIN that no address may prove anything.
+    """
 
     organisation: str
+    source: str = ""
+    helo: str = ""
 
 
 Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack

@@ -9,6 +9,7 @@ import re
 import msgspec
 
 from lockgate.mail.authentication_results import is_ours_by_name
+from lockgate.mail.internal_headers import letters_of, may_hold_any
 from lockgate.mail.message import Message
 
 HEADER_LIMIT = 256 * 1024
@@ -22,7 +23,7 @@ HOP_FIELD = "X-Lockgate-Hop"
 
 _BLANKS = b" \t"
 _READ = frozenset((b"received", b"message-id", b"subject", b"x-lockgate-hop", b"authentication-results"))
-_OURS = b"x-lockgate-"
+_OURS = b"xlockgate"
 _KEPT = HEADER_LIMIT
 _FOLD = re.compile(r"\r?\n(?=[ \t])")
 _WORD = re.compile(r"=\?([A-Za-z0-9._:+-]{1,40})(?:\*[A-Za-z0-9-]{1,20})?\?([bBqQ])\?([!->@-~]{0,8000})\?=")
@@ -124,7 +125,9 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
     fields: list[tuple[str, str]] = []
     kept, hops, own, claims = 0, 0, 0, 0
     message_id = subject = ""
-    ours = _OURS in head[: headers.end].lower()
+    block = head[: headers.end]
+    letters = letters_of(block)
+    ours = _OURS in letters
     mark = f"{installation};".casefold()
     for raw_name, raw_value in headers.fields:
         value = raw_value.decode("utf-8", "replace").strip(" \t")
@@ -158,4 +161,5 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
         claims=claims,
         cut=headers.oversize or kept > HEADER_LIMIT,
         eight_bit=not head.isascii(),
+        internal=may_hold_any(block, letters),
     )

@@ -32,8 +32,9 @@ class Message(msgspec.Struct, frozen=True):
     surrogate-free replacement; at most 256 KiB in all are kept, `cut` tells that more were there. `size` counts
     the octets as received. `hops` is the number of Received fields, `own_hops` how many of them are ours.
     `claims` counts the fields that might be taken for our word about the message (Authentication-Results of any name,
-    and those that only we may write), also the ones that are not among `fields`. A message with a `flaw` was not kept:
-    `size` is then what had come when it showed.
+    and those that only we may write), also the ones that are not among `fields`. `internal` tells that there may be
+    fields by which servers of one organisation tell each other what they found (mail/internal_headers.py). A message
+    with a `flaw` was not kept: `size` is then what had come when it showed.
     """
 
     id: str
@@ -47,3 +48,4 @@ class Message(msgspec.Struct, frozen=True):
     eight_bit: bool = False
     flaw: Flaw | None = None
     claims: int = 0
+    internal: bool = False

@@ -8,7 +8,7 @@ import msgspec
 
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Point
-from lockgate.mail.findings import Forwarding, Question
+from lockgate.mail.findings import Forwarding, Question, WhoSent
 from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
@@ -154,12 +154,16 @@ class Candidate(msgspec.Struct, frozen=True):
     null_sender: bool = True
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the stages concluded of one recipient so far; what a condition may look at besides the facts.
 
     `who_attributes` are the directory attributes of the recipient; `unlisted` tells that edge blocking would refuse
     it, were it enforced; `allowed_by_ip` tells that the
-    organisation's IP allow list names the peer (lifts the content verdict only).
+    organisation's IP allow list names the peer (lifts the content verdict only). Rights of the session, judged anew for
+    every transaction: `internal` (its mail counts as that of the organisation's own people), `promotes` (the internal
+    header fields of its server are believed), `bypass` (no content verdict). `source` is the address of the true source
+    behind a gateway ("": the peer; see `WhoSent`), `computed` the same also where the recipient is out of scope, and
+    `source_helo` its name there. `network_id` is the network message id that the other side of a hybrid gave it.
     """
 
     organisation: str = ""
@@ -173,6 +177,18 @@ class Standing(msgspec.Struct, frozen=True):
     kind: str = ""
     who_attributes: dict[str, str] = {}
     unlisted: bool = False
+    internal: bool = False
+    promotes: bool = False
+    bypass: bool = False
+    source: str = ""
+    source_helo: str = ""
+    computed: str = ""
+    network_id: str = ""
+
+    @property
+    def who_sent(self) -> WhoSent:
+        """The question who sent the message, as it is asked for this recipient."""
+        return WhoSent(self.organisation, self.source, self.source_helo if self.source else "")
 
 
 class Effects(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 from lockgate.mail.address import Address
@@ -16,6 +18,14 @@ MOVED_LANE = "moved"
 """Waiting mail of a mailbox that lives elsewhere now: only where it goes is decided again."""
 
 
+class Incoming(enum.StrEnum):
+    """What becomes of internal header fields: there are none, they are a stranger's, or those of an own server."""
+
+    NONE = ""
+    STRIP = "strip"
+    PROMOTE = "promote"
+
+
 class Stamp(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """What the copies of a task are to be given on their way out, besides our trace fields.
 
@@ -23,12 +33,18 @@ class Stamp(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     nobody asked who sent it; `foreign` tells that the message came with such fields in our name, which are taken out;
     `chain` is what was found of its ARC chain ("none", "pass", "fail"; "": not looked at), to be sealed; `sign` tells
     that the organisation answers for the message, so that it gets our DKIM signature.
+    `incoming` says what becomes of internal header fields that it came with (mail/internal_headers.py); `internal` are
+    those that we write for mailboxes and the other side of a hybrid, `source` those that tell own servers of the true
+    source behind a gateway, as (name, value).
     """
 
     results: tuple[str, ...] = ()
     foreign: bool = False
     chain: str = ""
     sign: bool = False
+    incoming: Incoming = Incoming.NONE
+    internal: tuple[tuple[str, str], ...] = ()
+    source: tuple[tuple[str, str], ...] = ()
 
 
 PLAIN = Stamp()
@@ -87,7 +103,8 @@ class NewMessage(msgspec.Struct, frozen=True):
     """A message to be made durable together with everything that follows from it, all or nothing.
 
     `stories` is one (organisation, recorded facts and ruling) per organisation, see mail/record.py.
-    Times are seconds since the epoch. `content` may hold the stored octets while they are still in memory.
+    Times are seconds since the epoch. `network_id` is the network message id that the other side of a hybrid gave it,
+    "" where `id` is the only one.
     """
 
     id: str
@@ -105,6 +122,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     tls: str = ""
     revision: int = 0
     connection_id: str = ""
+    network_id: str = ""
 
 
 class Assigned(msgspec.Struct, frozen=True):

@@ -38,18 +38,24 @@ class Report:
         """A mistake, unless it rests on a key that is wrong in itself."""
         self._note(self.problems, written, keys, message)
 
-    def doubtful(self, written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
+    def doubtful(
+        self, written: Written[Any], keys: tuple[Key, ...], message: str, *, why: str = "", mend: str = ""
+    ) -> None:
         """An advice."""
         if self.advise:
-            self._note(self.warnings, written, keys, message)
+            self._note(self.warnings, written, keys, message, why, mend)
 
-    def _note(self, notes: list[Problem], written: Written[Any], keys: tuple[Key, ...], message: str) -> None:
+    def _note(
+        self, notes: list[Problem], written: Written[Any], keys: tuple[Key, ...], message: str, why: str = "",
+        mend: str = "",
+    ) -> None:  # fmt: skip
         plain = [key if isinstance(key, str) else key[0] for key in keys]
         if written.suspect.isdisjoint(plain):
             head = keys[:1]
             path = (head[0] if head and isinstance(head[0], tuple) else head) or ()
             prefix = (written.table,) if written.table == "operator" else (written.table, written.index)
-            notes.append(self.places.problem(written.file, (*prefix, *path), message))
+            found = self.places.problem(written.file, (*prefix, *path), message)
+            notes.append(found._replace(why=why, mend=mend) if why or mend else found)
 
 
 def check_objects(documents: Documents, hostname: str, report: Report) -> None:

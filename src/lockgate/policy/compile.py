@@ -11,8 +11,10 @@ from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
 from lockgate.policy.dkim_signing import signing_domain, signing_of
-from lockgate.policy.documents import Documents, Invalid, Problem, Written, read
+from lockgate.policy.documents import Documents, Invalid, Places, Problem, Written, read
+from lockgate.policy.enhanced_filtering import enhanced_of
 from lockgate.policy.kinds import BoundByDomain, ByDomainAlone, InContext
+from lockgate.policy.linter import lint
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.arc import ArcConfig
@@ -36,6 +38,7 @@ class Understood(NamedTuple):
 
     policy: Policy
     documents: Documents
+    places: Places
 
 
 def compile_policy(
@@ -80,11 +83,12 @@ def understand(
     check_objects(documents, hostname, report)
     check_ties(documents, catalog, report)
     check_compatibility(documents, report)
+    lint(documents, catalog, report)
     if report.problems:
         raise Invalid(tuple(sorted(set(report.problems))))
     warnings = tuple(sorted(set(report.warnings)))
     policy = _build(documents, catalog, hostname, revision, warnings, keeps_mailboxes=keeps_mailboxes)
-    return Understood(policy, documents)
+    return Understood(policy, documents, places)
 
 
 def _build(
@@ -175,6 +179,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
         store=next(iter(sorted(mine.stores.get(name, ()), key=lambda store: (not store.enabled, store.name))), None),
         anti_phishing=next((one for one in mine.anti_phishing.get(name, ()) if one.enabled), None),
+        enhanced=enhanced_of(inbound),
         signing=signing,
         signing_domain=signing_domain(domains, signing),
         postmaster=organisation.external_postmaster_address or f"postmaster@{_default_domain(domains) or hostname}",

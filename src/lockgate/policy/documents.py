@@ -28,12 +28,17 @@ from lockgate.policy.objects.stores import MailboxStore
 
 
 class Problem(NamedTuple):
-    """One mistake, for the person who wrote the document. `line` counts from 1; `path` is like a[0].b[1]."""
+    """A mistake or an advice for the person who wrote the document. `line` counts from 1, `path` is like a[0].b[1].
+
+    An advice says `why` it matters, and how to `mend` it, where the message does not say so itself.
+    """
 
     file: str
     line: int
     path: str
     message: str
+    why: str = ""
+    mend: str = ""
 
     def __str__(self) -> str:
         return (

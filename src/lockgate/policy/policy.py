@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lockgate.policy.documents import Problem
+from lockgate.policy.enhanced_filtering import EnhancedFiltering
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.dkim_signing import DkimSigningConfig
@@ -77,7 +78,8 @@ class OrganisationPolicy:
     there is none. `hybrid` tells that an enabled on-premises inbound connector has the hybrid switch, so that those
     without it do not stand for the other side.
     `signing` are the enabled DKIM signing configurations by domain, `signing_domain` is the one of them that signs for
-    domains without ("" where there is none).
+    domains without ("" where there is none). `enhanced` says how the true source of mail over a connector is looked
+    for, by the name of the connector.
     """
 
     organisation: Organisation
@@ -97,6 +99,7 @@ class OrganisationPolicy:
     hybrid: bool = False
     signing: Mapping[str, DkimSigningConfig] = field(default_factory=dict)
     signing_domain: str = ""
+    enhanced: Mapping[str, EnhancedFiltering] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

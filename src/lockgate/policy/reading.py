@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from lockgate.mail.header_edits import HeaderEdit, fields_after
 from lockgate.mail.headers import decode_words
+from lockgate.mail.internal_headers import seen_by_rules
 from lockgate.mail.mailboxes import Mailbox, read_mailboxes
 from lockgate.mail.message import Message
 from lockgate.policy.objects.domains import AcceptedDomain
@@ -40,7 +41,7 @@ class Context:
         self.own = own
         self._needles: dict[str, list[Needle]] = {}
         self._sets: dict[str, TextSet] = {}
-        self._read: tuple[Message | None, tuple[HeaderEdit, ...], dict[str, object]] = (None, (), {})
+        self._read: tuple[Message | None, tuple[HeaderEdit, ...], bool, dict[str, object]] = (None, (), False, {})
         self._seen: dict[str, tuple[tuple[str, ...], tuple[frozenset[int], ...]]] = {}
 
     # -- compiling ---------------------------------------------------------------------------------------------------
@@ -97,11 +98,13 @@ class Context:
         message = case.facts.message
         if message is None:
             raise LookupError("there is no message to read yet")
-        if self._read[0] is not message or self._read[1] != case.edits:
-            self._read = (message, case.edits, {})
-        known = self._read[2]
+        promotes = case.standing.promotes
+        if self._read[0] is not message or self._read[1] != case.edits or self._read[2] != promotes:
+            self._read = (message, case.edits, promotes, {})
+        known = self._read[3]
         if what not in known:
-            known[what] = read(fields_after(message.fields, case.edits) if case.edits else message.fields)
+            fields = seen_by_rules(message.fields, promote=promotes) if message.internal else message.fields
+            known[what] = read(fields_after(fields, case.edits) if case.edits else fields)
         return known[what]  # type: ignore[return-value]
 
 

@@ -48,12 +48,7 @@ LATER = MappingProxyType(
                 "reply_all_storm_block_duration", "rfc2231_encoding_enabled", "inbound_ipv6",
             }
         ),
-        "inbound_connector": frozenset(
-            {
-                "treat_messages_as_internal", "trusted_organizations",
-                "ef_skip_last_ip", "ef_skip_ips", "ef_users",
-            }
-        ),
+        "inbound_connector": frozenset({"trusted_organizations"}),
         "outbound_connector": frozenset(
             {
                 "smtp_dane_mode", "mta_sts_mode", "test_mode",

@@ -13,6 +13,7 @@ from lockgate.policy.catalog import EXCEPTION, Catalog
 from lockgate.policy.checks import Report
 from lockgate.policy.dkim_signing import check_dkim_signing
 from lockgate.policy.documents import Documents, Written, name_key, nearest
+from lockgate.policy.enhanced_filtering import check_enhanced_filtering
 from lockgate.policy.kinds import Refers
 from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
@@ -41,6 +42,7 @@ def check_ties(documents: Documents, catalog: Catalog, report: Report) -> None:
     _rules(documents, catalog, report)
     _relay_needs_connector(documents, report)
     check_stores(documents, report)
+    check_enhanced_filtering(documents, report)
     check_anti_phishing(documents, report)
     check_dkim_signing(documents, domains, report)
     check_reporting(documents, report)
@@ -265,7 +267,7 @@ def _rules(documents: Documents, catalog: Catalog, report: Report) -> None:
             if first != rule.name:
                 message = f"rule '{first}' has priority {rule.priority} already; give each rule its own"
                 report.wrong(written, ("priority", "organisation", "name"), message)
-        for key, name in _references(rule, catalog):
+        for key, name in references(rule, catalog):
             connector = outbound.get((rule.organisation, name))
             if connector is None and name not in broken:
                 known = [other for organisation, other in outbound if organisation == rule.organisation]
@@ -276,7 +278,7 @@ def _rules(documents: Documents, catalog: Catalog, report: Report) -> None:
                 report.doubtful(written, (key, "organisation"), message)
 
 
-def _references(rule: MailFlowRule, catalog: Catalog) -> Iterator[tuple[str, str]]:
+def references(rule: MailFlowRule, catalog: Catalog) -> Iterator[tuple[str, str]]:
     """(key, name) of every outbound connector that a rule names."""
     for key in (*catalog.actions, *catalog.conditions, *(EXCEPTION + name for name in catalog.conditions)):
         value = getattr(rule, key)
@@ -302,8 +304,11 @@ def _relay_needs_connector(documents: Documents, report: Report) -> None:
             continue
         found = maps.get(value.organisation)
         if found is None or found.find(value.domain_name) is None:
-            message = (
-                f"no outbound connector is for {value.domain_name}: recipients unknown here would go by MX, which may "
-                "lead back to this server; add a connector for the domain"
+            report.doubtful(
+                domain,
+                ("domain_type", "domain_name"),
+                f"no outbound connector is for {value.domain_name}, whose unknown recipients are relayed",
+                why="they would go by MX, which may lead back to this server",
+                mend=f"add an outbound connector with '{value.domain_name}' in recipient_domains and your servers as "
+                "smart_hosts",
             )
-            report.doubtful(domain, ("domain_type", "domain_name"), message)

@@ -52,7 +52,8 @@ class Authenticator(Protocol):
     async def authenticate(self, peer: str, helo: str, sender: str, octets: bytes) -> Authenticated:
         """What proves the sender; `sender` is the envelope sender ("" for none), `octets` the message as it came.
 
-        Trouble with DNS is the result temperror. Raises ValueError if `peer` is no address.
+        `peer` is "" where nobody knows from where it came: then no address proves anything. Trouble with DNS is the
+        result temperror. Raises ValueError if `peer` is no address.
         """
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from lockgate.storage.ledger import SHIFT
 from lockgate.storage.trace_filters import fingerprint
 
-VERSION = 2
+VERSION = 3
 SLOT = 300
 """Seconds whose lowest and highest message number are kept."""
 
@@ -44,11 +44,14 @@ CREATE INDEX message_by_ip ON message(from_ip);
 INSERT INTO slot SELECT CAST(received / 300 AS INTEGER), min(seq), max(seq) FROM message GROUP BY 1;
 INSERT INTO organisation SELECT DISTINCT organisation, 0 FROM trace;
 """
-_STEPS = (_FIRST, _SECOND)
+_THIRD = """
+ALTER TABLE message ADD COLUMN network_id TEXT NOT NULL DEFAULT '';
+"""
+_STEPS = (_FIRST, _SECOND, _THIRD)
 
 _MESSAGE = (
     "INSERT OR IGNORE INTO message(seq,bucket,id,received,sender,subject,size,message_id,from_ip,tls,revision,"
-    "connection,tasks,sender_key,message_id_key) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    "connection,tasks,sender_key,message_id_key,network_id) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 _TRACE = (
     "INSERT OR IGNORE INTO trace(number,organisation,recipient,status,inbound,outbound,to_ip,tls,reply,events,pool,"
@@ -86,7 +89,7 @@ def write_day(
 ) -> None:
     """Put rows of the queue in, all or nothing; those that are there already stay. Raises sqlite3.Error.
 
-    A message ends with its stories (None: not kept), a trace with its rules.
+    A message ends with its stories (None: not kept) and its network message id, a trace with its rules.
     """
     slots: dict[int, tuple[int, int]] = {}
     for row in messages:
@@ -95,7 +98,8 @@ def write_day(
     day.execute("BEGIN IMMEDIATE")
     try:
         day.executemany(
-            _MESSAGE, [(*row[:13], fingerprint(row[4]), fingerprint(row[7].strip("<>"))) for row in messages]
+            _MESSAGE,
+            [(*row[:13], fingerprint(row[4]), fingerprint(row[7].strip("<>")), row[14]) for row in messages],
         )
         stories = [(row[0], row[13]) for row in messages if row[13] is not None]
         day.executemany("INSERT OR IGNORE INTO story VALUES(?,?)", stories)

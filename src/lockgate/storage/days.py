@@ -31,8 +31,8 @@ _IDLE = (
     f" ORDER BY seq LIMIT {STEP}"
 )
 _MESSAGES = (
-    "SELECT seq,bucket,id,received,sender,subject,size,message_id,from_ip,tls,revision,connection,tasks,stories"
-    " FROM message WHERE seq BETWEEN ? AND ?"
+    "SELECT seq,bucket,id,received,sender,subject,size,message_id,from_ip,tls,revision,connection,tasks,stories,"
+    "network_id FROM message WHERE seq BETWEEN ? AND ?"
 )
 _TRACES = (
     "SELECT number,organisation,recipient,status,inbound,outbound,to_ip,tls,reply,events,pool,rules FROM trace"
@@ -135,7 +135,7 @@ class DayFiles:
         kept = [one for one in stories if self._lives(one[0]).facts]
         if len(kept) == len(stories):
             return row
-        return (*row[:13], _ENCODE(kept) if kept else None)
+        return (*row[:13], _ENCODE(kept) if kept else None, row[14])
 
     def _take_away(self, gone: list[tuple[int, int]]) -> None:
         db = self._ledger.db

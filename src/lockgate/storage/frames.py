@@ -92,6 +92,7 @@ class Accept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     stories: bytes
     tasks: tuple[TaskRow, ...]
     traces: tuple[TraceRow, ...]
+    network_id: str = ""
 
 
 class ResultRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

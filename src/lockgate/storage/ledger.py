@@ -29,7 +29,7 @@ _DAY = 86400
 # Columns are named everywhere, so that one version back works on tables that have got more of them since.
 _MESSAGE = (
     "INSERT INTO message(seq,bucket,id,received,sender,subject,size,message_id,from_ip,tls,revision,connection,tasks,"
-    "stories) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+    "stories,network_id) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 )
 _TRACE = "INSERT INTO trace(number,organisation,recipient,status,inbound,outbound,events,rules) VALUES(?,?,?,?,?,?,?,?)"
 _TASK = (
@@ -214,6 +214,7 @@ class Ledger:
         self._messages.append((
             seq, int(new.received // _DAY), new.id, new.received, new.sender, new.subject, new.size, new.message_id,
             new.from_ip, new.tls, new.revision, new.connection, len(new.tasks), new.stories,
+            new.network_id,
         ))  # fmt: skip
         for t in new.traces:
             number = base | t.number

@@ -29,7 +29,7 @@ def pack_accept(request: int, new: NewMessage, whats: list[What], sender: str) -
     return Accept(
         request, new.id, new.received, new.expires, body.segment, body.offset, body.length, body.crc, new.size,
         sender, new.subject, new.message_id, new.from_ip, new.tls, new.revision, new.connection_id,
-        _ENCODE(new.stories), tasks, traces,
+        _ENCODE(new.stories), tasks, traces, new.network_id,
     )  # fmt: skip
 
 

@@ -55,7 +55,11 @@ CREATE INDEX task_held_until ON task(held_until) WHERE held <> '' AND held_until
 CREATE INDEX task_judged ON task(id) WHERE substr(lane, -8) = '/pending';
 """
 
-STEPS: tuple[str, ...] = (FIRST, SECOND, THIRD)
+FOURTH = """
+ALTER TABLE message ADD COLUMN network_id TEXT NOT NULL DEFAULT '';
+"""
+
+STEPS: tuple[str, ...] = (FIRST, SECOND, THIRD, FOURTH)
 """STEPS[n] takes the schema from version n to n + 1; each step only expands."""
 
 VERSION = len(STEPS)

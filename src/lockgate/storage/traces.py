@@ -31,7 +31,7 @@ SLICE = 50_000
 
 _COLUMNS = (
     "t.number, m.id, m.received, t.organisation, m.sender, t.recipient, m.subject, t.status, m.from_ip, t.to_ip,"
-    " m.size, m.message_id, t.inbound, t.outbound, t.tls, m.tls, t.pool, t.reply, m.revision, {rules}"
+    " m.size, m.message_id, t.inbound, t.outbound, t.tls, m.tls, t.pool, t.reply, m.revision, {rules}, {network}"
 )
 _BY_TRACE = "FROM trace t CROSS JOIN message m ON m.seq = t.number >> 20"
 _BY_MESSAGE = "FROM message m CROSS JOIN trace t ON t.number BETWEEN m.seq << 20 AND (m.seq << 20) + 1048575"
@@ -56,20 +56,22 @@ def reader(path: Path) -> sqlite3.Connection:
 def row_json(row: Sequence[Any]) -> dict[str, Any]:
     """One row as docs/trace.md documents it, without the number it begins with."""
     (network_id, received, organisation, sender, recipient, subject, status, from_ip, to_ip, size, message_id, inbound,
-     outbound, tls, tls_in, pool, reply, revision, rules) = row[1:20]  # fmt: skip
+     outbound, tls, tls_in, pool, reply, revision, rules, known_as) = row[1:21]  # fmt: skip
     return {
         "id": network_id, "received": received, "organisation": organisation, "sender_address": sender,
         "recipient_address": recipient, "subject": subject, "status": status, "from_ip": from_ip, "to_ip": to_ip,
-        "size": size, "message_id": message_id, "network_message_id": network_id, "inbound_connector": inbound,
-        "outbound_connector": outbound, "tls": tls or tls_in, "pool": pool, "reply": reply, "revision": revision,
+        "size": size, "message_id": message_id, "network_message_id": known_as or network_id,
+        "inbound_connector": inbound, "outbound_connector": outbound, "tls": tls or tls_in, "pool": pool,
+        "reply": reply, "revision": revision,
         "rules": rules.split("\n") if rules else [],
     }  # fmt: skip
 
 
 def columns_of(db: sqlite3.Connection) -> str:
-    """What is selected; files of the first version know no rules."""
+    """What is selected; files of earlier versions know no rules, and no other network message id than our own."""
     known = any(row[1] == "rules" for row in db.execute("PRAGMA table_info(trace)"))
-    return _COLUMNS.format(rules="t.rules" if known else "''")
+    named = any(row[1] == "network_id" for row in db.execute("PRAGMA table_info(message)"))
+    return _COLUMNS.format(rules="t.rules" if known else "''", network="m.network_id" if named else "''")
 
 
 # -- one database ------------------------------------------------------------------------------------------------------

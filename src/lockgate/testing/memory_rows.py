@@ -118,7 +118,7 @@ def trace_json(t: MemoryTrace) -> dict[str, Any]:
     return {
         "id": new.id, "received": new.received, "organisation": t.organisation, "sender_address": t.sender,
         "recipient_address": t.recipient, "subject": new.subject, "status": t.status.value, "from_ip": new.from_ip,
-        "to_ip": "", "size": new.size, "message_id": new.message_id, "network_message_id": new.id,
+        "to_ip": "", "size": new.size, "message_id": new.message_id, "network_message_id": new.network_id or new.id,
         "inbound_connector": t.inbound, "outbound_connector": t.outbound, "tls": new.tls,
         "pool": sent[-1].pool if sent else "", "reply": next((e.reply for e in reversed(t.events) if e.reply), ""),
         "revision": new.revision, "rules": [*t.rules],

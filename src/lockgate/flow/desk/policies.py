@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -22,9 +22,10 @@ from lockgate.flow.asking.policies import (
 from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Handler, Misuse, Nothing
 from lockgate.flow.meaning import Both
-from lockgate.flow.revising import Revising, Wish, difference_row, files_that_differ, told_of
+from lockgate.flow.revising import Revising, Wish, difference_row, files_that_differ, told_of, warning_row
+from lockgate.policy.compile import Understood
 from lockgate.policy.differences import differences
-from lockgate.policy.documents import is_document_name
+from lockgate.policy.documents import Problem, is_document_name
 from lockgate.policy.origins import origins
 from lockgate.seams import NoPolicy
 
@@ -32,10 +33,15 @@ MOST_REVISIONS = 10_000
 MOST_FILES = 10_000
 
 
+Around = Callable[[Understood], Awaitable[Sequence[Problem]]]
+"""Looks at what documents cannot say (DNS, files); what cannot be found out now is left out. Never raises."""
+
+
 class PolicyDesk(msgspec.Struct, frozen=True):
-    """Answers what is asked about documents and revisions."""
+    """Answers what is asked about documents and revisions; `plan` looks `around` as well."""
 
     revising: Revising
+    around: Around | None = None
 
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section."""
@@ -70,7 +76,14 @@ class PolicyDesk(msgspec.Struct, frozen=True):
     async def plan(self, request: Plan, caller: Caller) -> Answer:
         """What documents would change, object by object and in words."""
         proposal = await self.revising.propose(_sane(request.files))
-        return Answer(result=await asyncio.to_thread(told_of, proposal))
+        told = await asyncio.to_thread(told_of, proposal)
+        if self.around is not None:
+            before = {(one.file, one.path, one.message) for one in await self.around(proposal.ground.understood)}
+            told["warnings"] += [
+                {**warning_row(one), "new": (one.file, one.path, one.message) not in before}
+                for one in await self.around(proposal.understood)
+            ]
+        return Answer(result=told)
 
     async def apply(self, request: Apply, caller: Caller) -> Answer:
         """Put documents in force."""

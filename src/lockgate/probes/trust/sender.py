@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from lockgate.mail.authentication import Authenticated
+from lockgate.mail.authentication import Authenticated, Spf, SpfVerdict
 from lockgate.mail.dkim.canonical import Bodies
 from lockgate.mail.headers import Headers, read_headers
 from lockgate.probes.trust.allowance import QUESTIONS, SECONDS, Allowance
@@ -50,7 +50,8 @@ class SenderCheck:
         """What proves the sender of a message that `peer` (a textual address) handed over as these octets.
 
         `sender` is the envelope sender with its domain as A-label; without one ("") SPF checks the HELO name
-        (RFC 7208 2.4). Never raises for what message or DNS say; ValueError if `peer` is no address.
+        (RFC 7208 2.4). Without a peer ("": nobody knows from where it came) SPF says nothing. Never raises for
+        what message or DNS say; ValueError if `peer` is no address.
         """
         headers = read_headers(octets)
         bodies = Bodies(octets[headers.end :])
@@ -60,13 +61,18 @@ class SenderCheck:
         domain = sender.rpartition("@")[2] if sender else helo
         resolver = Allowance(self._resolver, self._seconds * (1 - _FOR_DMARC), self._questions)
         spf, dkim, arc = await asyncio.gather(
-            check_host(resolver, peer, domain, sender or domain, helo, receiver=self._hostname, now=now),
+            self._spf(resolver, peer, domain, sender or domain, helo, now),
             check_signatures(resolver, headers, bodies, now),
             check_chain(resolver, headers, bodies),
         )
         # Of its own, so that who makes SPF, DKIM or ARC cost everything does not keep the author's record unread.
         reserve = Allowance(self._resolver, self._seconds * _FOR_DMARC, self._questions)
         return Authenticated(spf, dkim, await DmarcCheck(reserve).check(headers, spf, dkim), arc)
+
+    async def _spf(self, resolver: Allowance, peer: str, domain: str, sender: str, helo: str, now: float) -> Spf:
+        if not peer:
+            return Spf(SpfVerdict.NONE, domain, problem="it is not known from which address the message came")
+        return await check_host(resolver, peer, domain, sender, helo, receiver=self._hostname, now=now)
 
 
 def _hash(headers: Headers, bodies: Bodies) -> None:

@@ -1,0 +1,22 @@
+"""What the documents say that is sound, and yet hardly meant: connectors that never act, or that let in too many.
+
+Every finding says what and where, why it matters, and how to mend it. All is decided from the documents alone; what
+DNS and files say besides is looked at by `check` and `plan` (app/checkup/around.py).
+"""
+
+from __future__ import annotations
+
+from lockgate.policy.catalog import Catalog
+from lockgate.policy.checks import Report
+from lockgate.policy.documents import Documents
+from lockgate.policy.linter.inbound import lint_own_servers, lint_partners
+from lockgate.policy.linter.outbound import lint_outbound
+
+
+def lint(documents: Documents, catalog: Catalog, report: Report) -> None:
+    """Advise on connectors, if advice is wanted."""
+    if not report.advise:
+        return
+    lint_own_servers(documents, report)
+    lint_partners(documents, report)
+    lint_outbound(documents, catalog, report)

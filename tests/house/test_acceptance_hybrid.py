@@ -1,11 +1,13 @@
-"""T-HYB-1, -2, -6, -7, -8: the seven flows of the four MX and transport cases, with Postfix as the other side."""
+"""T-HYB-1, -2, -3, -6, -7, -8: the seven flows of the four MX and transport cases, with Postfix as the other side."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from peers.client import letter
 from peers.hybrid import OUTSIDE, Hybrid, hybrid, ids, path
 from peers.listening import recipients, sender
 
@@ -104,6 +106,8 @@ def test_t_hyb_1_one_message_is_split_with_one_network_message_id(direct: Hybrid
     assert rows[JULIE]["tls"].startswith("TLS")
     here, there = direct.here("david", "t-hyb-1"), direct.onprem.arrived("julie", "t-hyb-1")
     assert ids(here) == ids(there) == [message]
+    preserved = re.findall(rb"^X-MS-Exchange-CrossPremises-Network-Message-Id: (\S+)\r?$", there, re.MULTILINE)
+    assert preserved == [rows[JULIE]["network_message_id"].encode()]
     # The look-up address is rewritten in the envelope alone.
     assert b"\nTo: julie@contoso.com" in here and b"\nTo: julie@contoso.com" in there
 
@@ -116,6 +120,49 @@ def test_t_hyb_2_what_leaves_from_here_goes_by_on_premises(central: Hybrid) -> N
     assert path(mail.content) == ["here", "there"] and sender(mail) == DAVID
     told = central.service.command("explain", message)[1]
     assert "connector HQ: all messages go by on-premises" in told
+
+
+def field(message: bytes, name: str) -> list[bytes]:
+    return re.findall(rb"^X-MS-Exchange-" + name.encode() + rb": (.*?)\r?$", message, re.MULTILINE)
+
+
+INTERNAL = b"X-MS-Exchange-CrossPremises-AuthAs: Internal\r\nX-MS-Exchange-CrossPremises-AuthSource: ex1\r\n"
+
+
+def test_t_hyb_3_what_the_other_side_says_of_its_people_is_believed(direct: Hybrid) -> None:
+    direct.to_premises(JULIE, DAVID, mark="t-hyb-3", fields=INTERNAL)
+    stored = direct.here("david", "t-hyb-3")
+    assert field(stored, "Organization-AuthAs") == [b"Internal"]
+    assert not field(stored, "CrossPremises-AuthAs")
+    told = direct.service.command("explain", ids(stored)[-1])[1]
+    assert "internal trust: the other side says AuthAs: Internal" in told
+    assert "spam bypass: internal mail is not filtered for spam" in told
+
+
+def test_t_hyb_3_through_a_relay_that_strips_them_it_is_from_outside(direct: Hybrid) -> None:
+    checks = direct.onprem.header_checks("X-MS-Exchange-")
+    direct.onprem.reload(header_checks=checks)
+    try:
+        direct.to_premises(JULIE, DAVID, mark="t-hyb-3 stripped", fields=INTERNAL)
+        stored = direct.here("david", "t-hyb-3 stripped")
+    finally:
+        direct.onprem.reload(header_checks="")
+    assert field(stored, "Organization-AuthAs") == [b"Anonymous"]
+    assert "spam bypass: the message is not internal" in direct.service.command("explain", ids(stored)[-1])[1]
+
+
+def test_t_hyb_3_a_stranger_who_says_so_is_not_believed(direct: Hybrid) -> None:
+    content = INTERNAL + b"X-MS-Exchange-Organization-AuthAs: Internal\r\n" + letter(JULIE, DAVID, "t-hyb-3 forged")
+    direct.service.send(JULIE, DAVID, content=content)
+    assert field(direct.here("david", "t-hyb-3 forged"), "Organization-AuthAs") == [b"Anonymous"]
+
+
+def test_t_hyb_3_outward_the_wire_says_internal(direct: Hybrid) -> None:
+    direct.from_here(DAVID, JULIE, mark="t-hyb-3 out")
+    there = direct.onprem.arrived("julie", "t-hyb-3 out")
+    assert field(there, "CrossPremises-AuthAs") == [b"Internal"]
+    direct.from_here(DAVID, "t-hyb-3@home.test", mark="t-hyb-3 away")
+    assert not re.search(rb"^X-MS-Exchange-", direct.outside("t-hyb-3 away").content, re.MULTILINE)
 
 
 def test_t_hyb_6_inbound_mail_goes_by_on_premises_and_comes_back(central: Hybrid) -> None:

@@ -51,6 +51,7 @@ name = "Application"
 connector_type = "on_premises"
 sender_domains = ["*"]
 sender_ip_addresses = ["192.0.2.80"]
+treat_messages_as_internal = true
 
 [[outbound_connector]]
 name = "HQ"
@@ -101,10 +102,10 @@ class Hybrid:
         """Mail that somebody whose mailbox is here sends; its id."""
         return self.service.send(sender, *recipients, content=letter(sender, recipients[0], mark), peer=APPLICATION)
 
-    def to_premises(self, sender: str, *recipients: str, mark: str) -> None:
-        """Mail that on-premises gets first: from its own people, or because it is the MX."""
+    def to_premises(self, sender: str, *recipients: str, mark: str, fields: bytes = b"") -> None:
+        """Mail that on-premises gets first: from its own people, or because it is the MX; with these header fields."""
         with smtplib.SMTP("127.0.0.1", self.onprem.port, timeout=20) as client:
-            client.sendmail(sender, list(recipients), letter(sender, recipients[0], mark))
+            client.sendmail(sender, list(recipients), fields + letter(sender, recipients[0], mark))
 
     def here(self, name: str, mark: str, patience: float = 20.0) -> bytes:
         """The message in a mailbox here, once it is there."""

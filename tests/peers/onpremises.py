@@ -62,12 +62,17 @@ class OnPremises(Postfix):
     def sends_back(self, port: int, *, strips: str = "") -> None:
         """From now on it keeps no mailboxes, and gives mail for contoso.com to Lockgate; fields `strips` are lost."""
         us = f"[127.0.0.1]:{port}"
-        checks = self._folder / "header_checks"
-        checks.write_text(f"/^{strips}:/ IGNORE\n" if strips else "")
         self.leads_to(
             port, virtual_mailbox_domains="", virtual_alias_maps="", relay_domains="contoso.com",
-            transport_maps=self._table({"contoso.com": f"smtp:{us}"}), header_checks=f"regexp:{checks}",
+            transport_maps=self._table({"contoso.com": f"smtp:{us}"}),
+            header_checks=self.header_checks(f"{strips}:") if strips else "",
         )  # fmt: skip
+
+    def header_checks(self, begins: str) -> str:
+        """A setting by which fields whose names begin so are taken out."""
+        checks = self._folder / "header_checks"
+        checks.write_text(f"/^{begins}/ IGNORE\n")
+        return f"regexp:{checks}"
 
     def leads_to(self, port: int, **settings: object) -> None:
         """From now on mail for the other side goes to this port of Lockgate, by verified TLS or not at all."""

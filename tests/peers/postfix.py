@@ -120,6 +120,7 @@ class Postfix:
         while self.log().count("reload -- version") == before:
             assert time.monotonic() < deadline, f"Postfix did not read its settings again:\n{self.log()[-4000:]}"
             time.sleep(0.05)
+        time.sleep(1.0)  # processes that are at work end when they are idle
 
     def _write(self) -> Path:
         """The configuration."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from peers.hybrid import OUTSIDE, Hybrid, hybrid
+from peers.hybrid import OUTSIDE, Hybrid, hybrid, text
 from peers.listening import arrived, recipients, sender
 from peers.service import HOSTNAME
 
@@ -30,6 +30,11 @@ def reports(world: Hybrid) -> list[tuple[str, list[str], bytes]]:
 def test_t_hyb_4_an_mx_that_leads_back_is_not_dialled(world: Hybrid) -> None:
     world.names.exchangers["contoso.com"] = [HOSTNAME]
     world.names.hosts[HOSTNAME] = ["192.0.2.1"]
+    draft = world.service.folder / "draft"
+    draft.mkdir()
+    (draft / "0.toml").write_text(text({**world.policy, "by_mx": "true", "host": ""}))
+    (warning,) = [one for one in world.service.told("plan", str(draft))["warnings"] if "contoso.com" in one["message"]]
+    assert warning["new"] and f"the MX of contoso.com is {HOSTNAME}, which is this server itself" in warning["message"]
     world.reload(by_mx="true", host="")
     before, dialled = len(reports(world)), world.service.said(2000).count("connected: lane=contoso/HQ")
     message = world.from_internet(OUTSIDE, GHOST, mark="by mx")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import smtplib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from peers.client import letter
 from peers.hybrid import OUTSIDE, Hybrid, hybrid, ids, path
@@ -202,6 +206,20 @@ def test_t_hyb_8_what_is_forwarded_goes_by_on_premises_once(central: Hybrid) -> 
     assert path(central.outside("t-hyb-8 here").content) == ["here", "there"]
     ways = {row["recipient_address"]: row["outbound_connector"] for row in central.service.settled(message)}
     assert ways == {FRANK: "", "frank@home.test": "HQ"}
+
+
+def test_on_premises_relays_for_our_certificate_and_for_nobody_else(central: Hybrid) -> None:
+    shown = x509.load_pem_x509_certificate(Path(central.policy["chain"]).read_bytes())
+    mark = shown.fingerprint(hashes.SHA256()).hex(":").upper()
+    only = "permit_tls_clientcerts, reject_unauth_destination"
+    central.onprem.reload(smtpd_relay_restrictions=only, relay_clientcerts=f"inline:{{ {{{mark} = us}} }}")
+    try:
+        central.from_here(DAVID, "ours@home.test", mark="by certificate")
+        assert path(central.outside("by certificate").content) == ["here", "there"]
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            central.to_premises(DAVID, "theirs@home.test", mark="by nobody")
+    finally:
+        central.onprem.reload(smtpd_relay_restrictions="permit_mynetworks, reject_unauth_destination")
 
 
 def test_two_directories_that_disagree_are_told_and_lose_nothing(direct: Hybrid) -> None:

@@ -52,6 +52,7 @@ class OnPremises(Postfix):
                 "smtp_tls_CAfile": ca.file,
                 "smtp_tls_cert_file": papers.chain,
                 "smtp_tls_key_file": papers.key,
+                "max_idle": "1s",
                 "minimal_backoff_time": "1s",
                 "maximal_backoff_time": "2s",
                 "queue_run_delay": "1s",

@@ -120,7 +120,7 @@ class Postfix:
         while self.log().count("reload -- version") == before:
             assert time.monotonic() < deadline, f"Postfix did not read its settings again:\n{self.log()[-4000:]}"
             time.sleep(0.05)
-        time.sleep(1.0)  # processes that are at work end when they are idle
+        time.sleep(2.0)  # processes of before end when they have been idle (max_idle)
 
     def _write(self) -> Path:
         """The configuration."""

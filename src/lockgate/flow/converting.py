@@ -243,7 +243,7 @@ def _patterns(domain: AcceptedDomain) -> tuple[str, ...]:
 def _coexistence(wishes: Wishes) -> str:
     values: dict[str, Any] = {"domain_name": wishes.coexistence, "coexistence": True}
     values |= {"proof": wishes.proof} if wishes.proof else {"vouched_by_operator": True}
-    about = "On-premises writes to the mailboxes that live here by this domain: ana@contoso.com is ana@<this domain>."
+    about = "On-premises addresses the mailboxes that live here by this domain: ana@contoso.com is ana@<this domain>."
     return _table("accepted_domain", about, wishes, values)
 
 
@@ -281,7 +281,7 @@ def _store(wishes: Wishes) -> str:
 
 
 def _table(table: str, about: str, wishes: Wishes, values: Mapping[str, Any]) -> str:
-    rows = {**values, "organisation": wishes.organisation, "comment": f"{MARK}. {about}"}
+    rows = {**values, "organisation": wishes.organisation, "comment": f"{MARK}."}
     lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in rows.items())
     return "\n".join([f"# {about}", f"[[{table}]]", *lines, ""])
 

@@ -105,7 +105,8 @@ class MoveDesk(msgspec.Struct, frozen=True):
             "address": row.primary.text, "changed": changed, "before": told["before"], "after": told["after"],
             "warnings": told.get("warnings", []), "left_behind": await self._left_behind(request, row),
         }  # fmt: skip
-        return said, row.keys
+        # Mail for whoever leads to her, another mail user say, waits under the address it is carried to.
+        return said, (*row.keys, *([row.external.key] if row.external is not None else []))
 
     async def _left_behind(self, request: MailboxMove, row: RecipientRow) -> dict[str, Any]:
         """The folder whose mail stays on this machine, and how many messages lie in it."""

@@ -58,7 +58,11 @@ PEOPLE = people(
     who_of("contoso", "nobody@contoso.com", external="gone@contoso.mail.example"),
     who_of("contoso", "julie2@contoso.com", external="julie@contoso.mail.example"),
     who_of("contoso", "all@contoso.com", kind="distribution_group"),
-    members={"all@contoso.com": ["david@contoso.com", "julie@contoso.com", "guest@home.test"]},
+    who_of("contoso", "synchronised@contoso.com", kind="distribution_group"),
+    members={
+        "all@contoso.com": ["david@contoso.com", "julie@contoso.com", "guest@home.test"],
+        "synchronised@contoso.com": ["synced@contoso.com", "old.david@contoso.com", "julie@contoso.com"],
+    },
 )
 
 MAILBOX, HQ, MX = "contoso/mailboxes", "contoso/HQ#domain_validation", "contoso/mx:home.test"
@@ -148,6 +152,11 @@ def test_members_of_a_group_each_by_their_way() -> None:
     found = sent(OUT, "all@contoso.com", by=THERE, central=True)
     assert found == ["expanded: 3 members of all@contoso.com", f"-> {MAILBOX} {DAVID}", f"-> {HQ} {JULIE}",
                      f"-> {HQ} guest@home.test"]  # fmt: skip
+
+
+def test_members_who_live_here_by_their_coexistence_address() -> None:
+    found = sent(OUT, "synchronised@contoso.com", by=INTERNET)
+    assert found[1:] == [f"-> {MAILBOX} synced@contoso.com", f"-> {MAILBOX} {DAVID}", f"-> {HQ} {JULIE}"]
 
 
 # --- who the other side is ---------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from lockgate.flow.desk.estimates import EstimateDesk
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.groups import GroupDesk
 from lockgate.flow.desk.holds import HoldDesk
+from lockgate.flow.desk.mailbox_moves import MoveDesk
 from lockgate.flow.desk.objects import ObjectDesk
 from lockgate.flow.desk.policies import Around, PolicyDesk
 from lockgate.flow.desk.queue import QueueDesk
@@ -113,6 +114,7 @@ class Here:
         )  # fmt: skip
         self.writes = DirectoryWrites(self.audit, self.recipients, lambda: self.names)
         self.counted: list[Estimate] = []
+        self.left: dict[str, dict[str, Any]] = {}
         self.policy = policy_of(POLICY)
         self.names: tuple[str, ...] = ("contoso",)
         self.revisions = MemoryRevisions({"contoso.toml": CONTOSO})
@@ -135,6 +137,7 @@ class Here:
             GroupDesk(self.writes),
             EstimateDesk(self.directory, FixedClock(), lambda: self.policy, lambda: self.counted),
             mailbox_desk(folder / "mail", self.directory, lambda: self.names),
+            MoveDesk(self.audit, self.writes, self.keeping, lambda: self.policy, self._left, lag=0),
             ServiceDesk(self._status, lambda count: ALARMS[:count]),
         )
         self.desk = Desk(sections, self.audit, self.journal)
@@ -145,6 +148,9 @@ class Here:
     async def _audited(self, asked, since, until):
         self.audit_asked.append((asked, since, until))
         return self.audited
+
+    async def _left(self, organisation, address):
+        return self.left.get(address)
 
     async def _status(self):
         return {"version": "0.1.0", "listeners": ["127.0.0.1:2525"], "policy_revision": 3}

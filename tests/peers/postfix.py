@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -27,6 +28,7 @@ smtp unix - - n - - smtp
 relay unix - - n - - smtp
 error unix - - n - - error
 retry unix - - n - - error
+virtual unix - n n - - virtual
 tlsmgr unix - - n 1000? 1 tlsmgr
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
@@ -107,6 +109,30 @@ class Postfix:
             time.sleep(0.05)
         return found
 
+    def reload(self, **settings: object) -> None:
+        """Run on with other settings."""
+        self._settings = {**self._settings, **settings}
+        self._write()
+        before = self.log().count("reload -- version")
+        assert self._master is not None
+        self._master.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 10
+        while self.log().count("reload -- version") == before:
+            assert time.monotonic() < deadline, f"Postfix did not read its settings again:\n{self.log()[-4000:]}"
+            time.sleep(0.05)
+        time.sleep(2.0)  # processes of before end when they have been idle (max_idle)
+
+    def _write(self) -> Path:
+        """The configuration."""
+        config, queue, data = (self._folder / name for name in ("config", "queue", "data"))
+        settings = {
+            "queue_directory": queue, "data_directory": data, "maillog_file_prefixes": data,
+            "maillog_file": data / "mail.log", **self._settings,
+        }  # fmt: skip
+        (config / "main.cf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+        (config / "master.cf").write_text(SERVICES.format(port=self.port))
+        return config
+
     def _start(self) -> bool:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -115,12 +141,7 @@ class Postfix:
         for made in (config, queue, data):
             made.mkdir(exist_ok=True)
         shutil.chown(data, "postfix")
-        settings = {
-            "queue_directory": queue, "data_directory": data, "maillog_file_prefixes": data,
-            "maillog_file": data / "mail.log", **self._settings,
-        }  # fmt: skip
-        (config / "main.cf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
-        (config / "master.cf").write_text(SERVICES.format(port=self.port))
+        self._write()
         subprocess.run(["postfix", "-c", str(config), "check"], check=True, capture_output=True, timeout=30)
         self._master = subprocess.Popen(
             [str(MASTER), "-d", "-c", str(config)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -130,7 +151,7 @@ class Postfix:
         while time.monotonic() < deadline and self._master.poll() is None:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 5) as probe:
-                    if probe.recv(100).startswith(b"220 postfix.test"):
+                    if probe.recv(100).startswith(f"220 {self._settings['myhostname']}".encode()):
                         probe.sendall(b"QUIT\r\n")
                         return True
             except OSError:

@@ -81,3 +81,13 @@ def test_every_cited_standard_is_in_the_index() -> None:
         text = path.read_text("utf-8")
         cited = set(re.findall(r"\bRFC ?(\d{3,5})\b", text))
         assert cited <= index, f"{path.relative_to(ROOT)} cites {sorted(cited - index)}"
+
+
+def test_the_documents_of_the_hybrid_page_are_sound() -> None:
+    from lockgate.policy.compile import compile_policy
+
+    (text,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "docs" / "hybrid.md").read_text("utf-8"), re.S | re.M)
+    before = '[[organisation]]\nname = "contoso"\n[[accepted_domain]]\ndomain_name = "contoso.com"\ndefault = true\n'
+    before += 'vouched_by_operator = true\n'
+    policy = compile_policy({"a": before, "hybrid": text}, hostname="mx.example.net", revision=1)
+    assert policy.organisations["contoso"].hybrid and policy.organisations["contoso"].home_domain == "contoso.com"

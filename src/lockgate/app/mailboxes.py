@@ -7,10 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lockgate.app.config import OperatorFile
 from lockgate.couriers.mailbox_census import Box, census, look
 from lockgate.couriers.mailbox_folders import escaped, folders_of
+from lockgate.flow.desk.directory_writes import DirectoryWrites
+from lockgate.flow.desk.mailbox_moves import MoveDesk
 from lockgate.flow.desk.mailboxes import MailboxDesk
-from lockgate.seams import Directory, Unavailable
+from lockgate.policy.policy import Policy
+from lockgate.seams import Audit, Directory, Unavailable
+from lockgate.storage.keeping import KeeperKeeping
 
 
 def mailbox_desk(
@@ -31,6 +36,21 @@ def mailbox_desk(
         return None if box is None else {**_row(box, names), "path": str(directory.joinpath(*box.folders))}
 
     return MailboxDesk(people, organisations, listed, one)
+
+
+def move_desk(
+    config: OperatorFile, audit: Audit, writes: DirectoryWrites, policy: Callable[[], Policy]
+) -> MoveDesk:
+    """The desk's section that moves mailboxes."""
+    directory = config.mailboxes.directory
+
+    async def left(organisation: str, address: str) -> dict[str, Any] | None:
+        if directory is None:
+            return None
+        box = await _read(lambda: look(directory, folders_of(organisation, address)))
+        return None if box is None else {"messages": box.messages, "path": str(directory.joinpath(*box.folders))}
+
+    return MoveDesk(audit, writes, KeeperKeeping(config.state_directory), policy, left)
 
 
 async def _read(work: Callable[[], Any]) -> Any:

@@ -17,7 +17,7 @@ from lockgate.app.estimates import Estimates
 from lockgate.app.explaining import presented
 from lockgate.app.imports import RecipientImports
 from lockgate.app.journal import recent_alarms
-from lockgate.app.mailboxes import mailbox_desk
+from lockgate.app.mailboxes import mailbox_desk, move_desk
 from lockgate.app.policy_desk import policy_sections
 from lockgate.app.srs_key import ways_back_of
 from lockgate.app.validating import connector_desk, validations_of
@@ -70,7 +70,9 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         TraceDesk(keeping, clock),
         HoldDesk(keeping, audit, clock),
         *policy_sections(config, policies, audit, clock, validations),
-        connector_desk(office, revisions, validations),
+        connector_desk(
+            office, revisions, validations, office.sts.keeper if config.mta_sts.fetch else None
+        ),
         ExplainDesk(
             keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark,
             ways_back=ways_back_of(config), blocks=BlockFile(config.state_directory),
@@ -117,7 +119,8 @@ def recipient_sections(office: Office, organisations: Callable[[], tuple[str, ..
 
     imports = RecipientImports(store, config.recipients_directory / "incoming", clock, journal, loaded)
     writes = DirectoryWrites(audit, store, organisations, changed)
-    return RecipientDesk(DirectoryTable(store.table, clock), writes, imports), GroupDesk(writes)
+    moves = move_desk(config, audit, writes, office.policy)
+    return RecipientDesk(DirectoryTable(store.table, clock), writes, imports), GroupDesk(writes), moves
 
 
 def alert_desk(office: Office) -> AlertDesk:

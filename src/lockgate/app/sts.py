@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.names import resolver_of
+from lockgate.app.showing import certificate_files
 from lockgate.couriers.reach import Reach
 from lockgate.flow.desk.publishing import PublishDesk, ShownKey
 from lockgate.flow.desk.section import Section
@@ -56,7 +57,7 @@ def courier_sts(
 
 def shown_certificates(config: OperatorFile) -> list[tuple[Path, Path]]:
     """Chain and key of the certificates that we show now."""
-    return [(one.chain, one.key) for one in config.certificate]
+    return [(Path(one.chain), Path(one.key)) for one in certificate_files(config)]
 
 
 def shown_keys(config: OperatorFile) -> tuple[ShownKey, ...]:

@@ -212,7 +212,7 @@ class Worker:
         self._sts = courier_sts(config, clock, discreet, listening)
         self._network = SmtpCourier(resolver, carrying, clock, discreet, sts=self._sts, results=self._reports.results)
         self._courier = sorting_of(config, self._network, clock, discreet)
-        self._verifier = SmtpVerifier(resolver, carrying, clock, sts=None, results=self._reports.results)
+        self._verifier = SmtpVerifier(resolver, carrying, clock, sts=self._sts, results=self._reports.results)
         self._inquire = self._inquiries()
         self._authentication = Authentication(
             sender_check_of(config, clock), asyncio.Semaphore(_LARGE_AT_ONCE), clock
@@ -332,7 +332,7 @@ class Worker:
         files = {PUBLIC: str(self._config.ca_bundle)} if self._config.ca_bundle else {}
         for mine in self.policy().organisations.values():
             files.update({one.ca_file: one.ca_file for one in mine.inbound.values() if one.enabled and one.ca_file})
-        self._certificates.trust_files(files)
+        self._certificates.trust_files(files, str(self._config.delivery.crl_file or ""))
 
     async def look_after(self) -> None:
         """Take up new policy for as long as the worker lives."""

@@ -18,6 +18,7 @@ from lockgate.cli import (
     certificates,
     checkup,
     connectors,
+    convert,
     devices,
     dkim,
     domains,
@@ -75,6 +76,7 @@ for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, polic
     commands.command()(_command)
 commands.command()(settings.reference)
 commands.add_typer(mailboxes.commands, name="mailbox")
+commands.add_typer(convert.commands, name="convert")
 commands.command("explain")(explain.explain)
 commands.command("what-if")(explain.what_if)
 commands.command("replay")(explain.replay)

@@ -8,10 +8,12 @@ import typer
 
 from lockgate.cli import show
 from lockgate.cli.asked import AsJson, answered
+from lockgate.cli.mailbox_moves import move
 from lockgate.cli.show import Column
 from lockgate.flow.asking import MailboxList, MailboxShow
 
 commands = typer.Typer(no_args_is_help=True, help="The mailboxes that lie on this machine.")
+commands.command("move")(move)
 
 Organisation = Annotated[str, typer.Option(help="Which organisation.")]
 

@@ -1,4 +1,4 @@
-"""Recipients that mail flow rules add, or to whom they redirect: derived like the members of a group.
+"""Who gets a copy because a mail flow rule says so, besides the recipient or instead: derived like members of a group.
 
 Specification 1.15.9. No rule is looked at for them again: the copy is what the rules made of it.
 """
@@ -10,23 +10,29 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lockgate.decision.expand import by_address
-from lockgate.decision.stage import Derived, decided, told
-from lockgate.mail.facts import Facts
+from lockgate.decision.stage import Depth, Derived, RecipientStage, decided, refuse, told
+from lockgate.mail import replies
+from lockgate.mail.facts import Facts, Point
 from lockgate.mail.header_edits import Change, HeaderEdit
 from lockgate.mail.recipient import RecipientId, Relation
-from lockgate.mail.ruling import Added, Effects, Hit, Resolved, Step, Verdict
+from lockgate.mail.ruling import Added, Effects, Hit, Resolved, Ruling, Step, Verdict
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
 
-NAME = "regulate"
+NAME = "add"
 MARK = "X-Lockgate-Rules-Redirected"
 """What a redirected copy bears; a message that bears it is not redirected again (1.15.11)."""
 
 
-def with_added(policy: Policy, verdict: Verdict) -> Verdict | Derived:
+def add(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth) -> Verdict | Derived:
     """The verdict after the rules, with whom they added; itself if that is nobody or only the recipient."""
     effects = verdict.effects
+    if not effects.added or effects.ruled:
+        return verdict
+    if any(one.redirect for one in effects.added) and _was_redirected(facts):
+        because = f"it bears {MARK}, and no message is redirected by rules twice"
+        return refuse(NAME, verdict, replies.RULES_LOOP, f"rule {effects.added[0].rule}", because)
     own = {verdict.recipient.original.key, verdict.target.key, (verdict.identity or verdict.target).key}
     added = [one for one in effects.added if one.address.key not in own]
     if not added:
@@ -43,7 +49,7 @@ def with_added(policy: Policy, verdict: Verdict) -> Verdict | Derived:
     return Derived(decided(verdict, Resolved(f"redirected by rule {added[0].rule} to {to}")), children)
 
 
-def was_redirected(facts: Facts) -> bool:
+def _was_redirected(facts: Facts) -> bool:
     """Whether rules have redirected the message before."""
     message = facts.message
     return message is not None and any(name.lower() == MARK.lower() for name, _ in message.fields)
@@ -72,3 +78,6 @@ def left_out(verdict: Verdict) -> Verdict:
     step = Step(NAME, "recipients added by rules", Hit.NO, "no more may be derived from this message", "left out",
                 verdict.recipient.original.text)  # fmt: skip
     return told(verdict, step)
+
+
+STAGE = RecipientStage(NAME, Point.DATA, add)

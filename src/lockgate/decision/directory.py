@@ -1,5 +1,5 @@
-"""Whose is this address? By itself, by the domain that its domain is an alias of, without what stands behind a plus, or
-by the domain's catch-all.
+"""Whose is this address? By itself, by the domain that its domain is an alias of (or for whose mailboxes it is the
+coexistence domain), without what stands behind a plus, or by the domain's catch-all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def whose(
 ) -> Found | Questions | Unknown:
     """Who gets mail for `address` (with its domain), as the directory says; what must be asked, or why it is unknown.
 
-    A recipient that has the very address wins; then the one of the domain that this one is an alias of; then, for
+    A recipient that has the very address wins; then the one of the domain that this one stands for; then, for
     ana+tag@, ana@ (RFC 5233); then the catch-all (specification 1.4).
     """
     question = WhoIs(organisation, address.key)
@@ -41,7 +41,8 @@ def whose(
         return known if isinstance(known, Unknown) else Unknown("the directory gave no answer")
     if known.who is not None:
         return Found(known.who, "", known.revision)
-    if not (accepted.alias_of or accepted.catch_all_recipient_id or "+" in address.local):
+    special = accepted.alias_of or accepted.coexistence or accepted.catch_all_recipient_id
+    if not (special or "+" in address.local):
         return Found(None, "", known.revision)
     return _beyond(facts, organisation, _detours(policy, organisation, accepted, address), known.revision)
 
@@ -67,16 +68,15 @@ def _detours(
 ) -> list[tuple[Address, str]]:
     """The other addresses to look up, in order, each with the reason."""
     found: list[tuple[Address, str]] = []
-    alias = ""
-    if accepted.alias_of:
-        alias = f"{accepted.domain_name} is an alias of {accepted.alias_of}"
-        found.append((Address(address.local, accepted.alias_of), alias))
+    domain, alias = _stands_for(policy, organisation, accepted)
+    if domain:
+        found.append((Address(address.local, domain), alias))
     plain = _without_tag(policy, organisation, address.local)
     if plain:
         how = "what stands behind the plus is for the recipient"
         found.append((Address(plain, address.domain), how))
-        if accepted.alias_of:
-            found.append((Address(plain, accepted.alias_of), f"{how}, and {alias}"))
+        if domain:
+            found.append((Address(plain, domain), f"{how}, and {alias}"))
     catch_all = accepted.catch_all_recipient_id
     if catch_all:
         text = catch_all if "@" in catch_all else f"{catch_all}@{accepted.domain_name}"
@@ -84,6 +84,16 @@ def _detours(
         with contextlib.suppress(AddressError):
             found.append((parse_address(text, utf8=True), f"it is the catch-all of {accepted.domain_name}"))
     return found
+
+
+def _stands_for(policy: Policy, organisation: str, accepted: AcceptedDomain) -> tuple[str, str]:
+    """The other domain of which this one has the recipients, and why; "" if it has its own alone."""
+    if accepted.alias_of:
+        return accepted.alias_of, f"{accepted.domain_name} is an alias of {accepted.alias_of}"
+    mine = policy.organisations.get(organisation)
+    if not accepted.coexistence or mine is None or not mine.home_domain:
+        return "", ""
+    return mine.home_domain, f"{accepted.domain_name} is the coexistence domain of {mine.home_domain}"
 
 
 def _without_tag(policy: Policy, organisation: str, local: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lockgate.decision import attribute, blocked, reach, resolve, secure
+from lockgate.decision.hybrid import comes_back, is_central
 from lockgate.decision.route import ranked
 from lockgate.decision.stage import Depth, Derived, Questions, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
@@ -49,7 +50,7 @@ def expand(
     if verdict.group:
         return _group(policy, facts, verdict)
     if verdict.forwarding is not None:
-        return _forward(policy, verdict, verdict.forwarding)
+        return _forward(policy, ruling, verdict, verdict.forwarding)
     return verdict
 
 
@@ -91,8 +92,8 @@ def _too_large(facts: Facts, members: int) -> str:
 def _empty(policy: Policy, verdict: Verdict, subject: str) -> Verdict:
     """Members may be kept where the group lives; where no connector leads there, it has none."""
     mine = policy.organisations.get(verdict.standing.organisation)
-    central = not verdict.standing.inbound_connector
-    if mine is None or next(ranked(policy, mine, verdict.target.domain, central=central), None) is None:
+    found = ranked(policy, mine, verdict.target.domain, central=is_central(mine, verdict)) if mine is not None else ()
+    if not any(True for _ in found):
         because = "the directory lists no members, and no connector leads to a server that may know some"
         return refuse(NAME, verdict, replies.GROUP_EMPTY, subject, because)
     because = "the directory lists no members of it; whoever it is carried to may know them"
@@ -160,11 +161,14 @@ def _closed(verdict: Verdict, home: AcceptedDomain) -> Verdict:
 # --- forwarding -------------------------------------------------------------------------------------------------------
 
 
-def _forward(policy: Policy, verdict: Verdict, forwarding: Forwarding) -> Verdict | Derived:
+def _forward(policy: Policy, ruling: Ruling, verdict: Verdict, forwarding: Forwarding) -> Verdict | Derived:
     whose = verdict.identity or verdict.target
     to, subject = forwarding.to, f"{FORWARDING}{whose}"
     if to.key in (whose.key, verdict.target.key):
         return told(verdict, _step(verdict, subject, Hit.NO, "it leads to the recipient itself", "left out"))
+    if comes_back(policy, ruling, verdict):
+        because = "its mail goes by on-premises first (specification 2.6)"
+        return told(verdict, _step(verdict, subject, Hit.NO, because, "forwarded when it comes back"))
     because = f"{'its owner' if forwarding.by_user else 'an administrator'} wants mail forwarded to {to}"
     parent = verdict.recipient
     step = Step(NAME, subject, Hit.YES, because, "gets a copy")

@@ -10,6 +10,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, NamedTuple
 
 from lockgate.decision import (
+    adding,
     admit,
     attribute,
     authenticate,
@@ -49,6 +50,7 @@ STAGES: tuple[MessageStage | RecipientStage, ...] = (
     entitle.STAGE,
     authenticate.STAGE,
     regulate.STAGE,
+    adding.STAGE,
     dispose.STAGE,
     route.STAGE,
 )
@@ -60,7 +62,7 @@ RECIPIENT_STAGES = tuple(stage for stage in STAGES if isinstance(stage, Recipien
 _MESSAGE_UNTIL = tuple(sum(stage.point <= point for stage in MESSAGE_STAGES) for point in Point)
 _RECIPIENT_UNTIL = tuple(sum(stage.point <= point for stage in RECIPIENT_STAGES) for point in Point)
 _EXPAND = expand.HERE
-_REGULATE = RECIPIENT_STAGES.index(regulate.STAGE)
+_ADD = RECIPIENT_STAGES.index(adding.STAGE)
 _DISPOSE = RECIPIENT_STAGES.index(dispose.STAGE)
 
 
@@ -166,7 +168,7 @@ def _grow(
     """
     while grown:
         expanding = {number: found for number, found in grown.items() if verdicts[number].stage == _EXPAND}
-        ready, stage = (expanding, _EXPAND) if expanding else (grown, _REGULATE)
+        ready, stage = (expanding, _EXPAND) if expanding else (grown, _ADD)
         if any(
             verdict.disposition is None and verdict.stage <= stage and number not in grown
             for number, verdict in enumerate(verdicts)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from lockgate.decision.adding import MARK, was_redirected, with_added
-from lockgate.decision.stage import Depth, Derived, Either, Questions, RecipientStage, refuse
+from lockgate.decision.stage import Depth, Either, Questions, RecipientStage, refuse
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
@@ -39,7 +38,7 @@ class _World(NamedTuple):
 
 def regulate(
     policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth
-) -> Verdict | Either | Questions | Derived:
+) -> Verdict | Either | Questions:
     """Apply the rules in order of priority; each sees what the earlier ones did.
 
     The message itself is only looked at where a rule comes to need it, and then for all rules at once.
@@ -48,19 +47,10 @@ def regulate(
     if mine is None or not mine.rules.all or verdict.effects.ruled:
         return verdict
     outcome = _regulated(mine.rules, facts, verdict, depth)
-    if isinstance(outcome, Verdict) and outcome.effects.added and outcome.disposition is None:
-        if was_redirected(facts) and any(one.redirect for one in outcome.effects.added):
-            return _redirected_before(outcome)
-        return with_added(policy, outcome)
     if isinstance(outcome, Either) and any(one.effects.added and one.disposition is None for one in outcome.verdicts):
         # Who gets it besides is not to be guessed.
         return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, "recipients added by rules", outcome.why, Hit.UNKNOWN)
     return outcome
-
-
-def _redirected_before(verdict: Verdict) -> Verdict:
-    because = f"it bears {MARK}, and no message is redirected by rules twice"
-    return refuse(_NAME, verdict, replies.RULES_LOOP, f"rule {verdict.effects.added[0].rule}", because)
 
 
 def _regulated(

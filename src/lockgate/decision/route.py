@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from lockgate.decision.hybrid import goes_round, is_central
 from lockgate.decision.outbound import lost
 from lockgate.decision.remote import kept_in
 from lockgate.decision.rewriting import sent_on
 from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.ruling import Deliver, Direction, Hit, Route, Ruling, Step, TlsLevel, TlsWish, Verdict, Via
+from lockgate.mail.ruling import Deliver, Hit, Route, Ruling, Step, TlsLevel, TlsWish, Verdict, Via
 
 if TYPE_CHECKING:
     from lockgate.policy.objects.connectors import OutboundConnector
@@ -62,10 +63,10 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
         return stored
     steps: list[Step] = []
     too_small = ""
-    for connector, because in ranked(policy, mine, domain, central=not verdict.standing.inbound_connector):
+    central = is_central(mine, verdict)
+    for connector, because in ranked(policy, mine, domain, central=central):
         if size <= connector.size_limit or not connector.size_limit:
             if full:
-                central = not verdict.standing.inbound_connector
                 others = ranked(policy, mine, domain, central=central)
                 verdict = _others(told(verdict, *steps), lost(mine, domain, others, connector.name, because))
                 steps = []
@@ -91,10 +92,10 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
 def ranked(policy: Policy, mine: OrganisationPolicy, domain: str, *, central: bool) -> Iterator[_Match]:
     """The connectors that are for mail to this domain, best first, each with the reason.
 
-    `central` is False for what an own server sends out by us: it must not be sent back to it (specification 2.6).
+    `central` is False for what the other side sends out by us: it must not be sent back to it (specification 2.6).
     """
     outbound = mine.outbound
-    if outbound.central and central:
+    if central:
         yield from ((c, "all messages go by on-premises") for c in outbound.central)
     yield from ((c, f"it is for {domain}") for c in outbound.exact.get(domain, ()))
     for group in outbound.wildcard.every(domain):
@@ -106,19 +107,9 @@ def ranked(policy: Policy, mine: OrganisationPolicy, domain: str, *, central: bo
     yield from ((c, "it is for all domains") for c in outbound.everything)
 
 
-def _goes_round(mine: OrganisationPolicy, ruling: Ruling, verdict: Verdict) -> bool:
-    """Whether inbound mail goes by on-premises first, which returns what is for mailboxes here (specification 2.6).
-
-    Own servers are known here by their address alone: what they return still bears the sender it had outside.
-    """
-    if not mine.outbound.central or verdict.standing.direction is not Direction.INCOMING:
-        return False
-    return not any(candidate.organisation == mine.organisation.name for candidate in ruling.candidates)
-
-
 def _stored(policy: Policy, mine: OrganisationPolicy, ruling: Ruling, verdict: Verdict) -> Verdict | None:
     """To the organisation's mailbox store, or where the operator keeps mailboxes; None if nobody keeps any here."""
-    if not verdict.mailbox or _goes_round(mine, ruling, verdict):
+    if not verdict.mailbox or goes_round(mine, ruling, verdict):
         return None
     name = mine.organisation.name
     because = f"{verdict.target} is a mailbox"

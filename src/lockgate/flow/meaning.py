@@ -182,6 +182,8 @@ def _taken(value: object) -> str:
         return f"mail for {name} is not taken until the domain is proven"
     if value.sending_to_domain_disabled:
         return f"no mail is taken for {name}"
+    if value.coexistence:
+        return f"by {name} the other side of a hybrid addresses mailboxes here; mail for nobody's is refused"
     if value.domain_type is DomainType.AUTHORITATIVE:
         return f"mail for {name} is taken for recipients in the directory, all others are refused"
     return f"mail for {name} is taken; recipients that are not in the directory are relayed"

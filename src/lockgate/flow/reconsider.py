@@ -14,6 +14,7 @@ from lockgate.flow.excerpt import entry_of
 from lockgate.flow.letter import Authentication
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.flow.stamping import alike, stamp_of
+from lockgate.flow.whereabouts import up_to_date
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.events import Event, Happening, Status
@@ -23,7 +24,7 @@ from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import JUDGE, Recorder, Story
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Route, Ruling, Verdict
-from lockgate.mail.task import Assigned, NewTask, Result, Stamp, TaskRecipient
+from lockgate.mail.task import MOVED_LANE, Assigned, NewTask, Result, Stamp, TaskRecipient
 from lockgate.policy.policy import Policy
 from lockgate.seams import Spool
 
@@ -68,8 +69,9 @@ class Reconsider(msgspec.Struct, frozen=True):
             raise RuntimeError(f"no recorded facts for {task.id}")
         story = self.recorder.read_story(data)
         ids = {recipient.id for recipient in task.recipients}
-        facts, so_far = _before(story, ids, held=lane == HOLD_LANE)
+        facts, so_far = _before(story, ids, held=lane in (HOLD_LANE, MOVED_LANE))
         policy = self.policy()
+        facts, so_far = up_to_date(policy, facts, so_far, ids, self.ask)
         inquire = self._asking(task, facts)
         facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
         if inquire is not None and (unasked := to_ask(policy, facts, ruling)):

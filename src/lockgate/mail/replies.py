@@ -123,6 +123,9 @@ AUTHOR_UNCLEAR = Reply(
     550, "5.7.512", "Access denied, message must be RFC 5322 section 3.6.2 compliant and include a valid From address"
 )
 HOP_COUNT_EXCEEDED = Reply(554, "5.4.14", "Hop count exceeded - possible mail loop ATTR34")
+LIVES_ELSEWHERE = Reply(
+    451, "4.4.6", "Each of the two sides has it that this mailbox is on the other side; their directories differ"
+)
 RECIPIENT_LOOP = Reply(554, "5.4.6", "The recipient's target addresses lead in a circle")
 NOT_FOUND = Reply(550, "5.1.10", "Recipient not found")
 NOT_ALLOWED_SENDER = Reply(550, "5.7.124", "Sender not in allowed-senders list")

@@ -14,6 +14,9 @@ from lockgate.mail.message import BodyRef
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Route
 
+MOVED_LANE = "moved"
+"""Waiting mail of a mailbox that lives elsewhere now: only where it goes is decided again."""
+
 
 class Incoming(enum.StrEnum):
     """What becomes of internal header fields: there are none, they are a stranger's, or those of an own server."""

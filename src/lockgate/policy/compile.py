@@ -186,6 +186,8 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         postmaster=organisation.external_postmaster_address or f"postmaster@{default_domain(domains) or hostname}",
         trusted_sealers=frozenset(domain for one in mine.arc.get(name, ()) for domain in one.trusted_arc_sealers),
         rewriting_domain=next((one.domain_name for one in domains if one.default and _hears(one)), ""),
+        home_domain=default_domain(tuple(one for one in domains if not one.coexistence and not one.alias_of)),
+        hybrid=any(one.enabled and one.on_premises and one.cloud_services_mail_enabled for one in inbound),
     )
 
 
@@ -195,8 +197,13 @@ def _hears(domain: AcceptedDomain) -> bool:
 
 
 def default_domain(domains: tuple[AcceptedDomain, ...]) -> str:
-    """The domain marked as default, else the initial one, else the first by name; those that receive come first."""
-    ranked = sorted(domains, key=lambda d: (not d.default, not d.receives, not d.initial_domain, d.domain_name))
+    """The domain marked as default, else the initial one, else the first by name; those that receive come first.
+
+    A coexistence domain is how two sides address each other, nothing that people should see.
+    """
+    ranked = sorted(
+        domains, key=lambda d: (not d.default, d.coexistence, not d.receives, not d.initial_domain, d.domain_name)
+    )
     return ranked[0].domain_name if ranked else ""
 
 

@@ -80,6 +80,9 @@ class OrganisationPolicy:
     `trusted_sealers` are the domains whose ARC seals it trusts.
     `rewriting_domain` is the default accepted domain if it receives here: senders of mail that is sent on are rewritten
     under it; "" if there is none.
+    `home_domain` is the domain whose mailboxes the coexistence domain addresses: the default one of the others; "" if
+    there is none. `hybrid` tells that an enabled on-premises inbound connector has the hybrid switch, so that those
+    without it do not stand for the other side.
     `signing` are the enabled DKIM signing configurations by domain, `signing_domain` is the one of them that signs for
     domains without ("" where there is none). `enhanced` says how the true source of mail over a connector is looked
     for, by the name of the connector.
@@ -98,6 +101,8 @@ class OrganisationPolicy:
     anti_phishing: AntiPhishingPolicy | None = None
     trusted_sealers: frozenset[str] = frozenset()
     rewriting_domain: str = ""
+    home_domain: str = ""
+    hybrid: bool = False
     signing: Mapping[str, DkimSigningConfig] = field(default_factory=dict)
     signing_domain: str = ""
     enhanced: Mapping[str, EnhancedFiltering] = field(default_factory=dict)

@@ -47,7 +47,6 @@ LATER = MappingProxyType(
                 "reply_all_storm_block_duration", "rfc2231_encoding_enabled", "inbound_ipv6",
             }
         ),
-        "accepted_domain": frozenset({"coexistence"}),
         "outbound_connector": frozenset(
             {
                 "test_mode",

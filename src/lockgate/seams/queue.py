@@ -93,8 +93,9 @@ class Keeping(Protocol):
         """
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
-        """retry, hold, release or delete what matches; returns how many tasks. `by` goes into the audit row.
+        """retry, hold, release, delete or reroute what matches; returns how many tasks. `by` goes into the audit row.
 
+        reroute takes away the way that was chosen for waiting and held tasks, so that the judge is asked for another.
         With a recipient (several: one a line) all but a retry concern these recipients of a task only.
         """
 

@@ -1,4 +1,7 @@
-"""What a person does to the queue: retry, hold, release, delete; each with a row that says who, when and what."""
+"""What a person does to the queue: retry, hold, release, delete; each with a row that says who, when and what.
+
+And what follows when a mailbox moves: mail that waits for it is to be routed anew.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ from typing import Any
 import msgspec
 
 from lockgate.mail.events import Event, Happening, Status
-from lockgate.mail.task import TaskRecipient
+from lockgate.mail.task import MOVED_LANE, TaskRecipient
 from lockgate.storage.frames import NEVER, What
 from lockgate.storage.ledger import SHIFT, Ledger, event_bytes, recipients_of
 
 SLICE = 500
 """Tasks looked at per transaction, so that a big edit never holds up accepting."""
 
-ACTIONS = ("retry", "hold", "release", "delete")
+ACTIONS = ("retry", "hold", "release", "delete", "reroute")
+"""`reroute` takes from waiting and held tasks the way that was chosen for them; the judge is asked for another."""
 FILTERS = ("lane", "id", "task", "sender", "recipient", "organisation", "why", "held", "since", "until")
 """`held` is "yes" for every held task, or how the reason begins; "" bounds nothing, and with hold means every task."""
 
@@ -86,6 +90,8 @@ class Edit:
         self, ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, ...], now: float
     ) -> bool:
         """Do it to the chosen recipients; if the task has others, the chosen ones get a task of their own first."""
+        if self.action == "reroute":
+            return self._reroute(ledger, task, parts, chosen, now)
         columns = "lane, owner, due, held"
         lane, owner, due, held = ledger.db.execute(f"SELECT {columns} FROM task WHERE id=?", (task,)).fetchone()
         if len(chosen) < len(parts.recipients) and self.action != "retry":
@@ -122,6 +128,36 @@ class Edit:
                     ledger.remove_task(row.task)
                 tell(ledger, row.task, row.chosen, Status.DROPPED, event)
                 return True
+
+    def _reroute(
+        self, ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, ...], now: float
+    ) -> bool:
+        """The judge decides anew where these go: at once, or when they are released."""
+        if parts.route is None:
+            return False  # it is asked anyway
+        columns = "lane, owner, due, held, attention"
+        lane, owner, due, held, attention = ledger.db.execute(
+            f"SELECT {columns} FROM task WHERE id=?", (task,)
+        ).fetchone()
+        if owner:  # once the worker gives it back
+            names = "\n".join(r.id.original.key for r in chosen)
+            ledger.partly.setdefault(task, []).append((self.action, self.by, names))
+            return True
+        if len(chosen) < len(parts.recipients):
+            task = split(ledger, task, parts, chosen)
+        if due == 0:
+            ledger.roster.departed(ledger.roster.lane(lane), 1)
+        there = f"{lane.partition('/')[0]}/{MOVED_LANE}"
+        what = _ENCODE(msgspec.structs.replace(parts, recipients=chosen, route=None))
+        row = (there, what, due if held else 0.0, task)
+        ledger.db.execute("UPDATE task SET lane=?, what=?, due=? WHERE id=?", row)
+        if not held:
+            ledger.roster.arrived(ledger.roster.lane(there), attention)
+        event = Event(now, Happening.DEFER, f"the mailbox moved ({self.by}); where it goes is decided again")
+        base = task >> SHIFT << SHIFT
+        ledger.db.executemany("UPDATE trace SET outbound='' WHERE number=?", [(base | r.trace,) for r in chosen])
+        tell(ledger, task, chosen, Status.HELD if held else Status.PENDING, event)
+        return True
 
     def _leave(self, ledger: Ledger, row: _Row, *, counted: bool = True) -> bool:
         """A worker has the task now: the order is carried out when it comes back. Else take it out of the line."""

@@ -50,7 +50,7 @@ class KeeperKeeping:
         return await asyncio.to_thread(_tasks if filters else _lanes, self._queue, filters)
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
-        """retry, hold, release or delete what matches; how many. Raises Misuse, Unavailable."""
+        """retry, hold, release, delete or reroute what matches; how many. Raises Misuse, Unavailable."""
         order = msgspec.json.encode(Order(action, dict(filters), by)).decode()
         answer = await self._order(Ask(1, "edit", (order,)))
         if isinstance(answer, str):

@@ -101,6 +101,9 @@ class ListedKeeping:
 def _matches(task: Mapping[str, Any], filters: Mapping[str, str]) -> bool:
     for key, value in filters.items():
         have = task.get("recipients" if key == "recipient" else key)
-        if value != have and not (isinstance(have, list) and value in have):
+        if key == "organisation":
+            if not str(task.get("lane", "")).startswith(f"{value}/"):
+                return False
+        elif value != have and not (isinstance(have, list) and any(one in have for one in value.split("\n"))):
             return False
     return True

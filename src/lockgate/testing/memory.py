@@ -20,7 +20,7 @@ from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.findings import Known, Members, Unknown, Who
 from lockgate.mail.message import BodyRef
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
-from lockgate.mail.task import Assigned, Finished, NewMessage, NewTask, Refusal
+from lockgate.mail.task import MOVED_LANE, Assigned, Finished, NewMessage, NewTask, Refusal
 from lockgate.seams import Accepted, Clock, Unavailable
 from lockgate.testing.memory_rows import (
     MemoryTask,
@@ -248,13 +248,13 @@ class MemorySpool:
         return list(rows.values())
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
-        """retry, hold, release or delete. Raises ValueError for anything else."""
-        if action not in ("retry", "hold", "release", "delete") or not filters:
+        """retry, hold, release, delete or reroute. Raises ValueError for anything else."""
+        if action not in ("retry", "hold", "release", "delete", "reroute") or not filters:
             raise ValueError(f"{action!r} with filters {dict(filters)!r} cannot be done")
         count = 0
         for task in list(self.tasks.values()):
             meant = recipients_meant(task, filters)
-            if meant:
+            if meant and (action != "reroute" or task.task.route is not None):
                 count += self._edit(self._part(task, meant) if action != "retry" else task, action, by)
         self.audit.append((self.clock.now(), by, action, dict(filters), count))
         return count
@@ -292,6 +292,14 @@ class MemorySpool:
                 entry.held, entry.due, entry.warned, entry.held_at, entry.held_until = "", 0.0, True, 0.0, 0.0
                 entry.expires = max(entry.expires, now + entry.message.expires - entry.message.received)
                 self._tell(entry, Status.PENDING, Event(now, Happening.RELEASE, f"released by {by}"))
+            case "reroute":
+                there = f"{entry.task.lane.partition('/')[0]}/{MOVED_LANE}"
+                entry.task = msgspec.structs.replace(entry.task, lane=there, route=None)
+                entry.due = entry.due if entry.held else 0.0
+                for recipient in entry.left.values():
+                    self.traces[entry.message.id, recipient.trace].outbound = ""
+                event = Event(now, Happening.DEFER, f"the mailbox moved ({by}); where it goes is decided again")
+                self._tell(entry, Status.HELD if entry.held else Status.PENDING, event)
             case _:
                 self._tell(entry, Status.DROPPED, Event(now, Happening.DROP, f"deleted by {by}"))
                 del self.tasks[entry.number]

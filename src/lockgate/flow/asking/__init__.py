@@ -44,7 +44,7 @@ from lockgate.flow.asking.groups import (
     GroupShow,
 )
 from lockgate.flow.asking.holds import HoldBody, HoldEdit, HoldList, HoldShow
-from lockgate.flow.asking.mailboxes import MailboxList, MailboxShow
+from lockgate.flow.asking.mailboxes import MailboxList, MailboxMove, MailboxShow
 from lockgate.flow.asking.objects import Assignment, DomainVerify, ObjectList, ObjectShow, ObjectWrite
 from lockgate.flow.asking.policies import (
     Apply,
@@ -122,6 +122,7 @@ Request = (
     | Plan
     | PolicyOrigins
     | MailboxList
+    | MailboxMove
     | MailboxShow
     | HoldBody
     | HoldEdit
@@ -216,6 +217,7 @@ __all__ = [
     "HoldShow",
     "Kind",
     "MailboxList",
+    "MailboxMove",
     "MailboxShow",
     "NotUnderstood",
     "ObjectList",

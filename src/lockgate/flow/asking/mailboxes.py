@@ -17,3 +17,16 @@ class MailboxShow(Ask, frozen=True, tag="mailbox_show"):
 
     address: str
     organisation: str = ""
+
+
+class MailboxMove(Ask, frozen=True, tag="mailbox_move"):
+    """Where these mailboxes are from now on: `to` is "here" or "there", on the other side of a hybrid.
+
+    `addresses` maps any address of a recipient to the external address by which the other side is reached ("": by its
+    own address).
+    """
+
+    addresses: dict[str, str]
+    to: str
+    organisation: str = ""
+    what_if: bool = False

@@ -176,6 +176,13 @@ async def test_whoever_suppresses_the_answer_gets_no_mail(world: World) -> None:
             resolver = zone(peer, tlsa(world.own), **{kind: [f"_{peer.port}._tcp.{NAME}"]})
             assert await attempt(peer, resolver) == ("4.7.324", {("tlsa", "dnssec-invalid")})
             assert peer.sessions == []
+            for name in (DOMAIN, NAME):
+                unproven = zone(peer, tlsa(world.own), **{kind: [name]})
+                invalid = [("tlsa", "dnssec-invalid")] if kind == "forged" and name == DOMAIN else []
+                code = "4.7.324" if kind == "forged" else "4.4.3"
+                came, noted = await attempt(peer, unproven)
+                assert (came, noted >= set(invalid)) == (code, True), (kind, name)
+            assert peer.sessions == []
 
 
 async def test_mandatory_waits_where_there_is_no_dane(world: World) -> None:

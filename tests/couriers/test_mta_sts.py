@@ -143,11 +143,13 @@ async def test_of_several_hosts_the_first_that_fits_is_taken(world: World) -> No
         results = ListedTlsResults()
         sender = courier(
             ZoneResolver({DOMAIN: exchangers}, hosts), sts=policy(StsMode.ENFORCE, "*.partner.test"), results=results,
-            ca_bundle=str(world.ca.file), mx_port=port,
+            ca_bundle=str(world.ca.file), mx_port=port, hosts=2,
         )  # fmt: skip
         for _ in range(3):  # kept connections are no new sessions
             (outcome,) = await sender.carry(hop(mx=DOMAIN, sts=True, organisation="contoso"), cargo())
             assert outcome.host.startswith("b.partner.test")
+            assert outcome.tls.startswith("TLSv1.3 ") and outcome.tls.endswith("; checked by MTA-STS")
+            assert "; certificate of b.partner.test by CN=Test CA until 20" in outcome.tls
         assert [len(peer.sessions) for peer in (first, second, third)] == [0, 1, 1]
         assert [(result, mx) for _, _, _, result, mx, _ in results.noted] == [
             ("validation-failure", "a.test"), ("certificate-host-mismatch", "a.partner.test"),

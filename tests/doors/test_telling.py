@@ -41,6 +41,7 @@ def test_the_same_answer_again_and_again_is_one_line(capsys: pytest.CaptureFixtu
         ([event(1.0, "Send", host="hq[192.0.2.1]:25", tls="TLSv1.3 X")], "TLSv1.3 X"),
         ([event(1.0, "Send", host="hq[192.0.2.1]:25")], "plain text"),
         ([event(1.0, "Fail", host="hq[192.0.2.1]:25", reply="550 no")], "plain text"),
+        ([event(1.0, "Defer", host="hq[192.0.2.1]:25", reply=NO_TLS)], f"no session that will do ({NO_TLS})"),
         ([event(1.0, "Receive")], "nothing, for nothing was sent yet"),
     ],
 )

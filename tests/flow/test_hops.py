@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from lockgate.flow.hops import Keeps, Pool, plan
-from lockgate.mail.hop import HopKind, Login, NextHop, TlsDemand
-from lockgate.mail.ruling import Route, TlsLevel, Via
+from lockgate.mail.hop import DaneMode, HopKind, Login, NextHop, TlsDemand
+from lockgate.mail.ruling import Route, TlsLevel, TlsWish, Via
 from lockgate.testing.builders import policy_of, spki_of
 
 POOLS = {
@@ -70,6 +72,50 @@ def test_mx_uses_the_first_pool() -> None:
     assert (found.mx_domain, found.source_v4, found.helo) == ("example.net", "192.0.2.1", "out.lockgate.test")
     assert found.tls.level is TlsLevel.OPPORTUNISTIC
     assert found.smart_hosts == ()
+
+
+BY_MX = BASE + """
+[[outbound_connector]]
+name = "mx"
+recipient_domains = ["*"]
+smtp_dane_mode = "{}"
+mta_sts_mode = "{}"
+"""
+
+
+def test_what_dns_and_the_domain_demand_is_heard_by_mx_only() -> None:
+    plain = Route(Via.MX, "contoso", "", "example.net")
+    found = hop(BASE, plain)
+    assert (found.dane, found.sts, found.require_tls, found.organisation) == (
+        DaneMode.OPPORTUNISTIC, True, False, "contoso",
+    )  # fmt: skip
+    waived = hop(BASE, msgspec.structs.replace(plain, wish=TlsWish.NOT_REQUIRED))
+    assert (waived.dane, waived.sts) == (DaneMode.NONE, False)
+    assert hop(BASE, msgspec.structs.replace(plain, wish=TlsWish.REQUIRED)).require_tls
+    by = Route(Via.CONNECTOR, "contoso", "mx", "example.net")
+    no = msgspec.structs.replace(by, wish=TlsWish.NOT_REQUIRED)
+    for dane, sts, heard, waived_to in (
+        ("opportunistic", "opportunistic", (DaneMode.OPPORTUNISTIC, True), (DaneMode.NONE, False)),
+        ("none", "none", (DaneMode.NONE, False), (DaneMode.NONE, False)),
+        # What the connector demands no message lifts.
+        ("mandatory", "opportunistic", (DaneMode.MANDATORY, True), (DaneMode.MANDATORY, False)),
+    ):
+        text = BY_MX.format(dane, sts)
+        assert (hop(text, by).dane, hop(text, by).sts) == heard
+        assert (hop(text, no).dane, hop(text, no).sts) == waived_to
+    assert (hop(FULL, HQ).dane, hop(FULL, HQ).sts) == (DaneMode.NONE, False)
+    mandatory = FULL + 'smtp_dane_mode = "mandatory"\n'
+    assert (hop(mandatory, HQ).dane, hop(mandatory, HQ).sts) == (DaneMode.MANDATORY, False)
+
+
+def test_the_organisations_client_certificate_is_shown_unless_the_connector_has_one() -> None:
+    own = 'name = "contoso"\ncertificate_file = "/etc/own.pem"\nkey_file = "/etc/own.key"'
+    text = (BY_MX.format("none", "none")).replace('name = "contoso"', own, 1)
+    for route in (Route(Via.MX, "contoso", "", "a.test"), Route(Via.CONNECTOR, "contoso", "mx", "a.test")):
+        found = hop(text, route).tls
+        assert (found.certificate, found.key) == ("/etc/own.pem", "/etc/own.key")
+    found = hop(FULL.replace('name = "contoso"', own, 1), HQ).tls
+    assert (found.certificate, found.key) == ("/etc/client.pem", "/etc/client.key")
 
 
 def test_the_stricter_of_route_and_connector_holds() -> None:

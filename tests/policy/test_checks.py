@@ -53,6 +53,27 @@ def test_refused_until_cured(text, key, cure):
     assert not problems(text + cure)
 
 
+def test_a_client_certificate_needs_its_key() -> None:
+    for key, other in (("certificate_file", "key_file"), ("key_file", "certificate_file")):
+        half = CONTOSO.replace('name = "contoso"\n', f'name = "contoso"\n{key} = "/etc/a.pem"\n')
+        (problem,) = problems(above=half)
+        assert problem.path.endswith(key) and other in problem.message
+        assert not problems(above=half.replace("[[acc", f'{other} = "/etc/b.pem"\n[[acc'))
+
+
+def test_mandatory_dane_needs_a_server_with_a_name() -> None:
+    def host(*names: str) -> str:
+        listed = ", ".join(f'"{name}"' for name in names)
+        return (
+            '[[outbound_connector]]\nname = "x"\nrecipient_domains = ["*"]\nuse_mx_record = false\n'
+            f'smart_hosts = [{listed}]\nsmtp_dane_mode = "mandatory"\n'
+        )
+
+    (problem,) = problems(host("192.0.2.1:25", "[2001:db8::1]:25"))
+    assert problem.path.endswith("smtp_dane_mode")
+    assert not problems(host("192.0.2.1", "mail.partner.test"))
+
+
 ONLY_OWN = [
     (OWN, "treat_messages_as_internal = true\n", "cloud_services_mail_enabled = true\n"),
     (PARTNER + CERT, "restrict_domains_to_certificate = true\n", "require_tls = false\n"),

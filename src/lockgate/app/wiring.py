@@ -208,7 +208,7 @@ class Worker:
         self._sts = courier_sts(config, clock, discreet, listening)
         self._network = SmtpCourier(resolver, carrying, clock, discreet, sts=self._sts, results=self._reports.results)
         self._courier = sorting_of(config, self._network, clock, discreet)
-        self._verifier = SmtpVerifier(resolver, carrying, clock)
+        self._verifier = SmtpVerifier(resolver, carrying, clock, sts=None, results=self._reports.results)
         self._inquire = self._inquiries()
         self._authentication = Authentication(
             sender_check_of(config, clock), asyncio.Semaphore(_LARGE_AT_ONCE), clock

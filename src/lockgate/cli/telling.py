@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -43,6 +44,9 @@ class Line(NamedTuple):
     parts: tuple[str, ...]
     styles: tuple[str, ...] = ()
     widths: tuple[int, ...] = ()
+
+_TLS_MISSED = re.compile(r"\b[45]\d\d [45]\.7\.(?:5|30|32[1-5]) ")
+"""Replies of ours about TLS that was not as demanded (specification 1.20)."""
 
 
 def tell(explanation: Mapping[str, Any], *, short: bool = False) -> None:
@@ -194,7 +198,9 @@ def _tls_seen(row: Mapping[str, Any]) -> str:
     last = attempts[-1]
     if last.get("tls") or last.get("kind") == "Send":
         return str(last.get("tls") or "plain text")
-    return "plain text" if last.get("host") else f"no session that will do ({last.get('reply', '')})"
+    reply = str(last.get("reply", ""))
+    met = last.get("host") and not _TLS_MISSED.search(reply)
+    return "plain text" if met else f"no session that will do ({reply})"
 
 
 def _happening(event: Mapping[str, Any]) -> str:

@@ -10,18 +10,22 @@ from lockgate.couriers.finals import Finals
 from lockgate.couriers.hosts import Search, Target, targets
 from lockgate.couriers.link import Link
 from lockgate.couriers.login import read_secret
-from lockgate.couriers.objection import Objection
+from lockgate.couriers.objection import Objection, shown
 from lockgate.couriers.reach import Reach
 from lockgate.couriers.session_results import SessionResults
 from lockgate.couriers.settings import CourierSettings
-from lockgate.couriers.terms import Agenda, Terms, demanded, must_encrypt
+from lockgate.couriers.terms import Agenda, PolicyKind, Terms, checked, demanded, must_encrypt
 from lockgate.couriers.tls import Assurance, SessionKey, TlsUnusable
 from lockgate.mail import replies
-from lockgate.mail.hop import HopKind, NextHop
+from lockgate.mail.hop import DaneMode, HopKind, NextHop
 from lockgate.mail.reply import Reply
 from lockgate.seams import Clock, Resolver, StsPolicies, TlsResults, Unreachable
+from lockgate.wire.certificates import certificate_facts
 from lockgate.wire.smtp.client import Opening, TlsUse, Trouble
 from lockgate.wire.tls import TlsPipe
+
+_FORGED = Terms(PolicyKind.TLSA, result="dnssec-invalid")
+"""For a domain whose mail exchangers cannot be believed."""
 
 
 class _NoSession(Exception):
@@ -43,14 +47,21 @@ class _Judgement:
         self._hop, self._name, self._terms, self._key = hop, target.name, terms, key
         self.objection: Objection | None = None
         self.missed: Objection | None = None
+        self.session = ""
 
     def __call__(self, pipe: TlsPipe) -> str:
         """Why nothing may leave, "" if it may; the handshake is over."""
         chain = self._assurance.chain(pipe, self._key)
+        self.session = f"{pipe.version} {pipe.cipher}"
+        if chain:
+            self.session += f"; {shown(certificate_facts(chain[0]))}"
         self.objection = self._assurance.objection(self._hop, self._name, self._terms, chain)
         if self._terms.testing and self.objection is None:
             self.missed = self._assurance.misses_test(self._hop, self._name, chain)
-        return self.objection.why if self.objection is not None else ""
+        if self.objection is not None:
+            return self.objection.why
+        self.session += f"; checked by {checked(self._hop, self._terms)}"
+        return ""
 
 
 class Dialler:
@@ -88,11 +99,19 @@ class Dialler:
         demand that is not met says more than a refused connection, and what may be over soon goes before what is for
         good.
         """
-        found = await targets(hop, self._search)
+        try:
+            found = await targets(hop, self._search)
+        except Unreachable as trouble:
+            if trouble.reply.enhanced == replies.DNS_FORGED and hop.dane is not DaneMode.NONE:
+                self._results.note(hop, _FORGED, "", _FORGED.result)
+            raise
         agenda = Agenda(hop, self._search.resolver, self._sts)
         refused: set[str] = set()
         worst: tuple[int, Unreachable] | None = None
-        for target in [target for target in found if target not in avoid][: self._settings.hosts]:
+        dialled = 0
+        for target in [target for target in found if target not in avoid]:
+            if dialled >= self._settings.hosts:
+                break
             terms = await agenda.terms(target)
             try:
                 if terms.refused is not None:
@@ -100,6 +119,7 @@ class Dialler:
                         refused.add(target.name)
                         self._results.note(hop, terms, target.name, terms.result)
                     raise _NoSession(terms.refused, 5)
+                dialled += 1
                 return await self._open(hop, target, terms, gone)
             except _NoSession as trouble:
                 if worst is None or trouble.weight >= worst[0]:
@@ -134,6 +154,7 @@ class Dialler:
         if not link.lost and opening.trouble is None:
             if link.pipe is not None:
                 self._assurance.remember(key, link.pipe)
+                link.tls = judgement.session
             if use is not TlsUse.NEVER:  # that session was told of when its first handshake broke
                 self._results.opened(hop, terms, target.name, link, judgement.missed)
             if hop.require_tls and not opening.offered.require_tls:
@@ -143,7 +164,7 @@ class Dialler:
         if link.in_handshake or link.untrusted:
             self._assurance.forget(key)
         self._results.failed(hop, terms, target.name, link, judgement.objection, use)
-        raise _reason(link, use, judgement.objection, demanded(hop, terms))
+        raise _reason(link, use, judgement, demanded(hop, terms))
 
     async def _connect(
         self,
@@ -194,12 +215,14 @@ async def _connected(loop: asyncio.AbstractEventLoop, link: Link, hop: NextHop) 
     )
 
 
-def _reason(link: Link, use: TlsUse, objection: Objection | None, demand: str) -> _NoSession:
+def _reason(link: Link, use: TlsUse, judgement: _Judgement, demand: str) -> _NoSession:
     """Why no transaction may begin on this connection, in our words."""
     host, opening = link.host, link.opening
     said = str(opening.last.reply()) if opening.last is not None else ""
+    objection = judgement.objection
     if objection is not None:
-        return _NoSession(replies.tls_untrusted(host, objection.code, demand, objection.why), 5)
+        reply = replies.tls_untrusted(host, objection.code, demand, objection.why)
+        return _NoSession(reply, 5, tls=judgement.session)
     match opening.trouble:
         case Trouble.TLS_MISSING:
             return _NoSession(replies.tls_missing(host, demand), 5)

@@ -12,7 +12,7 @@ from lockgate.couriers.reach import Reach, split_port
 from lockgate.mail import replies
 from lockgate.mail.hop import NextHop
 from lockgate.mail.reply import Reply
-from lockgate.seams import DnsNone, DnsTemporary, MxHost, Resolver, Unreachable
+from lockgate.seams import DnsBogus, DnsNone, DnsTemporary, MxHost, Resolver, Unreachable
 
 MOST_EXCHANGERS = 20
 """Mail exchangers of one domain that are looked at; more are published only to make us work."""
@@ -90,7 +90,7 @@ async def _smart_host(text: str, family: str, search: Search) -> tuple[list[Targ
     except DnsNone:
         return [], replies.unreachable(f"The smart host {host} does not exist in DNS")
     except DnsTemporary as trouble:
-        return [], replies.dns_failed(str(trouble))
+        return [], _dns_failed(trouble)
     if not addresses:
         return [], replies.unreachable(f"The smart host {host} has no address of the family {family}")
     return _ordered(host, addresses, port, search.chance), None
@@ -128,7 +128,7 @@ async def _published(domain: str, search: Search) -> list[MxHost]:
     except DnsNone:
         raise Unreachable(replies.NO_SUCH_DOMAIN, permanent=True, host=domain) from None
     except DnsTemporary as trouble:
-        raise Unreachable(replies.dns_failed(str(trouble)), host=domain) from None
+        raise Unreachable(_dns_failed(trouble), host=domain) from None
     if not published:
         return [MxHost(0, domain.lower())]
     if all(not host.name for host in published):
@@ -147,8 +147,12 @@ async def _addresses(host: MxHost, family: str, search: Search) -> tuple[tuple[s
     except DnsNone:
         return (), replies.NO_MAIL_HOST
     except DnsTemporary as trouble:
-        return (), replies.dns_failed(str(trouble))
+        return (), _dns_failed(trouble)
     return found, None if found else replies.NO_MAIL_HOST
+
+
+def _dns_failed(trouble: DnsTemporary) -> Reply:
+    return replies.dns_failed(str(trouble), forged=isinstance(trouble, DnsBogus))
 
 
 def _ordered(name: str, addresses: tuple[str, ...], port: int, chance: random.Random) -> list[Target]:

@@ -27,6 +27,12 @@ def seen(leaf: Certificate) -> str:
     return f"seen: {who}; names {_cut(names)}{more}; valid {_day(leaf.not_before)} to {_day(leaf.not_after)}"
 
 
+def shown(leaf: Certificate) -> str:
+    """The certificate of a connection on which mail left, in few words and without commas."""
+    name = leaf.names[0] if leaf.names else leaf.common_name or "nobody"
+    return f"certificate of {_cut(name)} by {_cut(leaf.issuer).replace(',', ' ')} until {_day(leaf.not_after)}"
+
+
 def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 

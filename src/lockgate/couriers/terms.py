@@ -126,13 +126,14 @@ class Agenda:
         if target.is_socket or is_address(target.name):
             return Dane(DaneState.ABSENT, why="the server is dialled by its address, which has no TLSA record")
         family = self._hop.family
-        return await discover(self._resolver, target.name, target.port, domain=self._domain, family=family)
+        host = target.name.lower()
+        return await discover(self._resolver, host, target.port, domain=self._domain, family=family)
 
     async def _by_policy(self, target: Target, dane: Dane) -> Terms:
         policy = await self._published()
         if policy is None or policy.mode is StsMode.NONE:
             return Terms(dane=dane)
-        covered = policy.covers(target.name)
+        covered = policy.covers(target.name.lower())
         if covered or policy.mode is not StsMode.ENFORCE:
             return Terms(PolicyKind.STS, dane, policy, uncovered=not covered)
         hosts = ", ".join(policy.mx[:5]) or "none"
@@ -160,3 +161,12 @@ def demanded(hop: NextHop, terms: Terms) -> str:
     asked = "REQUIRETLS" if hop.require_tls else ""
     words = (level, pinned, proof.get(terms.dane.state, ""), policy, asked)
     return ", ".join([one for one in words if one]) or "nothing"
+
+
+def checked(hop: NextHop, terms: Terms) -> str:
+    """By what the certificate was looked at, in few words: "nothing" where any would have done."""
+    level = str(hop.tls.level) if hop.tls.level in (TlsLevel.CERTIFICATE_VALIDATION, TlsLevel.DOMAIN_VALIDATION) else ""
+    pinned, dane = "pinned_keys" if hop.tls.pins else "", "DANE" if terms.proves else ""
+    asked = "REQUIRETLS" if hop.require_tls and not terms.proves else ""
+    words = [one for one in (level, pinned, dane, "MTA-STS" if terms.enforced else "", asked) if one]
+    return " and ".join(words) or "nothing"

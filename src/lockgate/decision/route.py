@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from lockgate.decision.outbound import lost
 from lockgate.decision.rewriting import sent_on
 from lockgate.decision.stage import Depth, RecipientStage, decided, refuse, told
@@ -53,7 +51,7 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
         if full:
             because = f"rule {verdict.effects.rule} names {verdict.effects.connector}"
             verdict = _others(verdict, lost(mine, domain, (), verdict.effects.connector, because))
-        return _by_rule(mine, verdict, size, least)
+        return _by_rule(mine, facts, verdict, least)
     stored = _stored(policy, mine, ruling, verdict)
     if stored is not None:
         return stored
@@ -66,7 +64,7 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
                 others = ranked(policy, mine, domain, central=central)
                 verdict = _others(told(verdict, *steps), lost(mine, domain, others, connector.name, because))
                 steps = []
-            return _leave(mine, verdict, connector, because, steps, least)
+            return _leave(mine, facts, verdict, connector, because, steps, least)
         too_small = connector.name
         if full:
             said = f"{because}, but it takes {connector.size_limit} octets at most"
@@ -78,8 +76,9 @@ def _chosen(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, dept
     if too_small:
         because = f"the message has {size} octets, more than any connector for {domain} takes"
         return refuse(_NAME, told(verdict, *steps), replies.MESSAGE_TOO_LARGE, f"connector {too_small}", because)
-    way = Route(Via.MX, mine.organisation.name, "", domain, least.level, wish=least.wish)
-    effect = f"goes to the MX of {domain}{_SAID[least.wish]}"
+    wish = _wish(facts, domain)
+    way = Route(Via.MX, mine.organisation.name, "", domain, least, wish=wish)
+    effect = f"goes to the MX of {domain}{_SAID[wish]}"
     steps.append(_step(verdict, "MX", Hit.YES, f"no connector is for {domain}", effect))
     return decided(verdict, Deliver(way, verdict.target), *steps)
 
@@ -133,33 +132,35 @@ def _others(verdict: Verdict, losers: Iterable[tuple[str, str]]) -> Verdict:
     return told(verdict, *(_step(verdict, f"connector {name}", Hit.NO, because, "") for name, because in losers))
 
 
-def _by_rule(mine: OrganisationPolicy, verdict: Verdict, size: int, least: _Least) -> Verdict:
+def _by_rule(mine: OrganisationPolicy, facts: Facts, verdict: Verdict, least: TlsLevel) -> Verdict:
+    size = facts.message.size if facts.message is not None else 0
     name, rule = verdict.effects.connector, verdict.effects.rule
     connector = mine.outbound.named.get(name)
     if connector is None or not connector.enabled:
         state = "does not exist any more" if connector is None else "is disabled"
         waits = f"The connector {name}, which the rule {rule} names, {state}."
-        level = _level(connector, least.level) if connector is not None else TlsLevel.OPPORTUNISTIC
+        level = _level(connector, least) if connector is not None else TlsLevel.OPPORTUNISTIC
         domain = verdict.target.domain if connector is None or connector.use_mx_record else ""
-        way = Route(Via.CONNECTOR, mine.organisation.name, name, domain, level, waits, wish=least.at(domain))
+        way = Route(Via.CONNECTOR, mine.organisation.name, name, domain, level, waits, wish=_wish(facts, domain))
         step = _step(verdict, f"connector {name}", Hit.YES, f"rule {rule} names it, but it {state}", "waits")
         return decided(verdict, Deliver(way, verdict.target), step)
     if connector.size_limit and size > connector.size_limit:
         because = f"rule {rule} names it, but it takes {connector.size_limit} octets at most, and these are {size}"
         return refuse(_NAME, verdict, replies.MESSAGE_TOO_LARGE, f"connector {name}", because)
-    return _leave(mine, verdict, connector, f"rule {rule} names it", [], least)
+    return _leave(mine, facts, verdict, connector, f"rule {rule} names it", [], least)
 
 
 def _leave(
     mine: OrganisationPolicy,
+    facts: Facts,
     verdict: Verdict,
     connector: OutboundConnector,
     because: str,
     before: list[Step],
-    least: _Least,
+    least: TlsLevel,
 ) -> Verdict:
     domain = verdict.target.domain if connector.use_mx_record else ""
-    level, wish = _level(connector, least.level), least.at(domain)
+    level, wish = _level(connector, least), _wish(facts, domain)
     way = Route(Via.CONNECTOR, mine.organisation.name, connector.name, domain, level, wish=wish)
     effect = f"leaves by it, TLS {level}{_SAID[wish]}"
     step = _step(verdict, f"connector {connector.name}", Hit.YES, because, effect)
@@ -169,30 +170,25 @@ def _leave(
 _ORDER = tuple(TlsLevel)
 
 
-class _Least(msgspec.Struct, frozen=True):
-    """What a rule and the message itself ask for: at least this level, and what the message says about TLS."""
-
-    level: TlsLevel
-    wish: TlsWish
-
-    def at(self, domain: str) -> TlsWish:
-        """The wish, for a way by the MX of `domain`; smart hosts ("") owe nothing that a message could let them off."""
-        return self.wish if domain or self.wish is TlsWish.REQUIRED else TlsWish.NONE
+def _least(facts: Facts, verdict: Verdict) -> TlsLevel:
+    """Both a rule and REQUIRETLS ask for encryption; what REQUIRETLS asks besides is a wish of the message."""
+    asked = verdict.effects.require_tls or (facts.envelope is not None and facts.envelope.require_tls)
+    return TlsLevel.ENCRYPTION_ONLY if asked else TlsLevel.OPPORTUNISTIC
 
 
-def _least(facts: Facts, verdict: Verdict) -> _Least:
-    """A rule asks for encryption, REQUIRETLS for a verified certificate as well (RFC 8689 4.2.1)."""
+def _wish(facts: Facts, domain: str) -> TlsWish:
+    """What the message says about TLS, for a way by the MX of `domain` ("": smart hosts).
+
+    "TLS-Required: No", once and with that value (RFC 8689 3), says that it had better be delivered than protected;
+    smart hosts owe nothing that a message could let them off.
+    """
     if facts.envelope is not None and facts.envelope.require_tls:
-        return _Least(TlsLevel.ENCRYPTION_ONLY, TlsWish.REQUIRED)
-    level = TlsLevel.ENCRYPTION_ONLY if verdict.effects.require_tls else TlsLevel.OPPORTUNISTIC
-    return _Least(level, TlsWish.NOT_REQUIRED if _waived(facts) else TlsWish.NONE)
-
-
-def _waived(facts: Facts) -> bool:
-    """Whether the sender would rather have it delivered than protected (RFC 8689 3): one field, and its one value."""
+        return TlsWish.REQUIRED
+    if not domain:
+        return TlsWish.NONE
     fields = facts.message.fields if facts.message is not None else ()
     found = [value for name, value in fields if len(name) == len(_FIELD) and name.lower() == _FIELD]
-    return len(found) == 1 and found[0].strip().lower() == "no"
+    return TlsWish.NOT_REQUIRED if len(found) == 1 and found[0].strip().lower() == "no" else TlsWish.NONE
 
 
 def _level(connector: OutboundConnector, secure: TlsLevel) -> TlsLevel:

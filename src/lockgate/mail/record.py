@@ -16,7 +16,7 @@ from lockgate.mail.ruling import Ruling
 FORMAT = 1
 """Version of the recorded form; a reader refuses newer ones."""
 
-JUDGE = 2
+JUDGE = 3
 """Version of the judge: raised whenever the same policy and facts may be ruled on differently."""
 
 

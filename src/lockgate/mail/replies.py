@@ -199,9 +199,14 @@ def unreachable(why: str) -> Reply:
     return Reply(451, "4.4.316", clean(why))
 
 
-def dns_failed(why: str) -> Reply:
-    """DNS gave no usable answer about the next hop, or a forged one; the mail waits."""
-    return Reply(451, "4.4.3", clean(f"The next hop could not be looked up in DNS: {why}"))
+DNS_FORGED = "4.7.324"
+"""Specification 1.20: DNSSEC invalid."""
+
+
+def dns_failed(why: str, *, forged: bool = False) -> Reply:
+    """DNS gave no usable answer about the next hop, or one that DNSSEC proves wrong (`forged`); the mail waits."""
+    text = clean(f"The next hop could not be looked up in DNS: {why}")
+    return Reply(454, DNS_FORGED, text) if forged else Reply(451, "4.4.3", text)
 
 
 def waits(why: str) -> Reply:

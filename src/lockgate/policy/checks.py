@@ -60,6 +60,8 @@ class Report:
 
 def check_objects(documents: Documents, hostname: str, report: Report) -> None:
     """Every object by itself."""
+    for organisation in documents.organisations:
+        _pair(organisation, "certificate_file", "key_file", "a client certificate", report)
     for domain in documents.domains:
         _domain(domain, report)
     for inbound in documents.inbound:
@@ -78,6 +80,13 @@ def check_objects(documents: Documents, hostname: str, report: Report) -> None:
         _rule(rule, report)
     if documents.operator is not None:
         _lists(documents.operator, report)
+
+
+def _pair(written: Written[Any], one: str, two: str, what: str, report: Report) -> None:
+    """Two keys that need each other."""
+    for key, other in ((one, two), (two, one)):
+        if getattr(written.value, key) and not getattr(written.value, other):
+            report.wrong(written, (key, other), f"{what} needs {other} too")
 
 
 def _domain(written: Written[AcceptedDomain], report: Report) -> None:
@@ -185,12 +194,8 @@ def _outbound(written: Written[OutboundConnector], report: Report) -> None:
     if "*" in connector.recipient_domains and connector.all_accepted_domains:
         message = "'*' takes all mail to the Internet too, not only that to the accepted domains"
         report.doubtful(written, ("recipient_domains", "all_accepted_domains"), message)
-    for key, other in (("login_user", "login_secret"), ("login_secret", "login_user")):
-        if getattr(connector, key) and not getattr(connector, other):
-            report.wrong(written, (key, other), f"a login needs {other} too")
-    for key, other in (("certificate_file", "key_file"), ("key_file", "certificate_file")):
-        if getattr(connector, key) and not getattr(connector, other):
-            report.wrong(written, (key, other), f"a client certificate needs {other} too")
+    _pair(written, "login_user", "login_secret", "a login", report)
+    _pair(written, "certificate_file", "key_file", "a client certificate", report)
     for key, family in (("source_address_v4", "ipv6"), ("source_address_v6", "ipv4")):
         if getattr(connector, key) and connector.address_family == family:
             report.doubtful(written, (key, "address_family"), f'it is never used with address_family = "{family}"')
@@ -232,6 +237,10 @@ def _smart_hosts(written: Written[OutboundConnector], hostname: str, report: Rep
         host, port = smart_host_parts(entry)
         if host == hostname.lower() and port in {0, 25}:
             report.wrong(written, (("smart_hosts", index),), f"{host} is this server itself; mail would go in circles")
+    by_name = connector.use_mx_record or any(not _is_address(entry) for entry in connector.smart_hosts)
+    if connector.smtp_dane_mode == "mandatory" and connector.smart_hosts and not by_name:
+        message = "DANE proves servers by their names, and these are addresses; nothing would ever leave"
+        report.wrong(written, ("smtp_dane_mode", "smart_hosts"), message)
 
 
 def _is_address(entry: str) -> bool:

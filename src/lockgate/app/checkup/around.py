@@ -58,7 +58,7 @@ class Around(NamedTuple):
 def around_of(config: OperatorFile, resolver: Resolver | None) -> Around:
     """What the operator's file says of us."""
     own = frozenset(listener.address for listener in config.listener)
-    return Around(resolver, config.hostname, own, config.alerts.certificate_days)
+    return Around(resolver, config.hostname, own, max(config.alerts.certificate_days, default=0))
 
 
 async def look_around(config: OperatorFile, understood: Understood) -> tuple[Problem, ...]:

@@ -52,7 +52,7 @@ async def test_it_becomes_an_alert(tmp_path: Path) -> None:
     noted(found, looked=2.0, said="there is no TXT record")
     journal = ListJournal()
     watch = Watch(
-        ListedKeeping([], []), Alerts(disk_free=0), HandClock(), journal, state=tmp_path, others=found.wrong
+        ListedKeeping([], []), Alerts(disk_free=0), HandClock(), journal, state=tmp_path, others=(found.wrong,)
     )
     await watch.look()
     assert [happening for happening, _ in journal.alarms] == ["signing key not in DNS"]

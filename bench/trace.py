@@ -76,7 +76,7 @@ def fill(folder: Path, rows: int, days: int) -> None:
                 messages.append((
                     seq, bucket, network_id(rng.randbytes(10), at), at, f"sender{rng.randrange(1_000_000)}@s.test",
                     "Quarterly numbers for all of you", 40_000, f"<{rng.getrandbits(96):x}@sender.test>", ip,
-                    "TLSv1.3 TLS_AES_256_GCM_SHA384", 7, f"{rng.getrandbits(60):012X}", 1, told,
+                    "TLSv1.3 TLS_AES_256_GCM_SHA384", 7, f"{rng.getrandbits(60):012X}", 1, told, "",
                 ))  # fmt: skip
                 traces.append((
                     seq << 20, "contoso", f"person{number}@contoso.test", "Delivered", "", "HQ", "192.0.2.25",

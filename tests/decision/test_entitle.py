@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+import zstandard
 
 from decision.judging import said, settled
 from lockgate.decision.proof import Proof, sender_of
 from lockgate.decision.stage import Depth
 from lockgate.decision.true_source import Outcome, look_for_source
+from lockgate.flow.retelling import differences, retold
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import NOT_CERTAIN, WhoSent
 from lockgate.mail.headers import message_of
@@ -313,6 +316,16 @@ def test_a_certificate_alone_carries_promotion_for_any_sender() -> None:
 def test_questions_of_before_are_still_read() -> None:
     recorder = Recorder()
     facts, ruling = judged(policy(""), mail(*received(SPAMMER)))
-    story = recorder.read_story(recorder.write_story(facts, ruling))
+    written = recorder.write_story(facts, ruling)
+    story = recorder.read_story(written)
     assert story.facts == facts and story.ruling == ruling
     assert Standing("contoso").who_sent == WhoSent("contoso")
+    plain = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(written))
+    plain["judge"] = 2
+    del plain["message"]["internal"]
+    question = next(q for q, _ in plain["findings"] if q["type"] == "who_sent")
+    assert question == {"type": "who_sent", "organisation": "contoso"}, "as it was written before"
+    old = recorder.read_story(zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(plain)))
+    assert (old.judge_version, old.facts, old.ruling) == (2, facts, ruling)
+    course = retold(policy(""), old, "contoso")
+    assert differences(old.ruling, course) == []

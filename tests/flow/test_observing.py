@@ -110,6 +110,33 @@ async def test_each_message_is_one_row(answer, code, disposition, reasons) -> No
     assert [(one.domain, one.scope) for one in row.senders] == [("m.d.test", "mfrom")]
 
 
+GATEWAY = """
+[[inbound_connector]]
+name = "Gateway"
+sender_domains = ["*"]
+sender_ip_addresses = ["198.51.100.7"]
+require_tls = false
+ef_skip_last_ip = true
+"""
+CAME = b"Received: from spam.test (x [192.0.2.66]) by gw.example; today\r\n"
+
+
+@pytest.mark.parametrize(
+    ("users", "fields", "asked", "sources"),
+    [
+        ("", CAME, [("192.0.2.66", "spam.test")], ["192.0.2.66"]),
+        ('ef_users = ["ben@contoso.com"]\n', CAME, [("192.0.2.66", "spam.test"), ("198.51.100.7", "mail.sender.test")],
+         ["192.0.2.66", "198.51.100.7"]),
+        ("", b"Received: by gw.example; today\r\n", [("", "")], ["198.51.100.7"]),
+    ],
+)  # fmt: skip
+async def test_behind_a_gateway_the_row_has_the_true_source(users, fields, asked, sources) -> None:
+    house = Watched(found("fail"), policy=CONTOSO + SENDING + GATEWAY + users)
+    assert await last(house, "ben@contoso.com", "amy@contoso.com", fields=fields) == 250
+    assert [(peer, helo) for peer, helo, _, _ in house.authenticator.asked] == asked
+    assert [seen.row.source for seen in house.counted if seen.row is not None] == sources
+
+
 @pytest.mark.parametrize("more", ["honor_dmarc_policy = false\n", 'dmarc_reject_action = "quarantine"\n'])
 async def test_doing_less_than_was_asked_has_a_reason(more: str) -> None:
     house = Watched(found("fail", "reject"), policy=CONTOSO + SENDING + more)

@@ -97,7 +97,11 @@ def test_t_host_2_and_the_delivery_of_t_host_1(tmp_path: Path, dovecot: Dovecot)
         head, _, rest = stored.partition(b"From: alice@outside.example\r\n")
         assert rest == re.sub(rb"Return-Path: .*\r\n|Return-path:\r\n.*\r\n", b"", ODD.partition(b"\r\n")[2])
         fields = message_from_bytes(head).items()
-        assert [name for name, _ in fields] == ["Return-Path", "Delivered-To", "Received", "X-Lockgate-Hop"]
+        internal = [f"X-MS-Exchange-Organization-{one}" for one in (
+            "Network-Message-Id", "AuthAs", "AuthSource", "MessageDirectionality",
+        )]  # fmt: skip
+        ours = ["Return-Path", "Delivered-To", *internal, "Received", "X-Lockgate-Hop"]
+        assert [name for name, _ in fields] == ours
         parsed = message_from_bytes(stored)
         assert parsed.get_all("Return-Path") == [f"<{OUTSIDE}>"]
         assert parsed["Delivered-To"] == "ana@contoso.com"

@@ -74,7 +74,8 @@ def test_switched_off_means_off() -> None:
     ("address", "private"),
     [("10.0.0.1", True), ("172.16.0.0", True), ("172.31.255.255", True), ("172.32.0.0", False), ("192.168.1.1", True),
      ("127.9.9.9", True), ("169.254.0.1", True), ("100.64.0.1", False), ("192.0.2.1", False), ("198.18.0.1", False),
-     ("::1", True), ("fe80::1", True), ("febf::1", True), ("fec0::1", False), ("fd12::1", True), ("2001:db8::1", False)],
+     ("::1", True), ("fe80::1", True), ("febf::1", True), ("fec0::1", False), ("fd12::1", True),
+     ("2001:db8::1", False)],
 )  # fmt: skip
 def test_only_these_are_private(address: str, private) -> None:
     packed = ipaddress.ip_address(address).packed

@@ -185,7 +185,7 @@ def test_a_days_file_of_the_first_version_is_read_as_it_is_and_written_after_one
         day = day_schema.open_day(path)
         assert day.execute("PRAGMA user_version").fetchone() == (day_schema.VERSION,)
         fresh = (6, 20000, "id-6", 20000 * DAY + 40, "ann@example.net", "s", 10, "<m6@x>", "192.0.2.1", "", 3, "C6",
-                 1, None)  # fmt: skip
+                 1, None, "")  # fmt: skip
         trace = (6 << 20, "contoso", "bob@contoso.com", "Held", "", "", "", "", "", EVENTS, "", "A rule")
         day_schema.write_day(day, [fresh], [trace])
         assert day_schema.organisations(day) == {"contoso": 0}

@@ -53,6 +53,8 @@ def handed_over(value: str) -> HandedOver:
             said, told = match[1], True
             continue
         for key, text in _SAID.findall(comment):
+            if _brackets(text):
+                raise Unbelievable(f"what stands behind {key.lower()}= may be an address, or a part of a name")
             if key.lower() == "helo":
                 said, told = text, True
         rest = _SAID.sub("", comment).strip()
@@ -140,6 +142,11 @@ def _comment(pieces: Iterator[str]) -> str:
 _UNCLOSED = "its brackets or quotes do not match"
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _brackets(text: str) -> bool:
+    """Whether brackets stand in a word that is no address literal as a whole."""
+    return ("[" in text or "]" in text) and not _LITERAL.fullmatch(text)
 
 
 def _looks_like_one(text: str) -> bool:

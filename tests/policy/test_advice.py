@@ -81,7 +81,10 @@ def test_what_the_documents_say() -> None:
     assert mine.inbound["From fabrikam.test"].pinned_keys == (PIN,)
     assert mine.outbound.named["To fabrikam.test"].pinned_keys == (PIN,)
     gateway = mine.inbound["Gateway"]
-    assert gateway.sender_domains == ("*",) and gateway.restrict_domains_to_ip_addresses and gateway.ef_skip_last_ip
+    assert gateway.sender_domains == ("*",) and gateway.restrict_domains_to_ip_addresses
+    assert not gateway.ef_skip_last_ip, "it does not go together with centralised transport"
+    behind = compiled(EVERYTHING._replace(centralised=False)).of("contoso").inbound["Gateway"]
+    assert behind.ef_skip_last_ip
     assert gateway.associated_accepted_domains == ("contoso.com",)
     assert mine.outbound.named["NOLA"].is_transport_rule_scoped and mine.rules.all[0].name == "Site NOLA"
     assert mine.inbound["Devices"].sender_ip_addresses == ("203.0.113.40",)

@@ -259,7 +259,9 @@ def _gateway(answers: Answers) -> Piece:
         lines += ["require_tls = false", "restrict_domains_to_ip_addresses = true",
                   f"sender_ip_addresses = {listed(answers.gateway_addresses)}"]  # fmt: skip
     why = "A filter service stands in front: mail for these domains that does not come by it is refused."
-    if answers.enhanced_filtering:
+    if answers.enhanced_filtering and answers.centralised:
+        why += " Enhanced filtering is left out: it does not go together with centralised transport."
+    elif answers.enhanced_filtering:
         lines.append("ef_skip_last_ip = true")
         why += " SPF, DMARC and reputation look through it at the server behind."
     return Piece("inbound_connector", "Gateway", Need.NEEDED, why, tuple(lines))

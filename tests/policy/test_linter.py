@@ -172,7 +172,7 @@ def test_one_mistake_is_told_once_however_many_connectors_share_a_domain():
 
 def _samples():
     """Every policy in the manual, the stories and the demonstration."""
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for number, sample in enumerate(re.findall(r"```toml\n(.*?)```", path.read_text("utf-8"), re.S)):
             if re.search(r"^\[\[(in|out)bound_connector\]\]", sample, re.M):
                 yield pytest.param(sample, id=f"{path.name}-{number}")

@@ -129,16 +129,28 @@ def _partner(written: Written[InboundConnector], report: Report) -> None:
     if shown and not connector.restrict_domains_to_certificate and not connector.trusted_organizations:
         key = "tls_sender_certificate_name" if connector.tls_sender_certificate_name else "pinned_keys"
         message = "mail comes in without the certificate, because restrict_domains_to_certificate is false"
-        report.doubtful(written, (key, "restrict_domains_to_certificate", "connector_type"), message)
+        report.doubtful(
+            written, (key, "restrict_domains_to_certificate", "connector_type"), message,
+            why="whoever claims to be the partner gets in, with any certificate or none",
+            mend="restrict_domains_to_certificate = true, or leave the name away",
+        )
     if connector.treat_messages_as_internal:
         message = 'only own servers may be internal; it needs connector_type = "on_premises"'
         report.wrong(written, ("treat_messages_as_internal", "connector_type"), message)
     if connector.cloud_services_mail_enabled:
         message = "internal headers are never believed from a partner; the switch has no effect here"
-        report.doubtful(written, ("cloud_services_mail_enabled", "connector_type"), message)
+        report.doubtful(
+            written, ("cloud_services_mail_enabled", "connector_type"), message,
+            why="what the other side says of its mail is stripped, and you may count on it",
+            mend="leave it away; for your own servers an on-premises connector is right",
+        )
     if connector.sender_ip_addresses and (connector.tls_sender_certificate_name or connector.pinned_keys):
         message = "addresses and certificate on one partner connector must both hold; a certificate alone is better"
-        report.doubtful(written, ("sender_ip_addresses", "tls_sender_certificate_name", "pinned_keys"), message)
+        report.doubtful(
+            written, ("sender_ip_addresses", "tls_sender_certificate_name", "pinned_keys"), message,
+            why="a new address of the partner stops its mail, although the certificate proves who it is",
+            mend="leave sender_ip_addresses away",
+        )
 
 
 def _on_premises(written: Written[InboundConnector], report: Report) -> None:
@@ -148,7 +160,11 @@ def _on_premises(written: Written[InboundConnector], report: Report) -> None:
             message = (
                 "restrictions act on partner connectors only; to lock out others add a partner connector beside it"
             )
-            report.doubtful(written, (key, "connector_type"), message)
+            report.doubtful(
+                written, (key, "connector_type"), message,
+                why="the switch does nothing here, so nobody is locked out",
+                mend="a partner connector for the same senders, with the restriction",
+            )
     if connector.treat_messages_as_internal and connector.cloud_services_mail_enabled:
         message = "it cannot be used together with cloud_services_mail_enabled; choose one of the two"
         report.wrong(written, ("treat_messages_as_internal", "cloud_services_mail_enabled"), message)
@@ -164,13 +180,21 @@ def _inbound(written: Written[InboundConnector], report: Report) -> None:
     _host_bits(written, "ef_skip_ips", connector.ef_skip_ips, report)
     if connector.ef_skip_last_ip and connector.ef_skip_ips:
         message = "the list is not used while ef_skip_last_ip is true"
-        report.doubtful(written, ("ef_skip_ips", "ef_skip_last_ip"), message)
+        report.doubtful(
+            written, ("ef_skip_ips", "ef_skip_last_ip"), message,
+            why="only the connecting hop is skipped, and the next one is taken for the source",
+            mend="leave ef_skip_last_ip away and list that hop too, or leave the list away",
+        )
     _trusted(written, report)
     if connector.allow_common_name:
         message = (
             "the common name of a certificate is not bound to a domain by today's rules; prefer certificates with SAN"
         )
-        report.doubtful(written, ("allow_common_name",), message)
+        report.doubtful(
+            written, ("allow_common_name",), message,
+            why="authorities check the names in SAN and need not check the common name",
+            mend="ask for a certificate with SAN, then take the switch away",
+        )
 
 
 def _trusted(written: Written[InboundConnector], report: Report) -> None:
@@ -191,7 +215,11 @@ def _trusted(written: Written[InboundConnector], report: Report) -> None:
     )  # fmt: skip
     if any(getattr(connector, key) for key in others):
         message = "with trusted_organizations no other property is used to find the connector, and nothing restricts it"
-        report.doubtful(written, ("trusted_organizations", *others), message)
+        report.doubtful(
+            written, ("trusted_organizations", *others), message,
+            why="what else is demanded here is not enforced",
+            mend="a connector of its own for the organisations, and one for the rest",
+        )
 
 
 def _outbound(written: Written[OutboundConnector], report: Report) -> None:
@@ -214,18 +242,35 @@ def _outbound(written: Written[OutboundConnector], report: Report) -> None:
         message = (
             "nothing ever uses the connector; give recipient_domains, or make it is_transport_rule_scoped for rules"
         )
-        report.doubtful(written, used, message)
+        report.doubtful(
+            written, used, message,
+            why="mail goes another way, by MX perhaps, without the TLS that is demanded here",
+            mend="name the recipient domains it is for",
+        )
     if "*" in connector.recipient_domains and connector.all_accepted_domains:
         message = "'*' takes all mail to the Internet too, not only that to the accepted domains"
-        report.doubtful(written, ("recipient_domains", "all_accepted_domains"), message)
+        report.doubtful(
+            written, ("recipient_domains", "all_accepted_domains"), message,
+            why="mail to strangers goes to your servers, which may send it back here",
+            mend="leave the * away, or all_accepted_domains, whichever you did not mean",
+        )
     _pair(written, "login_user", "login_secret", "a login", report)
     _pair(written, "certificate_file", "key_file", "a client certificate", report)
     for key, family in (("source_address_v4", "ipv6"), ("source_address_v6", "ipv4")):
         if getattr(connector, key) and connector.address_family == family:
-            report.doubtful(written, (key, "address_family"), f'it is never used with address_family = "{family}"')
+            message = f'it is never used with address_family = "{family}"'
+            report.doubtful(
+                written, (key, "address_family"), message,
+                why="mail leaves from another address than you chose",
+                mend="the other family, or leave the address away",
+            )  # fmt: skip
     if connector.login_user and connector.tls_settings is TlsLevel.OPPORTUNISTIC:
         message = "the password is only sent in TLS; demand it with tls_settings, or the mail may wait for ever"
-        report.doubtful(written, ("tls_settings", "login_user"), message)
+        report.doubtful(
+            written, ("tls_settings", "login_user"), message,
+            why="a server that offers no TLS gets neither password nor mail",
+            mend="encryption_only at least in tls_settings",
+        )
 
 
 def _outbound_tls(written: Written[OutboundConnector], report: Report) -> None:
@@ -241,12 +286,20 @@ def _outbound_tls(written: Written[OutboundConnector], report: Report) -> None:
             report.wrong(written, keys, message)
     if connector.tls_domain and not checked:
         message = 'the name is only checked with tls_settings = "domain_validation"'
-        report.doubtful(written, ("tls_domain", "tls_settings"), message)
+        report.doubtful(
+            written, ("tls_domain", "tls_settings"), message,
+            why="mail leaves to a server with any name",
+            mend="domain_validation in tls_settings, or leave tls_domain away",
+        )
     unchecked = (TlsLevel.OPPORTUNISTIC, TlsLevel.ENCRYPTION_ONLY)
     for key in ("pinned_keys", "ca_file"):
         if getattr(connector, key) and connector.tls_settings in unchecked:
             message = "certificates are only checked with certificate_validation or domain_validation"
-            report.doubtful(written, (key, "tls_settings"), message)
+            report.doubtful(
+                written, (key, "tls_settings"), message,
+                why="mail leaves to a server with any certificate",
+                mend="one of the two in tls_settings, or leave this away",
+            )
 
 
 def _smart_hosts(written: Written[OutboundConnector], hostname: str, report: Report) -> None:
@@ -256,7 +309,11 @@ def _smart_hosts(written: Written[OutboundConnector], hostname: str, report: Rep
         report.wrong(written, ("use_mx_record", "smart_hosts"), message)
     if connector.use_mx_record and connector.smart_hosts:
         message = "smart hosts are not used while use_mx_record is true (it is, unless you say false)"
-        report.doubtful(written, ("smart_hosts", "use_mx_record"), message)
+        report.doubtful(
+            written, ("smart_hosts", "use_mx_record"), message,
+            why="mail goes to the MX of the domain instead",
+            mend="use_mx_record = false, or leave the smart hosts away",
+        )
     for index, entry in enumerate(connector.smart_hosts):
         host, port = smart_host_parts(entry)
         if host == hostname.lower() and port in {0, 25}:

@@ -282,7 +282,7 @@ def references(rule: MailFlowRule, catalog: Catalog) -> Iterator[tuple[str, str]
     """(key, name) of every outbound connector that a rule names."""
     for key in (*catalog.actions, *catalog.conditions, *(EXCEPTION + name for name in catalog.conditions)):
         value = getattr(rule, key)
-        if isinstance(value, Refers):
+        if value is not None and isinstance(value, Refers):  # asking a protocol is slow, and most are not there
             yield from ((key, name) for table, name in value.refers_to() if table == "outbound_connector")
 
 

@@ -17,7 +17,7 @@ test: $(VENV)/test-installed system-packages
 	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # The long proofs: an hour and more. Each also runs, shorter, in `make test`. One that cannot be run here (power cuts
 # need root and loop devices) is a failure.

@@ -144,7 +144,8 @@ class Revising:
 
         revision, folder = await asyncio.to_thread(put)
         self._last = Ground(revision.number, revision.files, proposal.understood)
-        self._note(proposal, wish, revision)
+        with self._audit.together():
+            self._note(proposal, wish, revision)
         return {"revision": revision.number, "published": True, "folder": folder, "at": revision.at, "by": wish.by}
 
     def _note(self, proposal: Proposal, wish: Wish, revision: Revision) -> None:

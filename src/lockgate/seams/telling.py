@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 
@@ -36,3 +37,6 @@ class Audit(Protocol):
         `details` are further JSON-ready facts (count, organisation, revision). Secrets are never part of it.
         Never raises.
         """
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is written within is kept at once when it ends: for the many objects of one change."""

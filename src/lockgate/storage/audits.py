@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,20 @@ class AuditBook:
 
     def add(self, row: AuditRow) -> None:
         """Keep one row, durable when this returns. Raises sqlite3.Error, OSError."""
-        values = (row.at, row.who, row.what, int(row.refused), _text(row.before), _text(row.after), _text(row.details))
+        self.add_all((row,))
+
+    def add_all(self, rows: Iterable[AuditRow]) -> None:
+        """Keep these, all or none. Raises sqlite3.Error, OSError."""
+        values = [
+            (row.at, row.who, row.what, int(row.refused), _text(row.before), _text(row.after), _text(row.details))
+            for row in rows
+        ]
         with self._lock, contextlib.closing(self._open()) as db:
-            db.execute(
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(
                 "INSERT INTO audit(at,who,what,refused,before,after,details) VALUES(?,?,?,?,?,?,?)", values
             )
+            db.execute("COMMIT")
 
     def find(self, question: AuditQuestion) -> list[dict[str, Any]]:
         """Matching rows, newest first, edits that only the keeper knows of included. Raises sqlite3.Error, OSError."""

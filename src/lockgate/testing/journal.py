@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class ListJournal:
     """Keeps (happening, details) in `notes`, alarms in `alarms` as well."""
@@ -35,3 +38,8 @@ class ListAudit:
     ) -> None:
         """See Audit."""
         self.rows.append({"by": by, "did": did, "before": before, "after": after, **details})
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """See Audit."""
+        yield

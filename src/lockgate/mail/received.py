@@ -48,9 +48,11 @@ def handed_over(value: str) -> HandedOver:
     name, comments = _clause(value)
     said, seen = name, list[str]()
     told = False
+    claimed: list[str] = []
     for comment in comments:
         if match := _HELO.fullmatch(comment):
-            said, told = match[1], True
+            said = match[1]
+            claimed += _LITERAL.findall(said)
             continue
         for key, text in _SAID.findall(comment):
             if _brackets(text):
@@ -65,6 +67,9 @@ def handed_over(value: str) -> HandedOver:
     if not seen and told and (match := _LITERAL.fullmatch(name)):
         seen.append(match[1])  # as Exim writes it where the host has no name
     addresses = {_address(text) for text in seen}
+    if not {_address(text) for text in claimed} <= addresses:
+        # A bracket that the sender put into its reverse name may have turned what was seen into what is claimed.
+        raise Unbelievable("the name given in HELO is another address")
     if not addresses:
         raise Unbelievable("it does not say from which address the message came")
     if len(addresses) > 1:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lockgate.cli import nouns, objects
+from lockgate.cli import nouns, objects, rule_test
 from lockgate.cli.asked import AsJson, WhatIf
 from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.objects import Name, Organisation
@@ -54,3 +54,6 @@ def move(
     """
     request = ObjectWrite("set", _TABLES, name, organisation, (Assignment("priority", "=", str(to)),))
     objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+
+
+commands.command("test")(rule_test.test)

@@ -71,7 +71,8 @@ def test_every_rule_is_explained_for_a_message_in_a_file(tmp_path: Path) -> None
         assert told["policy"] == f"revision {before}" and ben["what"] == "refused"
 
         code, out, _ = service.command(*asked)
-        assert code == 0 and re.search(r"hit +Falcon +the text has", out) and re.search(r"miss +Later +it is disabled", out)
+        assert code == 0 and re.search(r"hit +Falcon +the text has", out)
+        assert re.search(r"miss +Later +it is disabled", out)
 
         (draft / "contoso.toml").write_text(contoso(headquarters.host))
         (draft / "rules.toml").write_text(RULES.replace("project falcon", "project hawk"))
@@ -83,9 +84,10 @@ def test_every_rule_is_explained_for_a_message_in_a_file(tmp_path: Path) -> None
         code, out, _ = service.command(*asked, "--suppose", "text = unknown it is too long", "--json")
         assert code == 0 and json.loads(out)["recipients"][0]["rules"][-1]["hit"] == "unknown"
 
-        with (tmp_path / "huge.eml").open("wb") as huge:
-            huge.truncate(50 * 1024 * 1024 + 1)
-        code, _, err = service.command("rule", "test", str(tmp_path / "huge.eml"), "--from", OUTSIDE, "--to", "ana@contoso.com")
+        huge = tmp_path / "huge.eml"
+        with huge.open("wb") as file:
+            file.truncate(50 * 1024 * 1024 + 1)
+        code, _, err = service.command("rule", "test", str(huge), "--from", OUTSIDE, "--to", "ana@contoso.com")
         assert code == 2 and "longer than 50 MB" in err
         code, _, err = service.command("rule", "test", "gone.eml", "--from", OUTSIDE, "--to", "ana@contoso.com")
         assert code == 2 and "gone.eml cannot be read" in err

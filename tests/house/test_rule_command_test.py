@@ -92,3 +92,9 @@ def test_every_rule_is_explained_for_a_message_in_a_file(tmp_path: Path) -> None
         code, _, err = service.command("rule", "test", "gone.eml", "--from", OUTSIDE, "--to", "ana@contoso.com")
         assert code == 2 and "gone.eml cannot be read" in err
         assert service.status()["policy_revision"] == before and not headquarters.mails
+
+        code, out, _ = service.command(*asked, "--to", "nobody@contoso.com", "--organisation", "contoso")
+        assert code == 0 and "No rule is looked at: directory" in out.split("nobody@contoso.com: ")[1]
+        service.told("ip-list", "block", "203.0.113.7", "--operator")
+        code, out, _ = service.command(*asked, "--ip", "203.0.113.7")
+        assert code == 0 and "No rule is looked at, because everything is refused: 5" in out

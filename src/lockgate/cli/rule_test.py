@@ -120,7 +120,7 @@ def _answered_here(documents: Mapping[str, str], octets: bytes, organisation: st
 def _told(part: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "policy": part["judged"]["policy"],
-        "refusal": (part.get("refusal") or {}).get("reply", ""),
+        "refusal": part.get("refusal"),
         "recipients": [
             {
                 "recipient": row["recipient"],
@@ -150,7 +150,9 @@ def _rules(steps: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
 def _show(told: Mapping[str, Any]) -> None:
     show.say(f"Judged by {told['policy']}; nothing is changed.")
     if told["refusal"]:
-        show.say(f"Everything is refused: {told['refusal']}")
+        refusal = told["refusal"]
+        show.say(f"No rule is looked at, because everything is {refusal['what']}: {refusal['reply']}")
+        show.say(f"  {refusal['because']}")
     for row in told["recipients"]:
         print()
         show.say(f"{row['recipient']}: {row['sentence']}")

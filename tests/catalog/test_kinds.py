@@ -3,8 +3,9 @@
 import importlib
 import inspect
 import json
+import re
 import sys
-import textwrap
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -195,25 +196,9 @@ def test_every_property_has_description_and_example_that_is_valid(model):
     model.model_json_schema()
 
 
-NEW = textwrap.dedent(
-    '''
-    """To whom, by the part before the @."""
-    from pydantic import Field, RootModel
-    from lockgate.policy.kinds import condition
-    from lockgate.policy.rules import no, yes
-
-    @condition("recipient_local_part_is", "The part before the @ is one of these", per_recipient=True)
-    class RecipientLocalPartIs(RootModel[tuple[str, ...]], frozen=True):
-        """Words before the @."""
-        root: tuple[str, ...] = Field(min_length=1, description="Parts before the @.", examples=[["info"]])
-
-        def compile(self):
-            def test(_, recipient):
-                known = recipient.local in self.root
-                return yes(f"it is {recipient.local}") if known else no(f"{recipient.local} is none of them")
-            return test
-    '''
-)
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "adding-a-condition.md").read_text("utf-8")
+NEW, NEW_RULE = re.search(r"^```python\n(.*?)^```.*?^```toml\n(.*?)^```", PAGE, re.S | re.M).groups()
+"""What the page for people tells them to write: the whole file of a condition, and a rule with it."""
 
 
 @pytest.fixture
@@ -231,11 +216,7 @@ def plugin(tmp_path, monkeypatch):
 
 def test_a_condition_is_added_by_one_file(plugin):
     catalog = Catalog.collect(conditions, actions, plugin)
-    text = (
-        CONTOSO + '[[mail_flow_rule]]\nname = "Info"\nrecipient_local_part_is = ["info"]\n'
-        'except_if_recipient_local_part_is = ["noinfo"]\nrecipient_domain_is = ["contoso.com"]\n'
-        "stop_rule_processing = true\n"
-    )
+    text = CONTOSO + NEW_RULE
     found = compile_policy({"a": text}, hostname="mx.test", revision=1, catalog=catalog)
     (rule,) = found.of("contoso").rules.could_match("contoso.com")
     assert {test(None, Address("info", "contoso.com")).hit for test in rule.when} == {Hit.YES}

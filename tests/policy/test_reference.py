@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from lockgate.policy.catalog import standard
 from lockgate.policy.documents import TABLES, is_document_name, model_of
-from lockgate.policy.reference import LATER, page
+from lockgate.policy.reference import LATER, PAGES, page, rules_page
 from lockgate.policy.values import Kind, kind_of, value_of, without
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,8 +18,21 @@ ACTING = ("decision", "flow", "couriers", "edge", "app")
 NOT_ACTING = {"meaning.py", "objects.py", "origins.py"}
 
 
-def test_the_page_is_the_one_that_is_printed() -> None:
-    assert (ROOT / "docs" / "policy.md").read_text("utf-8") == page(), "run `lockgate reference > docs/policy.md`"
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_the_one_that_is_printed(name: str) -> None:
+    kept = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+    assert kept == PAGES[name](), f"run `lockgate reference {name} > docs/{name}.md`"
+
+
+def test_every_condition_and_action_is_explained_with_an_example_that_can_be_written() -> None:
+    text = rules_page()
+    sections = re.findall(r"^### (\S+)\n(.*?)^```toml\n(.*?)\n```", text, re.S | re.M)
+    kinds = {**standard().conditions, **standard().actions}
+    assert [name for name, *_ in sections] == list(kinds)
+    for name, words, example in sections:
+        kind = kinds[name]
+        assert kind.summary in words and ("for one recipient" in words) == kind.per_recipient
+        assert kind.model.model_validate(tomllib.loads(example)[name]) == kind.model.model_validate(kind.example)
 
 
 def test_every_table_and_property_is_on_it() -> None:

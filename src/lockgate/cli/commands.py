@@ -32,6 +32,7 @@ from lockgate.cli import (
     queue,
     recipients,
     reports,
+    rules,
     settings,
     show,
     stories,
@@ -67,7 +68,7 @@ commands.add_typer(tls.commands, name="tls")
 commands.add_typer(ip_list.commands, name="ip-list")
 commands.add_typer(nouns.ORGANISATIONS, name="organisation")
 commands.add_typer(nouns.REMOTE_DOMAINS, name="remote-domain")
-commands.add_typer(nouns.RULES, name="rule")
+commands.add_typer(rules.commands, name="rule")
 commands.add_typer(nouns.ANTI_PHISHING, name="anti-phishing")
 commands.add_typer(nouns.ARC, name="arc")
 commands.add_typer(dkim.commands, name="dkim")

@@ -153,10 +153,13 @@ RULES = noun(
     "mail flow rule",
     "Mail flow rules: when, unless, then.",
     (
-        Column("priority", "PRIORITY", right=True),
+        Column("effective_priority", "PRIORITY", right=True),
         Column("organisation", "ORGANISATION"),
         Column("name", "NAME"),
         Column("state", "STATE"),
+        Column("mode", "MODE"),
+        Column("activation_date", "FROM"),
+        Column("expiry_date", "UNTIL"),
         Column("comments", "COMMENTS"),
     ),
 )

@@ -87,8 +87,16 @@ def _object(row: dict[str, Any]) -> str:
     return f"{row['table']} '{row['name']}'" + (f" of {row['organisation']}" if row["organisation"] else "")
 
 
-def reference() -> None:
-    """Print the manual of policy documents: every table and property, as the program knows them."""
-    from lockgate.policy.reference import page
+def reference(
+    subject: Annotated[
+        str, typer.Argument(metavar="[policy|rules]", help="Every table, or mail flow rules alone.")
+    ] = "policy",
+) -> None:
+    """Print the manual of policy documents, as the program knows them: every table and property, or rules alone."""
+    from lockgate.policy.reference import PAGES
 
+    page = PAGES.get(subject)
+    if page is None:
+        show.complain(f"There is no page about '{subject}'; there are {', '.join(PAGES)}.")
+        raise typer.Exit(show.MISUSE)
     print(page(), end="")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import tomlkit
@@ -45,18 +45,15 @@ class Edit(NamedTuple):
 
 def changed(files: Mapping[str, str], place: Place, edit: Edit) -> dict[str, str]:
     """The texts with one object changed. Raises CannotEdit."""
+    return all_changed(files, {place: edit})
 
-    def meant(data: dict[str, Any]) -> None:
-        row = data[place.table] if place.table == "operator" else data[place.table][place.number]
-        row.update(edit.put)
-        for key in edit.drop:
-            row.pop(key, None)
 
-    def written(document: Any) -> None:
-        row = document[place.table]
-        _apply(row if place.table == "operator" else row[0 if _is_piece(document) else place.number], edit)
-
-    return _edited(files, place, written, meant)
+def all_changed(files: Mapping[str, str], edits: Mapping[Place, Edit]) -> dict[str, str]:
+    """The texts with these objects changed; each text is read once. Raises CannotEdit."""
+    result = dict(files)
+    for file in dict.fromkeys(place.file for place in edits):
+        result[file] = _edited(files[file], {place: edit for place, edit in edits.items() if place.file == file})
+    return result
 
 
 def removed(files: Mapping[str, str], places: Iterable[Place]) -> dict[str, str]:
@@ -204,26 +201,44 @@ def _with_comment(text: str, start: int) -> int:
 # --- writing and comparing -------------------------------------------------------------------------------------------
 
 
-def _edited(
-    files: Mapping[str, str], place: Place, write: Callable[[Any], None], mean: Callable[[dict[str, Any]], None]
-) -> dict[str, str]:
-    text = files[place.file]
+def _edited(text: str, edits: Mapping[Place, Edit]) -> str:
     data = tomllib.loads(text)
-    mean(data)
-    piece = _piece(text, place, _pieces(text))
-    if piece is not None:
+    for place, edit in edits.items():
+        row = data[place.table] if place.table == "operator" else data[place.table][place.number]
+        row.update(edit.put)
+        for key in edit.drop:
+            row.pop(key, None)
+    try:
+        after = _in_pieces(text, edits)
+        if after is not None and _same(after, data):
+            return after
+    except (TOMLKitError, KeyError, IndexError):
+        pass  # not written in pieces of its own; then the whole text is read
+    first = next(iter(edits))
+    document = _whole(text, first)
+    for place, edit in edits.items():
+        _write(document, place, edit)
+    return _checked(tomlkit.dumps(document), data, first)
+
+
+def _in_pieces(text: str, edits: Mapping[Place, Edit]) -> str | None:
+    """The text with each object changed in its own piece; None if one of them has none."""
+    known = _pieces(text)
+    found = [(_piece(text, place, known), place, edit) for place, edit in edits.items()]
+    after = text
+    for piece, place, edit in sorted(found, key=lambda one: one[0] or (0, 0), reverse=True):
+        if piece is None:
+            return None
         start, end = piece
-        try:
-            document = tomlkit.parse(text[start:end])
-            write(document)
-            after = text[:start] + tomlkit.dumps(document) + text[end:]
-            if _same(after, data):
-                return {**files, place.file: after}
-        except (TOMLKitError, KeyError, IndexError):
-            pass  # not written in pieces of its own; then the whole text is read
-    document = _whole(text, place)
-    write(document)
-    return {**files, place.file: _checked(tomlkit.dumps(document), data, place)}
+        document = tomlkit.parse(text[start:end])
+        _write(document, place, edit)
+        after = after[:start] + tomlkit.dumps(document) + after[end:]  # the last first: the others stay in place
+    return after
+
+
+def _write(document: Any, place: Place, edit: Edit) -> None:
+    row = document[place.table]
+    _apply(row if place.table == "operator" else row[0 if _is_piece(document) else place.number], edit)
 
 
 def _is_piece(document: Any) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 
 from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.documents import TABLES, model_of
+from lockgate.policy.kinds import Kind as RuleKind
 from lockgate.policy.objects.peers import Limits
 from lockgate.policy.objects.remote_domains import CARRIED
 from lockgate.policy.objects.rules import MailFlowRule
@@ -28,6 +29,21 @@ told with file, line and path. Where there is one organisation, `organisation` m
 written here, only where they are kept: `file:/path` or `env:NAME`. Times are seconds or `"90s"`, `"15m"`, `"24h"`,
 `"2d"`; sizes are octets or `"64KB"`, `"25MB"`. How documents are checked, planned, applied and undone stands in
 [operations](operations.md).
+"""
+
+RULES_HEAD = """\
+# Mail flow rules
+
+This page is printed by `lockgate reference rules`; a test compares the two. How rules are written and published stands
+in [operations](operations.md), how a rule is tried on a message in [explain](explain.md), how a new kind of condition
+is made in [adding a condition](adding-a-condition.md).
+
+A rule is a table `[[mail_flow_rule]]`: conditions, exceptions, actions. It acts when all its conditions hit and none of
+its exceptions does; without conditions on every message. Every condition is an exception too, with `except_if_` before
+its name. Rules are looked at for each recipient, in order of priority, 0 first; a rule without a priority comes last,
+in order of writing. Each sees the message as the earlier ones changed it. A condition that cannot be answered, because
+the directory is out of reach for instance, is neither a hit nor a miss; `lockgate explain` shows it with a question
+mark.
 """
 
 _ABOUT = {
@@ -74,6 +90,41 @@ def page(catalog: Catalog | None = None) -> str:
     parts.append("\n".join(_section("[operator]", "operator", model_of("operator", catalog))))
     parts.append("\n".join(["### [operator.limits]", "", _summary(Limits), "", *_rows(Limits)]))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def rules_page(catalog: Catalog | None = None) -> str:
+    """The page of mail flow rules as Markdown: what every rule has, then each condition and action by itself."""
+    catalog = catalog or standard()
+    parts = [RULES_HEAD, "\n".join(["## What every rule has", "", *_rows(MailFlowRule)])]
+    for title, kinds in (("## Conditions", catalog.conditions), ("## Actions", catalog.actions)):
+        parts += [title, *("\n".join(_explained(kind)) for kind in kinds.values())]
+    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _explained(kind: RuleKind) -> Iterator[str]:
+    yield f"### {kind.name}"
+    yield ""
+    about = "" if issubclass(kind.model, RootModel) else _summary(kind.model)
+    yield f"{kind.summary}. {about or kind.help}"
+    if kind.per_recipient:
+        yield "It may hit for one recipient of a message and not for another."
+    yield ""
+    if about:
+        yield from _rows(kind.model)
+        yield ""
+    yield "```toml"
+    yield f"{kind.name} = {_toml(kind.example)}"
+    yield "```"
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML in one line."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items() if part is not None) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _section(head: str, table: str, model: type[BaseModel]) -> Iterator[str]:
@@ -156,3 +207,7 @@ def _kinds(catalog: Catalog) -> Iterator[str]:
     yield "|---|---|---|---|"
     for kind in (*catalog.conditions.values(), *catalog.actions.values()):
         yield f"| `{kind.name}` | {kind.role.value} | {kind.summary}. {kind.help} | {_text(kind.example)} |"
+
+
+PAGES: Mapping[str, Callable[[], str]] = MappingProxyType({"policy": page, "rules": rules_page})
+"""The pages that `lockgate reference` prints, and docs/NAME.md holds."""

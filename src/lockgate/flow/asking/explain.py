@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from lockgate.flow.asking.ask import Ask
+from lockgate.mail.findings import Found, InText, Unknown, WhatParts
+from lockgate.mail.structure import Structure
 
 
 class Explain(Ask, frozen=True, tag="explain"):
@@ -27,7 +29,8 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
     given: all) and its key (`certificate_key`, SHA-256 of the SPKI as hex). `head` is the beginning of the message
     (CRLF line ends, at most 256 KiB) and `size` its size in octets, `declared_size` the SIZE of MAIL (0: not said).
     `documents` is a draft policy ({file name: TOML text}), `revision` an earlier one (0: the one in force). `at` is a
-    time; `suppose` holds texts like "directory = unknown".
+    time; `suppose` holds texts like "directory = unknown". `contents` are answers of whoever has the whole message to
+    what rules ask of it; a supposition wins over them.
     """
 
     sender: str | None = None
@@ -51,6 +54,7 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
     organisation: str = ""
     suppose: tuple[str, ...] = ()
     like: str = ""
+    contents: tuple[tuple[WhatParts | InText, Structure | Found | Unknown], ...] = ()
 
 
 class Replay(Ask, frozen=True, tag="replay"):

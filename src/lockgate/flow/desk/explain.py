@@ -85,6 +85,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
             facts = supposed_facts(request, story.facts if story is not None else None, scene)
         except Unsupposable as trouble:
             raise Misuse(str(trouble)) from None
+        facts = facts.learn(dict(request.contents))
         course = converse(policy, supposed.forget(facts), supposed.over(self._ask()))
         told = _only(part(policy, course), request.organisation)
         told["judged"] |= {"steps": "supposed", "policy": named}

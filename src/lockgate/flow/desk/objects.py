@@ -16,7 +16,8 @@ from lockgate.flow.revising import Ground, Revising, Wish
 from lockgate.policy.catalog import standard
 from lockgate.policy.differences import by_identity, name_of, plain
 from lockgate.policy.documents import TABLES, Written, model_of, name_key, nearest
-from lockgate.policy.editing import NEW_FILE, CannotEdit, Edit, Place, added, changed, filled, removed
+from lockgate.policy.editing import NEW_FILE, CannotEdit, Edit, Place, added, all_changed, filled, removed
+from lockgate.policy.numbering import is_priority, priorities_of, put_between, rules_of
 from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.values import Kind, kind_of, value_of, without
 
@@ -44,6 +45,8 @@ PROOFS = frozenset({"proof", "proven_at", "vouched_by_operator", "organisation"}
 EVERYBODY = "*"
 """The name of the remote domain that holds where no other does; it is there without being written."""
 
+RULES = "mail_flow_rule"
+
 FIXED = frozenset({"domain_name"})
 """What cannot be renamed: a proof holds for one name."""
 
@@ -69,11 +72,14 @@ class ObjectDesk(msgspec.Struct, frozen=True):
     async def list(self, request: ObjectList, caller: Caller) -> Answer:
         """All objects of the tables with every property."""
         ground = await self.revising.ground()
+        priorities = priorities_of(ground.understood.documents.rules)
         rows = [
-            {**row_of(written), **self.notes(written)}
+            {**row_of(written), **_standing(written, priorities), **self.notes(written)}
             for written in [*by_identity(ground.understood.documents).values(), *_built_in(ground)]
             if written.table in request.tables and request.organisation in ("", organisation_of(written))
         ]
+        if request.tables == (RULES,):
+            rows.sort(key=lambda row: (row["organisation"], row["effective_priority"]))
         return Answer(result=rows)
 
     async def show(self, request: ObjectShow, caller: Caller) -> Answer:
@@ -85,7 +91,8 @@ class ObjectDesk(msgspec.Struct, frozen=True):
                 if organisation_of(written) == organisation:
                     return Answer(result=row_of(written))
         written = found(ground, request.tables, request.name, request.organisation)
-        return Answer(result={**row_of(written), **self.notes(written)})
+        standing = _standing(written, priorities_of(ground.understood.documents.rules))
+        return Answer(result={**row_of(written), **standing, **self.notes(written)})
 
     async def write(self, request: ObjectWrite, caller: Caller) -> Answer:
         """Add, set, put or remove one object."""
@@ -147,6 +154,9 @@ class ObjectDesk(msgspec.Struct, frozen=True):
             values.setdefault("proof", self.new_proof())
         if table == "organisation" and len(names) == 1:
             files = filled(files, [one for one in TABLES if one != "organisation"], "organisation", names[0])
+        if table == RULES:
+            put, shifted = _between(ground, values, organisation, None)
+            values, files = {**values, **put}, all_changed(files, shifted)
         file = home_of(ground, table, organisation)
         row = {"table": table, "file": file, **values}
         if "proof" in values:
@@ -175,8 +185,12 @@ class ObjectDesk(msgspec.Struct, frozen=True):
             raise Misuse(f"there is no '{wrong[0][:80]}'{nearest(wrong[0], known)}")
         before = plain(written.value)
         edit = Edit(assigned(written.table, before, request.assignments), request.unset)
-        files = changed(ground.files, place_of(written), edit)
         organisation = organisation_of(written)
+        shifted: Mapping[Place, Edit] = {}
+        if written.table == RULES:
+            put, shifted = _between(ground, edit.put, str(edit.put.get("organisation", organisation)), written)
+            edit = edit._replace(put={**edit.put, **put})
+        files = all_changed(ground.files, {**shifted, place_of(written): edit})
         name = str(edit.put.get(name_key(written.table), name_of(written.table, written.value)))
         return Change(
             files, f"{written.table} set {name_of(written.table, written.value)}",
@@ -299,6 +313,23 @@ def row_of(written: Written[Any]) -> dict[str, Any]:
     if written.table == "accepted_domain" and written.value.proof:
         row["txt_record"] = record_of(written.value.domain_name, written.value.proof)
     return row
+
+
+def _standing(written: Written[Any], priorities: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """The priority that a rule has, also where none is written."""
+    if written.table != RULES:
+        return {}
+    return {"effective_priority": priorities[organisation_of(written), written.value.name]}
+
+
+def _between(
+    ground: Ground, values: Mapping[str, Any], organisation: str, moving: Written[Any] | None
+) -> tuple[dict[str, Any], Mapping[Place, Edit]]:
+    """If a rule is put at a priority: the one it then has, and what is to be written at those that make room."""
+    if not is_priority(values.get("priority")):
+        return {}, {}
+    numbered = put_between(rules_of(ground.understood.documents.rules, organisation), values["priority"], moving)
+    return {"priority": numbered.place}, numbered.others
 
 
 def record_of(domain: str, proof: str) -> str:

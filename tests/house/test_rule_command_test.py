@@ -1,0 +1,100 @@
+"""`rule test` on the running service: a message in a file, whole, explained rule by rule for each recipient."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from pathlib import Path
+
+from peers.contoso import contoso
+from peers.service import running
+from peers.smtp_peer import SmtpPeer
+
+OUTSIDE = "alice@outside.example"
+PEOPLE = "address,kind,city\nana@contoso.com,mail_user,New Orleans\nben@contoso.com,mail_user,Seattle\n"
+RULES = """
+[[mail_flow_rule]]
+name = "Site"
+recipient_ad_attribute_contains_words = {city = ["new orleans"]}
+set_header = {name = "X-Site", value = "Nola"}
+
+[[mail_flow_rule]]
+name = "Programs"
+attachment_extension_matches_words = ["exe"]
+prepend_subject = "[EXE] "
+
+[[mail_flow_rule]]
+name = "Later"
+enabled = false
+delete_message = true
+
+[[mail_flow_rule]]
+name = "Falcon"
+subject_or_body_contains_words = ["project falcon"]
+reject_message = {reason_text = "Not so"}
+"""
+
+
+def letter() -> bytes:
+    """What matters lies far behind the beginning, and in base64."""
+    text = b"filler words\r\n" * 30_000 + b"About Project  Falcon.\r\n"
+    program = base64.encodebytes(b"MZ" * 300).decode()
+    return (
+        f"From: {OUTSIDE}\nSubject: hello\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
+        "--b\nContent-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: base64\n\n"
+        f"{base64.encodebytes(text).decode()}\n--b\nContent-Disposition: attachment; filename=run.exe\n"
+        f"Content-Transfer-Encoding: base64\n\n{program}\n--b--\n"
+    ).encode()
+
+
+def test_every_rule_is_explained_for_a_message_in_a_file(tmp_path: Path) -> None:
+    eml = tmp_path / "falcon.eml"
+    eml.write_bytes(letter())
+    draft = tmp_path / "draft"
+    draft.mkdir()
+    with SmtpPeer() as headquarters, running(
+        tmp_path / "service", contoso(headquarters.host) + RULES, recipients=PEOPLE
+    ) as service:  # fmt: skip
+        asked = ("rule", "test", str(eml), "--from", OUTSIDE, "--to", "ana@contoso.com", "--to", "ben@contoso.com")
+        before = service.status()["policy_revision"]
+        code, out, err = service.command(*asked, "--json")
+        assert code == 0, err
+        told = json.loads(out)
+        ana, ben = told["recipients"]
+        assert [(one["rule"], one["hit"]) for one in ana["rules"]] == [
+            ("Site", "hit"), ("Programs", "hit"), ("Later", "miss"), ("Falcon", "hit"),
+        ]  # fmt: skip
+        assert [one["hit"] for one in ben["rules"]] == ["miss", "hit", "miss", "hit"]
+        assert "run.exe" in ana["rules"][1]["because"] and "it is disabled" in ana["rules"][2]["because"]
+        assert "'project falcon'" in ana["rules"][3]["because"] and "550 5.7.1 Not so" in ana["rules"][3]["effect"]
+        assert told["policy"] == f"revision {before}" and ben["what"] == "refused"
+
+        code, out, _ = service.command(*asked)
+        assert code == 0 and re.search(r"hit +Falcon +the text has", out)
+        assert re.search(r"miss +Later +it is disabled", out)
+
+        (draft / "contoso.toml").write_text(contoso(headquarters.host))
+        (draft / "rules.toml").write_text(RULES.replace("project falcon", "project hawk"))
+        code, out, err = service.command(*asked, "--policy", str(draft), "--json")
+        assert code == 0, err
+        assert [one["hit"] for one in json.loads(out)["recipients"][1]["rules"]] == ["miss", "hit", "miss", "miss"]
+        assert json.loads(out)["policy"].startswith("a draft")
+
+        code, out, _ = service.command(*asked, "--suppose", "text = unknown it is too long", "--json")
+        assert code == 0 and json.loads(out)["recipients"][0]["rules"][-1]["hit"] == "unknown"
+
+        huge = tmp_path / "huge.eml"
+        with huge.open("wb") as file:
+            file.truncate(50 * 1024 * 1024 + 1)
+        code, _, err = service.command("rule", "test", str(huge), "--from", OUTSIDE, "--to", "ana@contoso.com")
+        assert code == 2 and "longer than 50 MB" in err
+        code, _, err = service.command("rule", "test", "gone.eml", "--from", OUTSIDE, "--to", "ana@contoso.com")
+        assert code == 2 and "gone.eml cannot be read" in err
+        assert service.status()["policy_revision"] == before and not headquarters.mails
+
+        code, out, _ = service.command(*asked, "--to", "nobody@contoso.com", "--organisation", "contoso")
+        assert code == 0 and "No rule is looked at: directory" in out.split("nobody@contoso.com: ")[1]
+        service.told("ip-list", "block", "203.0.113.7", "--operator")
+        code, out, _ = service.command(*asked, "--ip", "203.0.113.7")
+        assert code == 0 and "No rule is looked at, because everything is refused: 5" in out

@@ -156,6 +156,7 @@ def test_the_edits_of_one_recipient_are_not_those_of_another() -> None:
 def test_in_doubt_each_end_goes_on_with_its_own_header() -> None:
     long = letter(f"Subject: x\nX-Mark: {'a ' * 9000}\n evil\n")
     unsure = 'header_contains_words = {header = "X-Mark", words = ["evil"]}\nset_header = {name = "X-Bad", value = "1"}'
+    unsure += '\nrule_error_action = "defer"'
     text = rules(unsure, 'header_contains_words = {header = "X-Bad", words = ["1"]}\nquarantine = true')
     assert fates(ruling_of(text, long)) == ["451 4.3.0"], "one end is held, the other delivered"
 

@@ -11,7 +11,7 @@ from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Question
 from lockgate.mail.header_edits import Change, HeaderEdit
 from lockgate.mail.ruling import Drop, Effects, Hit, Hold, Refuse, Ruling, Step, Verdict
-from lockgate.policy.rules import Applied, Case, Course
+from lockgate.policy.rules import Applied, Case, Course, Seen
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -97,7 +97,7 @@ def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Addres
     """How it goes as long as every rule says clearly whether it applies; None once one does not."""
     applied: list[Applied] = []
     for rule in rules:
-        hit, because = rule.when[0](case, recipient)[:2] if rule.simple else _applies(rule, case, recipient)
+        hit, because = _applies(rule, case, recipient)
         if hit is Hit.YES:
             before = effects
             effects = _carried_out(rule, before)
@@ -172,14 +172,19 @@ def _passed_over(world: _World, rule: CompiledRule, case: Case, recipient: Addre
 
 
 def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, str]:
-    """All conditions and no exception (Kleene's three values): the first clear answer decides."""
+    """All conditions and no exception (Kleene's three values): the first clear answer decides.
+
+    What can never be told of a message leaves the rule out, unless its rule_error_action puts the message off: an
+    outage passes, a limit does not (specification 1.15.1 rule 8).
+    """
+    if rule.simple:
+        hit, because, _, for_good = rule.when[0](case, recipient)
+        return (Hit.NO, _left_out(because)) if for_good and not rule.defer_on_unknown else (hit, because)
     if rule.begins or rule.ends:
-        at = case.facts.at
-        if at < rule.begins:
-            return Hit.NO, "its time has not begun"
-        if rule.ends and at >= rule.ends:
-            return Hit.NO, "its time is over"
-    unknown = ""
+        untimely = _untimely(rule, case.facts.at)
+        if untimely:
+            return Hit.NO, untimely
+    doubts: list[Seen] = []
     told = ""
     for condition in rule.when:
         seen = condition(case, recipient)
@@ -187,14 +192,28 @@ def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, s
             return Hit.NO, seen.because
         told = f"{told}, and {seen.because}" if told else seen.because
         if seen.hit is Hit.UNKNOWN:
-            unknown = unknown or seen.because
+            doubts.append(seen)
     for exception in rule.unless:
         seen = exception(case, recipient)
         if seen.hit is Hit.YES:
             return Hit.NO, f"exception: {seen.because}"
         if seen.hit is Hit.UNKNOWN:
-            unknown = unknown or f"exception: {seen.because}"
-    return (Hit.UNKNOWN, unknown) if unknown else (Hit.YES, told or "it has no condition")
+            doubts.append(seen._replace(because=f"exception: {seen.because}"))
+    if not doubts:
+        return Hit.YES, told or "it has no condition"
+    if not rule.defer_on_unknown and all(doubt.for_good for doubt in doubts):
+        return Hit.NO, _left_out(doubts[0].because)
+    return Hit.UNKNOWN, doubts[0].because
+
+
+def _untimely(rule: CompiledRule, at: float) -> str:
+    if at < rule.begins:
+        return "its time has not begun"
+    return "its time is over" if rule.ends and at >= rule.ends else ""
+
+
+def _left_out(because: str) -> str:
+    return f"{because}, so the rule is left out (rule_error_action)"
 
 
 def _go_on(

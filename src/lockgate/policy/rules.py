@@ -25,11 +25,15 @@ class Case(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What a condition saw: whether it hit, and why, as the rest of a sentence; `asks` is what it has to know first."""
+    """What a condition saw: whether it hit, and why, as the rest of a sentence; `asks` is what it has to know first.
+
+    `for_good` tells that what is unknown stays unknown, however often it is asked: no outage, but a limit.
+    """
 
     hit: Hit
     because: str
     asks: tuple[Question, ...] = ()
+    for_good: bool = False
 
 
 def yes(because: str) -> Seen:
@@ -45,6 +49,11 @@ def no(because: str) -> Seen:
 def unknown(because: str, *asks: Question) -> Seen:
     """It cannot be told; neither a hit nor a miss, and its negation is unknown too. `asks` would tell."""
     return Seen(Hit.UNKNOWN, because, asks)
+
+
+def unanswerable(because: str) -> Seen:
+    """It can never be told of this message; the rule's rule_error_action says what follows."""
+    return Seen(Hit.UNKNOWN, because, for_good=True)
 
 
 RecipientTest = Callable[[Case, Address], Seen]

@@ -16,7 +16,7 @@ from lockgate.mail.structure import Part, Structure
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
-from lockgate.policy.rules import Case, RecipientTest, Seen, no, unknown, yes
+from lockgate.policy.rules import Case, RecipientTest, Seen, no, unanswerable, unknown, yes
 from lockgate.policy.spelling import Size
 from lockgate.policy.text import pattern
 from lockgate.policy.texts import Expressions, some
@@ -175,7 +175,7 @@ def _of_parts(context: Context, look: Look, *, sure_when_cut: bool = False) -> R
             case Structure() as structure:
                 seen = look(structure)
                 if structure.cut and not sure_when_cut and seen.hit == "no":
-                    return unknown("it has more parts than are looked at")
+                    return unanswerable("it has more parts than are looked at")
                 return seen
             case Unknown(why):
                 return unknown(f"its parts could not be looked at: {why}")

@@ -10,7 +10,7 @@ from lockgate.mail.address import Address
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
-from lockgate.policy.rules import Case, RecipientTest, Seen, no, unknown, yes
+from lockgate.policy.rules import Case, RecipientTest, Seen, no, unanswerable, unknown, yes
 from lockgate.policy.spelling import Size
 from lockgate.policy.text import LOOKED_THROUGH, Needle, pattern, word
 from lockgate.policy.texts import Expressions, FieldName, Words, some
@@ -88,7 +88,7 @@ def _in_header(context: Context, name: str, written: tuple[str, ...], needles: l
         if found is not None:
             return yes(f"{name} has '{found[0]}'")
         if any(len(value) > LOOKED_THROUGH for value in values):
-            return unknown(f"{name} is longer than the {LOOKED_THROUGH} characters that are looked through")
+            return unanswerable(f"{name} is longer than the {LOOKED_THROUGH} characters that are looked through")
         return no(f"{name} has none of {some(written)}")
 
     return test

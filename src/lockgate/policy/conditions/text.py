@@ -9,7 +9,7 @@ from lockgate.mail.findings import Found, Unknown
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
-from lockgate.policy.rules import Case, RecipientTest, Seen, no, unknown, yes
+from lockgate.policy.rules import Case, RecipientTest, Seen, no, unanswerable, unknown, yes
 from lockgate.policy.text import Needle, pattern, word
 from lockgate.policy.texts import Expressions, Words, some
 
@@ -55,7 +55,7 @@ def _in_subject_or_text(context: Context, written: tuple[str, ...], needles: lis
             case Found(needle) if needle:
                 return yes(f"the text has '{needle}'")
             case Found(cut=True):
-                return unknown("the text is longer than what is looked through")
+                return unanswerable("the text is longer than what is looked through")
             case Found():
                 return none
             case Unknown(why):

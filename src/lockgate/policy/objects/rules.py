@@ -42,7 +42,8 @@ class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
     )
     rule_error_action: Literal["ignore", "defer"] = Field(
         "ignore",
-        description="When it cannot be found out whether the rule matches: go on without it, or try later",
+        description="When it can never be told whether the rule matches, because of a limit (an outage is waited for): "
+        "go on without it, or put the message off",
         examples=["defer"],
     )
     stop_rule_processing: bool = Field(

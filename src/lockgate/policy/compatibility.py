@@ -107,7 +107,7 @@ def _beyond(written: Written[MailFlowRule], asked: set[str], report: Report, mes
 
 def _looked_for(rule: MailFlowRule) -> Iterator[str]:
     """Every word and expression of conditions and exceptions."""
-    for key in type(rule).model_fields:
+    for key in rule.model_fields_set:
         value = getattr(rule, key) if key.endswith(("_words", "_patterns")) else None
         if value is None:
             continue

@@ -24,7 +24,8 @@ test: $(VENV)/test-installed system-packages
 proof: $(VENV)/test-installed system-packages
 	LOCKGATE_KILLS=100 LOCKGATE_ACKNOWLEDGED=20000 LOCKGATE_KILL_POINTS=50 LOCKGATE_POWER_CUTS=50 \
 	LOCKGATE_TRAFFIC_SECONDS=3600 LOCKGATE_SYNCED_MESSAGES=2000 LOCKGATE_MESSAGE_LIFE=60 LOCKGATE_SKIPS_FAIL=1 \
-	$(BIN)/python -m pytest -s --timeout 14400 tests/proof
+	LOCKGATE_RULE_CASES=10000 \
+	$(BIN)/python -m pytest -s --timeout 14400 tests/proof tests/decision/test_rules_differential.py
 
 # Beside Postfix, and the growth laws; docs/performance.md has the method.
 bench: $(VENV)/test-installed system-packages

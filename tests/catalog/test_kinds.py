@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from pydantic import BaseModel
 
@@ -160,8 +161,12 @@ def test_a_condition_explains_hit_and_miss(kind):
 @pytest.mark.parametrize("kind", ACTIONS, ids=lambda kind: kind.name)
 def test_an_action_changes_the_effects(kind):
     change = compiled(kind.model.model_validate(kind.example))
-    assert change(Effects()) != Effects()
-    assert change(change(Effects())) == change(Effects())
+    once = change(Effects())
+    assert once != Effects()
+    if kind.name == "prepend_subject":  # two rules with one prefix write it twice: no duplicate check (1.15.9)
+        assert change(once) == msgspec.structs.replace(once, edits=once.edits * 2) != once
+    else:
+        assert change(once) == once
 
 
 def written(value):

@@ -70,6 +70,12 @@ def test_redirected():
     assert by_address(ruling)["ana@contoso.com"].disposition.why == "redirected by rule R to archive@contoso.com"
 
 
+def test_a_later_rule_that_chooses_the_way_keeps_whom_an_earlier_one_added():
+    copy = rule("Copy", 'blind_copy_to = ["archive@contoso.com"]')
+    ruling = judged(copy + rule("Way", 'route_message_outbound_connector = "HQ"'), "ana@contoso.com")
+    assert kinds(ruling) == {"ana@contoso.com": Deliver, "archive@contoso.com": Deliver}
+
+
 @pytest.mark.parametrize(("action", "field"), [("add_to_recipients", "To"), ("copy_to", "Cc"), ("blind_copy_to", "")])
 def test_added_once_for_all_whose_copies_match(action, field):
     ruling = judged(rule("R", f'{action} = ["archive@contoso.com"]'), "ana@contoso.com", "ben@contoso.com")

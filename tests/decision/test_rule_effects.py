@@ -145,6 +145,14 @@ def test_a_later_rule_sees_what_an_earlier_one_did_to_the_header() -> None:
     assert header_edits(ruling_of(text, PLAIN)) == []
 
 
+def test_the_same_change_counts_again_after_another_and_a_prefix_always() -> None:
+    one, other = 'set_header = {name = "X-A", value = "1"}', 'remove_header = "X-A"'
+    edits = header_edits(ruling_of(rules(one, other, one, one), PLAIN))
+    assert edits == [("set", "X-A", "1"), ("remove", "X-A", ""), ("set", "X-A", "1")]
+    twice = rules('prepend_subject = "[A] "', 'prepend_subject = "[A] "')
+    assert header_edits(ruling_of(twice, PLAIN)) == [("prepend", "Subject", "[A] ")] * 2
+
+
 def test_the_edits_of_one_recipient_are_not_those_of_another() -> None:
     text = rules('sent_to = ["ana@contoso.com"]\nset_header = {name = "X-A", value = "1"}',
                  'header_contains_words = {header = "X-A", words = ["1"]}\nquarantine = true')  # fmt: skip

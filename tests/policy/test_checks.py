@@ -421,6 +421,46 @@ def test_what_exchange_takes():
     assert not problems(text, above=EXCHANGE)
 
 
+WORDY = "[[mail_flow_rule]]\nname = \"{}\"\n{} = [{}]\ndelete_message = true\n"
+
+
+def fillers(count, length, start=0):
+    return ", ".join(f'"{n:0{length}d}"' for n in range(start, start + count))
+
+
+def sized(characters):
+    """A rule of exactly so many characters as they are counted."""
+    empty = '{"name":"Big","subject_contains_words":[],"delete_message":true}'
+    words, rest = divmod(characters - len(empty) + 1, 103)
+    return WORDY.format("Big", "subject_contains_words", fillers(words - 1, 100) + ', "' + "x" * (100 + rest) + '"')
+
+
+LIMITS = [
+    ("".join(f'[[mail_flow_rule]]\nname = "R{i}"\nstop_rule_processing = true\n' for i in range(301)), "at most 300"),
+    (sized(8193), "8193 characters"),
+    ("".join(WORDY.format(f"R{i}", "subject_matches_patterns", fillers(21, 200, i * 21)) for i in range(5)), "20 KB"),
+    (
+        WORDY.format("A", "header_contains_words.words", fillers(39, 180)) + 'header_contains_words.header = "X"\n'
+        + WORDY.format("B", "recipient_ad_attribute_contains_words.city", fillers(39, 180))
+        + WORDY.format("C", "except_if_subject_or_body_contains_words", fillers(39, 180)),
+        "have 21060 octets",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "words"), LIMITS)
+def test_limits_of_rules_are_refused_in_compatibility_and_reported_otherwise(text, words):
+    (problem,) = problems(text, above=EXCHANGE)
+    assert words in problem.message and problem.message.startswith("in compatibility ")
+    assert not problems(text)
+    warnings = policy(text).warnings
+    assert [words for warning in warnings if words in warning.message and warning.why and warning.mend] == [words]
+
+
+def test_a_rule_of_8192_characters_is_taken():
+    assert not problems(sized(8192), above=EXCHANGE)
+
+
 def test_message_life_in_compatibility():
     short = EXCHANGE.replace("\ncompat", '\nmessage_expiration = "2h"\ncompat')
     assert problems(above=short)[0].path.endswith("message_expiration")

@@ -183,3 +183,18 @@ def _spent(found, text):
     began = time.process_time()
     found.hits(text)
     return time.process_time() - began
+
+
+def test_many_needles_together_find_what_each_finds_alone():
+    dice = random.Random(7)
+    letters = "abcdeабвгд网站"
+    written = ["".join(dice.choices(letters, k=dice.randint(1, 4))) for _ in range(130)]
+    needles = [pattern(rf"{text}\w") if n % 3 == 0 else word(text) for n, text in enumerate(written)]
+    together, alone = TextSet(needles), [TextSet([needle]) for needle in needles]
+    hits = 0
+    for _ in range(20):
+        text = " ".join("".join(dice.choices(letters, k=dice.randint(1, 4))) for _ in range(60))
+        found = together.hits(text)
+        assert found == {number for number, one in enumerate(alone) if one.hits(text)}
+        hits += len(found)
+    assert hits > 100

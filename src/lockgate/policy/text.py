@@ -8,8 +8,10 @@ their number. Texts are brought into NFKC first; case does not count anywhere.
 from __future__ import annotations
 
 import functools
+import itertools
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import re2
@@ -27,6 +29,12 @@ _MEMORY = 32 * 1024 * 1024
 _LARGEST_PROGRAM = 40_000
 """Of RE2's instructions. Where an expression is made to be slow, a character costs some nanoseconds for a thousand."""
 
+
+_MANY = 100
+"""So many needles are worth it that beginnings of words are seen before the first text is."""
+
+_LETTERS = 30
+"""So many of the needles' letters, ASCII and others each, make those beginnings."""
 
 LOOKED_THROUGH = 16 * 1024
 """Characters of one short text (an address, a header field) that are looked through, so that nothing takes long."""
@@ -84,7 +92,11 @@ def pattern(expression: str) -> Needle:
 
 
 class TextSet:
-    """Needles compiled together. Second looks are compiled when first needed: most words are never found."""
+    """Needles compiled together. Second looks are compiled when first needed: most words are never found.
+
+    RE2 makes the states of its automaton as texts come to need them. Where there are many needles, that would make the
+    first texts wait after every change of policy, so the commonest states are made here; no answer depends on it.
+    """
 
     __slots__ = ("_alone", "_filter", "needles")
 
@@ -96,6 +108,9 @@ class TextSet:
             self._filter.Add(needle.found_by, options)
         if self.needles:
             self._filter.Compile()
+        if len(self.needles) >= _MANY:
+            for octets in _beginnings(self.needles):
+                self._filter.Match(octets)
         self._alone: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -115,6 +130,15 @@ class TextSet:
         if compiled is None:
             compiled = self._alone[alone] = re2.compile(alone, _options())
         return compiled.search(octets) is not None
+
+
+def _beginnings(needles: tuple[Needle, ...]) -> Iterator[bytes]:
+    """All triples of the letters that the needles have most of, by alphabet."""
+    counted = Counter(sign for needle in needles for sign in needle.written.casefold() if sign.isalpha())
+    for ascii_ones in (True, False):
+        letters = [sign for sign, _ in counted.most_common() if sign.isascii() is ascii_ones][:_LETTERS]
+        if letters:
+            yield " ".join(map("".join, itertools.product(letters, repeat=3))).encode("utf-8", "replace")
 
 
 def _said(trouble: Exception) -> str:

@@ -32,7 +32,7 @@ class RouteMessageOutboundConnector(RootModel[ObjectName], frozen=True):
         def change(effects: Effects) -> Effects:
             if effects.connector == connector:
                 return effects
-            return Effects(connector, name, effects.require_tls, effects.end, effects.edits)
+            return msgspec.structs.replace(effects, connector=connector, rule=name)
 
         return change
 

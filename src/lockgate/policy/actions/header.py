@@ -78,10 +78,14 @@ class PrependSubject(RootModel[Line], frozen=True):
 
 
 def _editing(edit: HeaderEdit) -> Change:
-    """The same change twice is one."""
+    """As the last change, also where an earlier rule asked for the same: one between them may have undone it.
+
+    A prefix is written as often as rules say so (specification 1.15.9: no duplicate check).
+    """
+    again = edit.change is What.PREPEND
 
     def change(effects: Effects) -> Effects:
-        if edit in effects.edits:
+        if not again and effects.edits[-1:] == (edit,):
             return effects
         return msgspec.structs.replace(effects, edits=(*effects.edits, edit))
 

@@ -1,0 +1,287 @@
+"""Mail flow rules against a naive interpreter of the same documents: plain Python over the TOML.
+
+The interpreter takes one recipient at a time, is written after specification 1.15.1 to 1.15.4, 1.15.7 and 1.15.9 and
+knows nothing of how rules are compiled. `make test` compares some hundred generated policies with three messages each,
+`make proof` LOCKGATE_RULE_CASES of them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import random
+import tomllib
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from decision.judging import settled
+from decision.test_route import BASE, OWN_SERVER, connector
+from lockgate.decision.stage import Depth
+from lockgate.mail.facts import Facts, Point
+from lockgate.mail.header_edits import fields_after
+from lockgate.mail.headers import decode_words, message_of
+from lockgate.mail.ruling import Drop, Effects, Hold, Refuse
+from lockgate.testing.builders import connection_of, facts_of, people, policy_of, who_of
+
+CASES = int(os.environ.get("LOCKGATE_RULE_CASES", "300"))
+MESSAGES = 3
+NOW = 1_780_000_000.0
+
+PEOPLE: dict[str, dict[str, str]] = {
+    "ana@contoso.com": {"city": "New Orleans", "department": "Sales"},
+    "ben@contoso.com": {"city": "Seattle"},
+    "carl@eu.contoso.com": {"department": "Field sales, east"},
+    "dora@contoso.com": {},
+}
+STRANGERS = ("bob@fabrikam.test", "eve@eu.fabrikam.test", "x@notfabrikam.test")
+SENDERS = ("ana@contoso.com", "ben@contoso.com", "X@Partner.test", "y@mail.partner.test", "z@notpartner.test")
+DOMAINS = ("contoso.com", "eu.contoso.com", "fabrikam.test", "partner.test", "mail.partner.test", "com")
+WORDS = ("stock", "stock price", "Re", "[A]", "7", "a.b", "price!", "yes", "new orleans", "sales", "straße", "*")
+SUBJECTS = (
+    "Stock price 7", "the stockroom", "=?utf-8?q?STOCK=20=20price?=", "Re: a.b", "axb", "", "price! yes",
+    "[A] 77", "=?utf-8?b?U1RSQVNTRQ==?= stock", "*",
+)  # fmt: skip
+VALUES = ("yes", "no", "stock, price", "Sales 7")
+FIELDS = ("X-A", "X-B", "Subject")
+ENDS = ("reject_message", "quarantine", "delete_message")
+CONNECTORS = ("one", "two")
+OUT = "".join(connector(name, "is_transport_rule_scoped = true", host=f"{name}.test") for name in CONNECTORS)
+
+
+# --- the naive interpreter ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Copy:
+    """What one recipient's copy is while rules go over it."""
+
+    recipient: str
+    authors: list[str]
+    envelope: str
+    size: int
+    header: dict[str, list[str]]
+    connector: str = ""
+    tls: bool = False
+    end: str = ""
+    tells: list[str] = field(default_factory=list)
+
+
+def has_word(text: str, word: str) -> bool:
+    """A whole word or phrase: whatever stands beside a letter or digit at its end is neither letter nor digit."""
+    text, word = " ".join(text.casefold().split()), " ".join(word.casefold().split())
+    at = text.find(word)
+    while at >= 0:
+        before, after = text[at - 1 : at] if at else "", text[at + len(word) : at + len(word) + 1]
+        if not (word[0].isalnum() and before.isalnum()) and not (word[-1].isalnum() and after.isalnum()):
+            return True
+        at = text.find(word, at + 1)
+    return False
+
+
+def below(address: str, domains: list[str]) -> bool:
+    mine = address.rpartition("@")[2].lower()
+    return any(mine == domain or mine.endswith(f".{domain}") for domain in domains)
+
+
+def hits(condition: str, value: Any, copy: Copy, rule: dict[str, Any]) -> bool:
+    senders = {
+        "header": copy.authors, "envelope": [copy.envelope], "header_or_envelope": [*copy.authors, copy.envelope],
+    }[rule.get("sender_address_location", "header")]  # fmt: skip
+    match condition:
+        case "recipient_domain_is":
+            return below(copy.recipient, value)
+        case "sender_domain_is":
+            return any(below(sender, value) for sender in senders)
+        case "sent_to":
+            return copy.recipient.lower() in [address.lower() for address in value]
+        case "from":
+            return any(sender.lower() == address.lower() for sender in senders for address in value)
+        case "subject_contains_words":
+            return any(has_word(text, word) for text in copy.header["Subject"][:1] for word in value)
+        case "header_contains_words":
+            return any(has_word(text, word) for text in copy.header[value["header"]] for word in value["words"])
+        case "message_size_over":
+            return copy.size >= value
+        case "sent_to_scope":
+            return below(copy.recipient, ["contoso.com"]) == (value == "in_organization")
+        case "recipient_ad_attribute_contains_words":
+            mine = PEOPLE.get(copy.recipient, {})
+            return any(has_word(mine.get(name, ""), word) for name, words in value.items() for word in words)
+    raise AssertionError(condition)
+
+
+CONDITIONS = (
+    "recipient_domain_is", "sender_domain_is", "sent_to", "from", "subject_contains_words", "header_contains_words",
+    "message_size_over", "sent_to_scope", "recipient_ad_attribute_contains_words",
+)  # fmt: skip
+
+
+def applies(rule: dict[str, Any], copy: Copy) -> bool:
+    at = dt.datetime.fromtimestamp(NOW, dt.UTC)
+    if not rule.get("enabled", True) or rule.get("activation_date", at) > at:
+        return False
+    if "expiry_date" in rule and rule["expiry_date"] <= at:
+        return False
+    if not all(hits(name, rule[name], copy, rule) for name in CONDITIONS if name in rule):
+        return False
+    return not any(hits(n, rule[f"except_if_{n}"], copy, rule) for n in CONDITIONS if f"except_if_{n}" in rule)
+
+
+def act(rule: dict[str, Any], copy: Copy) -> None:
+    copy.end = next((f"{end} {rule['name']}" for end in ENDS if end in rule), "")
+    copy.connector = rule.get("route_message_outbound_connector", copy.connector)
+    copy.tls = copy.tls or "route_message_outbound_require_tls" in rule
+    if "set_header" in rule:
+        copy.header[rule["set_header"]["name"]] = [rule["set_header"]["value"]]
+    if "remove_header" in rule:
+        copy.header[rule["remove_header"]] = []
+    if "prepend_subject" in rule:
+        copy.header["Subject"] = [rule["prepend_subject"] + text for text in copy.header["Subject"] or [""]]
+
+
+def interpret(document: str, copy: Copy) -> Copy:
+    rules = tomllib.loads(document).get("mail_flow_rule", [])
+    first = sorted((rule for rule in rules if "priority" in rule), key=lambda rule: rule["priority"])
+    for rule in [*first, *(rule for rule in rules if "priority" not in rule)]:
+        if applies(rule, copy) and rule.get("mode", "enforce") == "enforce":
+            act(rule, copy)
+            copy.tells.append(rule["name"])
+            if copy.end or rule.get("stop_rule_processing", False):
+                break
+    return copy
+
+
+# --- what is generated -------------------------------------------------------------------------------------------
+
+
+def value_of(condition: str, dice: random.Random) -> str:
+    def some(texts: tuple[str, ...]) -> str:
+        return json.dumps(dice.sample(texts, dice.randint(1, 2)), ensure_ascii=False)
+
+    match condition:
+        case "recipient_domain_is" | "sender_domain_is":
+            return some(DOMAINS)
+        case "sent_to":
+            return some((*PEOPLE, *STRANGERS, "ANA@contoso.com"))
+        case "from":
+            return some(SENDERS)
+        case "subject_contains_words":
+            return some(WORDS)
+        case "header_contains_words":
+            return f'{{header = "{dice.choice(FIELDS)}", words = {some(WORDS)}}}'
+        case "message_size_over":
+            return dice.choice(("2048", "2047", "2049"))
+        case "sent_to_scope":
+            return dice.choice(('"in_organization"', '"not_in_organization"'))
+    return f"{{{dice.choice(('city', 'department'))} = {some(WORDS)}}}"
+
+
+def date(dice: random.Random) -> str:
+    at = dt.datetime.fromtimestamp(NOW + dice.choice((-3600, -1, 0, 1, 3600)), dt.UTC)
+    return at.astimezone(dt.timezone(dt.timedelta(hours=dice.choice((0, 2))))).isoformat()
+
+
+def rule_of(number: int, priority: int | None, dice: random.Random) -> str:
+    lines = ["[[mail_flow_rule]]", f'name = "r{number}"']
+    if priority is not None:
+        lines.append(f"priority = {priority}")
+    for chance, line in (
+        (0.1, "enabled = false"),
+        (0.1, 'mode = "audit"'),
+        (0.15, "stop_rule_processing = true"),
+        (0.1, f"activation_date = {date(dice)}"),
+        (0.1, f"expiry_date = {date(dice)}"),
+        (0.5, f'sender_address_location = "{dice.choice(("header", "envelope", "header_or_envelope"))}"'),
+    ):
+        lines += [line] if dice.random() < chance else []
+    for prefix, most in (("", 2), ("except_if_", 1)):
+        for condition in dice.sample(CONDITIONS, dice.randint(0, most)):
+            lines.append(f"{prefix}{condition} = {value_of(condition, dice)}")
+    header = dice.choice(("X-A", "X-B"))
+    for chance, line in (
+        (0.3, f'route_message_outbound_connector = "{dice.choice(CONNECTORS)}"'),
+        (0.2, "route_message_outbound_require_tls = true"),
+        (0.15, dice.choice(("reject_message = {}", "quarantine = true", "delete_message = true"))),
+        (0.4, f'set_header = {{name = "{header}", value = "{dice.choice(VALUES)}"}}'),
+        (0.2, f'remove_header = "{"X-B" if header == "X-A" else "X-A"}"'),
+        (0.3, f'prepend_subject = "{dice.choice(("[A] ", "stock", "7 "))}"'),
+    ):
+        lines += [line] if dice.random() < chance else []
+    return "\n".join([*lines, ""])
+
+
+def rules_of(dice: random.Random) -> str:
+    count = dice.randint(1, 8)
+    places: list[int | None] = list(dice.sample(range(20), count))
+    return "".join(rule_of(n, place if dice.random() < 0.7 else None, dice) for n, place in enumerate(places))
+
+
+def letter(dice: random.Random) -> tuple[Facts, list[Copy]]:
+    """One message, and what the interpreter is to know of it, by recipient."""
+    own = dice.random() < 0.6
+    envelope = dice.choice(SENDERS[:2] if own else SENDERS[2:])
+    authors = dice.sample(SENDERS, dice.choice((1, 1, 2)))
+    to = dice.sample((*PEOPLE, *STRANGERS) if own else tuple(PEOPLE), dice.randint(1, 3))
+    header = [("Subject", dice.choice(SUBJECTS))] if dice.random() < 0.9 else []
+    header += [(name, dice.choice(VALUES)) for name in dice.choices(("X-A", "X-B"), k=dice.randint(0, 3))]
+    dice.shuffle(header)
+    octets = f"From: {', '.join(f'Somebody <{author}>' for author in authors)}\r\n"
+    octets += "".join(f"{name}: {value}\r\n" for name, value in header) + "\r\n"
+    size = dice.choice((2047, 2048, 2049))
+    facts = facts_of(envelope, *to, connection=connection_of("192.0.2.25" if own else "198.51.100.7"),
+                     message=message_of("id", octets.encode(), size, "here"))  # fmt: skip
+    copies = [
+        Copy(one, authors, envelope, size,
+             {name: [decode_words(value) for field, value in header if field == name] for name in FIELDS})
+        for one in to
+    ]  # fmt: skip
+    return msgspec.structs.replace(facts, at=NOW), copies
+
+
+def done_to(facts: Facts, effects: Effects) -> dict[str, Any]:
+    """The judge's effects in the interpreter's words."""
+    match effects.end:
+        case Refuse():
+            return {"end": "reject_message"}
+        case Hold(why):
+            return {"end": f"quarantine {why.removeprefix('rule ')}"}
+        case Drop(why):
+            return {"end": f"delete_message {why.removeprefix('rule ')}"}
+    assert facts.message is not None
+    after = fields_after(facts.message.fields, effects.edits)
+    return {
+        "connector": effects.connector,
+        "tls": effects.require_tls,
+        "header": {name: [decode_words(v) for f, v in after if f == name] for name in FIELDS},
+    }
+
+
+def expected(copy: Copy) -> dict[str, Any]:
+    if copy.end:
+        return {"end": copy.end.split(" ")[0] if copy.end.startswith("reject") else copy.end}
+    return {"connector": copy.connector, "tls": copy.tls, "header": copy.header}
+
+
+ASK = people(*[who_of("contoso", address, **attributes) for address, attributes in PEOPLE.items()])
+
+
+def test_rules_do_what_a_naive_interpreter_of_the_documents_does() -> None:
+    acted = 0
+    for number in range(CASES):
+        dice = random.Random(number)
+        document = rules_of(dice)
+        policy = policy_of(BASE + OWN_SERVER + OUT + document)
+        for _ in range(MESSAGES):
+            facts, copies = letter(dice)
+            told = [interpret(document, copy) for copy in copies]
+            acted += sum(bool(copy.tells) for copy in told)
+            for depth in (Depth.LIVE, Depth.FULL):
+                ruling = settled(policy, facts, ASK, Point.DATA, depth=depth)[1]
+                assert ruling.refusal is None, ruling.refusal
+                found = [(v.recipient.original.text, done_to(facts, v.effects)) for v in ruling.recipients]
+                wanted = [(copy.recipient, expected(copy)) for copy in told]
+                assert found == wanted, f"case {number}, {depth}: {facts.message}, {facts.envelope}\n{document}"
+    assert acted > CASES, "most messages meet a rule that acts"

@@ -75,13 +75,16 @@ def _everybody(written: _Found, networks: tuple[Network, ...], report: Report) -
 def _inside(network: Network) -> bool:
     """Whether it lies in the address space that is not routed between organisations (private and shared use)."""
     address = ipaddress.ip_network((network.packed, network.length))
-    return any(address.version == one.version and address.subnet_of(one) for one in _PRIVATE)  # type: ignore[arg-type]
+    if isinstance(address, ipaddress.IPv4Network):
+        return any(address.subnet_of(one) for one in _PRIVATE4)
+    return any(address.subnet_of(one) for one in _PRIVATE6)
 
 
-_PRIVATE = tuple(
-    ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1")
+_PRIVATE4 = tuple(
+    ipaddress.IPv4Network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8")
 )
+_PRIVATE6 = (ipaddress.IPv6Network("fc00::/7"), ipaddress.IPv6Network("::1"))
 
 
 def _same_addresses(

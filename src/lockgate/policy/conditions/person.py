@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, RootModel
 
 from lockgate.mail.address import Address
 from lockgate.mail.findings import Known, Unknown, WhoIs
+from lockgate.policy.conditions.recipient import seen_in_attributes
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
@@ -79,13 +80,7 @@ def _in_attributes(context: Context, rule: MailFlowRule, needles: dict[str, list
         if isinstance(found, Seen):
             return found
         sender, attributes = found
-        for name, found_in in finders.items():
-            value = attributes.get(name, "")
-            hit = found_in(value) if value else None
-            if hit is not None:
-                return yes(f"the {name} of {sender} is '{value}', which has '{hit[0]}'")
-        said = ", ".join(f"{name} '{attributes[name]}'" for name in finders if attributes.get(name))
-        return no(f"{sender} has {said or 'no ' + ', '.join(finders)}")
+        return seen_in_attributes(finders, attributes, sender)
 
     return test
 

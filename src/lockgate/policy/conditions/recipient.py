@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, RootModel
@@ -9,7 +10,7 @@ from pydantic import Field, RootModel
 from lockgate.mail.address import Address
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
-from lockgate.policy.reading import Context
+from lockgate.policy.reading import Context, Finder
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, yes
 from lockgate.policy.spelling import DomainName, MailboxText
 from lockgate.policy.text import Needle, pattern, word
@@ -156,13 +157,17 @@ def _in_attributes(context: Context, needles: dict[str, list[Needle]]) -> Recipi
     finders = {name: context.look_for(f"attribute {name}", some_of_them) for name, some_of_them in needles.items()}
 
     def test(case: Case, recipient: Address) -> Seen:
-        attributes = case.standing.who_attributes
-        for name, found_in in finders.items():
-            value = attributes.get(name, "")
-            found = found_in(value) if value else None
-            if found is not None:
-                return yes(f"the {name} of {recipient} is '{value}', which has '{found[0]}'")
-        said = ", ".join(f"{name} '{attributes[name]}'" for name in finders if attributes.get(name))
-        return no(f"{recipient} has {said or 'no ' + ', '.join(finders)}")
+        return seen_in_attributes(finders, case.standing.who_attributes, recipient.text)
 
     return test
+
+
+def seen_in_attributes(finders: Mapping[str, Finder], attributes: Mapping[str, str], whose: str) -> Seen:
+    """What is found in the attributes of this one: the first that hits, else what they are."""
+    for name, found_in in finders.items():
+        value = attributes.get(name, "")
+        found = found_in(value) if value else None
+        if found is not None:
+            return yes(f"the {name} of {whose} is '{value}', which has '{found[0]}'")
+    said = ", ".join(f"{name} '{attributes[name]}'" for name in finders if attributes.get(name))
+    return no(f"{whose} has {said or 'no ' + ', '.join(finders)}")

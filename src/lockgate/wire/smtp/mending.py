@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from lockgate.wire.smtp.data import Checked, Flaw, Limits
+from lockgate.wire.smtp.data import DataReader, Limits
 
 _STUFFED = re.compile(rb"\r\n\.(?![\r\n])").sub
 _MAYBE_END = re.compile(rb"(?:\r\n|\n|\r)(?:\.(?:\r\n|\n|\r)?)?\Z").search
@@ -16,7 +16,7 @@ _LONE_END = re.compile(rb"(?:\r\n|\n|\r)\.(?:\r\n|\n|\r)").fullmatch
 _CRLF = b"\r\n"
 
 
-class MendingReader:
+class MendingReader(DataReader):
     """The octets after DATA of an old device: bare CR and LF become CRLF, and the dot may stand between them.
 
     CRLF.CRLF ends the data wherever it stands, as for everybody. A dot between other line ends is content, unless the
@@ -24,33 +24,10 @@ class MendingReader:
     not unstuffed: who does not end lines does not stuff them either.
     """
 
-    __slots__ = ("_checked", "_held", "_skip")
+    __slots__ = ()
 
     def __init__(self, write: Callable[[bytes], None], limits: Limits) -> None:
-        self._checked = Checked(write, limits, normalise=True)
-        # The first line may be the dot: the CRLF before it is that of the DATA command.
-        self._held = _CRLF
-        self._skip = len(_CRLF)
-
-    @property
-    def size(self) -> int:
-        """Octets of the message so far."""
-        return self._checked.size
-
-    @property
-    def mended(self) -> bool:
-        """Whether bare line ends became CRLF."""
-        return self._checked.mended
-
-    @property
-    def flaw(self) -> Flaw | None:
-        """What is wrong with them, once something is."""
-        return self._checked.flaw
-
-    @property
-    def trouble(self) -> Exception | None:
-        """What the writer raised (flaw NOT_KEPT)."""
-        return self._checked.trouble
+        super().__init__(write, limits, normalise=True)
 
     @property
     def lone_end(self) -> bool:

@@ -26,6 +26,8 @@ proof: $(VENV)/test-installed system-packages
 	LOCKGATE_TRAFFIC_SECONDS=3600 LOCKGATE_SYNCED_MESSAGES=2000 LOCKGATE_MESSAGE_LIFE=60 LOCKGATE_SKIPS_FAIL=1 \
 	LOCKGATE_RULE_CASES=10000 \
 	$(BIN)/python -m pytest -s --timeout 14400 tests/proof tests/decision/test_rules_differential.py
+	LOCKGATE_EXAMPLES=2000 $(BIN)/python -m pytest -n 2 --timeout 3600 tests/mail tests/wire tests/policy tests/decision \
+	tests/flow tests/storage tests/probes tests/couriers tests/app
 
 # Beside Postfix, and the growth laws; docs/performance.md has the method.
 bench: $(VENV)/test-installed system-packages

@@ -1,8 +1,23 @@
-"""Files that take minutes begin first, so that two workers end at about the same time."""
+"""Long files begin first, so that the workers end at about the same time; generated cases are the same every time.
+
+What `make test` says is then about the change and not about luck; `make proof` (LOCKGATE_EXAMPLES) looks for new cases.
+"""
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile(
+    "searching",
+    max_examples=int(os.environ.get("LOCKGATE_EXAMPLES") or 100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("searching" if os.environ.get("LOCKGATE_EXAMPLES") else "steady")
 
 LONG = ("proof", "house", "doors")
 

@@ -188,10 +188,9 @@ def test_t_rule_12_anonymous_mail_in_our_name_is_from_outside(world: World) -> N
 
 def test_t_rule_13_a_deleted_group_matches_nobody(world: World) -> None:
     service = world.service
-    service.told("group", "add", TEAM, "--member", BEN)
-    service.until(lambda: service.told("recipient", "find", TEAM)["address"] == TEAM, "the group is known")
+    service.people_changed("group", "add", TEAM, "--member", BEN)
     assert world.gets("teamwork 13 a")["X-Rule"] == "team"
-    service.told("group", "remove", TEAM)
+    service.people_changed("group", "remove", TEAM)
     gone = f"belongs to none of {TEAM}; there is no group {TEAM}"
     message = world.sends("teamwork 13 b")
     service.settled(message)

@@ -55,7 +55,7 @@ def test_t_hyb_9_here_with_waiting_and_held_mail(world: Hybrid) -> None:
         told = world.service.told("mailbox", "move", "j@contoso.com", "here", "--what-if")
         assert told["waiting"] == 4 and told["mailboxes"][0]["changed"]
         assert world.service.told("recipient", "show", JULIE)["kind"] == "mail_user"
-        told = world.service.told("mailbox", "move", "j@contoso.com", "here")
+        told = world.service.people_changed("mailbox", "move", "j@contoso.com", "here")
         assert told["waiting"] == 3, "the rule's is judged again when it is released anyway"
 
         assert path(world.here("julie", "waiting")) == path(world.here("julie", "to the group")) == ["here"]

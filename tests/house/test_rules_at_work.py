@@ -123,7 +123,7 @@ def test_rules_know_groups_managers_and_whom_the_header_names(tmp_path: Path) ->
     ) as service:  # fmt: skip
         told = service.told
         told("group", "add", "rome@contoso.com", "--member", "ana@contoso.com")
-        told("group", "add", "italy@contoso.com", "--member", "rome@contoso.com")
+        service.people_changed("group", "add", "italy@contoso.com", "--member", "rome@contoso.com")
         told("rule", "add", "Italy", 'sent_to_member_of=["italy@contoso.com"]',
              'set_header={name = "X-Italy", value = "yes"}')  # fmt: skip
         told("rule", "add", "Gone", 'sent_to_member_of=["nobody@contoso.com"]', "delete_message=true")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ssl
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Authority:
 
     def __init__(self, folder: Path, name: str = "Test CA", *, under: Authority | None = None) -> None:
         self._folder = folder
+        self._files = uuid.uuid4().hex[:12]  # several authorities may share the folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         above = (self._name, self._key) if under is None else (under._name, under._key)
@@ -71,7 +73,7 @@ class Authority:
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or (names[0] if names else "nobody"))])
         issuer_key, issuer = (key, subject) if self_signed else (self._key, self._name)
         certificate = self._sign(subject, key, issuer, names, purposes, by=issuer_key, expired=expired, early=early)
-        chain = self._folder / f"{id(self):x}-{self._count}.pem"
+        chain = self._folder / f"{self._files}-{self._count}.pem"
         above = [] if alone else self._above or ([self] if root else [])
         whole = [certificate, *[one.certificate for one in above]]
         chain.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in whole))
@@ -89,7 +91,7 @@ class Authority:
         for one in papers:
             serial = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number)
             builder = builder.add_revoked_certificate(serial.revocation_date(now - dt.timedelta(hours=1)).build())
-        file = self._folder / f"{id(self):x}-revoked.pem"
+        file = self._folder / f"{self._files}-revoked.pem"
         file.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
         return file
 

@@ -29,6 +29,7 @@ from lockgate.flow.asking import (
     TraceFind,
     TraceShow,
 )
+from lockgate.storage.directory import LOOK
 from peers.client import Client
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -149,6 +150,12 @@ class Service:
         code, out, err = self.command(*words, "--json")
         assert code == 0, f"{words}: {code} {out} {err}\n{self.said()}"
         return json.loads(out)
+
+    def people_changed(self, *words: str) -> Any:
+        """The same for a command that changes who the recipients are, once every worker has to have seen it."""
+        done = self.told(*words)
+        time.sleep(LOOK * 1.1)  # after this long the next question of a worker looks at the table first
+        return done
 
     # --- the desk
 

@@ -71,6 +71,7 @@ def test_nothing_is_lost_but_stuffed_dots(octets):
         (b"a\n..b\r\n.\r\n", b"a\r\n..b\r\n"),  # behind a bare line end nothing is stuffed
         (b".\r\n", b""),
         (b"\n.\r\n\r\n.\r\n", b"\r\n.\r\n\r\n"),
+        (b"\r\n.\n.\n\r\n.\r\n", b"\r\n.\r\n.\r\n\r\n"),  # the first dot's line ends in what is still held back
     ],
 )
 def test_what_is_kept(wire, message):

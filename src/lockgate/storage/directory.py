@@ -42,7 +42,7 @@ _HEAD = RECORD.size
 _WORTH_SEARCHING = 4
 """A bucket with fewer words is looked through from its beginning."""
 
-_LOOK = 0.5
+LOOK = 0.5
 """A replaced table and a change are noticed within this many seconds."""
 CHANGES = ".changes"
 """What the name of a table's log of changes ends in."""
@@ -187,7 +187,7 @@ class DirectoryTable:
     def who_is(self, organisation: str, address: str) -> Known | Unknown:
         """Whose is this address (`Address.key` form)? Unknown if the table cannot be read; never raises."""
         now = self._now()
-        if now - self._looked >= _LOOK or now < self._looked:
+        if now - self._looked >= LOOK or now < self._looked:
             self._looked = now
             self._look()
         table = self._table

@@ -46,7 +46,7 @@ class MendingReader(DataReader):
         tail = _MAYBE_END(data, max(0, len(data) - 5))
         at = tail.start() if tail is not None else len(data)
         self._held = data[at:]
-        self._pass_on(data[:at])
+        self._pass_on(data[:at], data[at : at + 1])
         return None
 
     def end_here(self) -> None:
@@ -57,12 +57,14 @@ class MendingReader(DataReader):
         self._pass_on(line_end)
         self._checked.finish()
 
-    def _pass_on(self, octets: bytes) -> None:
+    def _pass_on(self, octets: bytes, line_end: bytes = b"") -> None:
+        """These octets; `line_end` is the octet that ends their last line, if it is held back.
+
+        It tells whether a dot at their end is a line of its own, which is content, or a stuffed one.
+        """
         if not octets:
             return
-        if self._skip:
-            octets, self._skip = _STUFFED(_CRLF, octets)[self._skip :], 0
-        else:
-            octets = _STUFFED(_CRLF, octets)
+        octets = _STUFFED(_CRLF, octets + line_end)[self._skip :].removesuffix(line_end)
+        self._skip = 0
         self._checked.examine(octets)
         self._checked.keep(octets)

@@ -19,7 +19,7 @@ from lockgate.mail.reports.aggregate import AggregateReport, Checked, Published,
 from lockgate.mail.reports.carried import Reading
 from lockgate.mail.reports.failure import FailureReport
 from lockgate.mail.reports.tls import TlsFailure, TlsPolicy, TlsReport
-from lockgate.storage.report_schema import ReportFile
+from lockgate.storage.report_schema import report_file
 from lockgate.storage.report_shelf import Shelf
 from lockgate.testing.builders import policy_of
 
@@ -41,7 +41,7 @@ class Reports(Here):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.shelf = Shelf(ReportFile(folder / "reports"))
+        self.shelf = Shelf(report_file(folder / "reports"))
         policy = policy_of(POLICY)
 
         def no_queue():

@@ -19,7 +19,7 @@ import pytest
 import zstandard
 
 from lockgate.mail.reports.carried import readings
-from lockgate.storage.report_schema import ReportFile
+from lockgate.storage.report_schema import report_file
 from lockgate.storage.report_shelf import Shelf
 from peers.contoso import contoso, mail_users
 from peers.dns_server import DnsServer
@@ -269,7 +269,7 @@ def test_a_backup_holds_them(world: World, tmp_path: Path) -> None:
                 copy.mkdir()
                 (copy / "reports.sqlite").write_bytes(content.read())
                 break
-    shelf = Shelf(ReportFile(copy))
+    shelf = Shelf(report_file(copy))
     assert {row["domain"] for row in shelf.find()} >= {"bank.test", "shop.test"}
 
 

@@ -13,7 +13,7 @@ from lockgate.mail.reports.failure import FailureReport
 from lockgate.storage import report_batches, report_gathering
 from lockgate.storage.report_batches import Letters, Tally, batches_waiting, letters_waiting
 from lockgate.storage.report_gathering import Gathering
-from lockgate.storage.report_schema import NewerReports, ReportFile
+from lockgate.storage.report_schema import NewerReports, report_file
 from lockgate.testing.clock import HandClock
 from lockgate.testing.journal import ListJournal
 
@@ -28,7 +28,7 @@ def seen(count: int = 1, *, source: str = "192.0.2.1", domain: str = "d.test", p
 
 @pytest.fixture
 def gathering(tmp_path: Path) -> Gathering:
-    return Gathering(ReportFile(tmp_path / "reports"))
+    return Gathering(report_file(tmp_path / "reports"))
 
 
 def test_counts_add_up_and_a_file_counts_once(gathering: Gathering) -> None:
@@ -97,7 +97,7 @@ def test_old_counts_are_deleted(gathering: Gathering) -> None:
 def test_a_newer_file_is_refused(tmp_path: Path) -> None:
     import sqlite3
 
-    file = ReportFile(tmp_path)
+    file = report_file(tmp_path)
     Gathering(file).find()
     db = sqlite3.connect(tmp_path / "reports.sqlite")
     db.execute("PRAGMA user_version = 99")
@@ -127,7 +127,7 @@ def test_a_worker_passes_on_what_it_counted(tmp_path: Path) -> None:
     assert batch is not None
     assert [(each.domain, each.count) for each in batch.seen] == [("d.test", 3)]
     assert [(each.domain, each.result, each.count) for each in batch.tls] == [("far.test", "success", 2)]
-    gathering = Gathering(ReportFile(tmp_path))
+    gathering = Gathering(report_file(tmp_path))
     gathering.take([(path.name, batch)])
     (row,) = gathering.tls()
     assert (row["domain"], row["kind"], row["receiving_mx"], row["count"]) == ("far.test", "sts", "mx.far.test", 2)

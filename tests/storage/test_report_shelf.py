@@ -11,7 +11,7 @@ from lockgate.mail.reports.carried import Reading
 from lockgate.mail.reports.failure import FailureReport
 from lockgate.mail.reports.tls import TlsFailure, TlsPolicy, TlsReport
 from lockgate.storage import report_shelf
-from lockgate.storage.report_schema import ReportFile
+from lockgate.storage.report_schema import report_file
 from lockgate.storage.report_shelf import Full, Shelf
 
 DAY = 86400.0
@@ -36,7 +36,7 @@ TLS = Reading(
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(ReportFile(tmp_path / "reports"))
+    return Shelf(report_file(tmp_path / "reports"))
 
 
 def test_a_report_is_kept_once_for_each_organisation(shelf: Shelf) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lockgate.mail.reports.counted import DAY, Batch, TlsPublished, TlsSeen
+from lockgate.storage.own_file import OwnFile
 from lockgate.storage.report_gathering import Gathering
-from lockgate.storage.report_schema import ReportFile
+from lockgate.storage.report_schema import report_file
 from lockgate.storage.tls_reporting import TlsReporting
 
 TODAY = 20_000
@@ -17,20 +18,20 @@ NOON = TODAY * DAY + DAY // 2
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> ReportFile:
-    return ReportFile(tmp_path)
+def file(tmp_path: Path) -> OwnFile:
+    return report_file(tmp_path)
 
 
 def seen(day: int = TODAY, domain: str = "d.test", result: str = "success", count: int = 1, mx: str = "mx") -> TlsSeen:
     return TlsSeen("contoso", day, domain, "sts", result, mx, "192.0.2.1", count)
 
 
-def take(file: ReportFile, name: str, *rows: TlsSeen, policy: tuple[str, ...] = ()) -> None:
+def take(file: OwnFile, name: str, *rows: TlsSeen, policy: tuple[str, ...] = ()) -> None:
     published = [TlsPublished("contoso", row.day, row.domain, row.kind, policy) for row in rows if policy]
     Gathering(file).take([(name, Batch(tls=rows, published=tuple(published)))])
 
 
-def test_a_day_is_due_when_it_is_over_and_each_session_is_told_once(file: ReportFile) -> None:
+def test_a_day_is_due_when_it_is_over_and_each_session_is_told_once(file: OwnFile) -> None:
     book = TlsReporting(file)
     take(file, "1", seen(count=3), seen(result="certificate-expired"), policy=("version: STSv1", "mx: mx"))
     take(file, "2", seen(count=2))
@@ -54,7 +55,7 @@ def test_a_day_is_due_when_it_is_over_and_each_session_is_told_once(file: Report
     assert book.named("r2") == second and book.named("r3") is None
 
 
-def test_what_was_tried_waits_and_what_is_done_is_done(file: ReportFile) -> None:
+def test_what_was_tried_waits_and_what_is_done_is_done(file: OwnFile) -> None:
     book = TlsReporting(file)
     take(file, "1", seen())
     period = book.close(book.find()[0], "r1", NOON)
@@ -67,7 +68,7 @@ def test_what_was_tried_waits_and_what_is_done_is_done(file: ReportFile) -> None
     assert book.find()[0].outcome == ("sent",)
 
 
-def test_old_days_are_let_go_and_domains_below_are_found(file: ReportFile) -> None:
+def test_old_days_are_let_go_and_domains_below_are_found(file: OwnFile) -> None:
     book = TlsReporting(file)
     take(file, "1", seen(TODAY - 5), seen(domain="a.d.test"), seen(domain="bad.test"))
     assert {one.domain for one in book.find(domain="d.test")} == {"d.test", "a.d.test"}
@@ -78,7 +79,7 @@ def test_old_days_are_let_go_and_domains_below_are_found(file: ReportFile) -> No
     assert {one.domain for one in book.find()} == {"a.d.test", "bad.test"}
 
 
-def test_a_file_of_before_gets_the_tables_and_keeps_its_rows(tmp_path: Path, file: ReportFile) -> None:
+def test_a_file_of_before_gets_the_tables_and_keeps_its_rows(tmp_path: Path, file: OwnFile) -> None:
     take(file, "1", seen(count=7))
     with sqlite3.connect(tmp_path / "reports.sqlite") as db:
         db.execute("DROP TABLE tls_period")

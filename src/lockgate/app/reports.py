@@ -29,7 +29,7 @@ from lockgate.probes.trust.report_destinations import ReportDestinations
 from lockgate.seams import Clock, Journal, Resolver, Unavailable
 from lockgate.storage.report_batches import batches_waiting, letters_waiting
 from lockgate.storage.report_gathering import Gathering
-from lockgate.storage.report_schema import NOT_KEPT, ReportFile
+from lockgate.storage.report_schema import NOT_KEPT, report_file
 from lockgate.storage.report_shelf import Full, Shelf
 
 TURN = 1.0
@@ -87,7 +87,7 @@ class ReportOffice:
         self._clock = clock
         self._journal = journal
         self._folder = folder
-        file = ReportFile(self._folder)
+        file = report_file(self._folder)
         self._gathering, self._shelf = Gathering(file), Shelf(file)
         self._tls = TlsReportOffice(file, policy, clock, journal, resolver, upload)
         destinations = ReportDestinations(resolver)

@@ -19,7 +19,8 @@ from lockgate.mail.reports.tls import TlsReport
 from lockgate.policy.policy import Policy
 from lockgate.probes.trust.tls_report_destinations import TlsReportDestinations
 from lockgate.seams import Clock, Journal, Resolver, Unavailable
-from lockgate.storage.report_schema import NOT_KEPT, ReportFile
+from lockgate.storage.own_file import OwnFile
+from lockgate.storage.report_schema import NOT_KEPT
 from lockgate.storage.tls_reporting import TlsReporting
 
 GIVE_UP = 86400
@@ -36,7 +37,7 @@ class TlsReportOffice:
     """One part of app/reports.py, which says when."""
 
     def __init__(
-        self, file: ReportFile, policy: Callable[[], Policy], clock: Clock, journal: Journal, resolver: Resolver,
+        self, file: OwnFile, policy: Callable[[], Policy], clock: Clock, journal: Journal, resolver: Resolver,
         upload: Upload,
     ) -> None:  # fmt: skip
         self._policy = policy

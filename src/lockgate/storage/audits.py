@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-_VERSION = 1
+from lockgate.storage.own_file import OwnFile, Plan
+
 _TABLES = """
 CREATE TABLE audit(
     number INTEGER PRIMARY KEY, at REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL, refused INTEGER NOT NULL,
@@ -63,9 +62,8 @@ class AuditBook:
     """The rows below `state`; any process may add some. Connections are opened for each use, so forks are harmless."""
 
     def __init__(self, state: Path) -> None:
-        self._path = state / "audit" / "audit.sqlite"
+        self._file = OwnFile(state / "audit" / "audit.sqlite", _PLAN)
         self._queue = state / "queue" / "keeper.sqlite"
-        self._lock = threading.Lock()
 
     def add(self, row: AuditRow) -> None:
         """Keep one row, durable when this returns. Raises sqlite3.Error, OSError."""
@@ -77,16 +75,14 @@ class AuditBook:
             (row.at, row.who, row.what, int(row.refused), _text(row.before), _text(row.after), _text(row.details))
             for row in rows
         ]
-        with self._lock, contextlib.closing(self._open()) as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self._file.writing() as db:
             db.executemany(
                 "INSERT INTO audit(at,who,what,refused,before,after,details) VALUES(?,?,?,?,?,?,?)", values
             )
-            db.execute("COMMIT")
 
     def find(self, question: AuditQuestion) -> list[dict[str, Any]]:
         """Matching rows, newest first, edits that only the keeper knows of included. Raises sqlite3.Error, OSError."""
-        with self._lock, contextlib.closing(self._open()) as db:
+        with self._file.reading() as db:
             rows = [_row(values) for values in db.execute(*_select(question))]
         # A kill between the keeper's edit and the desk's row leaves the keeper's row alone: it is shown in its place.
         rows += [edit for edit in self._edits(question) if not any(_is_same(edit, row) for row in rows)]
@@ -107,37 +103,6 @@ class AuditBook:
                     "details": {"count": count, **meant},
                 })  # fmt: skip
         return [row for row in found if _matches(row, question)]
-
-    def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.create_function("lockgate_has", 2, _has, deterministic=True)
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._make(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _make(self, db: sqlite3.Connection) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:  # another process may have been quicker
-            for statement in _TABLES.split(";"):
-                if statement.strip():
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-        db.execute("COMMIT")
-        self._path.chmod(0o600)
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _reader(path: Path) -> sqlite3.Connection:
@@ -170,6 +135,13 @@ def _select(question: AuditQuestion) -> tuple[str, Sequence[Any]]:
 
 def _has(text: str, part: str) -> bool:
     return part in text.casefold()
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    db.create_function("lockgate_has", 2, _has, deterministic=True)
+
+
+_PLAN = Plan(1, _TABLES, newer=None, prepare=_prepare)
 
 
 def _matches(row: Mapping[str, Any], question: AuditQuestion) -> bool:

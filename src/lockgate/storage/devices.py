@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from lockgate.mail.devices import DeviceBatch, DeviceSeen, Traffic
+from lockgate.storage.own_file import OwnFile, Plan
 
 MOST_DEVICES = 5_000
 """Devices of one organisation; those that only were refused, longest ago, go first."""
@@ -20,7 +19,6 @@ MOST_SENDERS = 50
 HISTORY = 30 * 86400
 """Seconds for which the traffic of connectors is kept, to compare with."""
 
-_VERSION = 1
 _TABLES = """
 CREATE TABLE taken(name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE device(
@@ -71,6 +69,8 @@ class NewerDevices(Exception):
     """The file was written by a newer version; the message says what to do."""
 
 
+_PLAN = Plan(1, _TABLES, NewerDevices, durable=False, erases=True)
+
 NOT_KEPT = (sqlite3.Error, OSError, NewerDevices)
 """What looking and writing may raise."""
 
@@ -79,13 +79,11 @@ class DeviceBook:
     """What was counted, below `folder`. All methods block and raise what NOT_KEPT names."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._path = folder / "devices.sqlite"
-        self._lock = threading.Lock()
+        self._file = OwnFile(folder / "devices.sqlite", _PLAN)
 
     def take(self, batches: Iterable[tuple[str, DeviceBatch]]) -> None:
         """Add these; a file whose name was taken before is not added again."""
-        with self._writing() as db:
+        with self._file.writing() as db:
             for name, batch in batches:
                 if db.execute("INSERT OR IGNORE INTO taken VALUES(?)", (name,)).rowcount == 0:
                     continue
@@ -104,13 +102,13 @@ class DeviceBook:
 
     def forget(self, names: Iterable[str]) -> None:
         """These files are gone."""
-        with self._writing() as db:
+        with self._file.writing() as db:
             db.executemany("DELETE FROM taken WHERE name = ?", [(name,) for name in names])
 
     def devices(self, organisation: str = "", limit: int = MOST_DEVICES) -> list[dict[str, Any]]:
         """Devices without their senders, the latest first."""
         query = f"SELECT {','.join(_COLUMNS)} FROM device WHERE ?1 = '' OR organisation = ?1"
-        with self._reading() as db:
+        with self._file.reading() as db:
             rows = db.execute(f"{query} ORDER BY last_seen DESC, host LIMIT ?2", (organisation, limit)).fetchall()
         return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
 
@@ -118,7 +116,7 @@ class DeviceBook:
         """One host with its senders, for each organisation that it sends for."""
         query = f"SELECT {','.join(_COLUMNS)} FROM device WHERE host = ?1 AND (?2 = '' OR organisation = ?2)"
         found = []
-        with self._reading() as db:
+        with self._file.reading() as db:
             for row in db.execute(query, (host, organisation)).fetchall():
                 device = dict(zip(_COLUMNS, row, strict=True))
                 senders = db.execute(
@@ -131,19 +129,19 @@ class DeviceBook:
 
     def connectors(self, since: float) -> list[tuple[str, str]]:
         """Organisation and name of the connectors with traffic since then."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             query = "SELECT DISTINCT organisation, connector FROM traffic WHERE at >= ? AND messages > 0"
             return [(row[0], row[1]) for row in db.execute(query, (int(since),))]
 
     def traffic(self, organisation: str, connector: str, since: float, until: float = 1e15) -> list[Traffic]:
         """Its traffic in buckets that begin within this time, in order."""
-        with self._reading() as db:
+        with self._file.reading() as db:
             query = "SELECT * FROM traffic WHERE organisation = ? AND connector = ? AND at >= ? AND at < ? ORDER BY at"
             return [Traffic(*row) for row in db.execute(query, (organisation, connector, int(since), int(until)))]
 
     def prune(self, now: float, life: Callable[[str], float | None]) -> int:
         """Delete what is older than it may get; `life` is None for who wants nothing kept. How many devices went."""
-        with self._writing() as db:
+        with self._file.writing() as db:
             db.execute("DELETE FROM traffic WHERE at < ?", (int(now - HISTORY),))
             gone = 0
             for (organisation,) in db.execute("SELECT DISTINCT organisation FROM device").fetchall():
@@ -157,50 +155,6 @@ class DeviceBook:
                 " device.organisation = sender.organisation AND device.host = sender.host)"
             )
         return gone
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, contextlib.closing(self._open()) as db:
-            yield db
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
-
-    def _open(self) -> sqlite3.Connection:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.execute("PRAGMA secure_delete = ON")
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
-                raise NewerDevices(f"{self._path} was written by a newer version of Lockgate; move it away to go on")
-            if version == 0:
-                self._make(db)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _make(self, db: sqlite3.Connection) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _TABLES.split(";"):
-                if statement.strip():
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-        db.execute("COMMIT")
-        self._path.chmod(0o600)
 
 
 def _add(db: sqlite3.Connection, one: DeviceSeen) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from lockgate.mail.reports.aggregate import Row
 from lockgate.mail.reports.counted import DAY, Batch, Period, Seen
-from lockgate.storage.report_schema import ReportFile
+from lockgate.storage.own_file import OwnFile
 
 MOST_ROWS = 5_000
 """Different rows of one report; further messages are counted without theirs."""
@@ -27,7 +27,7 @@ _COLUMNS = "organisation,day,domain,report,published,begun,ended,messages,beyond
 class Gathering:
     """What was counted. All methods block and raise sqlite3.Error, OSError."""
 
-    def __init__(self, file: ReportFile) -> None:
+    def __init__(self, file: OwnFile) -> None:
         self._file = file
 
     def take(self, batches: Iterable[tuple[str, Batch]]) -> None:

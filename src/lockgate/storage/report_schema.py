@@ -4,14 +4,11 @@ it.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sqlite3
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-_VERSION = 1
+from lockgate.storage.own_file import OwnFile, Plan
+
 _TABLES = """
 CREATE TABLE taken(name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE period(
@@ -73,68 +70,20 @@ NOT_KEPT = (sqlite3.Error, OSError, NewerReports)
 """What looking and writing may raise."""
 
 
-class ReportFile:
-    """Opens the file below `folder` for each use, so that forks and threads are harmless. One process writes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._path = folder / "reports.sqlite"
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection for looking. Raises sqlite3.Error, OSError, NewerReports."""
-        with self._lock, contextlib.closing(self._open()) as db:
-            yield db
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, durable once left without an exception. Raises as `reading` does."""
-        with self.reading() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
-
-    def _open(self) -> sqlite3.Connection:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        db = sqlite3.connect(self._path, isolation_level=None, timeout=5.0, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            db.create_function("lockgate_below", 2, _below, deterministic=True)
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
-                raise NewerReports(f"{self._path} was written by a newer version of Lockgate; move it away to go on")
-            if version == 0:
-                self._make(db)
-            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tls_period'").fetchone() is None:
-                db.executescript(_LATER)
-        except BaseException:
-            db.close()
-            raise
-        return db
-
-    def _make(self, db: sqlite3.Connection) -> None:
-        db.execute("BEGIN IMMEDIATE")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _TABLES.split(";"):
-                if statement.strip():
-                    db.execute(statement)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-        db.execute("COMMIT")
-        self._path.chmod(0o600)
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def _below(name: str, domain: str) -> bool:
     """Whether a domain is that one, or one below it."""
     return name == domain or name.endswith(f".{domain}")
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    db.create_function("lockgate_below", 2, _below, deterministic=True)
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tls_period'").fetchone() is None:
+        db.executescript(_LATER)
+
+
+_PLAN = Plan(1, _TABLES, NewerReports, durable=False, prepare=_prepare)
+
+
+def report_file(folder: Path) -> OwnFile:
+    """The file below `folder`. One process writes; NOT_KEPT names what looking and writing may raise."""
+    return OwnFile(folder / "reports.sqlite", _PLAN)

@@ -14,7 +14,7 @@ from lockgate.mail.reports.aggregate import AggregateReport
 from lockgate.mail.reports.carried import Reading
 from lockgate.mail.reports.failure import FailureReport
 from lockgate.mail.reports.tls import TlsReport
-from lockgate.storage.report_schema import ReportFile
+from lockgate.storage.own_file import OwnFile
 
 MOST_A_DAY = 5_000
 """Reports that one organisation gets by mail within a day; whoever sends more is filling the disk."""
@@ -42,7 +42,7 @@ class Full(Exception):
 class Shelf:
     """What was received. All methods block and raise sqlite3.Error, OSError."""
 
-    def __init__(self, file: ReportFile) -> None:
+    def __init__(self, file: OwnFile) -> None:
         self._file = file
 
     def add(self, organisation: str, reading: Reading, at: float, origin: str, *, bounded: bool = True) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from lockgate.mail.reports.counted import DAY, Period, TlsPublished, TlsSeen
-from lockgate.storage.report_schema import ReportFile
+from lockgate.storage.own_file import OwnFile
 
 DAYS = 3
 """So many days back a day is looked at that has not been reported."""
@@ -33,7 +33,7 @@ GROUP BY organisation, day, domain HAVING left > 0 ORDER BY day DESC, domain LIM
 class TlsReporting:
     """What was counted of sessions and told. All methods block and raise sqlite3.Error, OSError."""
 
-    def __init__(self, file: ReportFile) -> None:
+    def __init__(self, file: OwnFile) -> None:
         self._file = file
 
     def due(self, now: float, most: int) -> list[Period]:

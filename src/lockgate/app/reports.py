@@ -19,7 +19,7 @@ from lockgate.app.report_reading import NotRead, read_apart
 from lockgate.app.report_rows import listed, told
 from lockgate.app.tls_reports import TlsReportOffice
 from lockgate.flow.own_mail import OwnMail
-from lockgate.flow.sending_reports import NotNow, ReportSender, report_of, shown
+from lockgate.flow.sending_reports import NotNow, ReportSender, put_off, report_of, shown
 from lockgate.flow.sending_tls_reports import Upload
 from lockgate.mail.reports.carried import Reading
 from lockgate.mail.reports.counted import Arrived, Failed, Period
@@ -47,7 +47,6 @@ GIVE_UP = 3 * 86400
 MOST_FAILED = 1000
 """Failures that wait to be told; what is beyond is not told."""
 
-_AGAIN = (900.0, 1800.0, 3600.0, 4 * 3600.0)
 _AT_ONCE = 50
 _BATCHES_AT_ONCE = 200
 _LETTERS_AT_ONCE = 10
@@ -230,13 +229,12 @@ class ReportOffice:
         return {**shown(period), "state": "done", "outcome": list(sent.outcome), "told": sent.told}
 
     async def _put_off(self, period: Period, why: str, now: float) -> dict[str, Any]:
-        over = now > period.end + GIVE_UP
-        outcome = (f"{'given up' if over else 'not yet'}: {why}",)
-        if over:
+        again, outcome = put_off(period, why, now, GIVE_UP)
+        if again is None:
             await self._ask(self._gathering.finished, period, now, outcome)
         else:
-            await self._ask(self._gathering.tried, period, now + _AGAIN[min(period.tries, len(_AGAIN) - 1)], outcome)
-        state = "done" if over else "waiting"
+            await self._ask(self._gathering.tried, period, again, outcome)
+        state = "done" if again is None else "waiting"
         return {**shown(period), "state": state, "outcome": list(outcome), "told": 0}
 
     async def tell(self) -> None:

@@ -11,7 +11,7 @@ from lockgate.app.config import OperatorFile
 from lockgate.couriers.post import NotPosted, post
 from lockgate.couriers.reach import Reach
 from lockgate.flow.own_mail import OwnMail
-from lockgate.flow.sending_reports import NotNow, shown
+from lockgate.flow.sending_reports import NotNow, put_off, shown
 from lockgate.flow.sending_tls_reports import TlsReportSender, Upload, tls_report_of
 from lockgate.mail.reports.counted import Period
 from lockgate.mail.reports.letter import packed_tls_report
@@ -28,7 +28,6 @@ GIVE_UP = 86400
 
 TIMEOUT = 30.0
 _TYPE = "application/tlsrpt+gzip"
-_AGAIN = (900.0, 1800.0, 3600.0, 4 * 3600.0)
 
 _T = TypeVar("_T")
 
@@ -85,13 +84,13 @@ class TlsReportOffice:
         return {**shown(period), "state": "done", "outcome": list(sent.outcome), "told": sent.told}
 
     async def _put_off(self, period: Period, why: str, now: float) -> dict[str, Any]:
-        over = now > period.end + GIVE_UP
-        outcome = (f"{'given up' if over else 'not yet'}: {why}",)
-        if over:
+        again, outcome = put_off(period, why, now, GIVE_UP)
+        if again is None:
             await self._ask(self._book.finished, period, now, outcome)
         else:
-            await self._ask(self._book.tried, period, now + _AGAIN[min(period.tries, len(_AGAIN) - 1)], outcome)
-        return {**shown(period), "state": "done" if over else "waiting", "outcome": list(outcome), "told": 0}
+            await self._ask(self._book.tried, period, again, outcome)
+        state = "done" if again is None else "waiting"
+        return {**shown(period), "state": state, "outcome": list(outcome), "told": 0}
 
     def _wanted(self, period: Period) -> bool:
         mine = self._policy().organisations.get(period.organisation)

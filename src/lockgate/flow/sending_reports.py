@@ -24,6 +24,9 @@ from lockgate.seams import Clock, DnsTemporary, Journal
 
 GENERATOR = "Lockgate"
 
+_AGAIN = (900.0, 1800.0, 3600.0, 4 * 3600.0)
+"""Seconds after the first attempts that failed; the last one stays."""
+
 Destinations = Callable[[str], Awaitable[Sequence[Destination]]]
 """Who wants the reports about this domain. Raises DnsTemporary."""
 
@@ -160,6 +163,13 @@ def report_of(policy: Policy, period: Period, rows: Sequence[Row]) -> AggregateR
         name_of(policy, period.organisation), contact, period.report, period.begin, period.end, published, tuple(rows),
         errors=errors,
     )  # fmt: skip
+
+
+def put_off(period: Period, why: str, now: float, give_up: float) -> tuple[float | None, tuple[str, ...]]:
+    """When it is tried again, and what is noted; None: not any more, `give_up` seconds after the period's end."""
+    if now > period.end + give_up:
+        return None, (f"given up: {why}",)
+    return now + _AGAIN[min(period.tries, len(_AGAIN) - 1)], (f"not yet: {why}",)
 
 
 def shown(period: Period) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lockgate.mail.address import Address
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Belongs, BelongsTo, Known, RecipientKind, Who
+from lockgate.mail.findings import Among, AnyRecipient, Belongs, BelongsTo, Known, RecipientKind, Who
 from lockgate.mail.headers import message_of
 from lockgate.mail.ruling import Direction, Effects, Hit, Standing
 from lockgate.policy import actions, conditions
@@ -82,7 +82,9 @@ def _case(head, *, peer, size, standing):
 
 
 def _insider(question):
-    """A directory in which everybody belongs to everything."""
+    """A directory in which everybody belongs to everything; ana is one of the recipients."""
+    if isinstance(question, AnyRecipient):
+        return Among("ana", "ana@contoso.com")
     if isinstance(question, BelongsTo):
         return Belongs(member=True)
     who = Who("contoso", RecipientKind.MAILBOX, Address("ana", "contoso.com"), None, {"department": "Sales"})
@@ -90,7 +92,9 @@ def _insider(question):
 
 
 def _stranger(question):
-    """A directory that knows nobody."""
+    """A directory that knows nobody; no recipient is anybody."""
+    if isinstance(question, AnyRecipient):
+        return Among()
     return Belongs(member=False, gone=True) if isinstance(question, BelongsTo) else Known(None, 1)
 
 

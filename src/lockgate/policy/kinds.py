@@ -82,6 +82,13 @@ class ByDomainAlone(Protocol):
 
 
 @runtime_checkable
+class OfAddress(Protocol):
+    """A condition about the recipient's address: the rule's recipient_address_type says which one it is given."""
+
+    of_recipient_address: ClassVar[Literal[True]]
+
+
+@runtime_checkable
 class InContext(Protocol):
     """A condition or action whose `compile_in` takes the place of `compile`, because it needs more than its value.
 

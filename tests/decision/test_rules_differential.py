@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import os
 import random
+import re
 import tomllib
 from dataclasses import dataclass, field
 from typing import Any
@@ -327,3 +328,21 @@ def test_rules_do_what_a_naive_interpreter_of_the_documents_does() -> None:
                 wanted = [(copy.sent_to, expected(copy)) for copy in told]
                 assert found == wanted, f"case {number}, {depth}: {facts.message}, {facts.envelope}\n{document}"
     assert acted > CASES, "most messages meet a rule that acts"
+
+
+LOST = re.compile(r"^rule '(\w+)' (?:never matches|is never reached|ends before it begins)")
+
+
+def test_rules_of_which_is_told_that_they_never_act_do_not() -> None:
+    """What `check` says of rules (policy/linter) holds for every message."""
+    told = 0
+    for number in range(CASES):
+        dice = random.Random(f"linter {number}")
+        document = rules_of(dice)
+        warnings = policy_of(BASE + OWN_SERVER + OUT + document).warnings
+        lost = {found[1] for one in warnings if (found := LOST.match(one.message))}
+        told += len(lost)
+        for _ in range(10 * MESSAGES if lost else 0):
+            for copy in letter(dice)[1]:
+                assert lost.isdisjoint(interpret(document, copy).tells), f"case {number}: {copy}\n{document}"
+    assert told > CASES / 10, "some rules are told of"

@@ -14,6 +14,7 @@ from lockgate.policy.dkim_signing import signing_domain, signing_of
 from lockgate.policy.documents import Documents, Invalid, Places, Problem, Written, read
 from lockgate.policy.enhanced_filtering import enhanced_of
 from lockgate.policy.groups import compiled, tests_of
+from lockgate.policy.kinds import LeftOut
 from lockgate.policy.linter import lint
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
@@ -26,6 +27,7 @@ from lockgate.policy.objects.peers import Operator
 from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.objects.stores import MailboxStore
+from lockgate.policy.ordering import rules_in_order
 from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, PartnerIndex, PeerLists, Policy
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import CompiledRule, CompiledRules
@@ -280,20 +282,6 @@ def _peers(allow: Iterable[str], block: Iterable[str], gateways: Iterable[str] =
     )
 
 
-def rules_in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[MailFlowRule]]]:
-    """Rules with the priority they have: the given one, or after all given ones in the order of writing."""
-    given = [rule.value.priority for rule in rules if rule.value.priority is not None]
-    last = max(given, default=-1)
-    ordered: list[tuple[int, Written[MailFlowRule]]] = []
-    for rule in rules:
-        if rule.value.priority is None:
-            last += 1
-            ordered.append((last, rule))
-        else:
-            ordered.append((rule.value.priority, rule))
-    return sorted(ordered, key=lambda pair: pair[0])
-
-
 def _receiving(domains: Iterable[AcceptedDomain]) -> DomainMap[AcceptedDomain]:
     return DomainMap(entry for domain in domains if domain.receives for entry in patterns_of(domain))
 
@@ -312,6 +300,7 @@ def _rules(
 def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context) -> CompiledRule:
     tests = tests_of(rule, rule, catalog, context)
     actions = [value for name in catalog.actions if (value := getattr(rule, name)) is not None]
+    actions.sort(key=lambda value: isinstance(value, LeftOut))  # what is held for them has no end of its own already
     return CompiledRule(
         name=rule.name,
         priority=priority,

@@ -56,6 +56,17 @@ class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
     stop_rule_processing: bool = Field(
         default=False, description="If the rule matches, no later rule is looked at", examples=[True]
     )
+    rule_sub_type: Literal["none", "dlp"] = Field(
+        "none", description="Kept of a rule from Exchange; a dlp rule is a rule like others here", examples=["dlp"]
+    )
+    use_legacy_regex: bool = Field(
+        default=False,
+        description="Kept of a rule from Exchange; expressions are read as those of .NET here",
+        examples=[True],
+    )
+    dlp_policy: str = Field(
+        "", max_length=256, description="Kept of a rule from Exchange; there are no DLP policies here", examples=["PCI"]
+    )
     comments: Comment = Field("", description="Note for people", examples=["mail for the New Orleans site"])
 
 

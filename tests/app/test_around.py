@@ -13,7 +13,9 @@ import pytest
 from doors.desk_here import desk_here
 from lockgate.app.checkup.around import Around
 from lockgate.policy.compile import understand
+from lockgate.testing.builders import who_of
 from lockgate.testing.dns import ZoneResolver
+from lockgate.testing.memory import MemoryDirectory
 from peers.certificates import Authority
 from peers.names import Names
 from policies import CONTOSO
@@ -30,9 +32,9 @@ def zone(*exchangers, **more):
     return ZoneResolver({"relay.test": exchangers}, {HOST: ["192.0.2.9", "127.0.0.1"]}, **more)
 
 
-async def found(text, resolver=None, days=14, now=None):
+async def found(text, resolver=None, days=14, now=None, directory=None):
     understood = understand({"policy.toml": CONTOSO + text}, hostname=HOST, revision=1)
-    around = Around(resolver, HOST, frozenset({"0.0.0.0", "192.0.2.8"}), days)
+    around = Around(resolver, HOST, frozenset({"0.0.0.0", "192.0.2.8"}), days, directory)
     return await around.look(understood, now or time.time())
 
 
@@ -183,3 +185,40 @@ def test_check_looks_around_where_there_is_an_operators_file(tmp_path):
 
         assert [one for one in check() if "is this server itself" in one]
         assert not [one for one in check("--offline") if "is this server itself" in one]
+
+
+RULE = '[[mail_flow_rule]]\nname = "R"\ndelete_message = true\n'
+GROUPS = RULE + """sent_to_member_of = ["team@contoso.com", "gone@contoso.com"]
+except_if_between_member_of = {one = ["Team@contoso.com"], other = ["ana@contoso.com"]}
+either = [{sent_to = ["x@y.test"]}, {from_member_of = ["lost@contoso.com"]}]
+"""
+PEOPLE = {
+    ("contoso", who.primary.key): who
+    for who in (who_of("contoso", "team@contoso.com", kind="distribution_group"), who_of("contoso", "ana@contoso.com"))
+}
+
+
+async def test_groups_that_nobody_has():
+    told = await found(GROUPS, directory=MemoryDirectory(PEOPLE))
+    assert [(one.path.partition(".")[2], one.message) for one in told] == [
+        ("sent_to_member_of[1]", "no group is gone@contoso.com, so nobody belongs to it"),
+        ("except_if_between_member_of.other[0]",
+         "ana@contoso.com is a mail_user and no group, so nobody belongs to it"),
+        ("either[1].from_member_of[0]", "no group is lost@contoso.com, so nobody belongs to it"),
+    ]  # fmt: skip
+    assert all(one.why and "lockgate group list" in one.mend for one in told)
+    away = MemoryDirectory(PEOPLE)
+    away.broken = "the table is being built"
+    assert not await found(GROUPS, directory=away)
+    assert not await found(GROUPS.replace('"R"', '"R"\nenabled = false'), directory=MemoryDirectory(PEOPLE))
+    assert not await found(GROUPS)
+
+
+async def test_a_rule_whose_time_is_over():
+    text = RULE + "expiry_date = 2027-01-01T00:00:00Z\n"
+    over = 1_798_761_600.0  # 2027-01-01T00:00:00Z
+    (one,) = await found(text, now=over)
+    assert one.message == "the time of rule 'R' is over since 2027-01-01T00:00:00+00:00"
+    assert at(one, text).startswith("expiry_date") and "rule remove" in one.mend
+    assert not await found(text, now=over - 1)
+    assert not await found(text.replace('"R"', '"R"\nenabled = false'), now=over)

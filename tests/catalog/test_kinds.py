@@ -17,14 +17,14 @@ from lockgate.mail.address import Address
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Belongs, BelongsTo, Known, RecipientKind, Who
+from lockgate.mail.findings import Among, AnyRecipient, Belongs, BelongsTo, Known, RecipientKind, Who
 from lockgate.mail.headers import message_of
-from lockgate.mail.ruling import Direction, Effects, Hit, Standing
+from lockgate.mail.ruling import Direction, Drop, Effects, Hit, Hold, Standing
 from lockgate.policy import actions, conditions
 from lockgate.policy.catalog import Catalog, CatalogError, standard
 from lockgate.policy.compile import compile_policy
 from lockgate.policy.documents import Invalid
-from lockgate.policy.kinds import InContext
+from lockgate.policy.kinds import InContext, LeftOut, Role
 from lockgate.policy.networks import parse_address as parse_peer
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
@@ -37,6 +37,8 @@ from policies import CONTOSO, policy, problems
 
 CONDITIONS = list(standard().conditions.values())
 ACTIONS = list(standard().actions.values())
+KEPT = [kind for kind in CONDITIONS + ACTIONS if issubclass(kind.model, LeftOut)]
+"""Those that are kept of Exchange's rules, and not done."""
 OBJECTS = [
     Organisation,
     AcceptedDomain,
@@ -82,7 +84,9 @@ def _case(head, *, peer, size, standing):
 
 
 def _insider(question):
-    """A directory in which everybody belongs to everything."""
+    """A directory in which everybody belongs to everything; ana is one of the recipients."""
+    if isinstance(question, AnyRecipient):
+        return Among("ana", "ana@contoso.com")
     if isinstance(question, BelongsTo):
         return Belongs(member=True)
     who = Who("contoso", RecipientKind.MAILBOX, Address("ana", "contoso.com"), None, {"department": "Sales"})
@@ -90,7 +94,9 @@ def _insider(question):
 
 
 def _stranger(question):
-    """A directory that knows nobody."""
+    """A directory that knows nobody; no recipient is anybody."""
+    if isinstance(question, AnyRecipient):
+        return Among()
     return Belongs(member=False, gone=True) if isinstance(question, BelongsTo) else Known(None, 1)
 
 
@@ -147,7 +153,25 @@ def test_a_kind_has_help_and_an_example_that_round_trips(kind):
         value.root = None
 
 
-@pytest.mark.parametrize("kind", CONDITIONS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KEPT, ids=lambda kind: kind.name)
+def test_what_is_kept_and_not_done_says_so_and_does_no_harm(kind):
+    told = kind.model.model_validate(kind.example).left_out()
+    assert all(len(words) > 10 and not words.endswith(".") for words in told)
+    assert kind.summary.startswith("Kept of a rule from Exchange; ")
+    if kind.role is Role.CONDITION:
+        seen = {ran(kind, *case) for case in (TRUE, FALSE)}
+        assert {one.hit for one in seen} == {Hit.NO}
+        assert all("never matches here" in one.because for one in seen)
+        assert f"except_if_{kind.name}" in standard().rule.model_fields
+        return
+    change = compiled(kind.model.model_validate(kind.example))
+    after, dropped = change(Effects()), Effects(end=Drop("rule X"))
+    assert after == Effects() or (isinstance(after.end, Hold) and after.end.why.startswith("rule R: "))
+    assert (after.end is None) == ("held" not in told.message), "people are told what becomes of the copy"
+    assert change(after) == after and change(dropped) == dropped
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CONDITIONS if kind not in KEPT], ids=lambda kind: kind.name)
 def test_a_condition_explains_hit_and_miss(kind):
     hit, miss = (ran(kind, *case) for case in (TRUE, FALSE))
     assert (hit.hit, miss.hit) == (Hit.YES, Hit.NO), (hit, miss)
@@ -158,7 +182,7 @@ def test_a_condition_explains_hit_and_miss(kind):
     assert f"except_if_{kind.name}" in standard().rule.model_fields
 
 
-@pytest.mark.parametrize("kind", ACTIONS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [kind for kind in ACTIONS if kind not in KEPT], ids=lambda kind: kind.name)
 def test_an_action_changes_the_effects(kind):
     change = compiled(kind.model.model_validate(kind.example))
     once = change(Effects())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lockgate.decision.among import of_all
 from lockgate.decision.judge import judge
 from lockgate.decision.stage import Depth
 from lockgate.mail.facts import Facts, Point
@@ -28,7 +29,9 @@ def settled(
         outcome = judge(policy, facts, until, so_far, depth)
         if not isinstance(outcome, Wants):
             return facts, outcome
-        facts, so_far = facts.learn(ask(outcome.questions)), outcome.so_far
+        told = of_all(policy, facts, outcome.so_far.recipients, outcome.questions)
+        others = ask(tuple(question for question in outcome.questions if question not in told))
+        facts, so_far = facts.learn(told | others), outcome.so_far
     raise AssertionError("the judge never stops asking")
 
 

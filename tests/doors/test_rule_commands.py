@@ -133,3 +133,18 @@ async def test_t_rule_11_a_rule_put_at_2_shifts_those_behind(here):
     assert written(here) == {"New": 0, "D": 1, "B": 2, "A": 3, "C": 4}
     await told(here, "rule", "add", "Last", 'set_header={name = "X-L", value = "l"}')
     assert (await told(here, "rule", "list"))[-1]["effective_priority"] == 5
+
+
+async def test_groups_of_conditions_are_written_as_toml(here):
+    value = "[{subject_contains_words = ['bill']}, {sent_to = ['boss@contoso.com'], except_if_from = ['x@b.test']}]"
+    code, _, err = await here.run("rule", "set", "A", f"either={value}", "except_if_either=[{with_importance = 'low'}]")
+    assert code == 0, err
+    (rule,) = [one for one in tomllib.loads(text_of(here))["mail_flow_rule"] if one["name"] == "A"]
+    assert rule["either"] == tomllib.loads(f"v = {value}")["v"] and "# only this" in text_of(here)
+    shown = await told(here, "rule", "show", "A")
+    assert shown["except_if_either"] == [{"with_importance": "low"}]
+    code, out, err = await here.run("rule", "set", "A", "either=[{sent_too = ['a@b.test']}]")
+    assert code == 1 and "either[0].sent_too" in out + err and "did you mean 'sent_to'" in out + err
+    code, _, err = await here.run("rule", "add", "E", f"either={value}", "quarantine=true")
+    assert code == 0, err
+    assert (await told(here, "rule", "show", "E"))["either"][0] == {"subject_contains_words": ["bill"]}

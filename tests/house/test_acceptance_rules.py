@@ -1,8 +1,6 @@
 """T-RULE-*: mail flow rules on one running service (specification 1.15; amendments for -8 and -15).
 
-Not here: T-RULE-3 (AnyOfRecipientAddress...): such conditions do not exist, because what is recorded of a message for
-one recipient holds that recipient alone (flow/excerpt.py), so nobody could judge the copy again. T-RULE-9 needs a
-condition about executable content, which is not built yet; T-RULE-11 is about the commands.
+Not here: T-RULE-9 needs a condition about executable content, which is not built yet; T-RULE-11 is about the commands.
 """
 
 from __future__ import annotations
@@ -44,6 +42,10 @@ def policy(host: str) -> str:
         "[[inbound_connector]]", 'name = "Own"', 'connector_type = "on_premises"', f'sender_ip_addresses = ["{OWN}"]',
         rule("Words", 'subject_contains_words = ["stock"]', marks("words")),
         rule("Fork", f'sent_to = ["{REX}"]', 'reject_message = {reason_text = "Rex takes no mail"}'),
+        rule("Any", 'subject_contains_words = ["everyone"]', 'any_of_recipient_address_contains_words = ["ana"]',
+             "reject_message = {}"),
+        rule("Spared", 'subject_contains_words = ["spared"]',
+             'except_if_any_of_recipient_address_contains_words = ["ana"]', "reject_message = {}"),
         rule("Exceptions", 'subject_contains_words = ["exceptional"]',
              'except_if_subject_contains_words = ["never there"]', f'except_if_sent_to = ["{ANA}"]',
              marks("exceptions")),
@@ -125,6 +127,34 @@ def test_t_rule_2_fork_rejects_one_copy_and_delivers_the_other(world: World) -> 
     report = world.report_about("forked")
     assert recipients(report) == [ANA] and b"Rex takes no mail" in report.content and REX.encode() in report.content
     assert world.trace_of(message)[REX] == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("title", "to", "because"),
+    [
+        ("everyone 3 a", (BEN, ANA), f"{ANA}, a recipient of the message, has 'ana'"),
+        ("everyone 3 b", (BEN, CARL), ""),
+        ("spared 3 c", (BEN, ANA), ""),
+        ("spared 3 d", (BEN, CARL), "the subject has 'spared'"),
+    ],
+)
+def test_t_rule_3_any_recipient_rejects_or_spares_the_whole_message(
+    world: World, title: str, to: tuple[str, ...], because: str
+) -> None:
+    with world.service.client() as client:
+        code, text = client.letter(OUTSIDE, *to, content=title)
+    if because:
+        assert (code, text.split(" ")[0]) == (550, "5.7.1")
+        refused = world.service.until(
+            lambda: world.service.trace(id=text.rpartition(" ")[2].strip("()")), "the refusals are told"
+        )
+        assert {row["recipient_address"] for row in refused} == set(to)
+        assert world.about(title) == [] and because in world.explained(refused[0]["id"])
+    else:
+        assert code == 250, text
+        world.service.settled(text.rpartition(" ")[2])
+        (mail,) = world.about(title)
+        assert sorted(recipients(mail)) == sorted(to)
 
 
 def test_t_rule_4_one_exception_is_enough(world: World) -> None:

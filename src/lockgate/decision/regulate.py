@@ -57,7 +57,7 @@ def _regulated(
     rules: CompiledRules, facts: Facts, verdict: Verdict, depth: Depth
 ) -> Verdict | Either | Questions:
     recipient = verdict.identity or verdict.target
-    case = Case(facts, verdict.standing)
+    case = Case(facts, verdict.standing, original=verdict.recipient.original)
     if depth is Depth.FULL:
         unasked = _unasked(rules, facts, verdict, recipient, case)
         return Questions(unasked) if unasked else _explained(rules, verdict, recipient, case)
@@ -102,7 +102,7 @@ def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Addres
             before = effects
             effects = _carried_out(rule, before)
             if effects.edits is not before.edits:
-                case = Case(case.facts, case.standing, effects.edits)
+                case = case._replace(edits=effects.edits)
             applied.append(Applied(rule.subject, hit, because, _effect(rule, before, effects)))
             if _ends(rule, effects):
                 break
@@ -229,7 +229,7 @@ def _go_on(
         if world.stopped:
             after.setdefault((world.effects, True), world)
             continue
-        hit, because = _applies(rule, Case(case.facts, case.standing, world.effects.edits), recipient)
+        hit, because = _applies(rule, case._replace(edits=world.effects.edits), recipient)
         if hit is Hit.NO:
             steps = (*world.steps, _step(rule, hit, because, "", recipient)) if told else world.steps
             after.setdefault((world.effects, False), _World(world.effects, steps))

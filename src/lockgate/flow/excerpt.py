@@ -63,7 +63,13 @@ def about(facts: Facts, ruling: Ruling, verdict: Verdict, *, before: int = 0) ->
     while entry.derived_from in own:
         entry = entry.derived_from
     return (
-        _replace(facts, recipients=(entry,), findings=_answers(facts, organisation, verdict, verdicts), before=before),
+        _replace(
+            facts,
+            recipients=(entry,),
+            findings=_answers(facts, organisation, verdict, verdicts),
+            before=before,
+            excerpt=facts.excerpt or len(facts.recipients) > 1,
+        ),
         _replace(ruling, recipients=(verdict,), settled=min(ruling.settled, 1)),
     )
 

@@ -13,6 +13,7 @@ from lockgate.policy.differences import Difference, What, plain
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
 from lockgate.policy.objects.remote_domains import CARRIED, OofType
+from lockgate.policy.objects.rules import EITHER, EXCEPT_IF_EITHER, groups_of
 from lockgate.policy.policy import Policy
 from lockgate.policy.publishing import mail_hosts, published
 
@@ -252,19 +253,31 @@ def _rule(difference: Difference, both: Both) -> Iterator[str]:
 def _said(rule: Any, catalog: Catalog) -> str:
     if rule is None or not rule.enabled:
         return ""
-    when = [f"{key} {_shown(getattr(rule, key))}" for key in catalog.conditions if getattr(rule, key) is not None]
-    unless = [
-        f"{key} {_shown(getattr(rule, EXCEPTION + key))}"
-        for key in catalog.conditions
-        if getattr(rule, EXCEPTION + key) is not None
-    ]
     then = [f"{key} {_shown(getattr(rule, key))}" for key in catalog.actions if getattr(rule, key) is not None]
     if rule.stop_rule_processing:
         then.append("no later rule is looked at")
-    text = f"when {' and '.join(when)}" if when else "for every message"
-    if unless:
-        text += f", unless {' or '.join(unless)}"
+    tests = _tests(rule, catalog)
+    text = f"when {tests}" if tests and not tests.startswith("unless ") else "for every message"
+    if tests.startswith("unless "):
+        text += f", {tests}"
     return f"{text}: {', '.join(then) or 'nothing is done'}"
+
+
+def _tests(holder: Any, catalog: Catalog) -> str:
+    """Conditions and exceptions of a rule or a group: "a and b, unless c or d"."""
+    when = [f"{key} {_shown(value)}" for key in catalog.conditions if (value := getattr(holder, key)) is not None]
+    unless = [
+        f"{key} {_shown(value)}"
+        for key in catalog.conditions
+        if (value := getattr(holder, EXCEPTION + key)) is not None
+    ]
+    grouped: dict[str, list[str]] = {}
+    for key, _, group in groups_of(holder):
+        grouped.setdefault(key, []).append(f"({_tests(group, catalog)})")
+    when += [f"one of {', '.join(grouped[EITHER])}"] if EITHER in grouped else []
+    unless += grouped.get(EXCEPT_IF_EITHER, [])
+    text = " and ".join(when)
+    return f"{text}{', ' if text else ''}unless {' or '.join(unless)}" if unless else text
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
 import msgspec
 
+from lockgate.decision.among import foreseen
 from lockgate.decision.derive import once_each
 from lockgate.decision.judge import released
 from lockgate.decision.proof import Proof, Sender, sender_of, to_ask
@@ -71,6 +72,7 @@ class Reconsider(msgspec.Struct, frozen=True):
         ids = {recipient.id for recipient in task.recipients}
         facts, so_far = _before(story, ids, held=lane in (HOLD_LANE, MOVED_LANE))
         policy = self.policy()
+        facts = facts.learn(foreseen(policy, organisation, story.facts, story.ruling.recipients))
         facts, so_far = up_to_date(policy, facts, so_far, ids, self.ask)
         inquire = self._asking(task, facts)
         facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
@@ -282,7 +284,8 @@ def _before(story: Story, ids: set[RecipientId], *, held: bool) -> tuple[Facts, 
             return msgspec.structs.replace(facts, recipients=named), so_far
     entries = {entry_of(one, frozenset(facts.recipients)) for one in ids}
     named = tuple(r for r in facts.recipients if r in entries)
-    return msgspec.structs.replace(facts, recipients=named), None
+    excerpt = facts.excerpt or len(named) < len(facts.recipients)
+    return msgspec.structs.replace(facts, recipients=named, excerpt=excerpt), None
 
 
 def _concerned(ruling: Ruling, ids: Container[RecipientId], before: Container[RecipientId]) -> Iterator[Verdict]:

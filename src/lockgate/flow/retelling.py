@@ -175,7 +175,12 @@ def about(story: Story, recipient: str) -> Story:
     named = tuple(dict.fromkeys(r for facts, _ in parts for r in facts.recipients))
     return Story(
         story.judge_version,
-        msgspec.structs.replace(story.facts, recipients=named, findings=findings),
+        msgspec.structs.replace(
+            story.facts,
+            recipients=named,
+            findings=findings,
+            excerpt=story.facts.excerpt or len(named) < len(story.facts.recipients),
+        ),
         msgspec.structs.replace(story.ruling, recipients=tuple(meant)),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from lockgate.decision.among import of_all
 from lockgate.flow.belonging import Groups
 from lockgate.mail.authentication import Authenticated, DmarcVerdict
 from lockgate.mail.facts import Facts, Point
@@ -51,7 +52,10 @@ def advance(
         outcome = judge(policy, facts, until, so_far)
         if not isinstance(outcome, Wants):
             return facts, outcome
-        answers = ask(outcome.questions)
+        answers = of_all(policy, facts, outcome.so_far.recipients, outcome.questions)
+        others = tuple(question for question in outcome.questions if question not in answers)
+        if others:
+            answers |= ask(others)
         facts, so_far = facts.learn(answers), outcome.so_far
         if len(answers) < len(outcome.questions):
             rest = tuple(question for question in outcome.questions if question not in answers)
@@ -111,6 +115,7 @@ def forget_unknown(facts: Facts) -> Facts:
         facts.message,
         type(facts.findings)(known),
         facts.before,
+        facts.excerpt,
     )
 
 

@@ -18,7 +18,7 @@ from lockgate.flow.intake import refusal_of
 from lockgate.flow.settle import Ask, Judge, settle
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
-from lockgate.mail.findings import NOT_BLOCKED, Answer, IsBlocked, Question, Unknown
+from lockgate.mail.findings import NOT_BLOCKED, Answer, AnyRecipient, Findings, IsBlocked, Question, Unknown
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Ruling, Verdict
@@ -64,12 +64,14 @@ def reached(facts: Facts) -> Point:
 def converse(policy: Policy, facts: Facts, ask: Ask, judge_with: Judge = IN_FULL) -> Course:
     """Judge connect, MAIL, each RCPT and the end of data as far as the facts go."""
     until = reached(facts)
-    now = Facts(facts.at, facts.connection, findings=facts.findings)
+    now = Facts(facts.at, facts.connection, findings=_on_record(facts), excerpt=facts.excerpt)
     now, ruling = settle(judge_with, ask, policy, now, Point.CONNECT)
     said = [Said(Point.CONNECT, ruling.refusal or replies.greeting(policy.hostname))]
     if ruling.refusal is not None or facts.envelope is None:
         return Course(now, ruling, tuple(said))
-    now = Facts(facts.at, facts.connection, facts.envelope, findings=now.findings, before=facts.before)
+    now = Facts(
+        facts.at, facts.connection, facts.envelope, findings=now.findings, before=facts.before, excerpt=facts.excerpt
+    )
     now, ruling = settle(judge_with, ask, policy, now, Point.MAIL)
     said.append(Said(Point.MAIL, ruling.refusal or replies.SENDER_OK))
     if ruling.refusal is not None or until is Point.MAIL:
@@ -100,6 +102,13 @@ def converse(policy: Policy, facts: Facts, ask: Ask, judge_with: Judge = IN_FULL
         taken = replies.queued(facts.message.id if facts.message is not None else "")
         said.append(Said(Point.DATA, answer(ruling) or taken))
     return Course(now, ruling, tuple(said), _in_order(facts, ruling, turned_away))
+
+
+def _on_record(facts: Facts) -> Findings:
+    """The answers that count again; what is said of all recipients follows anew where all are here."""
+    if facts.excerpt:
+        return facts.findings
+    return Findings({q: a for q, a in facts.findings.items() if not isinstance(q, AnyRecipient)})
 
 
 def _in_order(facts: Facts, ruling: Ruling, turned_away: dict[RecipientId, Verdict]) -> tuple[Verdict, ...]:

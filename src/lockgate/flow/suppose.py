@@ -313,7 +313,7 @@ class Supposed:
         kept = {q: a for q, a in facts.findings.items() if self.answer(q) is None}
         return Facts(
             facts.at, facts.connection, facts.envelope, facts.recipients, facts.message, type(facts.findings)(kept),
-            facts.before,
+            facts.before, facts.excerpt,
         )  # fmt: skip
 
 

@@ -53,7 +53,8 @@ def supposed_facts(said: WhatIf, like: Facts | None, scene: Scene) -> Facts:
     message = _message(said, like, scene) if recipients else None
     findings = like.findings if like is not None else None
     at = scene.now if like is None or said.at else like.at
-    facts = Facts(at, connection, envelope, recipients, message, before=_before(said, like))
+    excerpt = like is not None and like.excerpt and not said.recipients
+    facts = Facts(at, connection, envelope, recipients, message, before=_before(said, like), excerpt=excerpt)
     return facts if findings is None else msgspec.structs.replace(facts, findings=findings)
 
 

@@ -28,7 +28,8 @@ class Facts(msgspec.Struct, frozen=True):
     `at` is the time of judging in seconds since the epoch. `recipients` holds the recipients in the order in
     which they were named, the refused ones left out once refused. `message` is known from the end of DATA on.
     `before` counts recipients named before the first of these that were taken and are left out here: what is recorded
-    of a refusal is about one recipient alone, and the limit on their number must still be explained.
+    of a refusal is about one recipient alone, and the limit on their number must still be explained. `excerpt` tells
+    that recipients are left out here, so that nothing can be said of all of them but what was found out before.
     """
 
     at: float
@@ -38,6 +39,7 @@ class Facts(msgspec.Struct, frozen=True):
     message: Message | None = None
     findings: Findings = NOTHING_FOUND
     before: int = 0
+    excerpt: bool = False
 
     def learn(self, answers: dict[Question, Answer]) -> Facts:
         """These facts and what the world answered."""
@@ -49,4 +51,5 @@ class Facts(msgspec.Struct, frozen=True):
             self.message,
             self.findings.learn(answers),
             self.before,
+            self.excerpt,
         )

@@ -173,6 +173,25 @@ class Found(msgspec.Struct, frozen=True, tag="found"):
     cut: bool = False
 
 
+class AnyRecipient(msgspec.Struct, frozen=True, tag="any_recipient"):
+    """Question for an organisation whose rules ask of all its recipients: has one of them such an address? `Among`.
+
+    `needles` is the digest of what is looked for, `original` tells that addresses count as they were sent, not the
+    primary ones. Nobody is asked: it follows from who the recipients are (decision/among.py).
+    """
+
+    organisation: str
+    needles: str
+    original: bool = False
+
+
+class Among(msgspec.Struct, frozen=True, tag="among"):
+    """The first of the organisation's recipients that has one of the needles, and that needle; both "" for none."""
+
+    needle: str = ""
+    address: str = ""
+
+
 class BelongsTo(msgspec.Struct, frozen=True, tag="belongs_to"):
     """Question to the directory: is this one a member of the group, or of a group within it? Answer: `Belongs`.
 
@@ -215,13 +234,15 @@ class Blocking(msgspec.Struct, frozen=True, tag="blocking"):
 NOT_BLOCKED = Blocking()
 
 
-Question = WhoIs | CallForward | WhoSent | MembersOf | LeadsBack | WhatParts | InText | BelongsTo | IsBlocked
+Question = (
+    WhoIs | CallForward | WhoSent | MembersOf | LeadsBack | WhatParts | InText | BelongsTo | IsBlocked | AnyRecipient
+)
 """Every kind of question there is; later kinds join this union."""
 
-ABOUT_MESSAGE = (WhoSent, WhatParts, InText, IsBlocked)
+ABOUT_MESSAGE = (WhoSent, WhatParts, InText, IsBlocked, AnyRecipient)
 """Questions about message and session, whose answers are the same for all recipients of an organisation."""
 
-Answer = Known | Said | Authenticated | Members | Original | Structure | Found | Belongs | Blocking | Unknown
+Answer = Known | Said | Authenticated | Members | Original | Structure | Found | Belongs | Blocking | Among | Unknown
 """Every kind of answer there is."""
 
 

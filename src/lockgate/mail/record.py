@@ -11,7 +11,7 @@ from lockgate.mail.facts import Facts
 from lockgate.mail.findings import Answer, Findings, Question
 from lockgate.mail.message import Message
 from lockgate.mail.recipient import RecipientId
-from lockgate.mail.ruling import Ruling
+from lockgate.mail.ruling import Defer, Refuse, Ruling
 
 FORMAT = 1
 """Version of the recorded form; a reader refuses newer ones."""
@@ -43,6 +43,7 @@ class _Written(msgspec.Struct, frozen=True, omit_defaults=True):
     findings: tuple[tuple[Question, Answer], ...]
     ruling: Ruling
     before: int = 0
+    excerpt: bool | None = None
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -72,6 +73,7 @@ class Recorder:
             tuple(facts.findings.items()),
             ruling,
             facts.before,
+            facts.excerpt,
         )
         return self._compressor.compress(self._encoder.encode(written))
 
@@ -85,5 +87,14 @@ class Recorder:
             w = self._decoder.decode(plain)
         except (zstandard.ZstdError, msgspec.MsgspecError) as trouble:
             raise UnreadableStory(f"the record is damaged: {trouble}") from None
-        facts = Facts(w.at, w.connection, w.envelope, w.recipients, w.message, Findings(dict(w.findings)), w.before)
+        excerpt = _is_excerpt(w) if w.excerpt is None else w.excerpt
+        facts = Facts(
+            w.at, w.connection, w.envelope, w.recipients, w.message, Findings(dict(w.findings)), w.before, excerpt
+        )
         return Story(w.judge, facts, w.ruling)
+
+
+def _is_excerpt(written: _Written) -> bool:
+    """Whether others may be left out of a record that does not say so: one that is about one refused recipient."""
+    told = written.ruling.recipients
+    return len(told) == 1 and isinstance(told[0].disposition, Refuse | Defer)

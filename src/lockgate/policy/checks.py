@@ -18,8 +18,8 @@ from lockgate.policy.objects.remote_domains import CARRIED, OofType, RemoteDomai
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.spelling import smart_host_parts
 
-Key = str | tuple[str, int]
-"""A key of the object, or one entry of its list."""
+Key = str | tuple[str | int, ...]
+"""A key of the object, one entry of its list, or the path to what lies within it."""
 
 
 @dataclass(slots=True)

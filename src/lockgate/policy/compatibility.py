@@ -8,7 +8,7 @@ from typing import Any
 from lockgate.policy.checks import Report
 from lockgate.policy.documents import Documents, Written
 from lockgate.policy.networks import parse_networks
-from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.objects.rules import ConditionGroup, MailFlowRule, groups_of
 
 RULES = 300
 """Mail flow rules of an organisation (specification 1.15.11)."""
@@ -80,6 +80,10 @@ def _rules(rules: list[Written[MailFlowRule]], asked: set[str], report: Report) 
         if organisation not in asked and not report.advise:
             continue
         counts[organisation] = counts.get(organisation, 0) + 1
+        if organisation in asked:
+            for key in dict.fromkeys(key for key, _, _ in groups_of(written.value)):
+                report.wrong(written, (key,), "in compatibility conditions stand in no groups, for Exchange has none; "
+                             "write a rule for each group")  # fmt: skip
         if counts[organisation] == RULES + 1:
             _beyond(written, asked, report, f"an organisation has at most {RULES} mail flow rules",
                     "merge rules that do the same; values of one condition are alternatives")  # fmt: skip
@@ -105,8 +109,10 @@ def _beyond(written: Written[MailFlowRule], asked: set[str], report: Report, mes
         report.doubtful(written, ("name",), f"in Exchange {message}", why=why, mend=mend)
 
 
-def _looked_for(rule: MailFlowRule) -> Iterator[str]:
-    """Every word and expression of conditions and exceptions."""
+def _looked_for(rule: MailFlowRule | ConditionGroup) -> Iterator[str]:
+    """Every word and expression of conditions and exceptions, those in groups too."""
+    for _, _, group in groups_of(rule):
+        yield from _looked_for(group)
     for key in rule.model_fields_set:
         value = getattr(rule, key) if key.endswith(("_words", "_patterns")) else None
         if value is None:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from lockgate.policy.catalog import EXCEPTION, Catalog, standard
+from lockgate.policy.catalog import Catalog, standard
 from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
 from lockgate.policy.dkim_signing import signing_domain, signing_of
 from lockgate.policy.documents import Documents, Invalid, Places, Problem, Written, read
 from lockgate.policy.enhanced_filtering import enhanced_of
-from lockgate.policy.kinds import BoundByDomain, ByDomainAlone, InContext
+from lockgate.policy.groups import compiled, tests_of
+from lockgate.policy.kinds import LeftOut
 from lockgate.policy.linter import lint
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
@@ -26,6 +27,7 @@ from lockgate.policy.objects.peers import Operator
 from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.objects.stores import MailboxStore
+from lockgate.policy.ordering import rules_in_order
 from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, PartnerIndex, PeerLists, Policy
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import CompiledRule, CompiledRules
@@ -280,20 +282,6 @@ def _peers(allow: Iterable[str], block: Iterable[str], gateways: Iterable[str] =
     )
 
 
-def rules_in_order(rules: list[Written[MailFlowRule]]) -> list[tuple[int, Written[MailFlowRule]]]:
-    """Rules with the priority they have: the given one, or after all given ones in the order of writing."""
-    given = [rule.value.priority for rule in rules if rule.value.priority is not None]
-    last = max(given, default=-1)
-    ordered: list[tuple[int, Written[MailFlowRule]]] = []
-    for rule in rules:
-        if rule.value.priority is None:
-            last += 1
-            ordered.append((last, rule))
-        else:
-            ordered.append((rule.value.priority, rule))
-    return sorted(ordered, key=lambda pair: pair[0])
-
-
 def _receiving(domains: Iterable[AcceptedDomain]) -> DomainMap[AcceptedDomain]:
     return DomainMap(entry for domain in domains if domain.receives for entry in patterns_of(domain))
 
@@ -304,30 +292,26 @@ def _rules(
     context = Context(own, organisation)
     compiled = tuple(_rule(rule.value, priority, catalog, context) for priority, rule in rules_in_order(rules))
     context.seal()
-    return CompiledRules(compiled, tuple(context.asks), MappingProxyType(context.searches))
-
-
-def _compiled(value: Any, context: Context, rule: MailFlowRule) -> Any:
-    return value.compile_in(context, rule) if isinstance(value, InContext) else value.compile()
+    return CompiledRules(
+        compiled, tuple(context.asks), MappingProxyType(context.searches), MappingProxyType(context.among)
+    )
 
 
 def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context) -> CompiledRule:
-    conditions = [value for name in catalog.conditions if (value := getattr(rule, name)) is not None]
-    exceptions = [value for name in catalog.conditions if (value := getattr(rule, EXCEPTION + name)) is not None]
+    tests = tests_of(rule, rule, catalog, context)
     actions = [value for name in catalog.actions if (value := getattr(rule, name)) is not None]
-    bounds = [value.recipient_domains() for value in conditions if isinstance(value, BoundByDomain)]
+    actions.sort(key=lambda value: isinstance(value, LeftOut))  # what is held for them has no end of its own already
     return CompiledRule(
         name=rule.name,
         priority=priority,
         enabled=rule.enabled,
-        when=tuple(_compiled(value, context, rule) for value in conditions),
-        unless=tuple(_compiled(value, context, rule) for value in exceptions),
-        then=tuple(_compiled(value, context, rule) for value in actions),
+        when=tests.when,
+        unless=tests.unless,
+        then=tuple(compiled(value, context, rule) for value in actions),
         stop=rule.stop_rule_processing,
-        domains=min(bounds, key=len, default=None),
+        domains=tests.domains,
         defer_on_unknown=rule.rule_error_action == "defer",
-        by_domain=not (rule.activation_date or rule.expiry_date)
-        and all(isinstance(value, ByDomainAlone) for value in (*conditions, *exceptions)),
+        by_domain=tests.by_domain and not (rule.activation_date or rule.expiry_date),
         audit=rule.mode == "audit",
         begins=rule.activation_date.timestamp() if rule.activation_date is not None else 0.0,
         ends=rule.expiry_date.timestamp() if rule.expiry_date is not None else 0.0,

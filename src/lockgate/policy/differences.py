@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from lockgate.policy.compile import rules_in_order
 from lockgate.policy.documents import Documents, Written, name_key
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.ordering import rules_in_order
 
 Identity = tuple[str, str, str]
 """Table, organisation ("" for what belongs to none) and name in lower case."""

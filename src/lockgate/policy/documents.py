@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -349,10 +349,18 @@ def _message(error: ErrorDetails, model: type[BaseModel]) -> str:
 
 def _keys_at(model: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
     """The keys that are known at this place of the model."""
-    for part in where:
-        info = model.model_fields.get(str(part))
-        inner = info.annotation if info is not None else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+    for part in (part for part in where if isinstance(part, str)):
+        info = model.model_fields.get(part)
+        inner = _model_within(info.annotation) if info is not None else None
+        if inner is None:
             return []
         model = inner
     return list(model.model_fields)
+
+
+def _model_within(annotation: Any) -> type[BaseModel] | None:
+    """The model of a value that is a table, a list of tables, or may be missing."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = (_model_within(part) for part in get_args(annotation))
+    return next((model for model in inner if model is not None), None)

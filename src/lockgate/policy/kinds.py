@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, RootModel
 
@@ -82,6 +82,13 @@ class ByDomainAlone(Protocol):
 
 
 @runtime_checkable
+class OfAddress(Protocol):
+    """A condition about the recipient's address: the rule's recipient_address_type says which one it is given."""
+
+    of_recipient_address: ClassVar[Literal[True]]
+
+
+@runtime_checkable
 class InContext(Protocol):
     """A condition or action whose `compile_in` takes the place of `compile`, because it needs more than its value.
 
@@ -98,6 +105,26 @@ class Refers(Protocol):
 
     def refers_to(self) -> tuple[tuple[str, str], ...]:
         """Pairs of table and name, like ("outbound_connector", "NOLA")."""
+
+
+class Told(NamedTuple):
+    """An advice about a value: what, why it matters, and how to mend it."""
+
+    message: str
+    why: str
+    mend: str
+
+
+@runtime_checkable
+class LeftOut(Protocol):
+    """A condition or action of Exchange that is accepted and kept, and that nothing here does; people are told so.
+
+    Such a condition never hits. Such an action does nothing, or holds the copy where it would be dangerous to let it go
+    as if the action had been done; it comes after the other actions of its rule.
+    """
+
+    def left_out(self) -> Told:
+        """What is not done, what follows, and what there is instead."""
 
 
 Model = TypeVar("Model", bound=type[BaseModel])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lockgate.policy.compile import rules_in_order
 from lockgate.policy.documents import Written
 from lockgate.policy.editing import Edit, Place
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.ordering import rules_in_order
 
 MOST = 1_000_000
 """What is greater is no priority; the check of documents says so."""

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from lockgate.mail.findings import InText, Question, WhatParts
+from lockgate.mail.findings import AnyRecipient, InText, Question, WhatParts
 from lockgate.mail.header_edits import HeaderEdit, fields_after
 from lockgate.mail.headers import decode_words
 from lockgate.mail.internal_headers import seen_by_rules
@@ -38,16 +38,18 @@ class Context:
 
     While compiling, conditions say what they look for (`look_for`); after `seal` they ask. `own` are the domains in
     which the organisation receives mail. What only the message itself can answer is a question: `asks` are those that
-    its rules have, `searches` finds by their digest the needles that are looked for in the text.
+    its rules have, `searches` finds by their digest the needles that are looked for in the text. `among` are those that
+    are looked for in the addresses of all recipients.
     """
 
-    __slots__ = ("_needles", "_read", "_seen", "_sets", "asks", "organisation", "own", "searches")
+    __slots__ = ("_needles", "_read", "_seen", "_sets", "among", "asks", "organisation", "own", "searches")
 
     def __init__(self, own: DomainMap[AcceptedDomain], organisation: str = "") -> None:
         self.own = own
         self.organisation = organisation
         self.asks: dict[Question, None] = {}
         self.searches: dict[str, Finder] = {}
+        self.among: dict[AnyRecipient, Finder] = {}
         self._needles: dict[str, list[Needle]] = {}
         self._sets: dict[str, TextSet] = {}
         self._read: tuple[Message | None, tuple[HeaderEdit, ...], bool, dict[str, object]] = (None, (), False, {})
@@ -64,13 +66,17 @@ class Context:
 
     def ask_of_text(self, needles: Sequence[Needle]) -> InText:
         """Have these looked for in the text of messages; the question whose answer says whether one is there."""
-        digest = hashlib.sha256()
-        for needle in needles:
-            digest.update(b"\0".join(part.encode("utf-8", "surrogatepass") for part in needle) + b"\n")
-        question = InText(self.organisation, digest.hexdigest()[:16])
+        question = InText(self.organisation, _digest(needles))
         if question not in self.asks:
             self.asks[question] = None
             self.searches[question.needles] = self.look_for(TEXT, needles)
+        return question
+
+    def ask_of_recipients(self, needles: Sequence[Needle], *, original: bool) -> AnyRecipient:
+        """Have these looked for in the addresses of all recipients, primary or as sent; the question."""
+        question = AnyRecipient(self.organisation, _digest(needles), original)
+        if question not in self.among:
+            self.among[question] = self.look_for("recipient", needles)
         return question
 
     def ask_of_parts(self) -> WhatParts:
@@ -158,6 +164,14 @@ class Finder:
             if mine:
                 return self._context.written(self._place, min(mine)), text
         return None
+
+
+def _digest(needles: Sequence[Needle]) -> str:
+    """What stands for needles in a question: the same ones have the same, under whatever policy."""
+    digest = hashlib.sha256()
+    for needle in needles:
+        digest.update(b"\0".join(part.encode("utf-8", "surrogatepass") for part in needle) + b"\n")
+    return digest.hexdigest()[:16]
 
 
 def _values(fields: Fields, name: str) -> tuple[str, ...]:

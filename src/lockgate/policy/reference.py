@@ -10,12 +10,12 @@ from typing import Any
 from pydantic import BaseModel, RootModel
 from pydantic.fields import FieldInfo
 
-from lockgate.policy.catalog import EXCEPTION, Catalog, standard
+from lockgate.policy.catalog import EXCEPTION, GROUPS, GROUPS_EXAMPLE, GROUPS_HELP, Catalog, standard
 from lockgate.policy.documents import TABLES, model_of
 from lockgate.policy.kinds import Kind as RuleKind
 from lockgate.policy.objects.peers import Limits
 from lockgate.policy.objects.remote_domains import CARRIED
-from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.objects.rules import DEEPEST_GROUP, MOST_GROUPS, MailFlowRule
 from lockgate.policy.values import Kind, kind_of
 
 HEAD = """\
@@ -44,6 +44,29 @@ its name. Rules are looked at for each recipient, in order of priority, 0 first;
 in order of writing. Each sees the message as the earlier ones changed it. A condition that cannot be answered, because
 the directory is out of reach for instance, is neither a hit nor a miss; `lockgate explain` shows it with a question
 mark.
+"""
+
+GROUPS_HEAD = f"""\
+## Groups of conditions
+
+All conditions of a rule must hit. Where one of several is enough, they stand in groups, so that no rule need be copied:
+with `either`, at least one of its groups must hit as well, and with `except_if_either` a group that hits cancels the
+rule. A group holds conditions and exceptions as a rule does; it hits if all its conditions hit and none of its
+exceptions does, so a group of exceptions alone is a "not". A group may hold groups, {DEEPEST_GROUP} deep, {MOST_GROUPS}
+in one rule. `lockgate explain` names the group that hit by its number, from 1 on (`2.1` is the first within the
+second), or says of each why it missed. Exchange has no groups; with `compatibility = "exchange"` they are refused.
+
+```toml
+[[mail_flow_rule]]
+name = "Bills"
+recipient_domain_is = ["contoso.com"]
+either = [
+  {{ subject_contains_words = ["invoice"], except_if_from_scope = "in_organization" }},
+  {{ from = ["billing@fabrikam.com"] }},
+]
+except_if_either = [{{ sent_to = ["ana@contoso.com"], message_size_over = "10MB" }}]
+prepend_subject = "[BILL] "
+```
 """
 
 _ABOUT = {
@@ -96,6 +119,7 @@ def rules_page(catalog: Catalog | None = None) -> str:
     """The page of mail flow rules as Markdown: what every rule has, then each condition and action by itself."""
     catalog = catalog or standard()
     parts = [RULES_HEAD, "\n".join(["## What every rule has", "", *_rows(MailFlowRule)])]
+    parts.append(GROUPS_HEAD)
     for title, kinds in (("## Conditions", catalog.conditions), ("## Actions", catalog.actions)):
         parts += [title, *("\n".join(_explained(kind)) for kind in kinds.values())]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
@@ -205,6 +229,8 @@ def _kinds(catalog: Catalog) -> Iterator[str]:
     yield ""
     yield "| property | is | meaning | example |"
     yield "|---|---|---|---|"
+    for key, summary in GROUPS.items():
+        yield f"| `{key}` | groups of conditions | {summary}. {GROUPS_HELP} | {_text(list(GROUPS_EXAMPLE))} |"
     for kind in (*catalog.conditions.values(), *catalog.actions.values()):
         yield f"| `{kind.name}` | {kind.role.value} | {kind.summary}. {kind.help} | {_text(kind.example)} |"
 

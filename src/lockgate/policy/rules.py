@@ -8,20 +8,21 @@ from typing import NamedTuple
 
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Question
+from lockgate.mail.findings import AnyRecipient, Question
 from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.ruling import Effects, Hit, Standing
 from lockgate.policy.tries import DomainMap
 
 
 class Case(NamedTuple):
-    """What a condition may look at: the facts, what the stages concluded of this recipient so far, and what earlier
-    rules did to the header of its copy.
+    """What a condition may look at: the facts, what the stages concluded of this recipient so far, what earlier
+    rules did to the header of its copy, and its address as it was sent.
     """
 
     facts: Facts
     standing: Standing
     edits: tuple[HeaderEdit, ...] = ()
+    original: Address | None = None
 
 
 class Seen(NamedTuple):
@@ -118,7 +119,7 @@ class CompiledRules:
     """The rules of one organisation in priority order, found by recipient domain.
 
     `asks` are the questions that only the message itself can answer, `searches` what is looked for in its text by the
-    digest of the needles (mail/findings.py, `InText`).
+    digest of the needles (mail/findings.py, `InText`), `among` what is looked for in the addresses of all recipients.
     `courses` remembers how long chains of rules go of which each follows from the recipient's domain alone. It is a
     memory of pure results, so forgetting it changes nothing.
     """
@@ -126,6 +127,7 @@ class CompiledRules:
     all: tuple[CompiledRule, ...] = ()
     asks: tuple[Question, ...] = ()
     searches: Mapping[str, Search] = field(default_factory=dict)
+    among: Mapping[AnyRecipient, Search] = field(default_factory=dict)
     courses: dict[tuple[object, ...], Course] = field(init=False, repr=False, compare=False, default_factory=dict)
     _anywhere: tuple[CompiledRule, ...] = field(init=False, repr=False, compare=False)
     _by_domain: DomainMap[tuple[CompiledRule, ...]] = field(init=False, repr=False, compare=False)

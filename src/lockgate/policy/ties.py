@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lockgate.policy.anti_phishing import check_anti_phishing
-from lockgate.policy.catalog import EXCEPTION, Catalog
-from lockgate.policy.checks import Report
+from lockgate.policy.catalog import Catalog
+from lockgate.policy.checks import Key, Report
 from lockgate.policy.dkim_signing import check_dkim_signing
 from lockgate.policy.documents import Documents, Written, name_key, nearest
 from lockgate.policy.enhanced_filtering import check_enhanced_filtering
+from lockgate.policy.groups import written_in
 from lockgate.policy.kinds import Refers
 from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
@@ -278,11 +279,11 @@ def _rules(documents: Documents, catalog: Catalog, report: Report) -> None:
                 report.doubtful(written, (key, "organisation"), message)
 
 
-def references(rule: MailFlowRule, catalog: Catalog) -> Iterator[tuple[str, str]]:
-    """(key, name) of every outbound connector that a rule names."""
-    for key in (*catalog.actions, *catalog.conditions, *(EXCEPTION + name for name in catalog.conditions)):
-        value = getattr(rule, key)
-        if value is not None and isinstance(value, Refers):  # asking a protocol is slow, and most are not there
+def references(rule: MailFlowRule, catalog: Catalog) -> Iterator[tuple[Key, str]]:
+    """The place and the name of every outbound connector that a rule names, also in groups of conditions."""
+    written = [((key,), value) for key in catalog.actions if (value := getattr(rule, key)) is not None]
+    for key, value in (*written, *written_in(rule, catalog)):
+        if isinstance(value, Refers):  # asking a protocol is slow, and most are not there
             yield from ((key, name) for table, name in value.refers_to() if table == "outbound_connector")
 
 

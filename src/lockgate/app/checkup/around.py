@@ -1,4 +1,4 @@
-"""What the documents cannot say: whether DNS leads back to us, and whether the files that connectors name can be used.
+"""What the documents cannot say: whether DNS leads back to us, whether files can be used, and whether rules still act.
 
 Looked at by `check` and `plan`. An outage is no finding: what cannot be found out now is left out.
 """
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from OpenSSL import SSL
 
+from lockgate.app.checkup.rules import look_at_rules
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.names import resolver_of
@@ -25,7 +26,9 @@ from lockgate.policy.linter.outbound import cannot_match, shows
 from lockgate.policy.linter.shared_hosts import host_of
 from lockgate.policy.objects.connectors import OutboundConnector
 from lockgate.policy.objects.domains import DomainType
-from lockgate.seams import DnsNone, DnsTemporary, Resolver
+from lockgate.seams import Directory, DnsNone, DnsTemporary, Resolver
+from lockgate.storage.directory import DirectoryTable
+from lockgate.storage.recipients import RecipientStore
 from lockgate.wire.certificates import leaf_facts, read_chain, read_store
 
 MOST_DOMAINS = 200
@@ -38,17 +41,21 @@ _AT_ONCE = 20
 
 
 class Around(NamedTuple):
-    """Who we are, and how far ahead expiry is told. `addresses` are our own besides those of `hostname`."""
+    """Who we are, and how far ahead expiry is told. `addresses` are our own besides those of `hostname`; `directory` is
+    asked for the groups that rules name.
+    """
 
     resolver: Resolver | None
     hostname: str
     addresses: frozenset[str]
     days: int
+    directory: Directory | None = None
 
     async def look(self, understood: Understood, now: float) -> tuple[Problem, ...]:
         """The findings, in the order of files and lines. Never raises."""
         report = Report(understood.places)
         await asyncio.to_thread(_files, understood, report, now, self.days)
+        look_at_rules(understood, self.directory, report, now)
         if self.resolver is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(_names(self, self.resolver, understood, report), SECONDS)
@@ -58,7 +65,8 @@ class Around(NamedTuple):
 def around_of(config: OperatorFile, resolver: Resolver | None) -> Around:
     """What the operator's file says of us."""
     own = frozenset(listener.address for listener in config.listener)
-    return Around(resolver, config.hostname, own, max(config.alerts.certificate_days, default=0))
+    directory = DirectoryTable(RecipientStore(config.recipients_directory).table, SystemClock())
+    return Around(resolver, config.hostname, own, max(config.alerts.certificate_days, default=0), directory)
 
 
 async def look_around(config: OperatorFile, understood: Understood) -> tuple[Problem, ...]:

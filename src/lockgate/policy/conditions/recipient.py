@@ -27,6 +27,7 @@ class RecipientDomainIs(RootModel[tuple[DomainName, ...]], frozen=True):
     )
 
     by_domain_alone: ClassVar[Literal[True]] = True
+    of_recipient_address: ClassVar[Literal[True]] = True
 
     def recipient_domains(self) -> tuple[str, ...]:
         """It can hit nobody else."""
@@ -52,11 +53,13 @@ class RecipientDomainIs(RootModel[tuple[DomainName, ...]], frozen=True):
 
 @condition("sent_to", "The recipient is one of these", per_recipient=True)
 class SentTo(RootModel[tuple[MailboxText, ...]], frozen=True):
-    """Specification 1.15.4; the primary address counts, not the one it was sent to."""
+    """Specification 1.15.4; the primary address counts, unless the rule says recipient_address_type = "original"."""
 
     root: tuple[MailboxText, ...] = Field(
         min_length=1, description="Addresses of people, not of groups.", examples=[["ana@contoso.com"]]
     )
+
+    of_recipient_address: ClassVar[Literal[True]] = True
 
     def compile(self) -> RecipientTest:
         """Compare whole addresses, whatever their case."""
@@ -95,8 +98,10 @@ class RecipientAddressContainsWords(RootModel[Words], frozen=True):
 
     root: Words = Field(description="Whole words or phrases.", examples=[["ana", "info"]])
 
+    of_recipient_address: ClassVar[Literal[True]] = True
+
     def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
-        """Look in the primary address."""
+        """Look in the address."""
         return _in_address(context, self.root, [word(text) for text in self.root])
 
 
@@ -106,8 +111,10 @@ class RecipientAddressMatchesPatterns(RootModel[Expressions], frozen=True):
 
     root: Expressions = Field(description="Regular expressions.", examples=[["@contoso", r"^\d+@"]])
 
+    of_recipient_address: ClassVar[Literal[True]] = True
+
     def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
-        """Look in the primary address."""
+        """Look in the address."""
         return _in_address(context, self.root, [pattern(text) for text in self.root])
 
 

@@ -10,7 +10,7 @@ from itertools import islice
 from lockgate.mail.certificate_names import name_covered
 from lockgate.mail.ruling import TlsLevel
 from lockgate.policy.catalog import Catalog
-from lockgate.policy.checks import Report
+from lockgate.policy.checks import Key, Report
 from lockgate.policy.documents import Documents, Written
 from lockgate.policy.linter.shared_hosts import SharedHost, below, host_of
 from lockgate.policy.objects.connectors import OutboundConnector
@@ -131,7 +131,7 @@ def shows(service: SharedHost, wanted: str) -> bool:
     return any(below(base, one) or name_covered(wanted, [one]) is not None for one in service.domains)
 
 
-def cannot_match(written: _Found, key: str | tuple[str, int], host: str, service: SharedHost, report: Report) -> None:
+def cannot_match(written: _Found, key: Key, host: str, service: SharedHost, report: Report) -> None:
     """TLS is demanded from a host that cannot show the name."""
     wanted = written.value.tls_domain
     report.doubtful(

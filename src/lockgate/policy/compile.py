@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from lockgate.mail.ruling import RuleHit
 from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
 from lockgate.policy.dkim_signing import signing_domain, signing_of
 from lockgate.policy.documents import Documents, Invalid, Places, Problem, Written, read
 from lockgate.policy.enhanced_filtering import enhanced_of
-from lockgate.policy.kinds import BoundByDomain, ByDomainAlone, InContext
+from lockgate.policy.kinds import BoundByDomain, ByDomainAlone, EvenOnAudit, InContext, LooksAtCase
 from lockgate.policy.linter import lint
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
@@ -304,7 +305,8 @@ def _rules(
     context = Context(own, organisation)
     compiled = tuple(_rule(rule.value, priority, catalog, context) for priority, rule in rules_in_order(rules))
     context.seal()
-    return CompiledRules(compiled, tuple(context.asks), MappingProxyType(context.searches))
+    notes = MappingProxyType(context.notes)
+    return CompiledRules(compiled, tuple(context.asks), MappingProxyType(context.searches), notes)
 
 
 def _compiled(value: Any, context: Context, rule: MailFlowRule) -> Any:
@@ -315,6 +317,8 @@ def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context)
     conditions = [value for name in catalog.conditions if (value := getattr(rule, name)) is not None]
     exceptions = [value for name in catalog.conditions if (value := getattr(rule, EXCEPTION + name)) is not None]
     actions = [value for name in catalog.actions if (value := getattr(rule, name)) is not None]
+    finding = [value for value in actions if isinstance(value, LooksAtCase)]
+    changes = {id(value): _compiled(value, context, rule) for value in actions if not isinstance(value, LooksAtCase)}
     bounds = [value.recipient_domains() for value in conditions if isinstance(value, BoundByDomain)]
     return CompiledRule(
         name=rule.name,
@@ -322,16 +326,27 @@ def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context)
         enabled=rule.enabled,
         when=tuple(_compiled(value, context, rule) for value in conditions),
         unless=tuple(_compiled(value, context, rule) for value in exceptions),
-        then=tuple(_compiled(value, context, rule) for value in actions),
+        then=tuple(changes.values()),
         stop=rule.stop_rule_processing,
         domains=min(bounds, key=len, default=None),
         defer_on_unknown=rule.rule_error_action == "defer",
-        by_domain=not (rule.activation_date or rule.expiry_date)
+        by_domain=not (rule.activation_date or rule.expiry_date or finding)
         and all(isinstance(value, ByDomainAlone) for value in (*conditions, *exceptions)),
-        audit=rule.mode == "audit",
+        audit=rule.mode != "enforce",
         begins=rule.activation_date.timestamp() if rule.activation_date is not None else 0.0,
         ends=rule.expiry_date.timestamp() if rule.expiry_date is not None else 0.0,
+        even_so=tuple(
+            changes[id(value)] for value in actions if isinstance(value, EvenOnAudit) and rule.mode in value.even_on
+        ),
+        finds=tuple(value.compile_for(context, rule) for value in finding),
+        hit=RuleHit(rule.name, rule.mode, rule.set_audit_severity, _acts(rule, catalog)),
     )
+
+
+def _acts(rule: MailFlowRule, catalog: Catalog) -> tuple[str, ...]:
+    """The actions of a rule by their keys."""
+    acts = tuple(name for name in catalog.actions if getattr(rule, name) is not None)
+    return (*acts, "stop_rule_processing") if rule.stop_rule_processing else acts
 
 
 def _digest(documents: Documents) -> str:

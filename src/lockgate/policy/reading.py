@@ -38,16 +38,18 @@ class Context:
 
     While compiling, conditions say what they look for (`look_for`); after `seal` they ask. `own` are the domains in
     which the organisation receives mail. What only the message itself can answer is a question: `asks` are those that
-    its rules have, `searches` finds by their digest the needles that are looked for in the text.
+    its rules have, `searches` finds by their digest the needles that are looked for in the text. `notes` are the texts
+    of notifications by the rule that has one.
     """
 
-    __slots__ = ("_needles", "_read", "_seen", "_sets", "asks", "organisation", "own", "searches")
+    __slots__ = ("_needles", "_read", "_seen", "_sets", "asks", "notes", "organisation", "own", "searches")
 
     def __init__(self, own: DomainMap[AcceptedDomain], organisation: str = "") -> None:
         self.own = own
         self.organisation = organisation
         self.asks: dict[Question, None] = {}
         self.searches: dict[str, Finder] = {}
+        self.notes: dict[str, str] = {}
         self._needles: dict[str, list[Needle]] = {}
         self._sets: dict[str, TextSet] = {}
         self._read: tuple[Message | None, tuple[HeaderEdit, ...], bool, dict[str, object]] = (None, (), False, {})

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
+from lockgate.mail.ruling import Severity
 from lockgate.policy.spelling import Comment, ObjectName
 
 
@@ -24,9 +25,10 @@ class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
         None, ge=0, le=1_000_000, description="0 is first; without it the rule comes last, in order", examples=[0]
     )
     enabled: bool = Field(default=True, description="Whether the rule acts", examples=[False])
-    mode: Literal["enforce", "audit"] = Field(
+    mode: Literal["enforce", "audit", "audit_and_notify"] = Field(
         "enforce",
-        description="enforce: the actions are carried out; audit: it is only told what they would do",
+        description="enforce: the actions are carried out; audit: it is only told what they would do, and an incident "
+        "report is sent; audit_and_notify: so is a notification",
         examples=["audit"],
     )
     activation_date: AwareDatetime | None = Field(
@@ -48,5 +50,11 @@ class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
     )
     stop_rule_processing: bool = Field(
         default=False, description="If the rule matches, no later rule is looked at", examples=[True]
+    )
+    set_audit_severity: Severity = Field(
+        Severity.NOT_SAID,
+        description="How grave a hit is, as trace, explanation and incident report tell it: low, medium or high; "
+        "do_not_audit leaves it out of statistics",
+        examples=["high"],
     )
     comments: Comment = Field("", description="Note for people", examples=["mail for the New Orleans site"])

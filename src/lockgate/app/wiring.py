@@ -226,7 +226,9 @@ class Worker:
         self._certificates = certificates_of(config, counting)
         self._judge = timing(judge_with, meters)
         secret = srs_secrets(config.state_directory / "srs.key")[0]
-        self._letters = RuleLetters(self._own_mail(self._ask), discreet, secret)
+        self._letters = RuleLetters(
+            self._own_mail(self._ask), discreet, secret, lambda tasks: self.delivery.take(tasks)
+        )
         self.delivery = self._delivery(self._ask)
         self._doors: list[Door] = []
         self._sockets: tuple[Sequence[socket.socket], ...] = ()

@@ -17,7 +17,7 @@ from lockgate.flow.excerpt import about
 from lockgate.flow.letter import LARGE, Authentication
 from lockgate.flow.observing import Observer
 from lockgate.flow.own_mail import Draft
-from lockgate.flow.rule_letters import RuleLetters, keep_letters, keep_with_letters
+from lockgate.flow.rule_letters import RuleLetters, keep_with_letters
 from lockgate.flow.settle import Ask, Inquire, Judge, advance, settle, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.connection import Connection, Tls
@@ -312,8 +312,9 @@ class Guest:
         watch = hall.observer
         reply = answer(ruling)
         if reply is not None:
-            if reply.permanent:  # whoever is to be told of it is told before the peer hears the answer
-                await keep_letters(hall.spool, await self._letters(policy, facts, ruling, body, prefix))
+            if reply.permanent and hall.letters is not None:
+                # Who is to be told of it is told before the peer hears the answer.
+                await hall.letters.keep(await self._letters(policy, facts, ruling, body, prefix))
             body.abort()
             if watch is not None and reply.permanent:
                 watch.done(policy, facts, ruling)

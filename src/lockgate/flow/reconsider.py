@@ -12,7 +12,7 @@ from lockgate.decision.proof import Proof, Sender, sender_of, to_ask
 from lockgate.flow.commit import HOLD_LANE, PENDING_LANE, a_month, chunks, recipient_of, untold
 from lockgate.flow.excerpt import entry_of
 from lockgate.flow.letter import Authentication, Octets
-from lockgate.flow.rule_letters import RuleLetters, is_settled, keep_letters
+from lockgate.flow.rule_letters import RuleLetters, is_settled
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.flow.stamping import alike, stamp_of
 from lockgate.flow.whereabouts import up_to_date
@@ -103,7 +103,7 @@ class Reconsider(msgspec.Struct, frozen=True):
         told = {verdict.recipient for verdict in story.ruling.recipients if is_settled(verdict)}
         fresh = [verdict for verdict in ruling.recipients if verdict.recipient not in told]
         octets = self._octets(task, facts.message.size)
-        await keep_letters(self.spool, await self.letters.drafts(policy, facts, fresh, octets, once=True))
+        await self.letters.keep(await self.letters.drafts(policy, facts, fresh, octets, once=True))
 
     def _asking(self, task: Assigned, facts: Facts) -> Inquire | None:
         """Others are asked as when it arrived, about the message as it came."""

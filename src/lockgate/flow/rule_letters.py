@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
+from lockgate.flow.commit import assigned
 from lockgate.flow.own_mail import Draft, NotSent, OwnMail, Written
 from lockgate.mail.address import Address, AddressError, parse_address
 from lockgate.mail.events import Event, Happening
@@ -29,7 +30,7 @@ from lockgate.mail.rule_letters import (
     notification,
 )
 from lockgate.mail.ruling import Defer, Hit, Hold, ReportWanted, RuleHit, Verdict
-from lockgate.mail.task import NewMessage
+from lockgate.mail.task import Assigned, NewMessage
 from lockgate.policy.policy import Policy
 from lockgate.seams import Accepted, Journal, Spool
 
@@ -44,11 +45,27 @@ Octets = Callable[[], Awaitable[bytes]]
 
 
 class RuleLetters(msgspec.Struct, frozen=True):
-    """Wired once by each worker. `secret` makes marks that nobody else can make."""
+    """Wired once by each worker. `secret` makes marks that nobody else can make; `take` delivers."""
 
     mail: OwnMail
     journal: Journal
     secret: bytes
+    take: Callable[[Sequence[Assigned]], None]
+
+    async def keep(self, drafts: Sequence[Draft]) -> None:
+        """Make letters durable, all or nothing. Raises Unavailable: then none of them goes out."""
+        if not drafts:
+            return
+        try:
+            letters = [draft.finished() for draft in drafts]
+            accepted = await self.mail.spool.accept(letters[0], letters[1:])
+        except BaseException:
+            abort(drafts)
+            raise
+        try:
+            self.take(assigned(letters[0], accepted, drafts[0].body.content()))
+        except Exception as trouble:  # they are durable, and carried by somebody at the latest when this worker ends
+            self.journal.alarm("unforeseen", id=letters[0].id, at="handing over to delivery", trouble=trouble)
 
     async def drafts(
         self, policy: Policy, facts: Facts, verdicts: Sequence[Verdict], octets: Octets, *, once: bool = False
@@ -162,17 +179,6 @@ class RuleLetters(msgspec.Struct, frozen=True):
                 ):
                     return True
         return False
-
-
-async def keep_letters(spool: Spool, drafts: Sequence[Draft]) -> None:
-    """Make letters durable, all or nothing. Raises Unavailable: then none of them goes out."""
-    try:
-        letters = [draft.finished() for draft in drafts]
-        if letters:
-            await spool.accept(letters[0], letters[1:])
-    except BaseException:
-        abort(drafts)
-        raise
 
 
 async def keep_with_letters(

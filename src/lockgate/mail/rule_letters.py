@@ -7,6 +7,7 @@ nothing of it gets into a header field of ours, into the structure of the letter
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import re
 from collections.abc import Iterable, Sequence
@@ -128,6 +129,7 @@ def _told(incident: Incident) -> list[str]:
     return lines
 
 
+@functools.lru_cache(maxsize=1024)
 def told_of(hit: RuleHit) -> str:
     """A rule that applies, on one line: name, mode, severity and actions."""
     severity = f", severity {hit.severity}" if hit.severity else ""

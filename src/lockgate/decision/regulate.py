@@ -96,16 +96,44 @@ def _unasked(
         return ()
     asks = dict.fromkeys(rules.asks if facts.message is not None else ())
     for rule in possible:
-        for test in (*rule.when, *rule.unless):
-            seen = test(case, recipient)
-            asks.update(dict.fromkeys(seen.asks))
-            if seen.hit is Hit.NO and test in rule.when:
-                break  # it does not match anyhow
-        else:
-            found = _deeds(rule, case)
-            if isinstance(found, Seen):
-                asks.update(dict.fromkeys(found.asks))
-    return tuple([question for question in asks if question not in facts.findings])
+        asks.update(dict.fromkeys(_asks_of(rule, case, recipient)))
+    found = tuple([question for question in asks if question not in facts.findings])
+    return found or _unasked_behind(possible, verdict.effects, recipient, case)
+
+
+def _asks_of(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Question, ...]:
+    """What has to be known to tell whether the rule applies, and what it does."""
+    asks: list[Question] = []
+    for condition in rule.when:
+        seen = condition(case, recipient)
+        asks += seen.asks
+        if seen.hit is Hit.NO:
+            return tuple(asks)  # it does not match anyhow
+    for exception in rule.unless:
+        asks += exception(case, recipient).asks
+    deeds = _deeds(rule, case)
+    return (*asks, *deeds.asks) if isinstance(deeds, Seen) else tuple(asks)
+
+
+def _unasked_behind(
+    rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case
+) -> tuple[Question, ...]:
+    """The same of the first rule that has a question only because of what an earlier one did to the header."""
+    worlds = [_World(effects)]
+    for rule in rules:
+        asks = [
+            question
+            for world in worlds
+            if not world.stopped
+            for question in _asks_of(rule, Case(case.facts, case.standing, world.effects.edits), recipient)
+            if question not in case.facts.findings
+        ]
+        if asks:
+            return tuple(dict.fromkeys(asks))
+        worlds, _ = _go_on(worlds, rule, case, recipient, told=False)
+        if not worlds or len(worlds) > _MANY_WORLDS:
+            break
+    return ()
 
 
 def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case) -> Course | None:

@@ -181,8 +181,12 @@ def test_a_directory_that_is_away_is_not_without_managers() -> None:
 
 
 def test_a_rule_on_audit_tells_which_manager_it_would_add() -> None:
-    one = verdict(rules('mode = "audit"\nadd_manager_as_recipient_type = "cc"'), letter(author=BEN, peer="192.0.2.1"))
+    text = rules('mode = "audit"\nadd_manager_as_recipient_type = "cc"', 'from = ["ana@contoso.com"]')
+    facts = letter(author=ANA).learn(DIRECTORY((WhoIs("contoso", ANA),)))
+    one = verdict(text, facts)
     assert one.effects == Effects()
+    assert one.steps[-3].effect == "only told, because the rule is on audit: also to boss@contoso.com, " \
+        "boss@contoso.com stands in Cc"
 
 
 # --- who is told ------------------------------------------------------------------------------------------------------

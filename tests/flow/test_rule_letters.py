@@ -162,6 +162,33 @@ async def test_a_task_that_is_judged_twice_writes_its_letters_once() -> None:
     assert sorted(to(house, "notification")) == [str(AMY), str(BEN)]
 
 
+async def test_on_release_nobody_is_told_again() -> None:
+    house = House(policy=CONTOSO + RULE + "quarantine = true\n")
+    assert (await house.send(str(BEN)))[-1].code == 250
+    assert house.statuses()[str(BEN)] == "Held" and len(letters(house)) == 2
+    assert await house.spool.queue_edit("release", {"recipient": str(BEN)}, "ann") == 1
+    for _ in range(3):
+        await house.later(1.0)
+    assert house.statuses()[str(BEN)] == "Delivered" and len(letters(house)) == 2
+
+
+async def test_a_report_without_its_original_is_better_than_none() -> None:
+    house = House(policy=CONTOSO + RULE)
+    waiting = [BEN]
+    puts_off(house, waiting, Hold("answers", pending=True))
+    assert (await house.send(str(BEN)))[-1].code == 250
+    waiting.clear()
+
+    async def read(_: Any) -> bytes:
+        raise FileNotFoundError("gone")
+
+    whole, house.spool.read = house.spool.read, read  # type: ignore[method-assign]
+    await house.later(61.0)
+    house.spool.read = whole  # type: ignore[method-assign]
+    assert to(house, "incident report") == [str(SOC)]
+    assert any("cannot be attached" in alarm for alarm, _ in house.journal.alarms)
+
+
 TWO = """
 [[organisation]]
 name = "fabrikam"

@@ -72,7 +72,7 @@ class RuleLetters(msgspec.Struct, frozen=True):
     ) -> list[Draft]:
         """The letters about a message that are due now that these verdicts on it are final; others wait for theirs.
 
-        `once`: some of them may have been kept before. Raises Unavailable, OSError, ValueError: then there are none.
+        `once`: some of them may have been kept before. Raises Unavailable: then there are none.
         """
         settled = [one for one in verdicts if is_settled(one)]
         message = facts.message
@@ -83,7 +83,7 @@ class RuleLetters(msgspec.Struct, frozen=True):
             return []
         original = b""
         if any("attach_original_mail" in report.content for one in settled for report in one.effects.reports):
-            original = await octets()
+            original = await self._original(message, octets)
         found: list[Draft] = []
         try:
             for organisation in dict.fromkeys(one.standing.organisation for one in settled):
@@ -94,6 +94,14 @@ class RuleLetters(msgspec.Struct, frozen=True):
             abort(found)
             raise
         return found
+
+    async def _original(self, message: Message, octets: Octets) -> bytes:
+        """What is attached; nothing if it cannot be read any more, because a report without it is better than none."""
+        try:
+            return await octets()
+        except (OSError, ValueError) as trouble:
+            self.journal.alarm("a message cannot be attached to a report", id=message.id, because=str(trouble))
+            return b""
 
     def _draft(self, policy: Policy, organisation: str, letter: Written, found: list[Draft], *, once: bool) -> None:
         about, to = letter.event.detail, letter.to.text
@@ -138,7 +146,7 @@ class RuleLetters(msgspec.Struct, frozen=True):
         )
         frame = self._frame(policy, organisation, name, to.text)
         about = f"incident report of rule {wanted.rule} about {message.id}"
-        return _written(frame, to, incident_report(frame, incident), about)
+        return _written(facts, frame, to, incident_report(frame, incident), about)
 
     def _note(
         self, policy: Policy, facts: Facts, message: Message, organisation: str, verdict: Verdict, rule: str, text: str
@@ -147,7 +155,7 @@ class RuleLetters(msgspec.Struct, frozen=True):
         name = _name(facts, message, organisation, "note", rule, verdict.recipient.text)
         frame = self._frame(policy, organisation, name, to.text)
         about = f"notification of rule {rule} about {message.id}"
-        return _written(frame, to, notification(frame, text, message), about)
+        return _written(facts, frame, to, notification(frame, text, message), about)
 
     def _frame(self, policy: Policy, organisation: str, name: str, to: str) -> Frame:
         now = self.mail.clock.now()
@@ -222,5 +230,8 @@ def _name(facts: Facts, message: Message, *about: str) -> str:
     return network_id(hashlib.sha256("\n".join((message.id, *about)).encode()).digest()[:10], facts.at)
 
 
-def _written(frame: Frame, to: Address, text: bytes, about: str) -> Written:
-    return Written(frame.id, to, text, Event(frame.now, Happening.RULE, about), utf8=not to.text.isascii())
+def _written(facts: Facts, frame: Frame, to: Address, text: bytes, about: str) -> Written:
+    event = Event(frame.now, Happening.RULE, about)
+    # RFC 8689 5: what is said of a message that had to stay secret is as secret.
+    secret = facts.envelope is not None and facts.envelope.require_tls
+    return Written(frame.id, to, text, event, utf8=not to.text.isascii(), require_tls=secret)

@@ -211,6 +211,8 @@ def test_the_spam_level_goes_to_own_servers_and_not_to_the_internet(tmp_path: Pa
                 (own,), (away,) = about(headquarters, title), about(abroad, title)
                 level, name = b"X-MS-Exchange-Organization-SCL: 9\r\n", b"-Classification: Doubtful\r\n"
                 marked = title == "lottery"
+                told = str(service.show(sent)["rows"])
+                assert ("'spam confidence level 9'" in told, "'classification Doubtful'" in told) == (marked, marked)
                 assert (level in own.content, name in own.content) == (marked, marked)
                 for copy in (own, away):
                     assert (b"X-Seen: 1" in copy.content, b"X-Clean: 1" in copy.content) == (marked, not marked)

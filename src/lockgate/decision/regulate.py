@@ -299,6 +299,8 @@ def _deeds(rule: CompiledRule, case: Case) -> tuple[Change, ...] | Seen:
     """What the rule carries out where it applies, or what has to be known first."""
     if rule.audit:
         return rule.even_so
+    if not rule.finds:
+        return rule.then
     return (*rule.then, *found) if not isinstance(found := _found(rule, case), Seen) else found
 
 

@@ -16,7 +16,7 @@ from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
-from lockgate.mail.rule_letters import told_of
+from lockgate.mail.rule_letters import one_line, told_of
 from lockgate.mail.ruling import Defer, Deliver, Drop, Hit, Hold, Refuse, Resolved, Route, Ruling, Verdict
 from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
 from lockgate.policy.policy import Policy
@@ -202,6 +202,10 @@ def _rule_events(verdict: Verdict, now: float) -> list[Event]:
     events = [Event(now, Happening.RULE, told_of(hit)) for hit in hits[:MOST_RULES]]
     if len(hits) > MOST_RULES:
         events.append(Event(now, Happening.RULE, f"{len(hits) - MOST_RULES} more rules"))
+    if verdict.effects.scl is not None:
+        events.append(Event(now, Happening.RULE, f"spam confidence level {verdict.effects.scl}"))
+    if verdict.effects.classification:
+        events.append(Event(now, Happening.RULE, f"classification {one_line(verdict.effects.classification)}"))
     return events
 
 

@@ -24,7 +24,7 @@ from lockgate.decision.stage import Depth
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.header_edits import fields_after
 from lockgate.mail.headers import decode_words, message_of
-from lockgate.mail.ruling import Drop, Effects, Hold, Refuse
+from lockgate.mail.ruling import Drop, Hold, Refuse, Verdict
 from lockgate.testing.builders import connection_of, facts_of, people, policy_of, who_of
 
 CASES = int(os.environ.get("LOCKGATE_RULE_CASES", "300"))
@@ -32,9 +32,9 @@ MESSAGES = 3
 NOW = 1_780_000_000.0
 
 PEOPLE: dict[str, dict[str, str]] = {
-    "ana@contoso.com": {"city": "New Orleans", "department": "Sales"},
+    "ana@contoso.com": {"city": "New Orleans", "department": "Sales", "manager": "Dora@contoso.com"},
     "ben@contoso.com": {"city": "Seattle"},
-    "carl@eu.contoso.com": {"department": "Field sales, east"},
+    "carl@eu.contoso.com": {"department": "Field sales, east", "manager": "nobody"},
     "dora@contoso.com": {},
 }
 ALIASES = {"sales@contoso.com": "ana@contoso.com", "info@eu.contoso.com": "dora@contoso.com"}
@@ -50,6 +50,8 @@ VALUES = ("yes", "no", "stock, price", "Sales 7")
 FIELDS = ("X-A", "X-B", "Subject")
 ENDS = ("reject_message", "quarantine", "delete_message")
 CONNECTORS = ("one", "two")
+NAMES = ("Secret", "for us", "Öffentlich")
+HYBRID = OWN_SERVER + "cloud_services_mail_enabled = true\n"
 OUT = "".join(connector(name, "is_transport_rule_scoped = true", host=f"{name}.test") for name in CONNECTORS)
 
 
@@ -71,7 +73,14 @@ class Copy:
     connector: str = ""
     tls: bool = False
     end: str = ""
-    tells: list[str] = field(default_factory=list)
+    scl: int | None = None
+    name: str = ""
+    set_scl: int | None = None
+    set_name: str = ""
+    added: list[tuple[str, bool]] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    tells: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def has_word(text: str, word: str) -> bool:
@@ -91,11 +100,23 @@ def below(address: str, domains: list[str]) -> bool:
     return any(mine == domain or mine.endswith(f".{domain}") for domain in domains)
 
 
-def hits(condition: str, value: Any, copy: Copy, rule: dict[str, Any]) -> bool:
-    senders = {
+def senders_of(rule: dict[str, Any], copy: Copy) -> list[str]:
+    return {
         "header": copy.authors, "envelope": [copy.envelope], "header_or_envelope": [*copy.authors, copy.envelope],
     }[rule.get("sender_address_location", "header")]  # fmt: skip
+
+
+def marked(condition: str, value: Any, copy: Copy) -> bool:
+    if condition == "scl_over":
+        return copy.scl is not None and copy.scl >= value
+    return copy.name == "" if condition == "has_no_classification" else copy.name.lower() == value.lower()
+
+
+def hits(condition: str, value: Any, copy: Copy, rule: dict[str, Any]) -> bool:
+    senders = senders_of(rule, copy)
     match condition:
+        case "scl_over" | "has_classification" | "has_no_classification":
+            return marked(condition, value, copy)
         case "sender_domain_is":
             return any(below(sender, value) for sender in senders)
         case "either":
@@ -133,7 +154,7 @@ def address_hits(condition: str, value: Any, copy: Copy, kind: str) -> bool:
 CONDITIONS = (
     "recipient_domain_is", "sender_domain_is", "sent_to", "from", "subject_contains_words", "header_contains_words",
     "message_size_over", "sent_to_scope", "recipient_ad_attribute_contains_words", "recipient_address_contains_words",
-    "any_of_recipient_address_contains_words", "either",
+    "any_of_recipient_address_contains_words", "either", "scl_over", "has_classification", "has_no_classification",
 )  # fmt: skip
 
 
@@ -163,16 +184,37 @@ def act(rule: dict[str, Any], copy: Copy) -> None:
         copy.header[rule["remove_header"]] = []
     if "prepend_subject" in rule:
         copy.header["Subject"] = [rule["prepend_subject"] + text for text in copy.header["Subject"] or [""]]
+    if "set_scl" in rule:
+        copy.scl = copy.set_scl = rule["set_scl"]
+    if "apply_classification" in rule:
+        copy.name = copy.set_name = rule["apply_classification"]
+    if "add_manager_as_recipient_type" in rule:
+        known = [PEOPLE[sender.lower()] for sender in senders_of(rule, copy) if sender.lower() in PEOPLE]
+        manager = known[0].get("manager", "") if known else ""
+        if "@" in manager and manager.lower() not in [address.lower() for address, _ in copy.added]:
+            copy.added.append((manager, rule["add_manager_as_recipient_type"] == "redirect"))
+
+
+def tell(rule: dict[str, Any], mode: str, copy: Copy) -> None:
+    """In every mode a report, in two of them a note; the hit itself with its severity."""
+    if "generate_incident_report" in rule:
+        copy.reports.append(rule["name"])
+    if "generate_notification" in rule and mode != "audit":
+        copy.notes.append(rule["name"])
+    copy.tells.append((rule["name"], mode, rule.get("set_audit_severity", "")))
 
 
 def interpret(document: str, copy: Copy) -> Copy:
     rules = tomllib.loads(document).get("mail_flow_rule", [])
     first = sorted((rule for rule in rules if "priority" in rule), key=lambda rule: rule["priority"])
     for rule in [*first, *(rule for rule in rules if "priority" not in rule)]:
-        if applies(rule, copy) and rule.get("mode", "enforce") == "enforce":
+        if not applies(rule, copy):
+            continue
+        mode = rule.get("mode", "enforce")
+        tell(rule, mode, copy)
+        if mode == "enforce":
             act(rule, copy)
-            copy.tells.append(rule["name"])
-            if copy.end or rule.get("stop_rule_processing", False):
+            if copy.end or rule.get("stop_rule_processing", False) or any(redirect for _, redirect in copy.added):
                 break
     return copy
 
@@ -197,25 +239,28 @@ def value_of(condition: str, dice: random.Random, deep: int = 0) -> str:
     def some(texts: tuple[str, ...]) -> str:
         return json.dumps(dice.sample(texts, dice.randint(1, 2)), ensure_ascii=False)
 
+    chosen = {
+        "recipient_domain_is": DOMAINS, "sender_domain_is": DOMAINS, "from": SENDERS, "subject_contains_words": WORDS,
+        "sent_to": (*PEOPLE, *STRANGERS, *ALIASES, "ANA@contoso.com"), "recipient_address_contains_words": LOCALS,
+        "any_of_recipient_address_contains_words": LOCALS,
+    }  # fmt: skip
+    if condition in chosen:
+        return some(chosen[condition])
     match condition:
-        case "recipient_domain_is" | "sender_domain_is":
-            return some(DOMAINS)
-        case "sent_to":
-            return some((*PEOPLE, *STRANGERS, *ALIASES, "ANA@contoso.com"))
-        case "recipient_address_contains_words" | "any_of_recipient_address_contains_words":
-            return some(LOCALS)
         case "either":
             return f"[{', '.join(group_of(dice, deep) for _ in range(dice.randint(1, 3)))}]"
-        case "from":
-            return some(SENDERS)
-        case "subject_contains_words":
-            return some(WORDS)
         case "header_contains_words":
             return f'{{header = "{dice.choice(FIELDS)}", words = {some(WORDS)}}}'
         case "message_size_over":
             return dice.choice(("2048", "2047", "2049"))
         case "sent_to_scope":
             return dice.choice(('"in_organization"', '"not_in_organization"'))
+        case "scl_over":
+            return dice.choice(("-1", "0", "4", "7"))
+        case "has_classification":
+            return f'"{dice.choice(NAMES).swapcase()}"'
+        case "has_no_classification":
+            return "true"
     return f"{{{dice.choice(('city', 'department'))} = {some(WORDS)}}}"
 
 
@@ -231,7 +276,8 @@ def rule_of(number: int, priority: int | None, dice: random.Random) -> str:
         lines.append(f"priority = {priority}")
     for chance, line in (
         (0.1, "enabled = false"),
-        (0.1, 'mode = "audit"'),
+        (0.2, f'mode = "{dice.choice(("audit", "audit_and_notify"))}"'),
+        (0.2, f'set_audit_severity = "{dice.choice(("do_not_audit", "low", "medium", "high"))}"'),
         (0.15, "stop_rule_processing = true"),
         (0.1, f"activation_date = {date(dice)}"),
         (0.1, f"expiry_date = {date(dice)}"),
@@ -248,6 +294,11 @@ def rule_of(number: int, priority: int | None, dice: random.Random) -> str:
         (0.15, dice.choice(("reject_message = {}", "quarantine = true", "delete_message = true"))),
         (0.4, f'set_header = {{name = "{header}", value = "{dice.choice(VALUES)}"}}'),
         (0.2, f'remove_header = "{"X-B" if header == "X-A" else "X-A"}"'),
+        (0.3, f"set_scl = {dice.choice((-1, 0, 4, 7, 9))}"),
+        (0.3, f'apply_classification = "{dice.choice(NAMES)}"'),
+        (0.2, 'generate_incident_report = {report_to = "soc@contoso.com"}'),
+        (0.2, 'generate_notification = "about %%Subject%%"'),
+        (0.2, f'add_manager_as_recipient_type = "{dice.choice(("to", "cc", "bcc", "redirect"))}"'),
         (0.3, f'prepend_subject = "{dice.choice(("[A] ", "stock", "7 "))}"'),
     ):
         lines += [line] if dice.random() < chance else []
@@ -270,6 +321,11 @@ def letter(dice: random.Random) -> tuple[Facts, list[Copy]]:
     everybody = {"resolved": [ALIASES.get(one, one) for one in to], "original": to}
     header = [("Subject", dice.choice(SUBJECTS))] if dice.random() < 0.9 else []
     header += [(name, dice.choice(VALUES)) for name in dice.choices(("X-A", "X-B"), k=dice.randint(0, 3))]
+    level = dice.choice((None, -1, 0, 7))
+    if level is not None:  # believed from the own server alone, and never in the name of the organisation
+        family = dice.choice(("CrossPremises", "CrossPremises", "Organization"))
+        header.append((f"X-MS-Exchange-{family}-SCL", str(level)))
+    believed = level if own and header and "CrossPremises" in header[-1][0] else None
     dice.shuffle(header)
     octets = f"From: {', '.join(f'Somebody <{author}>' for author in authors)}\r\n"
     octets += "".join(f"{name}: {value}\r\n" for name, value in header) + "\r\n"
@@ -278,34 +334,46 @@ def letter(dice: random.Random) -> tuple[Facts, list[Copy]]:
                      message=message_of("id", octets.encode(), size, "here"))  # fmt: skip
     copies = [
         Copy(ALIASES.get(one, one), one, everybody, authors, envelope, size,
-             {name: [decode_words(value) for field, value in header if field == name] for name in FIELDS})
+             {name: [decode_words(value) for field, value in header if field == name] for name in FIELDS}, scl=believed)
         for one in to
     ]  # fmt: skip
     return msgspec.structs.replace(facts, at=NOW), copies
 
 
-def done_to(facts: Facts, effects: Effects) -> dict[str, Any]:
-    """The judge's effects in the interpreter's words."""
+def done_to(facts: Facts, verdict: Verdict) -> dict[str, Any]:
+    """The judge's effects, and the rules it tells of, in the interpreter's words."""
+    effects = verdict.effects
+    told = {
+        "reports": [one.rule for one in effects.reports],
+        "notes": list(effects.notes),
+        "tells": [(step.rule.rule, step.rule.mode, str(step.rule.severity)) for step in verdict.steps if step.rule],
+    }
     match effects.end:
         case Refuse():
-            return {"end": "reject_message"}
+            return {"end": "reject_message", **told}
         case Hold(why):
-            return {"end": f"quarantine {why.removeprefix('rule ')}"}
+            return {"end": f"quarantine {why.removeprefix('rule ')}", **told}
         case Drop(why):
-            return {"end": f"delete_message {why.removeprefix('rule ')}"}
+            return {"end": f"delete_message {why.removeprefix('rule ')}", **told}
     assert facts.message is not None
     after = fields_after(facts.message.fields, effects.edits)
     return {
         "connector": effects.connector,
         "tls": effects.require_tls,
         "header": {name: [decode_words(v) for f, v in after if f == name] for name in FIELDS},
+        "scl": effects.scl,
+        "name": effects.classification,
+        "added": [(one.address.text, one.redirect) for one in effects.added],
+        **told,
     }
 
 
 def expected(copy: Copy) -> dict[str, Any]:
+    told = {"reports": copy.reports, "notes": copy.notes, "tells": copy.tells}
     if copy.end:
-        return {"end": copy.end.split(" ")[0] if copy.end.startswith("reject") else copy.end}
-    return {"connector": copy.connector, "tls": copy.tls, "header": copy.header}
+        return {"end": copy.end.split(" ")[0] if copy.end.startswith("reject") else copy.end, **told}
+    marks = {"scl": copy.set_scl, "name": copy.set_name, "added": copy.added}
+    return {"connector": copy.connector, "tls": copy.tls, "header": copy.header, **marks, **told}
 
 
 ASK = people(*[who_of("contoso", address, **attributes) for address, attributes in PEOPLE.items()], aliases=ALIASES)
@@ -316,7 +384,7 @@ def test_rules_do_what_a_naive_interpreter_of_the_documents_does() -> None:
     for number in range(CASES):
         dice = random.Random(number)
         document = rules_of(dice)
-        policy = policy_of(BASE + OWN_SERVER + OUT + document)
+        policy = policy_of(BASE + HYBRID + OUT + document)
         for _ in range(MESSAGES):
             facts, copies = letter(dice)
             told = [interpret(document, copy) for copy in copies]
@@ -324,7 +392,8 @@ def test_rules_do_what_a_naive_interpreter_of_the_documents_does() -> None:
             for depth in (Depth.LIVE, Depth.FULL):
                 ruling = settled(policy, facts, ASK, Point.DATA, depth=depth)[1]
                 assert ruling.refusal is None, ruling.refusal
-                found = [(v.recipient.original.text, done_to(facts, v.effects)) for v in ruling.recipients]
+                named = [v for v in ruling.recipients if v.recipient.derived_from is None]
+                found = [(v.recipient.original.text, done_to(facts, v)) for v in named]
                 wanted = [(copy.sent_to, expected(copy)) for copy in told]
                 assert found == wanted, f"case {number}, {depth}: {facts.message}, {facts.envelope}\n{document}"
     assert acted > CASES, "most messages meet a rule that acts"

@@ -15,6 +15,7 @@ from lockgate.flow.intake import Guest, Reception
 from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
+from lockgate.flow.rule_letters import RuleLetters
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.recipient import RecipientId
@@ -74,18 +75,22 @@ class House:
 
         own = OwnMail(self.spool, ask, recorder, self.clock, new_id, "test-house", 86400.0)
         bounce = Bounce(own, self.journal, lambda tasks: self.delivery.take(tasks))
-        reconsider = Reconsider(lambda: self.policy, judge_with, ask, self.spool, recorder)
+        self.letters = RuleLetters(own, self.journal, b"secret", lambda tasks: self.delivery.take(tasks))
+        self.reconsider = Reconsider(
+            lambda: self.policy, judge_with, ask, self.spool, recorder, letters=self.letters
+        )
         self.schedule = Schedule(steps=(60.0, 600.0), life=7200.0, delay_notice=1800.0)
         self.delivery = Delivery(
             Carriage(
                 self.spool, self.courier, lambda: self.policy, lambda p, r: plan(p, r, pools, lambda name: name),
-                bounce, reconsider, self.schedule, self.clock, self.journal,
+                bounce, self.reconsider, self.schedule, self.clock, self.journal,
             )
         )  # fmt: skip
         self.spool.receive_with(self.delivery.take)
         self.reception = Reception(
             lambda: self.policy, judge_with, ask, self.spool, Commit(recorder, lambda policy, name: 7200.0, 60.0),
             recorder, self.clock, self.journal, new_id, lambda tasks: self.take(tasks), "test-house",
+            letters=self.letters,
         )  # fmt: skip
         self.take: Callable = self.delivery.take
 

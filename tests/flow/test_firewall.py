@@ -206,7 +206,8 @@ def test_what_a_rule_writes_stays_within() -> None:
     for route, kept in (
         (Route(Via.MAILBOX, "contoso", store="store"), {f"{ORGANISATION}SCL": "7"}),
         (Route(Via.CONNECTOR, "contoso", "Hybrid out"), {f"{ORGANISATION}SCL": "7", f"{CROSS}SCL": "7"}),
-        (Route(Via.CONNECTOR, "contoso", "Other server"), {}),
+        (Route(Via.CONNECTOR, "contoso", "Other server"), {f"{ORGANISATION}SCL": "7"}),
+        (Route(Via.CONNECTOR, "contoso", "Partner"), {}),
         (Route(Via.MX, "contoso", "", "away.test"), {}),
         (Route(Via.CONNECTOR, "contoso", "gone"), {}),
     ):

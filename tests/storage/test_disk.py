@@ -7,9 +7,10 @@ import os
 import sqlite3
 import subprocess
 
+import msgspec
 import pytest
 
-from contracts.spools import RealScene
+from contracts.spools import HQ, RealScene, message
 from lockgate.seams import Unavailable
 from lockgate.storage import reclaim
 
@@ -55,6 +56,39 @@ async def test_a_failed_sync_is_never_retried_to_success(stage, monkeypatch):
     new, _ = await stage.accept("joe")
     assert new.body.segment != segment
     assert len(await stage.keeping.trace_find({}, 10)) == 2
+
+
+@pytest.mark.parametrize("really", [True, False])
+@pytest.mark.parametrize("once", [True, False])
+async def test_of_letters_whose_commit_fails_none_goes_out_unless_they_will_be_kept_again(stage, really, once):
+    ledger, commit = stage.keeper.ledger, stage.keeper.ledger.commit
+
+    def failing():
+        if really:
+            commit()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    new, letter = (letter_to(stage, name, once=once) for name in ("bob", "soc"))
+    ledger.commit = failing
+    with pytest.raises(Unavailable):
+        await stage.spool.accept(new, [letter])
+    ledger.commit = commit
+    await accepted_again(stage)
+    there = [await stage.keeping.trace_find({"id": one.id}, 10) for one in (new, letter)]
+    expected = ["Pending" if once else "Failed"] if really else []
+    assert [[row["status"] for row in rows] for rows in there] == [expected, expected]
+    if once:
+        again = [msgspec.structs.replace(letter_to(stage, name, once=True), id=one.id)
+                 for name, one in (("bob", new), ("soc", letter))]  # fmt: skip
+        await stage.spool.accept(again[0], again[1:])
+        there = [await stage.keeping.trace_find({"id": one.id}, 10) for one in (new, letter)]
+        assert [[row["status"] for row in rows] for rows in there] == [["Pending"], ["Pending"]]
+
+
+def letter_to(stage, name, *, once):
+    writer = stage.spool.begin(b"Subject: x\r\n\r\n")
+    new = message(stage.clock.now(), writer.finish(), writer.size, [name], HQ)
+    return msgspec.structs.replace(new, once=once)
 
 
 @pytest.mark.parametrize("really", [True, False])

@@ -29,7 +29,7 @@ from lockgate.app.pages import gather
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.report_counts import ReportCounts
 from lockgate.app.showing import certificates_of
-from lockgate.app.srs_key import ways_back_of
+from lockgate.app.srs_key import srs_secrets, ways_back_of
 from lockgate.app.sts import courier_sts
 from lockgate.couriers.mailbox import MailboxCourier
 from lockgate.couriers.settings import CourierSettings, Patience
@@ -53,6 +53,7 @@ from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.privacy import Privacy, Wishes
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
+from lockgate.flow.rule_letters import RuleLetters
 from lockgate.flow.settle import Ask, Judge, local_answers
 from lockgate.mail.hop import TlsDemand
 from lockgate.mail.identity import network_id
@@ -224,6 +225,10 @@ class Worker:
         self._load = CountingLoad(self._table, meters)
         self._certificates = certificates_of(config, counting)
         self._judge = timing(judge_with, meters)
+        secret = srs_secrets(config.state_directory / "srs.key")[0]
+        self._letters = RuleLetters(
+            self._own_mail(self._ask), discreet, secret, lambda tasks: self.delivery.take(tasks)
+        )
         self.delivery = self._delivery(self._ask)
         self._doors: list[Door] = []
         self._sockets: tuple[Sequence[socket.socket], ...] = ()
@@ -233,22 +238,11 @@ class Worker:
         config, clock, journal = self._config, self._clock, self._journal
         schedule = Schedule(config.retry_steps, config.delivery.message_life, config.delivery.delay_notice)
         pools, keeps = pools_of(config), keeps_of(config)
-        bounce = Bounce(
-            mail=OwnMail(
-                spool=self.spool,
-                ask=ask,
-                recorder=self._recorder,
-                clock=clock,
-                new_id=self._new_id,
-                installation=config.mark,
-                life=config.delivery.report_life,
-            ),
-            journal=journal,
-            take=lambda tasks: self.delivery.take(tasks),
-        )
+        own_mail = self._own_mail(ask)
+        bounce = Bounce(own_mail, journal, take=lambda tasks: self.delivery.take(tasks))
         reconsider = Reconsider(
             self.policy, self._judge, ask, self.spool, self._recorder, self._privacy.hold_life, self._inquire,
-            self._authentication,
+            self._authentication, self._letters,
         )  # fmt: skip
         return Delivery(
             Carriage(
@@ -263,6 +257,19 @@ class Worker:
                 journal=journal,
                 departure=departure_of(config, self.policy, self._ways_back, journal),
             )
+        )
+
+    def _own_mail(self, ask: Ask) -> OwnMail:
+        """A way into the queue for what this worker writes itself."""
+        config = self._config
+        return OwnMail(
+            spool=self.spool,
+            ask=ask,
+            recorder=self._recorder,
+            clock=self._clock,
+            new_id=self._new_id,
+            installation=config.mark,
+            life=config.delivery.report_life,
         )
 
     def _inquiries(self) -> Inquiries:
@@ -303,6 +310,7 @@ class Worker:
             authentication=self._authentication,
             observer=self._reports.observer,
             devices=self._devices.watch,
+            letters=self._letters,
         )
 
     async def open(self, sockets: Sequence[Sequence[socket.socket]]) -> None:

@@ -69,7 +69,8 @@ def _child(policy: Policy, verdict: Verdict, added: Added, *, redirected: bool) 
     edits = old.edits
     if redirected:
         edits = (*edits, HeaderEdit(Change.SET, MARK, "1"))
-    effects = Effects(old.connector, old.rule, old.require_tls, None, edits, (), ruled=True)
+    effects = Effects(old.connector, old.rule, old.require_tls, None, edits, (), ruled=True, scl=old.scl,
+                      classification=old.classification)  # fmt: skip
     return msgspec.structs.replace(child, effects=effects)
 
 

@@ -97,7 +97,8 @@ def _told(parent: Verdict, already: int, stage: int = HERE) -> Verdict:
             some = "who gets it already"
         last = steps[-1]
         because = f"{last.because}, {some}"
-        steps = (*steps[:-1], Step(last.stage, last.subject, last.hit, because, last.effect, last.recipient))
+        told = Step(last.stage, last.subject, last.hit, because, last.effect, last.recipient, last.rule)
+        steps = (*steps[:-1], told)
         if isinstance(disposition, Resolved):
             disposition = Resolved(f"{disposition.why}, {some}", disposition.expanded)
     return placed(parent, disposition, steps, stage + 1)

@@ -9,9 +9,10 @@ from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Question
-from lockgate.mail.header_edits import Change, HeaderEdit
+from lockgate.mail.header_edits import Change as What
+from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.ruling import Drop, Effects, Hit, Hold, Refuse, Ruling, Step, Verdict
-from lockgate.policy.rules import Applied, Case, Course, Seen
+from lockgate.policy.rules import Applied, Case, Change, Course, Seen
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -47,10 +48,20 @@ def regulate(
     if mine is None or not mine.rules.all or verdict.effects.ruled:
         return verdict
     outcome = _regulated(mine.rules, facts, verdict, depth)
-    if isinstance(outcome, Either) and any(one.effects.added and one.disposition is None for one in outcome.verdicts):
-        # Who gets it besides is not to be guessed.
-        return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, "recipients added by rules", outcome.why, Hit.UNKNOWN)
+    if isinstance(outcome, Either):
+        going_on = [one.effects for one in outcome.verdicts if one.disposition is None]
+        if any(effects.added for effects in going_on):
+            # Who gets it besides is not to be guessed.
+            return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, "recipients added by rules", outcome.why, Hit.UNKNOWN)
+        if len({_said_of_it(one.effects) for one in outcome.verdicts}) > 1:
+            # Nor what others believe of it, or are told about it.
+            return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, "what rules say of it", outcome.why, Hit.UNKNOWN)
     return outcome
+
+
+def _said_of_it(effects: Effects) -> tuple[object, ...]:
+    """What no disposition shows: the level and the name that rules gave it, and who is told about it."""
+    return effects.scl, effects.classification, effects.reports, effects.notes
 
 
 def _regulated(
@@ -73,7 +84,7 @@ def _regulated(
             rules.remember(key, course)
     effects, applied = course
     text = recipient.text
-    return _after(verdict, effects, tuple([Step(_NAME, *one, text) for one in applied]))
+    return _after(verdict, effects, tuple([Step(_NAME, *one[:4], text, one.rule) for one in applied]))
 
 
 def _unasked(
@@ -85,25 +96,60 @@ def _unasked(
         return ()
     asks = dict.fromkeys(rules.asks if facts.message is not None else ())
     for rule in possible:
-        for test in (*rule.when, *rule.unless):
-            seen = test(case, recipient)
-            asks.update(dict.fromkeys(seen.asks))
-            if seen.hit is Hit.NO and test in rule.when:
-                break  # it does not match anyhow
-    return tuple([question for question in asks if question not in facts.findings])
+        asks.update(dict.fromkeys(_asks_of(rule, case, recipient)))
+    found = tuple([question for question in asks if question not in facts.findings])
+    return found or _unasked_behind(possible, verdict.effects, recipient, case)
+
+
+def _asks_of(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Question, ...]:
+    """What has to be known to tell whether the rule applies, and what it does."""
+    asks: list[Question] = []
+    for condition in rule.when:
+        seen = condition(case, recipient)
+        asks += seen.asks
+        if seen.hit is Hit.NO:
+            return tuple(asks)  # it does not match anyhow
+    for exception in rule.unless:
+        asks += exception(case, recipient).asks
+    deeds = _deeds(rule, case)
+    return (*asks, *deeds.asks) if isinstance(deeds, Seen) else tuple(asks)
+
+
+def _unasked_behind(
+    rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case
+) -> tuple[Question, ...]:
+    """The same of the first rule that has a question only because of what an earlier one did to the header."""
+    worlds = [_World(effects)]
+    for rule in rules:
+        asks = [
+            question
+            for world in worlds
+            if not world.stopped
+            for question in _asks_of(rule, case._replace(edits=world.effects.edits), recipient)
+            if question not in case.facts.findings
+        ]
+        if asks:
+            return tuple(dict.fromkeys(asks))
+        worlds, _ = _go_on(worlds, rule, case, recipient, told=False)
+        if not worlds or len(worlds) > _MANY_WORLDS:
+            break
+    return ()
 
 
 def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case) -> Course | None:
-    """How it goes as long as every rule says clearly whether it applies; None once one does not."""
+    """How it goes as long as every rule says clearly whether it applies and what it does; None once one does not."""
     applied: list[Applied] = []
     for rule in rules:
         hit, because = _applies(rule, case, recipient)
         if hit is Hit.YES:
             before = effects
-            effects = _carried_out(rule, before)
+            deeds = _deeds(rule, case)
+            if isinstance(deeds, Seen):
+                return None
+            effects = _acted(deeds, before)
             if effects.edits is not before.edits:
                 case = case._replace(edits=effects.edits)
-            applied.append(Applied(rule.subject, hit, because, _effect(rule, before, effects)))
+            applied.append(Applied(rule.subject, hit, because, _effect(rule, case, before, effects), rule.hit))
             if _ends(rule, effects):
                 break
         elif hit is Hit.UNKNOWN:
@@ -140,7 +186,7 @@ def _in_doubt(
             continue
         worlds, said = _go_on(worlds, rule, case, recipient, told=possible is not None)
         doubt = doubt or said
-        if len(worlds) > _MANY_WORLDS:
+        if not worlds or len(worlds) > _MANY_WORLDS:
             return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, rule.subject, said, Hit.UNKNOWN)
     if untold:
         because = f"{untold} more are disabled or for other domains"
@@ -220,6 +266,7 @@ def _go_on(
     worlds: list[_World], rule: CompiledRule, case: Case, recipient: Address, *, told: bool
 ) -> tuple[list[_World], str]:
     """The worlds after one more rule, equal ones fallen together, and why it is in doubt whether it applies ("": not).
+    None at all if it is unknown what the rule does.
 
     With `told` there is a step also where it does not apply.
     """
@@ -234,8 +281,12 @@ def _go_on(
             steps = (*world.steps, _step(rule, hit, because, "", recipient)) if told else world.steps
             after.setdefault((world.effects, False), _World(world.effects, steps))
             continue
-        effects = _carried_out(rule, world.effects)
-        step = _step(rule, hit, because, _effect(rule, world.effects, effects), recipient)
+        here = case._replace(edits=world.effects.edits)
+        deeds = _deeds(rule, here)
+        if isinstance(deeds, Seen):
+            return [], f"rule {rule.name}: {deeds.because}"
+        effects = _acted(deeds, world.effects)
+        step = _step(rule, hit, because, _effect(rule, here, world.effects, effects), recipient)
         over = _ends(rule, effects)
         after.setdefault((effects, over), _World(effects, (*world.steps, step), over))
         if hit is Hit.UNKNOWN:
@@ -244,12 +295,28 @@ def _go_on(
     return list(after.values()), doubt
 
 
-def _carried_out(rule: CompiledRule, effects: Effects) -> Effects:
-    return effects if rule.audit else _acted(rule, effects)
+def _deeds(rule: CompiledRule, case: Case) -> tuple[Change, ...] | Seen:
+    """What the rule carries out where it applies, or what has to be known first."""
+    if rule.audit:
+        return rule.even_so
+    if not rule.finds:
+        return rule.then
+    return (*rule.then, *found) if not isinstance(found := _found(rule, case), Seen) else found
 
 
-def _acted(rule: CompiledRule, effects: Effects) -> Effects:
-    for action in rule.then:
+def _found(rule: CompiledRule, case: Case) -> tuple[Change, ...] | Seen:
+    """What follows from the case for the actions that have to know more of it."""
+    changes: list[Change] = []
+    for find in rule.finds:
+        change = find(case)
+        if isinstance(change, Seen):
+            return change
+        changes.append(change)
+    return tuple(changes)
+
+
+def _acted(deeds: tuple[Change, ...], effects: Effects) -> Effects:
+    for action in deeds:
         effects = action(effects)
     return effects
 
@@ -259,18 +326,23 @@ def _ends(rule: CompiledRule, effects: Effects) -> bool:
     return (rule.stop and not rule.audit) or effects.end is not None or any(one.redirect for one in effects.added)
 
 
-def _effect(rule: CompiledRule, before: Effects, after: Effects) -> str:
-    """What the rule changed, in words; for a rule on audit what it would have changed."""
+def _effect(rule: CompiledRule, case: Case, before: Effects, after: Effects) -> str:
+    """What the rule changed, in words; for a rule on audit also what it would have changed; and how grave that is."""
+    said = _changes(before, after, stop=rule.stop and not rule.audit)
     if rule.audit:
-        would = _changes(before, _acted(rule, before), stop=rule.stop)
-        return f"only told, because the rule is on audit: {would}" if would else ""
-    return _changes(before, after, stop=rule.stop)
+        found = _found(rule, case)
+        more = () if isinstance(found, Seen) else found
+        would = _changes(after, _acted((*rule.then, *more), after), stop=rule.stop)
+        told = f"only told, because the rule is on audit: {would}" if would else ""
+        said = f"{said}; {told}" if said and told else said or told
+    severity = rule.hit.severity
+    return f"{said}{'; ' if said else ''}severity {severity}" if severity else said
 
 
 def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
     moved = f"goes by connector {after.connector}" if after.connector != before.connector else ""
     more = after.end is not before.end or after.require_tls != before.require_tls or after.edits != before.edits
-    more = more or after.added != before.added
+    more = more or after.added != before.added or _said_of_it(after) != _said_of_it(before)
     if not more:
         if stop:
             return f"{moved}, no further rules" if moved else "no further rules"
@@ -283,6 +355,9 @@ def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
         to = ", ".join(one.address.text for one in fresh[:5])
         found.append(f"{'redirected to' if fresh[0].redirect else 'also to'} {to}")
     found += [_edit(edit) for edit in after.edits[len(before.edits) :]]
+    found += [f"incident report to {one.to}" for one in after.reports[len(before.reports) :]]
+    if len(after.notes) > len(before.notes):
+        found.append("the recipient gets a notification")
     match after.end:
         case Refuse(reply):
             found.append(f"refused: {reply}")
@@ -297,17 +372,17 @@ def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
 
 def _edit(edit: HeaderEdit) -> str:
     match edit.change:
-        case Change.SET:
+        case What.SET:
             return f"{edit.name} is '{edit.value}' now"
-        case Change.REMOVE:
+        case What.REMOVE:
             return f"{edit.name} is taken out"
-        case Change.JOIN:
+        case What.JOIN:
             return f"{edit.value} stands in {edit.name}"
     return f"{edit.name} begins with '{edit.value}' now"
 
 
 def _step(rule: CompiledRule, hit: Hit, because: str, effect: str, recipient: Address) -> Step:
-    return Step(_NAME, rule.subject, hit, because, effect, recipient.text)
+    return Step(_NAME, rule.subject, hit, because, effect, recipient.text, None if hit is Hit.NO else rule.hit)
 
 
 def _after(verdict: Verdict, effects: Effects, steps: tuple[Step, ...]) -> Verdict:

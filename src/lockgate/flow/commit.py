@@ -16,6 +16,7 @@ from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
+from lockgate.mail.rule_letters import one_line, told_of
 from lockgate.mail.ruling import Defer, Deliver, Drop, Hit, Hold, Refuse, Resolved, Route, Ruling, Verdict
 from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, TaskRecipient
 from lockgate.policy.policy import Policy
@@ -93,7 +94,8 @@ class Commit(msgspec.Struct, frozen=True):
         for number, verdict in enumerate(ruling.recipients):
             sender = sender_of(facts, verdict)
             lane, route, held, due, status, event = self._treatment(verdict, sender, now)
-            events = (received,) if event is None else (received, event)
+            marks = (received, *_rule_events(verdict, now)) if verdict.steps else (received,)
+            events = marks if event is None else (*marks, event)
             if verdict.recipient.derived_from is not None:
                 how = verdict.recipient.derivation
                 came = derived.get(how)
@@ -188,6 +190,23 @@ def recipient_of(verdict: Verdict, trace: int, sender: Sender) -> TaskRecipient:
 def untold(reply: Reply, sender: Sender) -> str:
     """Why mail that was refused after another recipient was accepted is held (DESIGN 2)."""
     return f"refused ({reply}), sender not told, because {sender.because}"
+
+
+MOST_RULES = 50
+"""Mail flow rules that the trace of one recipient tells of one by one; the explanation tells of all."""
+
+
+def _rule_events(verdict: Verdict, now: float) -> list[Event]:
+    """What mail flow rules applied to it, each with mode, severity and actions (specification 1.15.12)."""
+    hits = [step.rule for step in verdict.steps if step.rule is not None and step.hit is Hit.YES]
+    events = [Event(now, Happening.RULE, told_of(hit)) for hit in hits[:MOST_RULES]]
+    if len(hits) > MOST_RULES:
+        events.append(Event(now, Happening.RULE, f"{len(hits) - MOST_RULES} more rules"))
+    if verdict.effects.scl is not None:
+        events.append(Event(now, Happening.RULE, f"spam confidence level {verdict.effects.scl}"))
+    if verdict.effects.classification:
+        events.append(Event(now, Happening.RULE, f"classification {one_line(verdict.effects.classification)}"))
+    return events
 
 
 def rules_of(verdict: Verdict) -> tuple[str, ...]:

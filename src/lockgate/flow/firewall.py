@@ -16,6 +16,7 @@ from lockgate.mail.internal_headers import (
     AUTH_AS,
     AUTH_SOURCE,
     DIRECTION,
+    MARKS,
     NETWORK_ID,
     ORGANISATION,
     TRUE_SOURCE,
@@ -128,8 +129,14 @@ async def put_internal(policy: Policy, task: Assigned, content: bytes) -> bytes:
     if side is Side.HYBRID:
         content = with_preserved(with_fields(content, stamp.internal))
     elif may_hold_any(_header(content)):  # a rule may have written some
-        content = without_internal(content)
+        content = without_internal(content, _marks(task) if side is Side.OWN_SERVER else ())
     return with_fields(content, stamp.source) if stamp.source and side is not Side.OUTSIDE else content
+
+
+def _marks(task: Assigned) -> tuple[str, ...]:
+    """What rules say of these copies: own servers are told that, and not what others have told us."""
+    names = {edit.name for recipient in task.recipients for edit in recipient.edits}
+    return tuple([name for name in MARKS if name in names])
 
 
 def _header(content: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -13,8 +14,10 @@ from lockgate.decision.proof import to_ask
 from lockgate.flow.commit import Commit, assigned
 from lockgate.flow.devices import DeviceWatch
 from lockgate.flow.excerpt import about
-from lockgate.flow.letter import Authentication
+from lockgate.flow.letter import LARGE, Authentication
 from lockgate.flow.observing import Observer
+from lockgate.flow.own_mail import Draft
+from lockgate.flow.rule_letters import RuleLetters, keep_with_letters
 from lockgate.flow.settle import Ask, Inquire, Judge, advance, settle, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.connection import Connection, Tls
@@ -84,7 +87,8 @@ class Reception(msgspec.Struct, frozen=True):
     `policy` gives the policy in force now; `new_id` makes network message ids; `take` hands owned tasks to
     delivery; `installation` marks our own hops. `inquire` asks others what this machine does not know; `unlisted` is
     told of each recipient whom edge blocking would refuse, were it enforced. `authentication` finds out who sent it.
-    `observer` is told of messages whose fate is known, for reports; `devices` of those and of refusals.
+    `observer` is told of messages whose fate is known, for reports; `devices` of those and of refusals. `letters`
+    writes what mail flow rules ask for.
     """
 
     policy: Callable[[], Policy]
@@ -103,6 +107,7 @@ class Reception(msgspec.Struct, frozen=True):
     authentication: Authentication | None = None
     observer: Observer | None = None
     devices: DeviceWatch | None = None
+    letters: RuleLetters | None = None
 
     def visit(self, connection: Connection) -> Visit:
         """The visit of one new connection."""
@@ -307,6 +312,9 @@ class Guest:
         watch = hall.observer
         reply = answer(ruling)
         if reply is not None:
+            if reply.permanent and hall.letters is not None:
+                # Who is to be told of it is told before the peer hears the answer.
+                await hall.letters.keep(await self._letters(policy, facts, ruling, body, prefix))
             body.abort()
             if watch is not None and reply.permanent:
                 watch.done(policy, facts, ruling)
@@ -314,14 +322,31 @@ class Guest:
         if ask is not None and hall.authentication is not None and (unasked := to_ask(policy, facts, ruling)):
             facts = facts.learn(await ask(policy, facts, unasked))
         copy = await watch.copied(policy, ruling, body, prefix) if watch is not None else None
-        new = hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now())
-        accepted = await hall.spool.accept(new)
+        drafts = await self._letters(policy, facts, ruling, body, prefix)
+        new, accepted = await keep_with_letters(
+            hall.spool,
+            lambda: hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now()),
+            drafts,
+        )
         self._hand_on(new, accepted, body)
         if watch is not None:
             watch.done(policy, facts, ruling, copy)
         if hall.devices is not None:
             hall.devices.took(policy, facts, ruling)
         return replies.queued(network_id)
+
+    async def _letters(
+        self, policy: Policy, facts: Facts, ruling: Ruling, body: BodyWriter, prefix: int
+    ) -> list[Draft]:
+        """What mail flow rules have us write about the message."""
+        if self._hall.letters is None:
+            return []
+
+        async def octets() -> bytes:
+            whole = body.octets() if body.size <= LARGE else await asyncio.to_thread(body.octets)
+            return whole[prefix:]
+
+        return await self._hall.letters.drafts(policy, facts, ruling.recipients, octets)
 
     def _turned_away(self, policy: Policy, facts: Facts, ruling: Ruling, reply: Reply) -> Reply:
         """Nobody takes the message: a row for each who refused it, up to a bound, and the one answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,12 +17,13 @@ from lockgate.mail.envelope import Envelope
 from lockgate.mail.events import Event, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.headers import message_of
+from lockgate.mail.message import BodyRef
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.ruling import Deliver
 from lockgate.mail.task import Assigned, NewMessage, NewTask, NewTrace, Stamp, TaskRecipient
 from lockgate.policy.policy import Policy
-from lockgate.seams import Clock, Spool
+from lockgate.seams import BodyWriter, Clock, Spool
 
 
 class NotSent(Exception):
@@ -44,6 +46,20 @@ class Written(msgspec.Struct, frozen=True):
     require_tls: bool = False
 
 
+_NOWHERE = BodyRef("", 0, 0, 0)
+
+
+class Draft(NamedTuple):
+    """A letter that is ready to be kept; whoever has it finishes its body, or aborts it."""
+
+    new: NewMessage
+    body: BodyWriter
+
+    def finished(self) -> NewMessage:
+        """Ready for `Spool.accept`. Raises Unavailable."""
+        return msgspec.structs.replace(self.new, body=self.body.finish())
+
+
 class OwnMail(msgspec.Struct, frozen=True):
     """Queues what we write; wired once by the app. `life` is seconds a letter may wait."""
 
@@ -57,6 +73,13 @@ class OwnMail(msgspec.Struct, frozen=True):
 
     async def queue(self, policy: Policy, organisation: str, letter: Written) -> Sequence[Assigned]:
         """Make it durable; its tasks, for whoever delivers. Raises NotSent, Unavailable; then nothing is kept."""
+        draft = self.draft(policy, organisation, letter)
+        new = draft.finished()
+        accepted = await self.spool.accept(new)
+        return assigned(new, accepted, draft.body.content())
+
+    def draft(self, policy: Policy, organisation: str, letter: Written, *, once: bool = False) -> Draft:
+        """What would be made durable. Raises NotSent, Unavailable; then nothing is left of it."""
         now = self.clock.now()
         body = self.spool.begin(b"")
         body.write(letter.text)
@@ -93,7 +116,7 @@ class OwnMail(msgspec.Struct, frozen=True):
             received=now,
             expires=now + self.life,
             envelope=envelope,
-            body=body.finish(),
+            body=_NOWHERE,
             size=body.size,
             tasks=(NewTask(route.lane, route, (TaskRecipient(recipient, verdict.target, 0),), now, stamp=stamp),),
             traces=(trace,),
@@ -101,6 +124,6 @@ class OwnMail(msgspec.Struct, frozen=True):
             subject=message.subject,
             message_id=message.message_id,
             revision=ruling.revision,
+            once=once,
         )
-        accepted = await self.spool.accept(new)
-        return assigned(new, accepted, body.content())
+        return Draft(new, body)

@@ -12,7 +12,8 @@ from lockgate.decision.judge import released
 from lockgate.decision.proof import Proof, Sender, sender_of, to_ask
 from lockgate.flow.commit import HOLD_LANE, PENDING_LANE, a_month, chunks, recipient_of, untold
 from lockgate.flow.excerpt import entry_of
-from lockgate.flow.letter import Authentication
+from lockgate.flow.letter import Authentication, Octets
+from lockgate.flow.rule_letters import RuleLetters, is_settled
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.flow.stamping import alike, stamp_of
 from lockgate.flow.whereabouts import up_to_date
@@ -58,6 +59,7 @@ class Reconsider(msgspec.Struct, frozen=True):
     hold_life: Callable[[Policy, str], float] = a_month
     inquire: Inquire | None = None
     authentication: Authentication | None = None
+    letters: RuleLetters | None = None
 
     async def judge(self, task: Assigned, now: float, retry_at: float) -> Decided:
         """The decision about every recipient of the task under the policy of now.
@@ -78,6 +80,7 @@ class Reconsider(msgspec.Struct, frozen=True):
         facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
         if inquire is not None and (unasked := to_ask(policy, facts, ruling)):
             facts = facts.learn(await inquire(policy, facts, unasked))
+        await self._tell(task, story, policy, facts, ruling)
         until = now + self.hold_life(policy, organisation)
         sorting = _Sorting(task, story.ruling, now, retry_at, until)
         elsewhere = await self._elsewhere(task, sorting.organisations(ruling))
@@ -92,17 +95,33 @@ class Reconsider(msgspec.Struct, frozen=True):
                 found += self.recorder.read_story(data).ruling.recipients
         return tuple(found)
 
+    async def _tell(self, task: Assigned, story: Story, policy: Policy, facts: Facts, ruling: Ruling) -> None:
+        """The letters of mail flow rules about recipients whose fate is known only now. Raises Unavailable.
+
+        They are durable before anything is done with the task; should it be judged once more, they are there already.
+        """
+        if self.letters is None or facts.message is None:
+            return
+        told = {verdict.recipient for verdict in story.ruling.recipients if is_settled(verdict)}
+        fresh = [verdict for verdict in ruling.recipients if verdict.recipient not in told]
+        octets = self._octets(task, facts.message.size)
+        await self.letters.keep(await self.letters.drafts(policy, facts, fresh, octets, once=True))
+
     def _asking(self, task: Assigned, facts: Facts) -> Inquire | None:
-        """Others are asked as when it arrived, about the message as it came: without our trace fields."""
+        """Others are asked as when it arrived, about the message as it came."""
         if self.authentication is None or facts.message is None:
             return self.inquire
         size = facts.message.size
+        return self.authentication.of(self._octets(task, size), size, self.inquire)
+
+    def _octets(self, task: Assigned, size: int) -> Octets:
+        """The message as it came: without our trace fields."""
 
         async def octets() -> bytes:
             whole = await self.spool.read(task.body)
             return whole[max(len(whole) - size, 0) :]
 
-        return self.authentication.of(octets, size, self.inquire)
+        return octets
 
 
 _NOBODY = Sender(Proof.UNPROVEN, "nothing is known of the sender")

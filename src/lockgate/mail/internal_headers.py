@@ -17,8 +17,11 @@ TRUE_SOURCE = "X-MS-Exchange-ExternalOriginalInternetSender"
 TRUE_SOURCE_COMPUTED = "X-MS-Exchange-SkipListedInternetSender"
 
 NETWORK_ID, AUTH_AS, AUTH_SOURCE = "Network-Message-Id", "AuthAs", "AuthSource"
-DIRECTION, SCL = "MessageDirectionality", "SCL"
+DIRECTION, SCL, CLASSIFICATION = "MessageDirectionality", "SCL", "Classification"
 """Names behind the prefix of a family."""
+
+MARKS = (ORGANISATION + SCL, ORGANISATION + CLASSIFICATION)
+"""What mail flow rules say of a message: for mailboxes and for own servers, also those that are told nothing else."""
 
 Fields = Sequence[tuple[str, str]]
 """Unfolded header fields as (name, value)."""
@@ -94,9 +97,20 @@ def seen_by_rules(fields: Fields, *, promote: bool) -> tuple[tuple[str, str], ..
 # --- on octets, for copies --------------------------------------------------------------------------------------------
 
 
-def without_internal(content: bytes) -> bytes:
-    """The message without internal fields, each with its folded lines; no other octet changes. Linear."""
-    return _filtered(content, lambda name: is_internal(name))
+def without_internal(content: bytes, keep: Sequence[str] = ()) -> bytes:
+    """The message without internal fields but those of these very names, each with its folded lines; no other octet
+    changes. Linear.
+    """
+    kept = {name.lower().encode() for name in keep}
+    return _filtered(content, lambda name: is_internal(name) and name.lower() not in kept)
+
+
+def level_of(values: Sequence[str]) -> int | None:
+    """The spam confidence level that fields of that name tell: -1 to 9; None if there is not exactly one."""
+    if len(values) != 1:
+        return None
+    text = values[0].strip()
+    return int(text) if text == "-1" or (len(text) == 1 and text.isascii() and text.isdigit()) else None
 
 
 def with_promoted(content: bytes) -> bytes:

@@ -22,11 +22,36 @@ class Hit(enum.StrEnum):
     UNKNOWN = "unknown"
 
 
-class Step(msgspec.Struct, frozen=True):
+class Severity(enum.StrEnum):
+    """How grave a hit of a mail flow rule is (specification 1.15.9: SetAuditSeverity); the rule says so, or nothing.
+
+    DO_NOT_AUDIT leaves the hit out of statistics about rules.
+    """
+
+    NOT_SAID = ""
+    DO_NOT_AUDIT = "do_not_audit"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class RuleHit(msgspec.Struct, frozen=True, array_like=True):
+    """Which mail flow rule a step is about: its name, its mode (enforce, audit, audit_and_notify), how grave a hit of
+    it is, and its actions by the keys that documents have for them, whether or not its mode carries them out.
+    """
+
+    rule: str
+    mode: str = "enforce"
+    severity: Severity = Severity.NOT_SAID
+    actions: tuple[str, ...] = ()
+
+
+class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     """One sentence of the explanation: what was looked at, whether it hit, why, and what followed.
 
     `subject` names the thing looked at ("IP block list", "connector HQ", "rule City"), `because` says why as
     the rest of a sentence, `effect` what it changed ("" for nothing), `recipient` whom it concerns ("" for all).
+    `rule` tells the same of a mail flow rule that applies, or may apply (records of older versions do not have it).
     """
 
     stage: str
@@ -35,6 +60,7 @@ class Step(msgspec.Struct, frozen=True):
     because: str
     effect: str = ""
     recipient: str = ""
+    rule: RuleHit | None = None
 
 
 class TlsLevel(enum.StrEnum):
@@ -225,13 +251,23 @@ class Added(msgspec.Struct, frozen=True, array_like=True):
     redirect: bool = False
 
 
+class ReportWanted(msgspec.Struct, frozen=True, array_like=True):
+    """An incident report that a rule asks for: to which address, and what it is to tell (the names of documents)."""
+
+    rule: str
+    to: str
+    content: tuple[str, ...] = ()
+
+
 class Effects(msgspec.Struct, frozen=True):
     """What mail flow rules asked for, to be carried out by the stages behind them.
 
     `connector` is the way out that `rule` named; `require_tls` that it must be encrypted. `end` is what becomes of the
     copy if a rule ended its way (rejected, held, deleted): then no later rule is looked at. `edits` are changes of the
     header, which later rules see. `added` are further recipients. `ruled` tells that the rules have been applied before
-    this recipient was derived by one, so that none is looked at for it.
+    this recipient was derived by one, so that none is looked at for it. `scl` is the spam confidence level that a rule
+    set (-1: no spam filtering, 0 to 9; None: no rule did), `classification` the name that a rule put on the copy.
+    `reports` are the incident reports asked for, `notes` the rules that want the recipient to get their notification.
     """
 
     connector: str = ""
@@ -241,6 +277,10 @@ class Effects(msgspec.Struct, frozen=True):
     edits: tuple[HeaderEdit, ...] = ()
     added: tuple[Added, ...] = ()
     ruled: bool = False
+    scl: int | None = None
+    classification: str = ""
+    reports: tuple[ReportWanted, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -104,7 +104,8 @@ class NewMessage(msgspec.Struct, frozen=True):
 
     `stories` is one (organisation, recorded facts and ruling) per organisation, see mail/record.py.
     Times are seconds since the epoch. `network_id` is the network message id that the other side of a hybrid gave it,
-    "" where `id` is the only one.
+    "" where `id` is the only one. `once`: a message of this very id that is there already is not kept again, and is
+    no mistake.
     """
 
     id: str
@@ -123,6 +124,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     revision: int = 0
     connection_id: str = ""
     network_id: str = ""
+    once: bool = False
 
 
 class Assigned(msgspec.Struct, frozen=True):

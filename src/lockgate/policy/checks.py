@@ -13,6 +13,7 @@ from lockgate.policy.documents import Documents, Places, Problem, Written
 from lockgate.policy.networks import has_host_bits, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
+from lockgate.policy.objects.organisation import Edition
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
 from lockgate.policy.objects.remote_domains import CARRIED, OofType, RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
@@ -77,8 +78,11 @@ def check_objects(documents: Documents, hostname: str, report: Report) -> None:
         _gateways(connection_filter, report)
     for remote in documents.remote:
         _remote(remote, report)
+    standalone = {one.value.name for one in documents.organisations if one.value.edition is Edition.STANDALONE}
     for rule in documents.rules:
         _rule(rule, report)
+        if rule.value.organisation in standalone:
+            _classifies(rule, report)
     if documents.operator is not None:
         _lists(documents.operator, report)
 
@@ -373,6 +377,13 @@ def _remote(written: Written[RemoteDomain], report: Report) -> None:
     for key, because in CARRIED.items():
         if getattr(remote, key) != RemoteDomain.model_fields[key].default:
             report.doubtful(written, (key,), f"it is kept and shown, but changes nothing: {because}")
+
+
+def _classifies(written: Written[MailFlowRule], report: Report) -> None:
+    """Classifications belong to other editions (specification 1.15.7, 1.15.9); here they work all the same."""
+    for key in type(written.value).model_fields:
+        if key.endswith("classification") and getattr(written.value, key) is not None:
+            report.doubtful(written, (key,), f"{key} is not part of the edition 'standalone'; Lockgate does it anyway")
 
 
 def _rule(written: Written[MailFlowRule], report: Report) -> None:

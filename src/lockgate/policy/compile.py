@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from lockgate.mail.ruling import RuleHit
 from lockgate.policy.catalog import Catalog, standard
 from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
@@ -14,7 +15,7 @@ from lockgate.policy.dkim_signing import signing_domain, signing_of
 from lockgate.policy.documents import Documents, Invalid, Places, Problem, Written, read
 from lockgate.policy.enhanced_filtering import enhanced_of
 from lockgate.policy.groups import compiled, tests_of
-from lockgate.policy.kinds import LeftOut
+from lockgate.policy.kinds import EvenOnAudit, LeftOut, LooksAtCase
 from lockgate.policy.linter import lint
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
@@ -293,7 +294,11 @@ def _rules(
     compiled = tuple(_rule(rule.value, priority, catalog, context) for priority, rule in rules_in_order(rules))
     context.seal()
     return CompiledRules(
-        compiled, tuple(context.asks), MappingProxyType(context.searches), MappingProxyType(context.among)
+        compiled,
+        tuple(context.asks),
+        MappingProxyType(context.searches),
+        MappingProxyType(context.among),
+        MappingProxyType(context.notes),
     )
 
 
@@ -301,21 +306,34 @@ def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context)
     tests = tests_of(rule, rule, catalog, context)
     actions = [value for name in catalog.actions if (value := getattr(rule, name)) is not None]
     actions.sort(key=lambda value: isinstance(value, LeftOut))  # what is held for them has no end of its own already
+    finding = [value for value in actions if isinstance(value, LooksAtCase)]
+    changes = {id(value): compiled(value, context, rule) for value in actions if not isinstance(value, LooksAtCase)}
     return CompiledRule(
         name=rule.name,
         priority=priority,
         enabled=rule.enabled,
         when=tests.when,
         unless=tests.unless,
-        then=tuple(compiled(value, context, rule) for value in actions),
+        then=tuple(changes.values()),
         stop=rule.stop_rule_processing,
         domains=tests.domains,
         defer_on_unknown=rule.rule_error_action == "defer",
-        by_domain=tests.by_domain and not (rule.activation_date or rule.expiry_date),
-        audit=rule.mode == "audit",
+        by_domain=tests.by_domain and not (rule.activation_date or rule.expiry_date or finding),
+        audit=rule.mode != "enforce",
         begins=rule.activation_date.timestamp() if rule.activation_date is not None else 0.0,
         ends=rule.expiry_date.timestamp() if rule.expiry_date is not None else 0.0,
+        even_so=tuple(
+            changes[id(value)] for value in actions if isinstance(value, EvenOnAudit) and rule.mode in value.even_on
+        ),
+        finds=tuple(value.compile_for(context, rule) for value in finding),
+        hit=RuleHit(rule.name, rule.mode, rule.set_audit_severity, _acts(rule, catalog)),
     )
+
+
+def _acts(rule: MailFlowRule, catalog: Catalog) -> tuple[str, ...]:
+    """The actions of a rule by their keys."""
+    acts = tuple(name for name in catalog.actions if getattr(rule, name) is not None)
+    return (*acts, "stop_rule_processing") if rule.stop_rule_processing else acts
 
 
 def _digest(documents: Documents) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, RootModel
 
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
-from lockgate.policy.rules import Change, RecipientTest
+from lockgate.policy.rules import Change, Find, RecipientTest
 
 _MARK = "__lockgate_kind__"
 
@@ -97,6 +97,24 @@ class InContext(Protocol):
 
     def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest | Change:
         """What `compile` gives; a condition asks the context only once it is sealed."""
+
+
+@runtime_checkable
+class LooksAtCase(Protocol):
+    """An action whose `compile_for` takes the place of `compile`, because what it does depends on more of the case.
+
+    What it has to know first it says like a condition; as long as it is unknown, the recipient is put off.
+    """
+
+    def compile_for(self, context: Context, rule: MailFlowRule) -> Find:
+        """Given the case, what `compile` gives."""
+
+
+@runtime_checkable
+class EvenOnAudit(Protocol):
+    """An action that is carried out in these modes too, in which others are only told of (specification 1.15.1)."""
+
+    even_on: ClassVar[tuple[str, ...]]
 
 
 @runtime_checkable

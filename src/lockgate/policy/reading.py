@@ -39,10 +39,10 @@ class Context:
     While compiling, conditions say what they look for (`look_for`); after `seal` they ask. `own` are the domains in
     which the organisation receives mail. What only the message itself can answer is a question: `asks` are those that
     its rules have, `searches` finds by their digest the needles that are looked for in the text. `among` are those that
-    are looked for in the addresses of all recipients.
+    are looked for in the addresses of all recipients, `notes` the texts of notifications by the rule that has one.
     """
 
-    __slots__ = ("_needles", "_read", "_seen", "_sets", "among", "asks", "organisation", "own", "searches")
+    __slots__ = ("_needles", "_read", "_seen", "_sets", "among", "asks", "notes", "organisation", "own", "searches")
 
     def __init__(self, own: DomainMap[AcceptedDomain], organisation: str = "") -> None:
         self.own = own
@@ -50,6 +50,7 @@ class Context:
         self.asks: dict[Question, None] = {}
         self.searches: dict[str, Finder] = {}
         self.among: dict[AnyRecipient, Finder] = {}
+        self.notes: dict[str, str] = {}
         self._needles: dict[str, list[Needle]] = {}
         self._sets: dict[str, TextSet] = {}
         self._read: tuple[Message | None, tuple[HeaderEdit, ...], bool, dict[str, object]] = (None, (), False, {})

@@ -10,7 +10,7 @@ from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import AnyRecipient, Question
 from lockgate.mail.header_edits import HeaderEdit
-from lockgate.mail.ruling import Effects, Hit, Standing
+from lockgate.mail.ruling import Effects, Hit, RuleHit, Standing
 from lockgate.policy.tries import DomainMap
 
 
@@ -66,15 +66,23 @@ Search = Callable[..., tuple[str, str] | None]
 Change = Callable[[Effects], Effects]
 """What an action does, as data for the stages that carry it out."""
 
+Find = Callable[[Case], "Change | Seen"]
+"""What an action does that has to know more of the case: the change, or what is unknown (never a hit or a miss)."""
+
+
+_NAMELESS = RuleHit("")
+
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
     """One rule, ready to run: all of `when` must hit and none of `unless`.
 
     `domains` are the only recipient domains (with all below them) for which it can match; None is no bound.
-    `defer_on_unknown` is rule_error_action = defer, `audit` that its actions are only told of; it acts from `begins` to
-    `ends` (seconds since the epoch, 0: no bound). `subject` names the rule in explanations; `simple` tells that it
-    has one condition and no exception, `by_domain` that whether it applies follows from the recipient's domain alone.
+    `defer_on_unknown` is rule_error_action = defer; it acts from `begins` to `ends` (seconds since the epoch, 0: no
+    bound). `then` are its actions; with `audit` it carries out `even_so` alone, and is told of the others. `finds` are
+    actions that have to know more of the case. `hit` is what is told where it applies. `subject` names the rule in
+    explanations; `simple` tells that it has one condition and no exception, `by_domain` that whether it applies and
+    what it does follows from the recipient's domain alone.
     """
 
     name: str
@@ -90,6 +98,9 @@ class CompiledRule:
     audit: bool = False
     begins: float = 0.0
     ends: float = 0.0
+    even_so: tuple[Change, ...] = ()
+    finds: tuple[Find, ...] = ()
+    hit: RuleHit = _NAMELESS
     subject: str = field(init=False, repr=False, compare=False)
     simple: bool = field(init=False, repr=False, compare=False)
 
@@ -105,6 +116,7 @@ class Applied(NamedTuple):
     hit: Hit
     because: str
     effect: str
+    rule: RuleHit
 
 
 Course = tuple[Effects, tuple[Applied, ...]]
@@ -120,6 +132,7 @@ class CompiledRules:
 
     `asks` are the questions that only the message itself can answer, `searches` what is looked for in its text by the
     digest of the needles (mail/findings.py, `InText`), `among` what is looked for in the addresses of all recipients.
+    `notes` are the texts of notifications by the name of the rule that has one.
     `courses` remembers how long chains of rules go of which each follows from the recipient's domain alone. It is a
     memory of pure results, so forgetting it changes nothing.
     """
@@ -128,6 +141,7 @@ class CompiledRules:
     asks: tuple[Question, ...] = ()
     searches: Mapping[str, Search] = field(default_factory=dict)
     among: Mapping[AnyRecipient, Search] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
     courses: dict[tuple[object, ...], Course] = field(init=False, repr=False, compare=False, default_factory=dict)
     _anywhere: tuple[CompiledRule, ...] = field(init=False, repr=False, compare=False)
     _by_domain: DomainMap[tuple[CompiledRule, ...]] = field(init=False, repr=False, compare=False)

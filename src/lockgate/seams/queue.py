@@ -57,8 +57,11 @@ class Spool(Protocol):
     def begin(self, prefix: bytes) -> BodyWriter:
         """Start a body; `prefix` (our trace header fields) is stored before it."""
 
-    async def accept(self, new: NewMessage) -> Accepted:
-        """Return once body and rows are durable. Raises Unavailable, and then nothing of it remains."""
+    async def accept(self, new: NewMessage, letters: Sequence[NewMessage] = ()) -> Accepted:
+        """Return once body and rows are durable. Raises Unavailable, and then nothing of it remains.
+
+        `letters` are messages of ours that are kept together with it, all or nothing; others carry them.
+        """
 
     def finish(self, done: Finished) -> None:
         """Note the end of an attempt: written to the completion log before this returns, to the queue soon after."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from lockgate.mail.discreet import message_as_wished, refusal_as_wished, result_as_wished
+from lockgate.mail.discreet import refusal_as_wished, result_as_wished
 from lockgate.mail.events import Happening
 from lockgate.mail.message import BodyRef
 from lockgate.mail.redaction import Discretion, nothing_hidden
@@ -23,7 +23,7 @@ from lockgate.storage import frames
 from lockgate.storage.completions import CompletionLog
 from lockgate.storage.frames import Ask, AssignedRow, Done, FrameReader, Hello, What, frame
 from lockgate.storage.outbox import Outbox
-from lockgate.storage.packing import pack_accept, pack_result, pack_task
+from lockgate.storage.packing import pack_result, pack_task, pack_together, whats_of
 from lockgate.storage.refusals import Full, Tally
 from lockgate.storage.segments import Body, SegmentFolder, SegmentWriter, read_body
 
@@ -112,7 +112,7 @@ class KeeperSpool:
         self._waiting: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
         self._unsure: dict[int, tuple[asyncio.Future[Any], bytes, str]] = {}
         self._deadlines: deque[tuple[float, asyncio.Future[Any]]] = deque()
-        self._given_up: dict[int, str] = {}
+        self._given_up: set[int] = set()
         self._withdrawn: set[str] = set()
         self._held: dict[int, _Held] = {}
         self._unapplied: dict[int, bytes] = {}
@@ -243,7 +243,7 @@ class KeeperSpool:
         payload = frame(frames.ASK, _ENCODE(Ask(self._request, kind, words)))
         return await self._answer_to(self._request, payload, "")
 
-    async def _answer_to(self, request: int, payload: bytes, message: str) -> Any:
+    async def _answer_to(self, request: int, payload: bytes, message: str, unwanted: Sequence[str] = ()) -> Any:
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self._connected:
             self._waiting[request] = (answer, payload, message)
@@ -262,13 +262,14 @@ class KeeperSpool:
         finally:
             given_up = self._waiting.pop(request, None) or self._unsure.pop(request, None)
             if given_up is not None and message:
-                self._give_up(request, message)
+                self._give_up(request, unwanted)
 
-    def _give_up(self, request: int, message: str) -> None:
+    def _give_up(self, request: int, unwanted: Sequence[str]) -> None:
         """The sender is told to try again although the outcome is unknown: this copy must not go out."""
-        self._withdrawn.add(message)
-        self._given_up[request] = message
-        self._send(frame(frames.WITHDRAW, message.encode()))
+        self._given_up.add(request)
+        for message in unwanted:
+            self._withdrawn.add(message)
+            self._send(frame(frames.WITHDRAW, message.encode()))
 
     # -- hearing ---------------------------------------------------------------------------------------------------
 
@@ -379,27 +380,25 @@ class KeeperSpool:
     def _may_keep(self, size: int) -> bool:
         return self._memory + size <= self._settings.memory
 
-    async def accept(self, new: NewMessage) -> Accepted:
+    async def accept(self, new: NewMessage, letters: Sequence[NewMessage] = ()) -> Accepted:
         """Return once body and rows are durable (seams.Spool). Raises Unavailable, and then nothing of it remains."""
         body = self._bodies.pop(new.body, None)
+        found = (body, *[self._bodies.pop(letter.body, None) for letter in letters])
+        bodies = [one for one in found if one is not None]
         self._request += 1
-        request = self._request
-        whats = [
-            What(new.id, task.route, new.envelope, new.size, task.recipients, task.stamp) for task in new.tasks
-        ]
+        request, whats = self._request, whats_of(new)
         try:
-            kept, sender = message_as_wished(new, self._discretion)
-            payload = frame(frames.ACCEPT, _ENCODE(pack_accept(request, kept, whats, sender)))
-            tasks = await self._answer_to(request, payload, new.id)
+            row = pack_together(request, new, letters, whats, self._discretion)
+            tasks = await self._answer_to(request, frame(frames.ACCEPT, _ENCODE(row)), new.id, row.ids)
         except BaseException:
-            if body is not None:
+            for one in bodies:
                 if request in self._given_up:
-                    body.settled()
+                    one.settled()
                 else:
-                    body.abort()
+                    one.abort()
             raise
-        if body is not None:
-            body.settled()
+        for one in bodies:
+            one.settled()
         keeps = body.size if body is not None and body.content() is not None else 0
         for what, planned, (task, owned) in zip(whats, new.tasks, tasks, strict=False):
             if owned:

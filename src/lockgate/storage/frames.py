@@ -71,7 +71,10 @@ class TraceRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Accept(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A message to be made durable; `request` is answered in ACCEPTED or FAILED. `stories` is a packed list."""
+    """A message to be made durable; `request` is answered in ACCEPTED or FAILED. `stories` is a packed list.
+
+    `letters` are kept with it, all or nothing; what is there already is not kept again if it says `once`.
+    """
 
     request: int
     id: str
@@ -93,6 +96,18 @@ class Accept(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tasks: tuple[TaskRow, ...]
     traces: tuple[TraceRow, ...]
     network_id: str = ""
+    letters: tuple[Accept, ...] = ()
+    once: bool = False
+
+    @property
+    def segments(self) -> set[str]:
+        """The files in which the bodies lie."""
+        return {self.segment, *(letter.segment for letter in self.letters)}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What must not go out once it has been said that it was not kept: nothing that will be kept again as it is."""
+        return tuple([one.id for one in (self, *self.letters) if not one.once])
 
 
 class ResultRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -31,6 +31,7 @@ from lockgate.storage.reclaim import Live
 from lockgate.storage.refusals import RefusalBook
 from lockgate.storage.salvage import is_damage, salvage
 from lockgate.storage.segments import SegmentFolder
+from lockgate.storage.together import accept_together
 from lockgate.storage.upkeep import Upkeep
 
 _DONE = msgspec.msgpack.Decoder(Done)
@@ -218,7 +219,7 @@ class Keeper:
             self._at(now + 1.0)
             return
         began = self.clock.monotonic()
-        lost = self.live.sync({item.segment for _, kind, item in batch if kind == frames.ACCEPT})
+        lost = self.live.sync({name for _, kind, item in batch if kind == frames.ACCEPT for name in item.segments})
         if lost:
             self.journal.alarm("a segment could not be made durable and is given up", segments=", ".join(sorted(lost)))
         try:
@@ -256,10 +257,10 @@ class Keeper:
                 self.ledger.finish(worker.incarnation, *item)
             case _ if link.lost:
                 pass
-            case frames.ACCEPT if item.segment in lost:
-                link.out.append(frame(frames.FAILED, _ENCODE((item.request, item.segment))))
+            case frames.ACCEPT if gone := item.segments & lost:
+                link.out.append(frame(frames.FAILED, _ENCODE((item.request, min(gone)))))
             case frames.ACCEPT if worker is not None:
-                tasks = self.ledger.accept(worker.incarnation, item)
+                tasks = accept_together(self.ledger, worker.incarnation, item)
                 link.out.append(frame(frames.ACCEPTED, _ENCODE((item.request, tasks))))
             case frames.STOP if worker is not None:
                 worker.taking = False
@@ -375,7 +376,7 @@ class Keeper:
         self._broken = True
         self._damage = trouble if is_damage(trouble) else None
         accepts = [entry for entry in batch if entry[1] == frames.ACCEPT]
-        self.ledger.unwanted += [item.id for _, _, item in accepts]
+        self.ledger.unwanted += [name for _, _, item in accepts for name in item.ids]
         self._turn_away(accepts)
         self._hang_up()
         self._at(self.clock.now() + 0.2)

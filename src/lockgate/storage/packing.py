@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
+from lockgate.mail.discreet import message_as_wished
+from lockgate.mail.redaction import Discretion
 from lockgate.mail.task import NewMessage, NewTask, Result, TaskRecipient
 from lockgate.storage.frames import Accept, ResultRow, TaskRow, TraceRow, What, pack_event
 
 _ENCODE = msgspec.msgpack.Encoder().encode
 _IP = re.compile(r"\[([0-9A-Fa-f:.]+)\]")
+
+
+def whats_of(new: NewMessage) -> list[What]:
+    """What the keeper moves about, for each task."""
+    return [What(new.id, task.route, new.envelope, new.size, task.recipients, task.stamp) for task in new.tasks]
+
+
+def pack_together(
+    request: int, new: NewMessage, letters: Sequence[NewMessage], whats: list[What], discretion: Discretion
+) -> Accept:
+    """The message as the keeper takes it, and the letters that are kept with it, all as its trace may keep them."""
+    kept, sender = message_as_wished(new, discretion)
+    row = pack_accept(request, kept, whats, sender)
+    if not letters:
+        return row
+    return msgspec.structs.replace(
+        row, letters=tuple(pack_together(request, one, (), whats_of(one), discretion) for one in letters)
+    )
 
 
 def pack_accept(request: int, new: NewMessage, whats: list[What], sender: str) -> Accept:
@@ -29,7 +50,7 @@ def pack_accept(request: int, new: NewMessage, whats: list[What], sender: str) -
     return Accept(
         request, new.id, new.received, new.expires, body.segment, body.offset, body.length, body.crc, new.size,
         sender, new.subject, new.message_id, new.from_ip, new.tls, new.revision, new.connection_id,
-        _ENCODE(new.stories), tasks, traces, new.network_id,
+        _ENCODE(new.stories), tasks, traces, new.network_id, (), new.once,
     )  # fmt: skip
 
 

@@ -119,10 +119,18 @@ class MemorySpool:
             raise Unavailable(self.broken)
         return MemoryBody(self, prefix)
 
-    async def accept(self, new: NewMessage) -> Accepted:
+    async def accept(self, new: NewMessage, letters: Sequence[NewMessage] = ()) -> Accepted:
         """Keep the message; fresh tasks of healthy, empty lanes are owned. Raises Unavailable while `broken`."""
         if self.broken:
             raise Unavailable(self.broken)
+        accepted = self._keep(new)
+        for letter in letters:
+            self._keep(letter, fresh=False)
+        return accepted
+
+    def _keep(self, new: NewMessage, *, fresh: bool = True) -> Accepted:
+        if new.once and new.id in self.messages:
+            return Accepted(tuple([(0, False) for _ in new.tasks]))
         self.messages[new.id] = new
         kept, sender = message_as_wished(new, self._discretion)
         for t in kept.traces:
@@ -131,7 +139,7 @@ class MemorySpool:
                 t.inbound_connector, t.outbound_connector, t.rules,
             )  # fmt: skip
             self._changed.append(trace)
-        return Accepted(tuple([self._add(new, task) for task in new.tasks]))
+        return Accepted(tuple([self._add(new, task, fresh=fresh) for task in new.tasks]))
 
     def _add(self, new: NewMessage, task: NewTask, *, fresh: bool = True) -> tuple[int, bool]:
         number = next(self._numbers)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, RootModel
 
 from lockgate.mail.header_edits import Change as What
 from lockgate.mail.header_edits import HeaderEdit
+from lockgate.mail.internal_headers import CLASSIFICATION, ORGANISATION, SCL
 from lockgate.mail.ruling import Effects
 from lockgate.policy.kinds import action
 from lockgate.policy.rules import Change
@@ -23,8 +24,16 @@ _KEPT = frozenset(
 _KEPT_BEGINNINGS = ("arc-", "content-", "x-lockgate-")
 
 
+_OTHERWISE = {
+    (ORGANISATION + SCL).lower(): "set_scl",
+    (ORGANISATION + CLASSIFICATION).lower(): "apply_classification",
+}
+
+
 def _free(text: str) -> str:
     lower = text.lower()
+    if lower in _OTHERWISE:
+        raise ValueError(f"{text} is written by the action {_OTHERWISE[lower]}")
     if lower in _KEPT or lower.startswith(_KEPT_BEGINNINGS):
         raise ValueError(f"{text} says who sent it, which way it came or how it is built; rules leave it alone")
     return text
@@ -52,7 +61,7 @@ class SetHeader(BaseModel, frozen=True, extra="forbid"):
 
     def compile(self) -> Change:
         """Set it on the way out; later rules see it."""
-        return _editing(HeaderEdit(What.SET, self.name, self.value))
+        return editing(HeaderEdit(What.SET, self.name, self.value))
 
 
 @action("remove_header", "All header fields of this name are taken out")
@@ -63,7 +72,7 @@ class RemoveHeader(RootModel[ChangedField], frozen=True):
 
     def compile(self) -> Change:
         """Take them out on the way out; later rules do not see them."""
-        return _editing(HeaderEdit(What.REMOVE, self.root))
+        return editing(HeaderEdit(What.REMOVE, self.root))
 
 
 @action("prepend_subject", "This text is written before the subject")
@@ -74,10 +83,10 @@ class PrependSubject(RootModel[Line], frozen=True):
 
     def compile(self) -> Change:
         """Write it on the way out; later rules see it."""
-        return _editing(HeaderEdit(What.PREPEND, "Subject", self.root))
+        return editing(HeaderEdit(What.PREPEND, "Subject", self.root))
 
 
-def _editing(edit: HeaderEdit) -> Change:
+def editing(edit: HeaderEdit) -> Change:
     """As the last change, also where an earlier rule asked for the same: one between them may have undone it.
 
     A prefix is written as often as rules say so (specification 1.15.9: no duplicate check).

@@ -45,7 +45,7 @@ class RedirectMessageTo(RootModel[tuple[MailboxText, ...]], frozen=True):
     def compile_in(self, context: Context, rule: MailFlowRule) -> Change:
         """Somebody else gets it."""
         added = tuple(Added(_parsed(text), rule.name, redirect=True) for text in self.root)
-        return _adding(added, ())
+        return adding(added, ())
 
 
 @action("add_to_recipients", "These get a copy as well, and stand in To")
@@ -84,19 +84,21 @@ class BlindCopyTo(RootModel[tuple[MailboxText, ...]], frozen=True):
 
     def compile_in(self, context: Context, rule: MailFlowRule) -> Change:
         """Beside the recipient, unseen."""
-        return _adding(tuple(Added(_parsed(text), rule.name) for text in self.root), ())
+        return adding(tuple(Added(_parsed(text), rule.name) for text in self.root), ())
 
 
 def _shown(field: str, texts: tuple[str, ...], rule: MailFlowRule) -> Change:
     edits = tuple(HeaderEdit(What.JOIN, field, text) for text in texts)
-    return _adding(tuple(Added(_parsed(text), rule.name) for text in texts), edits)
+    return adding(tuple(Added(_parsed(text), rule.name) for text in texts), edits)
 
 
 def _parsed(text: str) -> Address:
     return parse_address(text, utf8=True)
 
 
-def _adding(added: tuple[Added, ...], edits: tuple[HeaderEdit, ...]) -> Change:
+def adding(added: tuple[Added, ...], edits: tuple[HeaderEdit, ...]) -> Change:
+    """These are added, as far as they are not yet and there is room; `edits` are what the header shows of them."""
+
     def change(effects: Effects) -> Effects:
         known = {one.address.key for one in effects.added}
         fresh = tuple(one for one in added if one.address.key not in known)[: MOST_ADDED - len(effects.added)]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from lockgate.mail.ruling import Severity
 from lockgate.policy.spelling import Comment, ObjectName
 
 
@@ -25,9 +26,10 @@ class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
         None, ge=0, le=1_000_000, description="0 is first; without it the rule comes last, in order", examples=[0]
     )
     enabled: bool = Field(default=True, description="Whether the rule acts", examples=[False])
-    mode: Literal["enforce", "audit"] = Field(
+    mode: Literal["enforce", "audit", "audit_and_notify"] = Field(
         "enforce",
-        description="enforce: the actions are carried out; audit: it is only told what they would do",
+        description="enforce: the actions are carried out; audit: it is only told what they would do, and an incident "
+        "report is sent; audit_and_notify: so is a notification",
         examples=["audit"],
     )
     activation_date: AwareDatetime | None = Field(
@@ -66,6 +68,12 @@ class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
     )
     dlp_policy: str = Field(
         "", max_length=256, description="Kept of a rule from Exchange; there are no DLP policies here", examples=["PCI"]
+    )
+    set_audit_severity: Severity = Field(
+        Severity.NOT_SAID,
+        description="How grave a hit is, as trace, explanation and incident report tell it: low, medium or high; "
+        "do_not_audit leaves it out of statistics",
+        examples=["high"],
     )
     comments: Comment = Field("", description="Note for people", examples=["mail for the New Orleans site"])
 

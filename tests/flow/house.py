@@ -15,6 +15,7 @@ from lockgate.flow.intake import Guest, Reception
 from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
+from lockgate.flow.rule_watch import RuleWatch
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.recipient import RecipientId
@@ -51,7 +52,9 @@ OURS = "192.0.2.25"
 class House:
     """Everything one worker has; attributes may be replaced before mail is sent."""
 
-    def __init__(self, courier: Courier | None = None, *, policy: str = CONTOSO) -> None:
+    def __init__(
+        self, courier: Courier | None = None, *, policy: str = CONTOSO, rules: RuleWatch | None = None
+    ) -> None:
         self.clock = HandClock()
         self.journal = ListJournal()
         self.spool = MemorySpool(self.clock, delay_notice=1800.0)
@@ -74,7 +77,7 @@ class House:
 
         own = OwnMail(self.spool, ask, recorder, self.clock, new_id, "test-house", 86400.0)
         bounce = Bounce(own, self.journal, lambda tasks: self.delivery.take(tasks))
-        reconsider = Reconsider(lambda: self.policy, judge_with, ask, self.spool, recorder)
+        reconsider = Reconsider(lambda: self.policy, judge_with, ask, self.spool, recorder, rules=rules)
         self.schedule = Schedule(steps=(60.0, 600.0), life=7200.0, delay_notice=1800.0)
         self.delivery = Delivery(
             Carriage(
@@ -86,6 +89,7 @@ class House:
         self.reception = Reception(
             lambda: self.policy, judge_with, ask, self.spool, Commit(recorder, lambda policy, name: 7200.0, 60.0),
             recorder, self.clock, self.journal, new_id, lambda tasks: self.take(tasks), "test-house",
+            rules=rules,
         )  # fmt: skip
         self.take: Callable = self.delivery.take
 

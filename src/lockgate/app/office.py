@@ -29,6 +29,7 @@ from lockgate.app.own_post import own_post
 from lockgate.app.policies import PolicyInForce
 from lockgate.app.reports import ReportOffice, folder_of
 from lockgate.app.roles import changed_since, roles_of
+from lockgate.app.rule_counts import RuleOffice
 from lockgate.app.sections import sections_of
 from lockgate.app.sts import StsRoom
 from lockgate.app.telling import Tellers
@@ -78,6 +79,7 @@ class Office:
             lambda: own_post(config, clock, self.journal), uploader(config, listening),
         )  # fmt: skip
         self.devices = DeviceOffice(self)
+        self.rules = RuleOffice(self)
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory,
@@ -109,7 +111,7 @@ class Office:
         """The listener for monitoring."""
 
         async def figures() -> bytes:
-            return exposition(self._meters, await self.health.gauges())
+            return exposition(self._meters, await self.health.gauges(), self.rules.figures())
 
         return Monitor(pages(figures, self.health.troubles))
 
@@ -152,6 +154,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
             office.sts.refresh(),
             office.acme.run(),
             office.devices.run(),
+            office.rules.run(),
         )
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()

@@ -69,7 +69,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
         HoldDesk(keeping, audit, clock),
-        *policy_sections(config, policies, audit, clock, validations),
+        *policy_sections(config, policies, audit, clock, validations, office.rules.notes),
         connector_desk(
             office, revisions, validations, office.sts.keeper if config.mta_sts.fetch else None
         ),
@@ -88,6 +88,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         office.keys.desk(office),
         *office.sts.desks(office),
         *office.devices.sections(),
+        *office.rules.sections(),
         ServiceDesk(office.health.status, lambda count: recent_alarms(config.alarm_file, count)),
     )
 

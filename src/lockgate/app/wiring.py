@@ -28,6 +28,7 @@ from lockgate.app.names import resolver_of, sender_check_of
 from lockgate.app.pages import gather
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.report_counts import ReportCounts
+from lockgate.app.rule_counts import RuleCounts
 from lockgate.app.showing import certificates_of
 from lockgate.app.srs_key import ways_back_of
 from lockgate.app.sts import courier_sts
@@ -220,6 +221,7 @@ class Worker:
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)
         self._devices = DeviceCounts(config, slot, clock, discreet, self._privacy.redactor)
+        self._rules = RuleCounts(config, slot, clock, discreet)
         self._table = LoadTable(load, slot, config.worker_count)
         self._load = CountingLoad(self._table, meters)
         self._certificates = certificates_of(config, counting)
@@ -248,7 +250,7 @@ class Worker:
         )
         reconsider = Reconsider(
             self.policy, self._judge, ask, self.spool, self._recorder, self._privacy.hold_life, self._inquire,
-            self._authentication,
+            self._authentication, self._rules.watch,
         )  # fmt: skip
         return Delivery(
             Carriage(
@@ -303,6 +305,7 @@ class Worker:
             authentication=self._authentication,
             observer=self._reports.observer,
             devices=self._devices.watch,
+            rules=self._rules.watch,
         )
 
     async def open(self, sockets: Sequence[Sequence[socket.socket]]) -> None:
@@ -342,6 +345,7 @@ class Worker:
             self._unlisted.keep()
             self._reports.keep()
             self._devices.keep()
+            self._rules.keep()
             try:
                 if await self.policy.look():
                     self._trust()
@@ -375,6 +379,7 @@ class Worker:
         self._unlisted.keep(at_once=True)
         self._reports.keep(at_once=True)
         self._devices.keep(at_once=True)
+        self._rules.keep(at_once=True)
         await self.spool.close()
 
 

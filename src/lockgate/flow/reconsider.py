@@ -12,6 +12,7 @@ from lockgate.decision.proof import Proof, Sender, sender_of, to_ask
 from lockgate.flow.commit import HOLD_LANE, PENDING_LANE, a_month, chunks, recipient_of, untold
 from lockgate.flow.excerpt import entry_of
 from lockgate.flow.letter import Authentication
+from lockgate.flow.rule_watch import RuleWatch
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.flow.stamping import alike, stamp_of
 from lockgate.flow.whereabouts import up_to_date
@@ -57,6 +58,7 @@ class Reconsider(msgspec.Struct, frozen=True):
     hold_life: Callable[[Policy, str], float] = a_month
     inquire: Inquire | None = None
     authentication: Authentication | None = None
+    rules: RuleWatch | None = None
 
     async def judge(self, task: Assigned, now: float, retry_at: float) -> Decided:
         """The decision about every recipient of the task under the policy of now.
@@ -76,6 +78,8 @@ class Reconsider(msgspec.Struct, frozen=True):
         facts, ruling = await settle_asking(self.judge_with, self.ask, inquire, policy, facts, Point.DATA, so_far)
         if inquire is not None and (unasked := to_ask(policy, facts, ruling)):
             facts = facts.learn(await inquire(policy, facts, unasked))
+        if self.rules is not None and lane == PENDING_LANE:
+            self.rules.again(policy, facts, ruling, story.ruling, ids)
         until = now + self.hold_life(policy, organisation)
         sorting = _Sorting(task, story.ruling, now, retry_at, until)
         elsewhere = await self._elsewhere(task, sorting.organisations(ruling))

@@ -79,6 +79,7 @@ from lockgate.flow.asking.reports import (
     ReportSummary,
     ReportTls,
 )
+from lockgate.flow.asking.rules import RuleStats
 from lockgate.flow.asking.service import StatusAsk
 from lockgate.flow.asking.tls import DomainDns, TlsPolicy
 from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
@@ -153,6 +154,7 @@ Request = (
     | RevisionDiff
     | RevisionList
     | Rollback
+    | RuleStats
     | StatusAsk
     | TlsPolicy
     | TraceFind
@@ -251,6 +253,7 @@ __all__ = [
     "RevisionDiff",
     "RevisionList",
     "Rollback",
+    "RuleStats",
     "StatusAsk",
     "TlsPolicy",
     "TraceFind",

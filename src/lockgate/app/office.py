@@ -27,6 +27,7 @@ from lockgate.app.meters import REFUSED as REFUSALS
 from lockgate.app.monitor import Monitor, pages
 from lockgate.app.own_post import own_post
 from lockgate.app.policies import PolicyInForce
+from lockgate.app.replays import ReplayRoom
 from lockgate.app.reports import ReportOffice, folder_of
 from lockgate.app.roles import changed_since, roles_of
 from lockgate.app.rule_counts import RuleOffice
@@ -80,6 +81,7 @@ class Office:
         )  # fmt: skip
         self.devices = DeviceOffice(self)
         self.rules = RuleOffice(self)
+        self.replays = ReplayRoom(path)
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory,
@@ -161,6 +163,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
         await stop.wait()
         for chore in under_way:
             chore.cancel()
+        await office.replays.close()
         await office.tellers.close()
         await monitor.close()
         await control.close()

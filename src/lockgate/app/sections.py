@@ -33,6 +33,7 @@ from lockgate.flow.desk.groups import GroupDesk
 from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
+from lockgate.flow.desk.replays import ReplayDesk
 from lockgate.flow.desk.reports import ReportDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
@@ -77,6 +78,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
             keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark,
             ways_back=ways_back_of(config), blocks=BlockFile(config.state_directory),
         ),
+        ReplayDesk(revisions, office.replays, clock),
         *recipient_sections(office, organisations),
         EstimateDesk(directory, clock, office.policy, Estimates(config.recipients_directory / "unlisted").all),
         mailbox_desk(config.mailboxes.directory, directory, organisations),

@@ -31,6 +31,7 @@ from lockgate.cli import (
     policy,
     queue,
     recipients,
+    replays,
     reports,
     rules,
     settings,
@@ -80,7 +81,7 @@ commands.add_typer(mailboxes.commands, name="mailbox")
 commands.add_typer(convert.commands, name="convert")
 commands.command("explain")(explain.explain)
 commands.command("what-if")(explain.what_if)
-commands.command("replay")(explain.replay)
+commands.command("replay")(replays.replay)
 commands.command("stories")(stories.stories)
 commands.command()(init)
 commands.command()(checkup.preflight)

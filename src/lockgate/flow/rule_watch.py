@@ -45,10 +45,11 @@ class Tally(Protocol):
 
 
 class Told(NamedTuple):
-    """One rule that is told of in a verdict."""
+    """One rule that is told of in a verdict, and what it did."""
 
     rule: str
     hit: Hit
+    effect: str = ""
 
 
 def told_of_rules(verdict: Verdict, known: Container[str] = ()) -> Iterator[Told]:
@@ -60,7 +61,7 @@ def told_of_rules(verdict: Verdict, known: Container[str] = ()) -> Iterator[Told
         if step.stage != STAGE or step.hit is Hit.NO:
             continue
         if step.subject.startswith(_PREFIX):
-            yield Told(step.subject[len(_PREFIX) :], step.hit)
+            yield Told(step.subject[len(_PREFIX) :], step.hit, step.effect)
         elif step.because.startswith(_PREFIX):
             # "rule NAME: why": a name may have a colon, so the known ones decide.
             ends = [n for n, letter in enumerate(step.because) if letter == ":"]

@@ -33,7 +33,7 @@ from lockgate.flow.asking.devices import (
     DeviceShow,
 )
 from lockgate.flow.asking.dkim import DkimCheck, DkimDns, DkimKeys, DkimRevoke, DkimRotate
-from lockgate.flow.asking.explain import Explain, Replay, WhatIf
+from lockgate.flow.asking.explain import Explain, Replay, ReplayProgress, WhatIf
 from lockgate.flow.asking.groups import (
     GroupAdd,
     GroupEdit,
@@ -145,6 +145,7 @@ Request = (
     | RecipientUpload
     | Reload
     | Replay
+    | ReplayProgress
     | ReportImport
     | ReportList
     | ReportSend
@@ -243,6 +244,7 @@ __all__ = [
     "RecipientUpload",
     "Reload",
     "Replay",
+    "ReplayProgress",
     "ReportImport",
     "ReportList",
     "ReportSend",

@@ -32,6 +32,7 @@ from lockgate.app.reports import ReportOffice, folder_of
 from lockgate.app.roles import changed_since, roles_of
 from lockgate.app.rule_counts import RuleOffice
 from lockgate.app.sections import sections_of
+from lockgate.app.shadow_room import ShadowRoom
 from lockgate.app.sts import StsRoom
 from lockgate.app.telling import Tellers
 from lockgate.app.tls_reports import uploader
@@ -82,6 +83,7 @@ class Office:
         self.devices = DeviceOffice(self)
         self.rules = RuleOffice(self)
         self.replays = ReplayRoom(path)
+        self.shadow = ShadowRoom(self)
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory,
@@ -157,6 +159,7 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
             office.acme.run(),
             office.devices.run(),
             office.rules.run(),
+            office.shadow.run(),
         )
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()

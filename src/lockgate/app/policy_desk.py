@@ -10,10 +10,12 @@ from lockgate.app.checkup.around import around_of
 from lockgate.app.config import OperatorFile
 from lockgate.app.names import resolver_of
 from lockgate.app.policies import Policies
+from lockgate.app.shadowing import ShadowShelf
 from lockgate.flow.desk.domains import DomainDesk
 from lockgate.flow.desk.objects import ObjectDesk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.section import Section
+from lockgate.flow.desk.shadow import ShadowDesk
 from lockgate.flow.revising import Revising
 from lockgate.flow.validated import ValidationNotes
 from lockgate.policy.documents import Written
@@ -38,4 +40,5 @@ def policy_sections(
         PolicyDesk(revising, lambda understood: around.look(understood, clock.now())),
         objects,
         DomainDesk(objects, resolver, clock),
+        ShadowDesk(revising, ShadowShelf(config), audit, clock),
     )

@@ -35,6 +35,7 @@ from lockgate.cli import (
     reports,
     rules,
     settings,
+    shadow,
     show,
     stories,
     tls,
@@ -82,6 +83,7 @@ commands.add_typer(convert.commands, name="convert")
 commands.command("explain")(explain.explain)
 commands.command("what-if")(explain.what_if)
 commands.command("replay")(replays.replay)
+commands.add_typer(shadow.commands, name="shadow")
 commands.command("stories")(stories.stories)
 commands.command()(init)
 commands.command()(checkup.preflight)

@@ -154,6 +154,8 @@ class Finder:
     def __call__(self, *texts: str) -> tuple[str, str] | None:
         """The first needle that is there, as it was written, and the text that has it; None if none is."""
         for text, hits in zip(texts, self._context.hits(self._place, texts), strict=True):
+            if not hits:
+                continue
             mine = [number for number in hits if self._first <= number < self._last]
             if mine:
                 return self._context.written(self._place, min(mine)), text

@@ -81,6 +81,7 @@ from lockgate.flow.asking.reports import (
 )
 from lockgate.flow.asking.rules import RuleStats
 from lockgate.flow.asking.service import StatusAsk
+from lockgate.flow.asking.shadow import ShadowPromote, ShadowShow, ShadowStart, ShadowStop
 from lockgate.flow.asking.tls import DomainDns, TlsPolicy
 from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
@@ -156,6 +157,10 @@ Request = (
     | RevisionList
     | Rollback
     | RuleStats
+    | ShadowPromote
+    | ShadowShow
+    | ShadowStart
+    | ShadowStop
     | StatusAsk
     | TlsPolicy
     | TraceFind
@@ -256,6 +261,10 @@ __all__ = [
     "RevisionList",
     "Rollback",
     "RuleStats",
+    "ShadowPromote",
+    "ShadowShow",
+    "ShadowStart",
+    "ShadowStop",
     "StatusAsk",
     "TlsPolicy",
     "TraceFind",

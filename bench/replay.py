@@ -164,8 +164,9 @@ def main() -> None:
         result = end.result or {}
         print(f"{result['messages']} messages, {result['recipients']} recipients, {given.rules} rules: "
               f"{result['changed']} would fare otherwise, {result['unknown']} unknown")  # fmt: skip
-        print(f"start and compiling {none:.2f} s; judging {spent - none:.2f} s of processor, "
-              f"{result['messages'] / (spent - none):.0f} messages a second a core; {took:.2f} s by the clock")  # fmt: skip
+        judging = spent - none
+        print(f"start and compiling {none:.2f} s; judging {judging:.2f} s of processor, "
+              f"{result['messages'] / judging:.0f} messages a second a core; {took:.2f} s by the clock")  # fmt: skip
         if given.profile:
             profile = cProfile.Profile()
             profile.runcall(lambda: list(replays(materials, Job(draft, 0, since, 1_000_000))))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, read_config
 from lockgate.app.policies import NoPolicy
 from lockgate.app.rejudging import Materials, alone
@@ -97,6 +98,7 @@ class Shadow:
             shelf.keep(tally)
         self.tally = tally
         self._comparison: Comparison | None = None
+        self._clock = SystemClock()
 
     def compile(self) -> None:
         """Raises Invalid if today's code refuses the draft."""
@@ -119,7 +121,7 @@ class Shadow:
             judged = judge_share(comparison, tally, mine[first : first + SLICE], self._draft.share)
             if judged and len(mine) > SLICE:  # half of one processor at most, however much waits
                 time.sleep(time.monotonic() - began)
-        tally.message, tally.refusal, tally.at = mark.message, mark.refusal, time.time()
+        tally.message, tally.refusal, tally.at = mark.message, mark.refusal, self._clock.now()
         self._shelf.keep(tally)
         return True
 

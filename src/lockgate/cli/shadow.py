@@ -26,16 +26,18 @@ def start(
     policy: Annotated[Path, typer.Option("--policy", metavar="DIR", help="Folder with the draft's documents.")],
     share: Annotated[str, typer.Option(help="For how much of the mail: 10%, 0.1.")] = "100%",
     note: Annotated[str, typer.Option(help="What it is for; the reason should it be promoted.")] = "",
+    what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge mail from now on by this draft as well; nothing becomes of it but figures."""
     files = documents_of(context, policy) or {}
-    result = answered(context, ShadowStart(files, _share_of(share), note), as_json=as_json)
+    result = answered(context, ShadowStart(files, _share_of(share), note, what_if), as_json=as_json)
     if not as_json:
         changes.differences(result["differences"])
         changes.warnings(result["warnings"])
-        show.say(f"The draft is in the shadow for {_percent(result['share'])} of the mail; "
-                 "`lockgate shadow show` tells what it would change.")  # fmt: skip
+        where = f"in the shadow for {_percent(result['share'])} of the mail"
+        began = f"The draft is {where}; `lockgate shadow show` tells what it would change."
+        show.say(f"The draft would be {where}; nothing was begun." if what_if else began)
 
 
 def _share_of(text: str) -> float:
@@ -72,11 +74,11 @@ def show_(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @commands.command()
-def stop(context: typer.Context, as_json: AsJson = False) -> None:
+def stop(context: typer.Context, what_if: WhatIf = False, as_json: AsJson = False) -> None:
     """End the shadow; what it found is forgotten."""
-    answered(context, ShadowStop(), as_json=as_json)
+    answered(context, ShadowStop(what_if), as_json=as_json)
     if not as_json:
-        show.say("No draft is in the shadow any more.")
+        show.say("The draft stays in the shadow." if what_if else "No draft is in the shadow any more.")
 
 
 @commands.command()

@@ -140,11 +140,11 @@ class RuleWatch:
                     hits[key] = hits.get(key, 0) + 1
             if self._sample is None:
                 self._keep_sample(policy, facts, verdict)
-        message = facts.message.id if facts.message is not None else ""
+        message, now = facts.message.id if facts.message is not None else "", self._now()
         for (organisation, rule), recipients in hits.items():
             mode = self._mode(policy, organisation, rule)
             known = "" if (organisation, rule) in counted else message
-            self._tally.hit(organisation, rule, mode, self._now(), known, recipients)
+            self._tally.hit(organisation, rule, mode, now, known, recipients)
 
     def _doubts(self, policy: Policy, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:

@@ -11,6 +11,7 @@ class ShadowStart(Ask, frozen=True, tag="shadow_start"):
     files: dict[str, str]
     share: float = 1.0
     note: str = ""
+    what_if: bool = False
 
 
 class ShadowShow(Ask, frozen=True, tag="shadow_show"):
@@ -19,6 +20,8 @@ class ShadowShow(Ask, frozen=True, tag="shadow_show"):
 
 class ShadowStop(Ask, frozen=True, tag="shadow_stop"):
     """End the shadow; what it found is forgotten."""
+
+    what_if: bool = False
 
 
 class ShadowPromote(Ask, frozen=True, tag="shadow_promote"):

@@ -64,10 +64,11 @@ class ShadowDesk(msgspec.Struct, frozen=True):
             dict(request.files), request.share, caller.name, self.clock.now(), request.note[:MOST_REASON],
             proposal.ground.number, proposal.understood.policy.digest,
         )  # fmt: skip
-        await asyncio.to_thread(self.shelf.put, draft)
-        self.audit.wrote(caller.name, "shadow start", after={"digest": draft.digest}, share=draft.share,
-                         reason=draft.note)  # fmt: skip
-        return Answer(result={**told, **_named(draft)})
+        if not request.what_if:
+            await asyncio.to_thread(self.shelf.put, draft)
+            self.audit.wrote(caller.name, "shadow start", after={"digest": draft.digest}, share=draft.share,
+                             reason=draft.note)  # fmt: skip
+        return Answer(result={**told, **_named(draft), "what_if": request.what_if})
 
     async def show(self, request: ShadowShow, caller: Caller) -> Answer:
         """What was found."""
@@ -82,8 +83,9 @@ class ShadowDesk(msgspec.Struct, frozen=True):
     async def stop(self, request: ShadowStop, caller: Caller) -> Answer:
         """End it."""
         draft = await self._draft()
-        await self._end(draft, caller, "shadow stop")
-        return Answer(result=_named(draft))
+        if not request.what_if:
+            await self._end(draft, caller, "shadow stop")
+        return Answer(result={**_named(draft), "what_if": request.what_if})
 
     async def promote(self, request: ShadowPromote, caller: Caller) -> Answer:
         """Put it in force as a new revision."""

@@ -85,6 +85,9 @@ async def test_audit_changes_nothing_but_hits_are_told() -> None:
     assert found["changed"] == 0
     (one,) = found["rules"]
     assert (one["newly"], one["changed"], one["unknown"]) == (4, 0, 0) and len(one["newly_examples"]) == 3
+    both = rule("Watch", 'subject_contains_words = ["hello"]', more='mode = "audit"\npriority = 0') + rule("All")
+    rules = {one["rule"]: (one["newly"], one["changed"]) for one in told(house, both)["rules"]}
+    assert rules == {"Watch": (4, 0), "All": (4, 4)}, "a rule on audit has no part in what changes"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import msgspec
 from lockgate.decision.judge import judge
 from lockgate.flow.compared import Compared, Example, note
 from lockgate.flow.retelling import differences
-from lockgate.flow.rule_watch import is_final, told_of_rules
+from lockgate.flow.rule_watch import Told, is_final, told_of_rules
 from lockgate.flow.settle import Ask
 from lockgate.flow.simulate import NOT_ASKED, Course, converse
 from lockgate.mail.findings import Answer, Question, Unknown
@@ -24,7 +24,7 @@ from lockgate.policy.policy import Policy
 
 MOST_MESSAGES = 1_000_000
 
-_Hits = frozenset[tuple[str, str]]
+_Hits = frozenset[Told]
 """Rules that were applied to a recipient, each with what it did."""
 
 
@@ -116,7 +116,7 @@ class Comparison:
         if was == is_ or not is_final(old):
             return frozenset()
         example = Example(message, old.recipient.text)
-        before, after = {rule for rule, _ in was}, {rule for rule, _ in is_}
+        before, after = {told.rule for told in was}, {told.rule for told in is_}
         for rule in after - before:
             one = self.found.rule(organisation, rule)
             one.newly += 1
@@ -125,7 +125,7 @@ class Comparison:
             one = self.found.rule(organisation, rule)
             one.no_longer += 1
             note(one.no_longer_examples, example)
-        return frozenset({rule for rule, _ in was ^ is_})
+        return frozenset({told.rule for told in was ^ is_ if told.acted})
 
 
 def compared(
@@ -143,7 +143,7 @@ def compared(
 
 
 def _hits(verdict: Verdict) -> _Hits:
-    return frozenset([(told.rule, told.effect) for told in told_of_rules(verdict) if told.hit is Hit.YES])
+    return frozenset([told for told in told_of_rules(verdict) if told.hit is Hit.YES])
 
 
 def _alike_at_once(before: Ruling, course: Course, pairs: Iterable[tuple[Verdict, Verdict | None]]) -> bool:

@@ -20,6 +20,7 @@ from lockgate.seams import Journal
 
 STAGE = "regulate"
 _PREFIX = "rule "
+_ON_AUDIT = "only told,"
 
 PAUSE = 1.0
 """Seconds between two timings in one worker."""
@@ -50,6 +51,11 @@ class Told(NamedTuple):
     rule: str
     hit: Hit
     effect: str = ""
+
+    @property
+    def acted(self) -> bool:
+        """Whether it may have changed anything; a rule on audit has not."""
+        return not self.effect.startswith(_ON_AUDIT)
 
 
 def told_of_rules(verdict: Verdict, known: Container[str] = ()) -> Iterator[Told]:
@@ -193,10 +199,11 @@ class RuleWatch:
         began = self._ticks()
         for number in range(len(possible)):
             rule = possible[(self._turn + number) % len(possible)]
-            start = self._ticks()
-            if start - began > BUDGET * 1e9:
+            if self._ticks() - began > BUDGET * 1e9:
                 self._turn = (self._turn + number) % len(possible)
                 return
+            _run(rule, case, recipient)  # so that none pays for what all of them read
+            start = self._ticks()
             _run(rule, case, recipient)
             took = self._ticks() - start
             self._tally.took(verdict.standing.organisation, rule.name, mode_of(rule), took)

@@ -147,6 +147,15 @@ async def test_limit_organisation_and_damage() -> None:
     comparison.look(Kept("m", 1.0, "contoso", b"no story"))
     assert comparison.found.unreadable == 1
 
+    def broken(questions):
+        raise RuntimeError("a test")
+
+    asking = rule("New", 'from_member_of = ["all@contoso.com"]')
+    comparison = Comparison(policy_of(CONTOSO + asking), broken, Recorder())
+    for one in kept_in(house):
+        comparison.look(one)
+    assert comparison.found.unreadable > 0 and comparison.found.messages == 4
+
 
 def test_what_is_found_is_bounded_and_can_be_kept() -> None:
     found = Compared()

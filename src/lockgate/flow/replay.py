@@ -51,8 +51,13 @@ class Comparison:
         if story.facts.connection.own_report:
             found.own_reports += 1  # nobody judges them
             return
+        try:
+            course = converse(self._policy, story.facts, self._answers, judge)
+        except Exception:  # one record that cannot be judged must not end the judging of all others
+            found.unreadable += 1
+            return
         found.recipients += max(1, len(story.facts.recipients))
-        self._compare(kept, story, converse(self._policy, story.facts, self._answers, judge))
+        self._compare(kept, story, course)
 
     def goes_on(self, kept: Kept) -> bool:
         """Whether this is of the message that was looked at last."""

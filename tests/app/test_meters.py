@@ -11,11 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lockgate.app import meters as table
 from lockgate.app.counting import CountingJournal, CountingLoad, timing
-from lockgate.app.exposition import exposition
+from lockgate.app.exposition import MOST_RULES, exposition
 from lockgate.app.health import Gauges
 from lockgate.app.meters import COMMIT, COUNTERS, JUDGE, TIMES, Meters, start_anew
 from lockgate.mail.connection import Load
 from lockgate.mail.facts import Point
+from lockgate.mail.rule_hits import RuleHits, RuleMode
 from lockgate.storage.summary import QueueSummary
 from lockgate.testing.journal import ListJournal
 
@@ -153,3 +154,18 @@ def test_counting_costs_less_than_a_microsecond(file):
     # Processor time, and the best of several: other programs run beside this one.
     assert min(cost(lambda: meters.add(place)) for _ in range(10)) < 1e-6
     assert min(cost(lambda: meters.took(JUDGE, 0.0003)) for _ in range(10)) < 1e-6
+
+
+def test_hits_of_rules_are_exposed_by_organisation_rule_and_mode_within_a_bound(file):
+    rules = [RuleHits("contoso", 'odd "\n name', RuleMode.AUDIT, 7, 9, 2)]
+    rules += [RuleHits("contoso", f"r{n}", RuleMode.ENFORCED, n) for n in range(MOST_RULES + 3)]
+    text = exposition(Meters(file, "desk", 1), GAUGES, rules).decode()
+    found = {
+        (family.name, sample.labels["rule"]): sample.value
+        for family in text_string_to_metric_families(text) if family.name.startswith("lockgate_rule")
+        for sample in family.samples
+    }  # fmt: skip
+    assert len(found) == 2 * MOST_RULES
+    assert found["lockgate_rule_messages", f"r{MOST_RULES + 2}"] == MOST_RULES + 2
+    assert found["lockgate_rule_unknown", 'odd "\n name'] == 2
+    assert ("lockgate_rule_messages", "r0") not in found

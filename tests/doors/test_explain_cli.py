@@ -16,20 +16,29 @@ import msgspec
 import pytest
 
 from doors.desk_here import EVIL, FixedClock, Here
-from flow.house import OURS, House
+from doors.replays_here import ReplaysHere
+from flow.house import CONTOSO, OURS, House
 from lockgate.app.control import ControlServer
 from lockgate.app.policies import read_documents
 from lockgate.cli.asked import Switchboard
 from lockgate.flow.desk.explain import ExplainDesk, Revisions
 from lockgate.flow.desk.front import Desk
+from lockgate.flow.desk.replays import ReplayDesk
 from lockgate.flow.intake import Guest
 from lockgate.flow.retelling import PolicyGone
+from lockgate.flow.simulate import NOT_ASKED
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.recipient import RecipientId
 from lockgate.policy.policy import Policy
 from lockgate.testing.builders import address, connection_of, policy_of
 from lockgate.testing.memory import MemoryDirectory
 
+BODY_RULE = """
+[[mail_flow_rule]]
+name = "Odd"
+subject_or_body_contains_words = ["odd"]
+delete_message = true
+"""
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -51,10 +60,13 @@ class Asked(Here):
         async def draft(files) -> Policy:
             return policy_of("\n".join(files.values()))
 
+        revisions = Revisions(in_force, at, draft)
         section = ExplainDesk(
-            house.spool, Revisions(in_force, at, draft), MemoryDirectory(), FixedClock(), lambda *_: ((), (), ""), "x"
+            house.spool, revisions, MemoryDirectory(), FixedClock(), lambda *_: ((), (), ""), "x"
         )
-        self.desk = Desk((section,), self.audit, self.journal)
+        self.replays = ReplaysHere(house, revisions)
+        replays = ReplayDesk(revisions, self.replays, FixedClock())
+        self.desk = Desk((section, replays), self.audit, self.journal)
 
 
 @pytest.fixture
@@ -180,15 +192,34 @@ async def test_replay_tells_what_would_change(asked: Asked, tmp_path: Path) -> N
     await evil_message(asked.house)
     folder = tmp_path / "draft"
     folder.mkdir()
-    from flow.house import CONTOSO
-
     (folder / "a.toml").write_text(CONTOSO + '[[connection_filter]]\nip_block_list = ["198.51.100.0/24"]\n')
     code, out, _ = await asked.run("replay", "--policy", str(folder), "--since", "1000000000")
     assert code == 1 and "1 recipients would fare otherwise" in out and harmless(out)
     assert "was  leaves by connector hq" in out and "now  refused: 550 5.7.513" in out
+    assert "sender.test" in out.splitlines()[-1]
     (folder / "a.toml").write_text(CONTOSO)
+    asked.replays.looks = 3
     code, out, _ = await asked.run("replay", "--policy", str(folder), "--since", "1000000000")
-    assert code == 0 and "nothing would change" in out
+    assert code == 0 and "nothing would change" in out and asked.replays.looks == 0
+
+
+async def test_replay_tells_of_rules_and_of_what_the_records_do_not_say(asked: Asked, tmp_path: Path) -> None:
+    await evil_message(asked.house)
+    folder = tmp_path / "draft"
+    folder.mkdir()
+    (folder / "a.toml").write_text(CONTOSO + BODY_RULE)
+    code, out, _ = await asked.run("replay", "--policy", str(folder))
+    assert code == 0 and harmless(out) and "nothing would change" in out
+    assert "1 recipients of whom it cannot be told" in out and NOT_ASKED in out
+    assert out.splitlines()[-1].split()[:3] == ["sender.test", "0", "1"]
+    (folder / "a.toml").write_text(CONTOSO + BODY_RULE.replace("subject_or_body", "header").replace(
+        '["odd"]', '{header = "Subject", words = ["owned"]}'))  # fmt: skip
+    code, out, _ = await asked.run("replay", "--policy", str(folder), "--json")
+    told = json.loads(out)
+    assert code == 1 and told["unknown"] == 0
+    (rule,) = told["rules"]
+    assert (rule["rule"], rule["newly"], rule["no_longer"], rule["changed"]) == ("Odd", 1, 0, 1)
+    assert rule["newly_examples"] == [{"id": "id-1", "recipient": "ben@contoso.com"}]
 
 
 async def test_on_a_terminal_it_is_coloured_and_as_harmless(asked: Asked) -> None:

@@ -76,7 +76,7 @@ async def test_the_list_tells_the_priority_that_a_rule_has(here):
     code, out, _ = await here.run("rule", "list")
     header, *lines = [line for line in out.splitlines() if line.strip()]
     assert code == 0 and header.split() == [
-        "PRIORITY", "ORGANISATION", "NAME", "STATE", "MODE", "FROM", "UNTIL", "COMMENTS",
+        "PRIORITY", "ORGANISATION", "NAME", "STATE", "MODE", "HITS", "LAST", "HIT", "FROM", "UNTIL", "COMMENTS",
     ]  # fmt: skip
     (line,) = [one for one in lines if " C " in one]
     assert line.split()[:5] == ["9", "contoso", "C", "enabled", "audit"] and "2026-12-24" in line and "12-27" in line

@@ -16,6 +16,7 @@ from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
 from lockgate.flow.rule_letters import RuleLetters
+from lockgate.flow.rule_watch import RuleWatch
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.recipient import RecipientId
@@ -52,7 +53,9 @@ OURS = "192.0.2.25"
 class House:
     """Everything one worker has; attributes may be replaced before mail is sent."""
 
-    def __init__(self, courier: Courier | None = None, *, policy: str = CONTOSO) -> None:
+    def __init__(
+        self, courier: Courier | None = None, *, policy: str = CONTOSO, rules: RuleWatch | None = None
+    ) -> None:
         self.clock = HandClock()
         self.journal = ListJournal()
         self.spool = MemorySpool(self.clock, delay_notice=1800.0)
@@ -77,7 +80,7 @@ class House:
         bounce = Bounce(own, self.journal, lambda tasks: self.delivery.take(tasks))
         self.letters = RuleLetters(own, self.journal, b"secret", lambda tasks: self.delivery.take(tasks))
         self.reconsider = Reconsider(
-            lambda: self.policy, judge_with, ask, self.spool, recorder, letters=self.letters
+            lambda: self.policy, judge_with, ask, self.spool, recorder, letters=self.letters, rules=rules
         )
         self.schedule = Schedule(steps=(60.0, 600.0), life=7200.0, delay_notice=1800.0)
         self.delivery = Delivery(
@@ -90,7 +93,7 @@ class House:
         self.reception = Reception(
             lambda: self.policy, judge_with, ask, self.spool, Commit(recorder, lambda policy, name: 7200.0, 60.0),
             recorder, self.clock, self.journal, new_id, lambda tasks: self.take(tasks), "test-house",
-            letters=self.letters,
+            letters=self.letters, rules=rules,
         )  # fmt: skip
         self.take: Callable = self.delivery.take
 

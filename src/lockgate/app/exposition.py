@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -12,17 +12,22 @@ from prometheus_client.registry import Collector, CollectorRegistry
 import lockgate
 from lockgate.app.health import Gauges
 from lockgate.app.meters import COUNTERS, TIMES, Meters
+from lockgate.mail.rule_hits import RuleHits
 from lockgate.storage.summary import STATES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+MOST_RULES = 500
+"""Rules with figures of their own: those that are hit most; `lockgate rule stats` has all of them."""
 
 
 class _Families(Collector):
     """One scrape."""
 
-    def __init__(self, meters: Meters, gauges: Gauges) -> None:
+    def __init__(self, meters: Meters, gauges: Gauges, rules: Sequence[RuleHits]) -> None:
         self._meters = meters
         self._gauges = gauges
+        self._rules = rules
 
     def collect(self) -> Iterator[Metric]:
         """Every family."""
@@ -38,12 +43,13 @@ class _Families(Collector):
             timed.add_metric((), list(zip(bounds, accumulate(counts), strict=True)), whole)
             yield timed
         yield from _looked_at(self._gauges)
+        yield from _of_rules(self._rules)
 
 
-def exposition(meters: Meters, gauges: Gauges) -> bytes:
+def exposition(meters: Meters, gauges: Gauges, rules: Sequence[RuleHits] = ()) -> bytes:
     """The text of one scrape."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(meters, gauges))
+    registry.register(_Families(meters, gauges, rules))
     return generate_latest(registry)
 
 
@@ -81,3 +87,16 @@ def _queue(gauges: Gauges) -> Iterator[Metric]:
     yield age
     down = "Next hops that could not be reached at the last attempt"
     yield GaugeMetricFamily("lockgate_queue_lanes_down", down, value=float(queue.lanes_down))
+
+
+def _of_rules(rules: Iterable[RuleHits]) -> Iterator[Metric]:
+    """Hits of mail flow rules in force; a name is what an administrator chose, and there are so many at most."""
+    labels = ("organisation", "rule", "mode")
+    hits = CounterMetricFamily("lockgate_rule_messages", "Messages that a mail flow rule was applied to", labels=labels)
+    doubts = CounterMetricFamily("lockgate_rule_unknown", "Recipients for whom it could not be told", labels=labels)
+    busiest = sorted(rules, key=lambda one: (-one.messages, one.organisation, one.rule, one.mode))[:MOST_RULES]
+    for one in busiest:
+        hits.add_metric((one.organisation, one.rule, one.mode.value), one.messages)
+        doubts.add_metric((one.organisation, one.rule, one.mode.value), one.unknown)
+    yield hits
+    yield doubts

@@ -27,9 +27,12 @@ from lockgate.app.meters import REFUSED as REFUSALS
 from lockgate.app.monitor import Monitor, pages
 from lockgate.app.own_post import own_post
 from lockgate.app.policies import PolicyInForce
+from lockgate.app.replays import ReplayRoom
 from lockgate.app.reports import ReportOffice, folder_of
 from lockgate.app.roles import changed_since, roles_of
+from lockgate.app.rule_counts import RuleOffice
 from lockgate.app.sections import sections_of
+from lockgate.app.shadow_room import ShadowRoom
 from lockgate.app.sts import StsRoom
 from lockgate.app.telling import Tellers
 from lockgate.app.tls_reports import uploader
@@ -78,6 +81,9 @@ class Office:
             lambda: own_post(config, clock, self.journal), uploader(config, listening),
         )  # fmt: skip
         self.devices = DeviceOffice(self)
+        self.rules = RuleOffice(self)
+        self.replays = ReplayRoom(path)
+        self.shadow = ShadowRoom(self)
         self.watch = Watch(
             KeeperKeeping(config.state_directory), alerts, clock, self.journal,
             state=config.state_directory,
@@ -109,7 +115,7 @@ class Office:
         """The listener for monitoring."""
 
         async def figures() -> bytes:
-            return exposition(self._meters, await self.health.gauges())
+            return exposition(self._meters, await self.health.gauges(), self.rules.figures())
 
         return Monitor(pages(figures, self.health.troubles))
 
@@ -152,12 +158,15 @@ def run_desk(config: OperatorFile, path: Path, listening: Sequence[str], ready: 
             office.sts.refresh(),
             office.acme.run(),
             office.devices.run(),
+            office.rules.run(),
+            office.shadow.run(),
         )
         under_way = [asyncio.ensure_future(chore) for chore in chores]
         ready()
         await stop.wait()
         for chore in under_way:
             chore.cancel()
+        await office.replays.close()
         await office.tellers.close()
         await monitor.close()
         await control.close()

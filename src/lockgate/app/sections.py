@@ -33,6 +33,7 @@ from lockgate.flow.desk.groups import GroupDesk
 from lockgate.flow.desk.holds import HoldDesk
 from lockgate.flow.desk.queue import QueueDesk
 from lockgate.flow.desk.recipients import RecipientDesk
+from lockgate.flow.desk.replays import ReplayDesk
 from lockgate.flow.desk.reports import ReportDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
@@ -69,7 +70,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         QueueDesk(keeping, audit),
         TraceDesk(keeping, clock),
         HoldDesk(keeping, audit, clock),
-        *policy_sections(config, policies, audit, clock, validations),
+        *policy_sections(config, policies, audit, clock, validations, office.rules.notes),
         connector_desk(
             office, revisions, validations, office.sts.keeper if config.mta_sts.fetch else None
         ),
@@ -77,6 +78,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
             keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark,
             ways_back=ways_back_of(config), blocks=BlockFile(config.state_directory),
         ),
+        ReplayDesk(revisions, office.replays, clock),
         *recipient_sections(office, organisations),
         EstimateDesk(directory, clock, office.policy, Estimates(config.recipients_directory / "unlisted").all),
         mailbox_desk(config.mailboxes.directory, directory, organisations),
@@ -88,6 +90,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         office.keys.desk(office),
         *office.sts.desks(office),
         *office.devices.sections(),
+        *office.rules.sections(),
         ServiceDesk(office.health.status, lambda count: recent_alarms(config.alarm_file, count)),
     )
 

@@ -28,6 +28,7 @@ from lockgate.app.names import resolver_of, sender_check_of
 from lockgate.app.pages import gather
 from lockgate.app.policies import Policies, PolicyInForce
 from lockgate.app.report_counts import ReportCounts
+from lockgate.app.rule_counts import RuleCounts
 from lockgate.app.showing import certificates_of
 from lockgate.app.srs_key import srs_secrets, ways_back_of
 from lockgate.app.sts import courier_sts
@@ -221,6 +222,7 @@ class Worker:
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)
         self._devices = DeviceCounts(config, slot, clock, discreet, self._privacy.redactor)
+        self._rules = RuleCounts(config, slot, clock, discreet)
         self._table = LoadTable(load, slot, config.worker_count)
         self._load = CountingLoad(self._table, meters)
         self._certificates = certificates_of(config, counting)
@@ -242,7 +244,7 @@ class Worker:
         bounce = Bounce(own_mail, journal, take=lambda tasks: self.delivery.take(tasks))
         reconsider = Reconsider(
             self.policy, self._judge, ask, self.spool, self._recorder, self._privacy.hold_life, self._inquire,
-            self._authentication, self._letters,
+            self._authentication, self._letters, self._rules.watch,
         )  # fmt: skip
         return Delivery(
             Carriage(
@@ -311,6 +313,7 @@ class Worker:
             observer=self._reports.observer,
             devices=self._devices.watch,
             letters=self._letters,
+            rules=self._rules.watch,
         )
 
     async def open(self, sockets: Sequence[Sequence[socket.socket]]) -> None:
@@ -350,6 +353,7 @@ class Worker:
             self._unlisted.keep()
             self._reports.keep()
             self._devices.keep()
+            self._rules.keep()
             try:
                 if await self.policy.look():
                     self._trust()
@@ -383,6 +387,7 @@ class Worker:
         self._unlisted.keep(at_once=True)
         self._reports.keep(at_once=True)
         self._devices.keep(at_once=True)
+        self._rules.keep(at_once=True)
         await self.spool.close()
 
 

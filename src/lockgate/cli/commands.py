@@ -31,9 +31,11 @@ from lockgate.cli import (
     policy,
     queue,
     recipients,
+    replays,
     reports,
     rules,
     settings,
+    shadow,
     show,
     stories,
     tls,
@@ -80,7 +82,8 @@ commands.add_typer(mailboxes.commands, name="mailbox")
 commands.add_typer(convert.commands, name="convert")
 commands.command("explain")(explain.explain)
 commands.command("what-if")(explain.what_if)
-commands.command("replay")(explain.replay)
+commands.command("replay")(replays.replay)
+commands.add_typer(shadow.commands, name="shadow")
 commands.command("stories")(stories.stories)
 commands.command()(init)
 commands.command()(checkup.preflight)

@@ -1,4 +1,4 @@
-"""Why, at the terminal: `explain` a message, `what-if` a supposed one, `replay` recorded mail by another policy."""
+"""Why, at the terminal: `explain` a message, and `what-if` a supposed one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from lockgate.cli import asked, show, telling
 from lockgate.cli.asked import AsJson, answered, given
-from lockgate.flow.asking import Explain, Replay, WhatIf
+from lockgate.flow.asking import Explain, WhatIf
 from lockgate.policy.documents import Invalid
 
 _HEAD = 256 * 1024
@@ -77,7 +77,7 @@ def what_if(
         sender=sender, recipients=tuple(to or ()), ip=ip, helo=helo, login=login, tls=tls,
         certificate=_certificate(cert), untrusted=untrusted, certificate_trouble=cert_trouble,
         certificate_trusted_by=tuple(cert_ca or ()), certificate_key=cert_key, require_tls=require_tls,
-        size=size or length, head=head, declared_size=declared_size, at=at, documents=_documents(context, policy),
+        size=size or length, head=head, declared_size=declared_size, at=at, documents=documents_of(context, policy),
         revision=revision, organisation=organisation, suppose=tuple(suppose or ()), like=like,
     )  # fmt: skip
     explanation = answered(context, request, as_json=as_json)
@@ -85,41 +85,6 @@ def what_if(
         telling.tell(explanation, short=short)
     if _refuses(explanation):
         raise typer.Exit(show.FINDING)
-
-
-def replay(
-    context: typer.Context,
-    policy: Draft = None,
-    revision: Revision = 0,
-    since: Annotated[str, typer.Option(help="1d, 2h, 2026-11-24 or 2026-11-24T08:00:00Z.")] = "1d",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most messages, newest first.")] = 1000,
-    organisation: Organisation = "",
-    as_json: AsJson = False,
-) -> None:
-    """Judge recorded mail by a draft policy and tell what would change. Code 1 if anything would."""
-    request = Replay(_documents(context, policy), revision, since, limit, organisation)
-    told = answered(context, request, as_json=as_json)
-    if not as_json:
-        _replayed(told)
-    if told["changed"]:
-        raise typer.Exit(show.FINDING)
-
-
-def _replayed(told: Mapping[str, Any]) -> None:
-    counts = f"{told['messages']} messages and refusals with {told['recipients']} recipients"
-    judged = f"{counts}, judged by {told['policy']}"
-    if not told["changed"]:
-        show.say(f"{judged}: nothing would change.")
-    else:
-        show.say(f"{judged}: {told['changed']} recipients would fare otherwise.")
-    for group in told["groups"]:
-        print()
-        show.say(f"{group['count']} x  was  {group['before']}")
-        show.say(f"{' ' * len(str(group['count']))}    now  {group['now']}")
-        for example in group["examples"]:
-            show.say(f"      {example['id']}  {example['recipient']}")
-    if told["unreadable"]:
-        show.complain(f"{told['unreadable']} records could not be read.")
 
 
 def _refuses(explanation: Mapping[str, Any]) -> bool:
@@ -130,7 +95,7 @@ def _refuses(explanation: Mapping[str, Any]) -> bool:
     )
 
 
-def _documents(context: typer.Context, folder: Path | None) -> dict[str, str] | None:
+def documents_of(context: typer.Context, folder: Path | None) -> dict[str, str] | None:
     """The texts of a draft; ends the command with the mistakes if they cannot be read."""
     if folder is None:
         return None

@@ -158,6 +158,8 @@ RULES = noun(
         Column("name", "NAME"),
         Column("state", "STATE"),
         Column("mode", "MODE"),
+        Column("hits", "HITS", right=True),
+        Column("last_hit", "LAST HIT"),
         Column("activation_date", "FROM"),
         Column("expiry_date", "UNTIL"),
         Column("comments", "COMMENTS"),

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from lockgate.cli import asked, changes, show
+from lockgate.cli import asked, changes, replays, show
 from lockgate.cli.asked import AsJson, WhatIf, answered, given
 from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.show import Column
-from lockgate.flow.asking import Apply, Export, Plan, RevisionDiff, RevisionList, Rollback
+from lockgate.flow.asking import Apply, Export, Plan, Replay, RevisionDiff, RevisionList, Rollback
 from lockgate.policy.documents import Invalid, is_document_name
 
 Folder = Annotated[Path | None, typer.Argument(help="Folder with policy documents; default: the operator's.")]
@@ -25,15 +25,26 @@ def plan(
     context: typer.Context,
     folder: Folder = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with code 1 if anything differs.")] = False,
+    replay: Annotated[
+        str, typer.Option("--replay", metavar="SINCE", help="Judge mail recorded since then (1d) by it, as a warning.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Say what the documents of a folder would change, object by object and in words; changes nothing.
 
-    Code 0 also when there are differences (with --exit-code 1), and 1 when the documents have mistakes.
+    Code 0 also when there are differences (with --exit-code 1), and 1 when the documents have mistakes. What --replay
+    finds is a warning and changes no code.
     """
-    result = answered(context, Plan(_documents(context, folder, as_json=as_json)), as_json=as_json)
+    documents = _documents(context, folder, as_json=as_json)
+    result = answered(context, Plan(documents), as_json=as_json and not replay)
     if not as_json:
         changes.told({**result, "what_if": True})
+    if replay:
+        judged = replays.judged(context, Replay(documents, since=replay, wait=0.5))
+        if as_json:
+            show.as_json({**result, "replay": judged})
+        else:
+            replays.warned(judged)
     if exit_code and (result["differences"] or any(result["files"].values())):
         raise typer.Exit(show.FINDING)
 

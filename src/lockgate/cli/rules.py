@@ -1,16 +1,18 @@
-"""`lockgate rule`: mail flow rules listed, written, switched on and off, and moved before one another."""
+"""`lockgate rule`: mail flow rules listed, written, switched on and off, moved, put in force, and what they hit."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
-from lockgate.cli import nouns, objects, rule_test
-from lockgate.cli.asked import AsJson, WhatIf
+from lockgate.cli import nouns, objects, rule_test, show
+from lockgate.cli.asked import AsJson, WhatIf, answered
 from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.objects import Name, Organisation
-from lockgate.flow.asking import Assignment, ObjectWrite
+from lockgate.cli.show import Column
+from lockgate.flow.asking import Assignment, ObjectWrite, RuleStats
 
 commands = nouns.RULES
 
@@ -54,6 +56,64 @@ def move(
     """
     request = ObjectWrite("set", _TABLES, name, organisation, (Assignment("priority", "=", str(to)),))
     objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+
+
+@commands.command()
+def promote(
+    context: typer.Context,
+    name: Name,
+    organisation: Organisation = "",
+    reason: Reason = "",
+    expect: Expect = None,
+    what_if: WhatIf = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a rule that was on audit act: mode = enforce, in one revision. `rule stats` shows what it would have hit."""
+    request = ObjectWrite("set", _TABLES, name, organisation, (Assignment("mode", "=", "enforce"),))
+    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+
+
+@commands.command()
+def stats(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Only this rule, with the last messages it hit.")] = "",
+    organisation: Annotated[str, typer.Option(help="Only rules of this organisation.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say how often each rule was hit by live mail, when last, and what it costs; a second old at most."""
+    rows = answered(context, RuleStats(name, organisation), as_json=as_json)
+    if as_json:
+        return
+    show.table([_flat(row) for row in rows], _STATS, nothing="There is no mail flow rule.")
+    for row in rows if name else ():
+        _samples(row)
+
+
+_STATS = (
+    Column("organisation", "ORGANISATION"),
+    Column("name", "NAME"),
+    Column("state", "STATE"),
+    Column("mode", "MODE"),
+    Column("enforced", "MESSAGES (RCPT) ACTED ON"),
+    Column("audit", "ON AUDIT"),
+    Column("unknown", "UNKNOWN", right=True),
+    Column("last_hit", "LAST HIT"),
+    Column("microseconds", "MICROSECONDS", right=True),
+)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    counts = {mode: f"{row[mode]['messages']} ({row[mode]['recipients']})" for mode in ("enforced", "audit")}
+    return {**row, **counts, "microseconds": row["microseconds"] if row["timed"] else ""}
+
+
+def _samples(row: Mapping[str, Any]) -> None:
+    samples: Sequence[Mapping[str, Any]] = row["samples"]
+    if samples:
+        print()
+        show.say(f"Last messages of rule '{row['name']}'; `lockgate explain ID` tells why:")
+    for one in samples:
+        show.say(f"  {one['at']}  {one['id']}")
 
 
 commands.command("test")(rule_test.test)

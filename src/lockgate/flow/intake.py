@@ -18,6 +18,7 @@ from lockgate.flow.letter import LARGE, Authentication
 from lockgate.flow.observing import Observer
 from lockgate.flow.own_mail import Draft
 from lockgate.flow.rule_letters import RuleLetters, keep_with_letters
+from lockgate.flow.rule_watch import RuleWatch
 from lockgate.flow.settle import Ask, Inquire, Judge, advance, settle, settle_asking
 from lockgate.mail import replies
 from lockgate.mail.connection import Connection, Tls
@@ -87,8 +88,8 @@ class Reception(msgspec.Struct, frozen=True):
     `policy` gives the policy in force now; `new_id` makes network message ids; `take` hands owned tasks to
     delivery; `installation` marks our own hops. `inquire` asks others what this machine does not know; `unlisted` is
     told of each recipient whom edge blocking would refuse, were it enforced. `authentication` finds out who sent it.
-    `observer` is told of messages whose fate is known, for reports; `devices` of those and of refusals. `letters`
-    writes what mail flow rules ask for.
+    `observer` is told of messages whose fate is known, for reports; `devices` of those and of refusals; `rules` of
+    messages that mail flow rules were applied to. `letters` writes what those rules ask for.
     """
 
     policy: Callable[[], Policy]
@@ -108,6 +109,7 @@ class Reception(msgspec.Struct, frozen=True):
     observer: Observer | None = None
     devices: DeviceWatch | None = None
     letters: RuleLetters | None = None
+    rules: RuleWatch | None = None
 
     def visit(self, connection: Connection) -> Visit:
         """The visit of one new connection."""
@@ -318,6 +320,8 @@ class Guest:
             body.abort()
             if watch is not None and reply.permanent:
                 watch.done(policy, facts, ruling)
+            if hall.rules is not None:
+                hall.rules.judged(policy, facts, ruling, over=reply.permanent)
             return self._turned_away(policy, facts, ruling, reply)
         if ask is not None and hall.authentication is not None and (unasked := to_ask(policy, facts, ruling)):
             facts = facts.learn(await ask(policy, facts, unasked))
@@ -333,6 +337,8 @@ class Guest:
             watch.done(policy, facts, ruling, copy)
         if hall.devices is not None:
             hall.devices.took(policy, facts, ruling)
+        if hall.rules is not None:
+            hall.rules.judged(policy, facts, ruling)
         return replies.queued(network_id)
 
     async def _letters(

@@ -14,6 +14,7 @@ from lockgate.flow.commit import HOLD_LANE, PENDING_LANE, a_month, chunks, recip
 from lockgate.flow.excerpt import entry_of
 from lockgate.flow.letter import Authentication, Octets
 from lockgate.flow.rule_letters import RuleLetters, is_settled
+from lockgate.flow.rule_watch import RuleWatch
 from lockgate.flow.settle import Ask, Inquire, Judge, forget_unknown, settle_asking
 from lockgate.flow.stamping import alike, stamp_of
 from lockgate.flow.whereabouts import up_to_date
@@ -60,6 +61,7 @@ class Reconsider(msgspec.Struct, frozen=True):
     inquire: Inquire | None = None
     authentication: Authentication | None = None
     letters: RuleLetters | None = None
+    rules: RuleWatch | None = None
 
     async def judge(self, task: Assigned, now: float, retry_at: float) -> Decided:
         """The decision about every recipient of the task under the policy of now.
@@ -81,6 +83,8 @@ class Reconsider(msgspec.Struct, frozen=True):
         if inquire is not None and (unasked := to_ask(policy, facts, ruling)):
             facts = facts.learn(await inquire(policy, facts, unasked))
         await self._tell(task, story, policy, facts, ruling)
+        if self.rules is not None and lane == PENDING_LANE:
+            self.rules.again(policy, facts, ruling, story.ruling, ids)
         until = now + self.hold_life(policy, organisation)
         sorting = _Sorting(task, story.ruling, now, retry_at, until)
         elsewhere = await self._elsewhere(task, sorting.organisations(ruling))

@@ -1,67 +1,181 @@
-"""Yesterday's mail judged by another policy: who would fare otherwise, before it happens (DESIGN 1.4)."""
+"""Recorded mail judged by another policy: who would fare otherwise, before it happens (DESIGN 1.4).
+
+Everything is judged as live mail is, with the deciding steps only; what these steps say is compared with the steps that
+were recorded. What the record does not answer and this machine does not know stays unknown, and is counted so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from lockgate.decision.judge import judge
-from lockgate.flow.retelling import differences, recorded_of
+from lockgate.flow.compared import Compared, Example, note
+from lockgate.flow.retelling import differences
+from lockgate.flow.rule_watch import Told, is_final, told_of_rules
 from lockgate.flow.settle import Ask
-from lockgate.flow.simulate import converse
-from lockgate.mail.record import Recorder, UnreadableStory
+from lockgate.flow.simulate import NOT_ASKED, Course, converse
+from lockgate.mail.findings import Answer, Question, Unknown
+from lockgate.mail.record import Kept, Recorder, Story, UnreadableStory
+from lockgate.mail.ruling import Hit, Ruling, Step, Verdict
 from lockgate.policy.policy import Policy
-from lockgate.seams import Keeping
 
-MOST_MESSAGES = 10_000
-_EXAMPLES = 3
+MOST_MESSAGES = 1_000_000
+
+_Hits = frozenset[Told]
+"""Rules that were applied to a recipient, each with what it did."""
 
 
-async def replayed(
-    keeping: Keeping,
-    recorder: Recorder,
-    policy: Policy,
-    ask: Ask,
-    rows: Iterable[Mapping[str, Any]],
-    limit: int,
-    organisation: str = "",
+class Comparison:
+    """Judges stories by one policy and counts what changes. `ask` is what this machine knows itself."""
+
+    def __init__(self, policy: Policy, ask: Ask, recorder: Recorder, found: Compared | None = None) -> None:
+        self._policy = policy
+        self._ask = ask
+        self._recorder = recorder
+        self._last = ""
+        self.found = found if found is not None else Compared()
+
+    def look(self, kept: Kept) -> None:
+        """Judge one story; stories of one message come one after the other. Never raises for what is recorded."""
+        found = self.found
+        found.messages += kept.id != self._last
+        self._last = kept.id
+        try:
+            story = self._recorder.read_story(kept.data)
+        except UnreadableStory:
+            found.unreadable += 1
+            return
+        if story.facts.connection.own_report:
+            found.own_reports += 1  # nobody judges them
+            return
+        try:
+            course = converse(self._policy, story.facts, self._answers, judge)
+        except Exception:  # one record that cannot be judged must not end the judging of all others
+            found.unreadable += 1
+            return
+        found.recipients += max(1, len(story.facts.recipients))
+        self._compare(kept, story, course)
+
+    def goes_on(self, kept: Kept) -> bool:
+        """Whether this is of the message that was looked at last."""
+        return kept.id == self._last
+
+    def _answers(self, questions: tuple[Question, ...]) -> dict[Question, Answer]:
+        """What this machine knows; of the rest nothing is known, and nobody is asked."""
+        answers = self._ask(questions)
+        for question in questions:
+            if question not in answers:
+                answers[question] = Unknown(NOT_ASKED)
+        return answers
+
+    def _compare(self, kept: Kept, story: Story, course: Course) -> None:
+        before = story.ruling
+        new = {verdict.recipient: verdict for verdict in course.verdicts}
+        pairs = [(verdict, new.get(verdict.recipient)) for verdict in before.recipients]
+        sender = _sender_of(story)
+        part_of: dict[str, frozenset[str]] = {}
+        for old, now in pairs:
+            if now is not None:
+                part_of[old.recipient.text] = self._rules(kept.id, old, now)
+        if _alike_at_once(before, course, pairs):
+            return
+        doubtful = {now.recipient.text: _why(now.steps) for _, now in pairs if now is not None and _in_doubt(now)}
+        no = course.ruling.refusal
+        if no is not None and not no.permanent and _is_doubted(course.ruling.steps):
+            doubtful[""] = _why(course.ruling.steps)
+        for change in differences(before, course):
+            self._changed(kept, change, sender, doubtful.get(change["recipient"]), part_of)
+
+    def _changed(
+        self,
+        kept: Kept,
+        change: Mapping[str, str],
+        sender: str,
+        doubtful: str | None,
+        part_of: Mapping[str, frozenset[str]],
+    ) -> None:
+        recipient = change["recipient"]
+        example = Example(kept.id, recipient)
+        was, now = (_without_target(change[name], recipient) for name in ("before", "now"))
+        if doubtful is not None:
+            self.found.doubt(was, doubtful, sender, example)
+            return
+        self.found.change(was, now, f"{_alike(was)}\n{_alike(now)}", sender, example)
+        for rule in part_of.get(recipient, ()):
+            self.found.rule(kept.organisation, rule).changed += 1
+
+    def _rules(self, message: str, old: Verdict, now: Verdict) -> frozenset[str]:
+        """Count which rules hit it otherwise than before; the names of those that differ."""
+        organisation = now.standing.organisation or old.standing.organisation
+        if _in_doubt(now):
+            for rule in {told.rule for told in told_of_rules(now) if told.hit is Hit.UNKNOWN}:
+                self.found.rule(organisation, rule).unknown += 1
+            return frozenset()
+        for told in told_of_rules(now):
+            if told.hit is Hit.UNKNOWN:  # it makes no difference to what becomes of the mail
+                self.found.rule(organisation, told.rule).unknown += 1
+        was, is_ = _hits(old), _hits(now)
+        if was == is_ or not is_final(old):
+            return frozenset()
+        example = Example(message, old.recipient.text)
+        before, after = {told.rule for told in was}, {told.rule for told in is_}
+        for rule in after - before:
+            one = self.found.rule(organisation, rule)
+            one.newly += 1
+            note(one.newly_examples, example)
+        for rule in before - after:
+            one = self.found.rule(organisation, rule)
+            one.no_longer += 1
+            note(one.no_longer_examples, example)
+        return frozenset({told.rule for told in was ^ is_ if told.acted})
+
+
+def compared(
+    kept: Iterable[Kept], policy: Policy, ask: Ask, recorder: Recorder, limit: int, organisation: str = ""
 ) -> dict[str, Any]:
-    """Judge the messages and refusals of these trace rows by `policy`.
-
-    What the record does not answer is asked of `ask`. The result has messages and recipients judged, `changed` (how
-    many recipients would fare otherwise), `unreadable`, and `groups` of changes: before, now, count and examples.
-    """
-    groups: dict[tuple[str, str], dict[str, Any]] = {}
-    told = {"messages": 0, "recipients": 0, "changed": 0, "unreadable": 0, "own_reports": 0}
-    for message in list(dict.fromkeys(str(row["id"]) for row in rows))[:limit]:
-        found = await keeping.trace_show(message)
-        recorded = [one for one in recorded_of(found, organisation) if one.data] if found is not None else []
-        told["messages"] += bool(recorded)
-        for one in recorded:
-            try:
-                story = recorder.read_story(one.data)
-            except UnreadableStory:
-                told["unreadable"] += 1
-                continue
-            if story.facts.connection.own_report:
-                told["own_reports"] += 1  # nobody judges them
-                continue
-            changed = differences(story.ruling, converse(policy, story.facts, ask, judge))
-            told["recipients"] += max(1, len(story.facts.recipients))
-            told["changed"] += len(changed)
-            for change in changed:
-                _group(groups, message, change)
-    ordered = sorted(groups.values(), key=lambda group: -group["count"])
-    return {**told, "groups": ordered}
+    """Judge at most `limit` messages and refusals of these; what docs/replay.md describes."""
+    comparison = Comparison(policy, ask, recorder)
+    for one in kept:
+        if organisation and one.organisation != organisation:
+            continue
+        if comparison.found.messages >= limit and not comparison.goes_on(one):
+            break
+        comparison.look(one)
+    return comparison.found.told()
 
 
-def _group(groups: dict[tuple[str, str], dict[str, Any]], message: str, change: Mapping[str, str]) -> None:
-    before, now = (_without_target(change[name], change["recipient"]) for name in ("before", "now"))
-    fresh = {"before": before, "now": now, "count": 0, "examples": []}
-    group = groups.setdefault((_alike(before), _alike(now)), fresh)
-    group["count"] += 1
-    if len(group["examples"]) < _EXAMPLES:
-        group["examples"].append({"id": message, "recipient": change["recipient"]})
+def _hits(verdict: Verdict) -> _Hits:
+    return frozenset([told for told in told_of_rules(verdict) if told.hit is Hit.YES])
+
+
+def _alike_at_once(before: Ruling, course: Course, pairs: Iterable[tuple[Verdict, Verdict | None]]) -> bool:
+    """Whether nobody fares otherwise, seen without a word: that is so for most mail."""
+    if before.refusal is not None or course.ruling.refusal is not None:
+        return False
+    return all(now is not None and old.disposition == now.disposition for old, now in pairs)
+
+
+def _in_doubt(verdict: Verdict) -> bool:
+    """Whether it is put off because something is unknown."""
+    return not is_final(verdict) and _is_doubted(verdict.steps)
+
+
+def _is_doubted(steps: tuple[Step, ...]) -> bool:
+    return any(step.hit is Hit.UNKNOWN for step in steps)
+
+
+def _why(steps: tuple[Step, ...]) -> str:
+    return next((step.because or step.subject for step in reversed(steps) if step.hit is Hit.UNKNOWN), "")
+
+
+def _sender_of(story: Story) -> str:
+    envelope = story.facts.envelope
+    if envelope is None:
+        return "nobody yet (refused at connect)"
+    return envelope.sender_domain or "<>"
 
 
 def _alike(sentence: str) -> str:
@@ -73,3 +187,21 @@ def _alike(sentence: str) -> str:
 def _without_target(sentence: str, recipient: str) -> str:
     """A decision without the recipient's own address, so that what is alike falls together."""
     return sentence.removesuffix(f", to {recipient.partition(', ')[0]}") if recipient else sentence
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A replay that is to be done: by which texts or (None) which revision, of what is recorded since when."""
+
+    documents: dict[str, str] | None
+    revision: int
+    since: float
+    limit: int
+    organisation: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How a replay stands: `judged` of about `of`; `result` once it is over."""
+
+    judged: int
+    of: int
+    result: dict[str, Any] | None = None

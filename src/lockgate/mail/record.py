@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 import zstandard
 
@@ -30,6 +32,15 @@ class Story(msgspec.Struct, frozen=True):
     judge_version: int
     facts: Facts
     ruling: Ruling
+
+
+class Kept(NamedTuple):
+    """A story as it lies in the store: of which message (or connection, for a refusal), when, whose, and its octets."""
+
+    id: str
+    at: float
+    organisation: str
+    data: bytes
 
 
 class _Written(msgspec.Struct, frozen=True, omit_defaults=True):

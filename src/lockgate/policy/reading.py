@@ -93,14 +93,15 @@ class Context:
     # -- running -----------------------------------------------------------------------------------------------------
 
     def hits(self, place: str, texts: tuple[str, ...]) -> tuple[frozenset[int], ...]:
-        """What is found in each (of short texts in the first LOOKED_THROUGH characters); the last answer for a place is
-        remembered.
+        """What is found in each (of short texts in the first LOOKED_THROUGH characters), () if nothing is in any; the
+        last answer for a place is remembered.
         """
         last = self._seen.get(place)
         if last is not None and last[0] == texts:
             return last[1]
         most = None if place == TEXT else LOOKED_THROUGH
         found = tuple([self._sets[place].hits(text[:most]) for text in texts])
+        found = found if any(found) else ()
         self._seen[place] = (texts, found)
         return found
 
@@ -160,7 +161,10 @@ class Finder:
 
     def __call__(self, *texts: str) -> tuple[str, str] | None:
         """The first needle that is there, as it was written, and the text that has it; None if none is."""
-        for text, hits in zip(texts, self._context.hits(self._place, texts), strict=True):
+        found = self._context.hits(self._place, texts)
+        if not found:  # so it is for most mail and most rules
+            return None
+        for text, hits in zip(texts, found, strict=True):
             mine = [number for number in hits if self._first <= number < self._last]
             if mine:
                 return self._context.written(self._place, min(mine)), text

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lockgate.mail.events import Status
+from lockgate.mail.record import Kept
 from lockgate.storage.trace_filters import Wanted, refusal_clauses
 
 Refused = tuple[int, dict[str, Any]]
@@ -29,6 +31,27 @@ def newest_refusal(folder: Path) -> int:
     """The highest number of a refusal; 0 if there is none."""
     with contextlib.suppress(sqlite3.Error), contextlib.closing(_reader(folder)) as db:
         return int(db.execute("SELECT max(rowid) FROM refusal").fetchone()[0] or 0)
+    return 0
+
+
+def stories_refused(
+    folder: Path, *, since: float = 0.0, above: int = 0, below: int = 1 << 62, limit: int = -1,
+    newest_first: bool = False,
+) -> Iterator[tuple[int, Kept]]:  # fmt: skip
+    """Recorded stories of refusals with their numbers, which lie between these two; none if the file cannot be read."""
+    order = "DESC" if newest_first else "ASC"
+    query = "SELECT rowid, id, at, organisation, story FROM refusal WHERE rowid > ? AND rowid < ? AND at >= ?"
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_reader(folder)) as db:
+        rows = db.execute(f"{query} ORDER BY rowid {order} LIMIT ?", (above, below, since, limit)).fetchall()
+        for number, connection, at, organisation, story in rows:
+            if story:
+                yield number, Kept(connection, at, organisation, story)
+
+
+def count_refused(folder: Path, since: float) -> int:
+    """How many refusals have a row since then."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_reader(folder)) as db:
+        return int(db.execute("SELECT count(*) FROM refusal WHERE at >= ?", (since,)).fetchone()[0])
     return 0
 
 

@@ -33,7 +33,7 @@ from lockgate.flow.asking.devices import (
     DeviceShow,
 )
 from lockgate.flow.asking.dkim import DkimCheck, DkimDns, DkimKeys, DkimRevoke, DkimRotate
-from lockgate.flow.asking.explain import Explain, Replay, WhatIf
+from lockgate.flow.asking.explain import Explain, Replay, ReplayProgress, WhatIf
 from lockgate.flow.asking.groups import (
     GroupAdd,
     GroupEdit,
@@ -79,7 +79,9 @@ from lockgate.flow.asking.reports import (
     ReportSummary,
     ReportTls,
 )
+from lockgate.flow.asking.rules import RuleStats
 from lockgate.flow.asking.service import StatusAsk
+from lockgate.flow.asking.shadow import ShadowPromote, ShadowShow, ShadowStart, ShadowStop
 from lockgate.flow.asking.tls import DomainDns, TlsPolicy
 from lockgate.flow.asking.traces import TraceFind, TraceFollow, TraceShow
 
@@ -144,6 +146,7 @@ Request = (
     | RecipientUpload
     | Reload
     | Replay
+    | ReplayProgress
     | ReportImport
     | ReportList
     | ReportSend
@@ -153,6 +156,11 @@ Request = (
     | RevisionDiff
     | RevisionList
     | Rollback
+    | RuleStats
+    | ShadowPromote
+    | ShadowShow
+    | ShadowStart
+    | ShadowStop
     | StatusAsk
     | TlsPolicy
     | TraceFind
@@ -241,6 +249,7 @@ __all__ = [
     "RecipientUpload",
     "Reload",
     "Replay",
+    "ReplayProgress",
     "ReportImport",
     "ReportList",
     "ReportSend",
@@ -251,6 +260,11 @@ __all__ = [
     "RevisionDiff",
     "RevisionList",
     "Rollback",
+    "RuleStats",
+    "ShadowPromote",
+    "ShadowShow",
+    "ShadowStart",
+    "ShadowStop",
     "StatusAsk",
     "TlsPolicy",
     "TraceFind",

@@ -60,11 +60,20 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
 class Replay(Ask, frozen=True, tag="replay"):
     """Judge recorded mail by a draft policy (or an earlier revision): what would change.
 
-    `since` is "1d", a date or a time; at most `limit` messages, the newest first.
+    `since` is "1d", a date or a time; at most `limit` messages, the newest first. The answer comes when it is over;
+    with `wait` after so many seconds at the latest, and then has `job`, by which to ask on, and how far it is.
     """
 
     documents: dict[str, str] | None = None
     revision: int = 0
     since: str = "1d"
-    limit: int = 1000
+    limit: int = 1_000_000
     organisation: str = ""
+    wait: float | None = None
+
+
+class ReplayProgress(Ask, frozen=True, tag="replay_progress"):
+    """How a replay stands that was begun; the same answer as that of Replay, after `wait` seconds at the latest."""
+
+    job: str
+    wait: float = 1.0

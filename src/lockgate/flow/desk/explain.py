@@ -1,4 +1,4 @@
-"""Why, at the desk: a message explained, a supposed message judged, recorded mail judged by a draft policy."""
+"""Why, at the desk: a message explained, and a supposed message judged."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 
 from lockgate.flow.asking.ask import Answer, Ask
-from lockgate.flow.asking.explain import Explain, Replay, WhatIf
+from lockgate.flow.asking.explain import Explain, WhatIf
 from lockgate.flow.blocking import with_blocks
 from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing
 from lockgate.flow.desk.times import moment_before
 from lockgate.flow.leading_back import WaysBack
-from lockgate.flow.replay import MOST_MESSAGES, replayed
 from lockgate.flow.retelling import At, PolicyGone, Recorded, Retelling, differences, part, recorded_of
 from lockgate.flow.settle import Ask as Answering
 from lockgate.flow.settle import local_answers
@@ -39,6 +38,24 @@ class Revisions(msgspec.Struct, frozen=True):
     draft: Callable[[Mapping[str, str]], Awaitable[Policy]]
 
 
+async def policy_meant(
+    revisions: Revisions, documents: Mapping[str, str] | None, revision: int
+) -> tuple[Policy, str]:
+    """The policy to judge by, and what it is called. Raises Misuse, Nothing, Invalid."""
+    if documents is not None and revision:
+        raise Misuse("a draft and an earlier revision cannot both be meant")
+    if documents is not None:
+        policy = await revisions.draft(documents)
+        return policy, f"a draft (digest {policy.digest[:12]})"
+    if not revision:
+        policy = await revisions.in_force()
+        return policy, f"revision {policy.revision}, which is in force"
+    try:
+        return await revisions.at(revision), f"revision {revision}"
+    except PolicyGone as trouble:
+        raise Nothing(str(trouble)) from None
+
+
 class ExplainDesk(msgspec.Struct, frozen=True):
     """Answers why. Nothing here changes anything: no row, no counter, no message."""
 
@@ -57,7 +74,6 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         return {
             Explain: Handler(Right.RECIPIENTS_VIEW, self.explain),
             WhatIf: Handler(Right.POLICY_VIEW, self.what_if),
-            Replay: Handler(Right.RECIPIENTS_VIEW, self.replay),
         }
 
     async def explain(self, request: Explain, caller: Caller) -> Answer:
@@ -77,7 +93,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         """A supposed message judged by the policy in force, an earlier one or a draft."""
         if request.like and Right.RECIPIENTS_VIEW not in caller.rights:
             raise Forbidden(f"your account lacks the right {Right.RECIPIENTS_VIEW} to see recorded messages")
-        policy, named = await self._policy(request.documents, request.revision)
+        policy, named = await policy_meant(self.revisions, request.documents, request.revision)
         story = await self._like(request) if request.like else None
         try:
             supposed = read_suppositions(request.suppose)
@@ -93,21 +109,6 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         if story is not None:
             told["differs"] = differences(story.ruling, course)
         return Answer(result=result)
-
-    async def replay(self, request: Replay, caller: Caller) -> Answer:
-        """Recorded mail judged by a draft: who would fare otherwise, in groups."""
-        if not 1 <= request.limit <= MOST_MESSAGES:
-            raise Misuse(f"between 1 and {MOST_MESSAGES} messages can be judged again")
-        if request.documents is None and not request.revision:
-            raise Misuse("say which policy the mail is to be judged by: --policy DIR or --revision N")
-        policy, named = await self._policy(request.documents, request.revision)
-        since = moment_before(request.since, self.clock.now())
-        filters = {"since": repr(since)} | ({"organisation": request.organisation} if request.organisation else {})
-        rows = await self.keeping.trace_find(filters, request.limit * 4)
-        told = await replayed(
-            self.keeping, self.recorder, policy, self._ask(), rows, request.limit, request.organisation,
-        )  # fmt: skip
-        return Answer(result={"policy": named, "since": since, **told})
 
     # --- what these share
 
@@ -144,21 +145,6 @@ class ExplainDesk(msgspec.Struct, frozen=True):
             for row in reversed(rows)
             if not organisation or row["organisation"] == organisation
         ]
-
-    async def _policy(self, documents: Mapping[str, str] | None, revision: int) -> tuple[Policy, str]:
-        """The policy to judge by, and what it is called."""
-        if documents is not None and revision:
-            raise Misuse("a draft and an earlier revision cannot both be meant")
-        if documents is not None:
-            policy = await self.revisions.draft(documents)
-            return policy, f"a draft (digest {policy.digest[:12]})"
-        if not revision:
-            policy = await self.revisions.in_force()
-            return policy, f"revision {policy.revision}, which is in force"
-        try:
-            return await self.revisions.at(revision), f"revision {revision}"
-        except PolicyGone as trouble:
-            raise Nothing(str(trouble)) from None
 
     async def _like(self, request: WhatIf) -> Story:
         """The recorded facts of a message as one story, whatever organisations its recipients belong to."""

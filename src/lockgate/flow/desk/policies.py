@@ -75,7 +75,7 @@ class PolicyDesk(msgspec.Struct, frozen=True):
 
     async def plan(self, request: Plan, caller: Caller) -> Answer:
         """What documents would change, object by object and in words."""
-        proposal = await self.revising.propose(_sane(request.files))
+        proposal = await self.revising.propose(sane(request.files))
         told = await asyncio.to_thread(told_of, proposal)
         if self.around is not None:
             before = {(one.file, one.path, one.message) for one in await self.around(proposal.ground.understood)}
@@ -90,7 +90,7 @@ class PolicyDesk(msgspec.Struct, frozen=True):
         wish = Wish(
             caller.name, "apply", request.reason, request.expect, request.what_if, request.discard_edits
         )
-        return Answer(result=await self.revising.publish(_sane(request.files), wish))
+        return Answer(result=await self.revising.publish(sane(request.files), wish))
 
     async def rollback(self, request: Rollback, caller: Caller) -> Answer:
         """Put the texts of an earlier revision in force again."""
@@ -163,7 +163,7 @@ class PolicyDesk(msgspec.Struct, frozen=True):
             raise Nothing(str(trouble)) from None
 
 
-def _sane(files: Mapping[str, str]) -> Mapping[str, str]:
+def sane(files: Mapping[str, str]) -> Mapping[str, str]:
     """The documents, if their names are those of files below a folder and of nothing else. Raises Misuse."""
     if len(files) > MOST_FILES:
         raise Misuse(f"at most {MOST_FILES} documents are taken")

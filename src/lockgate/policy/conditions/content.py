@@ -40,12 +40,13 @@ class SubjectMatchesPatterns(RootModel[Expressions], frozen=True):
 
 def _in_subject(context: Context, written: tuple[str, ...], needles: list[Needle]) -> RecipientTest:
     found_in = context.look_for("subject", needles)
+    none = no(f"the subject has none of {some(written)}")
 
     def test(case: Case, _: Address) -> Seen:
         if case.facts.message is None:
             return unknown("there is no message yet")
         found = found_in(context.subject(case))
-        return no(f"the subject has none of {some(written)}") if found is None else yes(f"the subject has '{found[0]}'")
+        return none if found is None else yes(f"the subject has '{found[0]}'")
 
     return test
 
@@ -77,19 +78,20 @@ class HeaderMatchesPatterns(BaseModel, frozen=True, extra="forbid"):
 def _in_header(context: Context, name: str, written: tuple[str, ...], needles: list[Needle]) -> RecipientTest:
     lower = name.lower()
     found_in = context.look_for(f"header {lower}", needles)
+    absent, none = no(f"there is no field {name}"), no(f"{name} has none of {some(written)}")
 
     def test(case: Case, _: Address) -> Seen:
         if case.facts.message is None:
             return unknown("there is no message yet")
         values = context.header(case, lower)
         if not values:
-            return no(f"there is no field {name}")
+            return absent
         found = found_in(*values)
         if found is not None:
             return yes(f"{name} has '{found[0]}'")
         if any(len(value) > LOOKED_THROUGH for value in values):
             return unanswerable(f"{name} is longer than the {LOOKED_THROUGH} characters that are looked through")
-        return no(f"{name} has none of {some(written)}")
+        return none
 
     return test
 

@@ -91,6 +91,7 @@ class SenderDomainIs(RootModel[tuple[DomainName, ...]], frozen=True):
     def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
         """Test the domain of the sender."""
         known, location = DomainMap((f"*.{domain}", domain) for domain in self.root), rule.sender_address_location
+        none = no(f"{_WHERE[location]} names none of {some(self.root)}")
 
         def test(case: Case, _: Address) -> Seen:
             for sender in context.senders(case, location):
@@ -98,7 +99,7 @@ class SenderDomainIs(RootModel[tuple[DomainName, ...]], frozen=True):
                 if found is not None:
                     below = "" if sender.domain == found else f", which is below {found}"
                     return yes(f"the sender's domain is {sender.domain}{below}")
-            return no(f"{_WHERE[location]} names none of {some(self.root)}")
+            return none
 
         return test
 

@@ -162,6 +162,24 @@ name = "rest"
 recipient_domains = ["*"]
 tls_settings = "encryption_only"
 """,
+    """
+[[mail_flow_rule]]
+organisation = "contoso"
+name = "for all of them"
+recipient_address_type = "original"
+either = [
+  {any_of_recipient_address_contains_words = ["alias", "rosa"], except_if_sent_to = ["c@contoso.com"]},
+  {any_of_recipient_address_matches_patterns = ["^no@", "@mail"], recipient_domain_is = ["contoso.com"]},
+]
+except_if_either = [{any_of_recipient_address_contains_words = ["kept"]}]
+reject_message = {}
+[[mail_flow_rule]]
+organisation = "fabrikam"
+name = "or for theirs"
+any_of_recipient_address_contains_words = ["rosa", "u", "example.net"]
+except_if_any_of_recipient_address_contains_words = ["both"]
+quarantine = true
+""",
 )
 FORGED = (
     """

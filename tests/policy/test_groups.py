@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from types import ModuleType
 
 import pytest
+from pydantic import Field, RootModel
 
 from lockgate.flow.meaning import Both, meaning
 from lockgate.mail.address import Address
@@ -12,13 +14,15 @@ from lockgate.mail.facts import Facts
 from lockgate.mail.findings import BelongsTo, InText, Unknown
 from lockgate.mail.headers import message_of
 from lockgate.mail.ruling import Hit, Standing
-from lockgate.policy.catalog import standard
-from lockgate.policy.compile import understand
+from lockgate.policy import actions, conditions
+from lockgate.policy.catalog import Catalog, standard
+from lockgate.policy.compile import compile_policy, understand
 from lockgate.policy.differences import differences
-from lockgate.policy.documents import read
+from lockgate.policy.documents import Invalid, read
 from lockgate.policy.editing import Edit, Place, changed
+from lockgate.policy.kinds import condition
 from lockgate.policy.reference import rules_page
-from lockgate.policy.rules import Case, Seen
+from lockgate.policy.rules import Case, Seen, no
 from lockgate.policy.values import kind_of, value_of
 from lockgate.policy.written import toml_of
 from lockgate.testing.builders import connection_of
@@ -180,6 +184,32 @@ def test_exchange_has_no_groups() -> None:
     found = problems(f"{RULE}either = [{BILLS}]\nexcept_if_either = [{BOSS}, {BILLS}]\n", above=strict)
     assert [one.path for one in found] == ["mail_flow_rule[0].either", "mail_flow_rule[0].except_if_either"]
     assert all("write a rule for each group" in one.message for one in found)
+
+
+def test_names_within_groups_are_checked_as_elsewhere() -> None:
+    """A condition that names another object, as a later one may."""
+
+    class LeavesBy(RootModel[str], frozen=True):
+        root: str = Field(description="Name of a connector.", examples=["NOLA"])
+
+        def compile(self):
+            return lambda case, recipient: no("it does not")
+
+        def refers_to(self):
+            return (("outbound_connector", self.root),)
+
+    more = ModuleType("more")
+    more.LeavesBy = condition("leaves_by", "It leaves by this connector", per_recipient=True)(LeavesBy)
+    LeavesBy.__module__ = "more"
+    catalog = Catalog.collect(conditions, actions, more)
+    text = f"{CONTOSO}{RULE}either = [{BILLS}, {{except_if_leaves_by = 'NULA'}}]\n"
+    known = '[[outbound_connector]]\nname = "NOLA"\nis_transport_rule_scoped = true\nrecipient_domains = ["x.test"]\n'
+    with pytest.raises(Invalid) as trouble:
+        compile_policy({"a": text + known}, hostname="mx.test", revision=1, catalog=catalog)
+    (found,) = trouble.value.problems
+    assert found.path == "mail_flow_rule[0].either[1].except_if_leaves_by" and "did you mean 'NOLA'?" in found.message
+    sound = compile_policy({"a": text.replace("NULA", "NOLA") + known}, hostname="mx.test", revision=1, catalog=catalog)
+    assert not [one for one in sound.warnings if "no mail flow rule names" in one.message]
 
 
 # --- round trip, digest, differences, words ---------------------------------------------------------------------------

@@ -239,6 +239,10 @@ MISSED = {
     "behind one that looks elsewhere": two(
         f"from = {ANA}\n{STOP}", f"{MARK}from = {ANA}\nsender_address_location = 'envelope'"
     ),
+    "behind one that is left out where it cannot be told": two(
+        f"subject_or_body_contains_words = ['a']\n{STOP}",
+        f"subject_or_body_contains_words = ['a']\nrule_error_action = 'defer'\n{DELETE}",
+    ),
     "behind one that saw another subject": two(f"subject_contains_words = ['late']\n{STOP}", MARK).replace(
         rule(MARK + "\n", "B"),
         rule("prepend_subject = 'late '\n", "M") + rule(f"{MARK}subject_contains_words = ['late']\n", "B"),

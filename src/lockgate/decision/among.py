@@ -41,7 +41,8 @@ def foreseen(policy: Policy, organisation: str, facts: Facts, verdicts: Sequence
     mine = policy.organisations.get(organisation)
     if mine is None or facts.excerpt:
         return {}
-    return of_all(policy, facts, verdicts, [one for one in mine.rules.among if one not in facts.findings])
+    unanswered = [one for one in mine.rules.among if not isinstance(facts.findings.get(one), Among)]
+    return of_all(policy, facts, verdicts, unanswered)
 
 
 def _among(policy: Policy, question: AnyRecipient, verdicts: Iterable[Verdict]) -> Answer:

@@ -15,7 +15,7 @@ from lockgate.policy.dkim_signing import signing_domain, signing_of
 from lockgate.policy.documents import Documents, Invalid, Places, Problem, Written, read
 from lockgate.policy.enhanced_filtering import enhanced_of
 from lockgate.policy.groups import compiled, tests_of
-from lockgate.policy.kinds import EvenOnAudit, LeftOut, LooksAtCase
+from lockgate.policy.kinds import EvenOnAudit, LooksAtCase, is_left_out
 from lockgate.policy.linter import lint
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
@@ -305,7 +305,7 @@ def _rules(
 def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context) -> CompiledRule:
     tests = tests_of(rule, rule, catalog, context)
     actions = [value for name in catalog.actions if (value := getattr(rule, name)) is not None]
-    actions.sort(key=lambda value: isinstance(value, LeftOut))  # what is held for them has no end of its own already
+    actions.sort(key=is_left_out)  # what is held for them has no end of its own already
     finding = [value for value in actions if isinstance(value, LooksAtCase)]
     changes = {id(value): compiled(value, context, rule) for value in actions if not isinstance(value, LooksAtCase)}
     return CompiledRule(

@@ -39,16 +39,19 @@ class Tests(NamedTuple):
     by_domain: bool
 
 
+def said_in(holder: BaseModel) -> list[str]:
+    """The keys that are written in a rule or a group and have a value, in alphabetical order."""
+    return sorted([key for key in holder.model_fields_set if getattr(holder, key) is not None])
+
+
 def written_in(
     holder: BaseModel, catalog: Catalog, at: tuple[str | int, ...] = ()
 ) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """Every condition and exception of a rule, those in groups too: the path of its key within the rule, and its value.
     """
-    for name in catalog.conditions:
-        for key in (name, EXCEPTION + name):
-            value = getattr(holder, key)
-            if value is not None:
-                yield (*at, key), value
+    for key in said_in(holder):
+        if key.removeprefix(EXCEPTION) in catalog.conditions:
+            yield (*at, key), getattr(holder, key)
     for key, place, group in groups_of(holder):
         yield from written_in(group, catalog, (*at, key, place))
 

@@ -145,6 +145,11 @@ class LeftOut(Protocol):
         """What is not done, what follows, and what there is instead."""
 
 
+def is_left_out(value: object) -> bool:
+    """Whether it is kept and not done (`LeftOut`); asking the protocol is slow, and this is asked of every value."""
+    return hasattr(type(value), "left_out")
+
+
 Model = TypeVar("Model", bound=type[BaseModel])
 
 

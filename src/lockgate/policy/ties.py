@@ -14,7 +14,7 @@ from lockgate.policy.checks import Key, Report
 from lockgate.policy.dkim_signing import check_dkim_signing
 from lockgate.policy.documents import Documents, Written, name_key, nearest
 from lockgate.policy.enhanced_filtering import check_enhanced_filtering
-from lockgate.policy.groups import written_in
+from lockgate.policy.groups import said_in, written_in
 from lockgate.policy.kinds import Refers
 from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
@@ -281,7 +281,7 @@ def _rules(documents: Documents, catalog: Catalog, report: Report) -> None:
 
 def references(rule: MailFlowRule, catalog: Catalog) -> Iterator[tuple[Key, str]]:
     """The place and the name of every outbound connector that a rule names, also in groups of conditions."""
-    written = [((key,), value) for key in catalog.actions if (value := getattr(rule, key)) is not None]
+    written = [((key,), getattr(rule, key)) for key in said_in(rule) if key in catalog.actions]
     for key, value in (*written, *written_in(rule, catalog)):
         if isinstance(value, Refers):  # asking a protocol is slow, and most are not there
             yield from ((key, name) for table, name in value.refers_to() if table == "outbound_connector")

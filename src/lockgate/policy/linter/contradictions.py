@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from lockgate.policy.catalog import EXCEPTION, Catalog
 from lockgate.policy.checks import Report
 from lockgate.policy.documents import Written
+from lockgate.policy.groups import said_in
 from lockgate.policy.linter.implied import all_below, below, domain_of, implies
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.objects.rules import EITHER, MailFlowRule, groups_of
@@ -62,9 +63,12 @@ class Contradictions(NamedTuple):
         return found is not None or all(lost.get(EITHER, (False,)))
 
     def _contradictions(self, rule: MailFlowRule, holder: BaseModel) -> Iterator[_Found]:
-        for name in self.catalog.conditions:
-            condition, exception = _given(holder, name, EXCEPTION + name)
-            if condition is not None and exception is not None and implies(name, condition, exception):
+        for key in said_in(holder):
+            name = key.removeprefix(EXCEPTION)
+            if name == key or name not in self.catalog.conditions:
+                continue
+            condition, exception = _given(holder, name, key)
+            if condition is not None and implies(name, condition, exception):
                 yield _Found(name, f"whatever hits {name} is excepted by {EXCEPTION}{name}", _NARROW)
         yield from _excepted(holder)
         yield from _disjoint(holder)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lockgate.policy.kinds import LeftOut
+from lockgate.policy.kinds import is_left_out
 from lockgate.policy.networks import Network, parse_networks
 
 _ALTERNATIVES = ("_words", "_patterns", "_member_of", "_header")
@@ -19,7 +19,7 @@ _MORE_ALTERNATIVES = frozenset({"from", "sent_to", "manager_for_evaluated_user"}
 
 def implies(name: str, one: Any, other: Any) -> bool:
     """Whether whatever the condition `one` of this kind hits is hit by `other` too."""
-    if isinstance(one, LeftOut):
+    if is_left_out(one):
         return False  # it never hits
     if one == other:
         return True

@@ -11,8 +11,8 @@ from typing import Any
 from lockgate.policy.catalog import Catalog
 from lockgate.policy.checks import Report
 from lockgate.policy.documents import Documents, Written
-from lockgate.policy.groups import written_in
-from lockgate.policy.kinds import LeftOut
+from lockgate.policy.groups import said_in, written_in
+from lockgate.policy.kinds import is_left_out
 from lockgate.policy.linter.contradictions import Contradictions
 from lockgate.policy.linter.sequences import ENDS, lint_order, lint_redirects
 from lockgate.policy.objects.connectors import OutboundConnector
@@ -67,9 +67,9 @@ def lint_rules(documents: Documents, catalog: Catalog, report: Report) -> None:
 
 def _left_out(written: _Rule, catalog: Catalog, report: Report) -> None:
     """What is kept of a rule from Exchange, and not done here."""
-    actions = [((key,), value) for key in catalog.actions if (value := getattr(written.value, key)) is not None]
+    actions = [((key,), getattr(written.value, key)) for key in said_in(written.value) if key in catalog.actions]
     for path, value in (*actions, *written_in(written.value, catalog)):
-        if isinstance(value, LeftOut):
+        if is_left_out(value):
             message, why, mend = value.left_out()
             report.doubtful(written, (path,), message, why=why, mend=mend)
     for key, nothing, message, why in _KEPT:

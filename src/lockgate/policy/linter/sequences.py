@@ -7,14 +7,14 @@ refuses.
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from pydantic import BaseModel
+from typing import NamedTuple
 
 from lockgate.policy.catalog import EXCEPTION, Catalog
 from lockgate.policy.checks import Report
 from lockgate.policy.documents import Written
+from lockgate.policy.groups import said_in
 from lockgate.policy.linter.implied import implies
-from lockgate.policy.objects.rules import MailFlowRule, groups_of
+from lockgate.policy.objects.rules import EITHER, EXCEPT_IF_EITHER, MailFlowRule
 
 _Rule = Written[MailFlowRule]
 
@@ -29,31 +29,35 @@ _LEAVE_ALONE = frozenset(
 )
 """Actions that change nothing of what a later rule sees."""
 
-_LOOKED_AT = 50
+_LOOKED_AT = 20
 """So many earlier rules that end the rules are compared with each later one."""
+
+_NOT_COMPARED = frozenset((EITHER, EXCEPT_IF_EITHER, "activation_date", "expiry_date"))
+"""Keys of rules of which is not asked whether they match all that a later one matches."""
+
+
+class _Ender(NamedTuple):
+    """A rule that ends the rules: its conditions and exceptions by key, and how many changes came before it."""
+
+    written: _Rule
+    conditions: frozenset[str]
+    changed: int
 
 
 def lint_order(ordered: Iterable[_Rule], catalog: Catalog, report: Report) -> None:
     """Rules that are never reached; `ordered` are the rules of one organisation that act, in their order."""
-    enders: list[_Rule] = []
+    enders: list[_Ender] = []
     changed = 0
-    since: list[int] = []
     for written in ordered:
-        first = next(
-            (
-                ender
-                for ender, then in zip(enders, since, strict=True)
-                if _reaches_all(ender.value, written.value, catalog, untouched=then == changed)
-            ),
-            None,
-        )
+        said = frozenset(said_in(written.value))
+        first = next((ender for ender in enders if _reaches_all(ender, written.value, said, changed)), None)
         if first is not None:
-            _shadowed(written, first, report)
+            _shadowed(written, first.written, report)
         elif not _ends(written.value):
-            changed += _edits(written.value, catalog)
-        elif not _dated(written.value) and len(enders) < _LOOKED_AT:  # what it edits, no later rule sees
-            enders.append(written)
-            since.append(changed)
+            changed += any(key in catalog.actions and key not in _LEAVE_ALONE for key in said)
+        elif not said & _NOT_COMPARED and len(enders) < _LOOKED_AT:  # what it edits, no later rule sees
+            conditions = frozenset(key for key in said if key.removeprefix(EXCEPTION) in catalog.conditions)
+            enders.append(_Ender(written, conditions, changed))
 
 
 def _shadowed(written: _Rule, first: _Rule, report: Report) -> None:
@@ -72,41 +76,30 @@ def _ends(rule: MailFlowRule) -> bool:
     return rule.stop_rule_processing or any(getattr(rule, key, None) is not None for key in _FOR_SURE)
 
 
-def _dated(rule: MailFlowRule) -> bool:
-    return rule.activation_date is not None or rule.expiry_date is not None
-
-
-def _edits(rule: MailFlowRule, catalog: Catalog) -> bool:
-    """Whether it may change what a later rule sees of the message."""
-    return any(getattr(rule, key) is not None for key in catalog.actions if key not in _LEAVE_ALONE)
-
-
-def _reaches_all(earlier: MailFlowRule, later: MailFlowRule, catalog: Catalog, *, untouched: bool) -> bool:
+def _reaches_all(ender: _Ender, later: MailFlowRule, said: frozenset[str], changed: int) -> bool:
     """Whether whatever the later rule matches was matched by the earlier one.
 
-    Both look at the same message only while it is `untouched` between them; a rule without conditions matches anyhow.
+    Both look at the same message only if nothing between them changes it; a rule without conditions matches anyhow.
     """
-    if any(True for _ in groups_of(earlier)):
-        return False
-    when = [name for name in catalog.conditions if getattr(earlier, name) is not None]
-    unless = [name for name in catalog.conditions if getattr(earlier, EXCEPTION + name) is not None]
-    if not when and not unless:
+    if not ender.conditions:
         return True
-    return untouched and _alike(earlier, later) and all(
-        _implied(name, later, earlier, "") for name in when
-    ) and all(_implied(name, earlier, later, EXCEPTION) for name in unless)
+    earlier = ender.written.value
+    if ender.changed != changed or not ender.conditions <= said or not _alike(earlier, later):
+        return False
+    return all(_implied(key, earlier, later) for key in ender.conditions)
 
 
 def _alike(earlier: MailFlowRule, later: MailFlowRule) -> bool:
-    """Whether the conditions of both look at the same addresses."""
-    keys = ("sender_address_location", "recipient_address_type")
+    """Whether the conditions of both look at the same addresses, and what can never be told means the same."""
+    keys = ("sender_address_location", "recipient_address_type", "rule_error_action")
     return all(getattr(earlier, key) == getattr(later, key) for key in keys)
 
 
-def _implied(name: str, one: BaseModel, other: BaseModel, prefix: str) -> bool:
-    """Whether both have it, and a hit of the one is a hit of the other."""
-    first, second = getattr(one, prefix + name), getattr(other, prefix + name)
-    return first is not None and second is not None and implies(name, first, second)
+def _implied(key: str, earlier: MailFlowRule, later: MailFlowRule) -> bool:
+    """Whether a hit of the later rule's condition is one of the earlier's; of exceptions, the other way round."""
+    mine, theirs = getattr(earlier, key), getattr(later, key)
+    name = key.removeprefix(EXCEPTION)
+    return implies(name, theirs, mine) if name == key else implies(name, mine, theirs)
 
 
 # --- redirects --------------------------------------------------------------------------------------------------------

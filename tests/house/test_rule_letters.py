@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
 import os
 import re
 import signal
+import threading
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -121,6 +123,14 @@ def test_refused_mail_is_reported_before_it_is_refused(tmp_path: Path) -> None:
         assert about(headquarters, "never") == []
 
 
+def kill(service: Service) -> None:
+    """kill -9 of everything; it can be started again."""
+    assert service.process is not None
+    os.killpg(service.process.pid, signal.SIGKILL)
+    service.process.wait(10)
+    (service.state / "run" / "service.json").unlink()
+
+
 NOTE = (
     'generate_notification = "<p>%%From%% wrote to %%To%% on %%MessageDate%%: <b>%%Subject%%</b></p><p>%%Headers%%</p>"'
 )
@@ -228,10 +238,44 @@ def test_a_kill_neither_loses_nor_repeats_a_letter(tmp_path: Path, refused: bool
         with service.client() as client:
             code, _ = client.letter(OUTSIDE, "ana@contoso.com", "ben@contoso.com", content=in_line("it is all"))
         assert code == (550 if refused else 250)
-        os.killpg(service.process.pid, signal.SIGKILL)
-        service.process.wait(10)
+        kill(service)
         with down.up() as headquarters:
             service.start()
             found = quiet(service, headquarters, 3)
             assert sorted(map(recipients, found)) == [["ana@contoso.com"], ["ben@contoso.com"], [SOC]]
             assert len(about(headquarters, "it is all")) == (0 if refused else 1)
+
+
+def test_a_kill_in_the_middle_leaves_no_message_without_its_letters_and_no_letter_without_its_message(
+    tmp_path: Path,
+) -> None:
+    report = f'generate_incident_report = {{report_to = "{SOC}", content = ["subject"]}}'
+    rules = rule("All", 'subject_contains_words = ["kept"]', report, 'generate_notification = "about %%Subject%%"')
+    with Down() as down, running(tmp_path, contoso(down.host) + rules, recipients=PEOPLE) as service:
+        accepted: set[str] = set()
+        begun = threading.Event()
+
+        def send(number: int) -> None:
+            with contextlib.suppress(OSError, EOFError, AssertionError), service.client() as client:
+                for turn in range(200):
+                    title = f"kept {number}-{turn}"
+                    if client.letter(OUTSIDE, "ana@contoso.com", content=in_line(title))[0] == 250:
+                        accepted.add(title)
+                    if len(accepted) > 20:
+                        begun.set()
+
+        senders = [threading.Thread(target=send, args=(number,)) for number in range(4)]
+        for one in senders:
+            one.start()
+        assert begun.wait(30), service.said()
+        kill(service)
+        for one in senders:
+            one.join(30)
+        with down.up() as headquarters:
+            service.start()
+            service.until(lambda: not service.queue(), "all is delivered", 60)
+            kept = sorted(subject(mail) for mail in headquarters.mails if subject(mail).startswith("kept"))
+            told = [text_of(parsed(mail)) for mail in letters(headquarters)]
+        assert len(kept) == len(set(kept)) and accepted <= set(kept)
+        assert sorted(said.rpartition("Subject: ")[2].strip() for said in told if "Subject: " in said) == kept
+        assert sorted(said.removeprefix("about ").strip() for said in told if said.startswith("about ")) == kept

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
+import msgspec
 import pytest
 
-from contracts.spools import RealScene
+from contracts.spools import HQ, START, RealScene, message
+from lockgate.mail.identity import network_id
+from lockgate.storage import together
 from lockgate.storage.traces import UnknownFilter
 
 
@@ -121,3 +124,26 @@ async def test_orders_are_audited(stage):
     (row,) = await stage.keeping.audit(10)
     assert row["by"] == "eva@contoso.com" and row["action"] == "release" and row["count"] == 1
     assert row["filters"] == {"lane": "contoso/HQ"} and row["at"] == stage.clock.now()
+
+
+async def test_what_is_to_be_kept_once_is_remembered_as_long_as_its_trace(stage, monkeypatch):
+    def letter():
+        writer = stage.spool.begin(b"Subject: x\r\n\r\n")
+        new = message(stage.clock.now(), writer.finish(), writer.size, ["soc"], HQ, name=name)
+        return msgspec.structs.replace(new, once=True)
+
+    name = network_id(bytes(10), START)
+    ((task, owned),) = (await stage.spool.accept(letter())).tasks
+    assert owned
+    stage.deliver(task)
+    await upkeep(stage)
+    assert in_queue(stage) == set()
+    await stage.spool.accept(letter())
+    assert in_queue(stage) == set() and len(await stage.keeping.trace_find({"id": name}, 10)) == 1
+
+    def damaged(path):
+        raise sqlite3.DatabaseError(f"{path} is damaged")
+
+    monkeypatch.setattr(together, "reader", damaged)
+    await stage.spool.accept(letter())
+    assert in_queue(stage) == {name}, "better twice than not at all"

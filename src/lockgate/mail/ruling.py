@@ -259,7 +259,7 @@ class ReportWanted(msgspec.Struct, frozen=True, array_like=True):
     content: tuple[str, ...] = ()
 
 
-class Effects(msgspec.Struct, frozen=True):
+class Effects(msgspec.Struct, frozen=True, omit_defaults=True):
     """What mail flow rules asked for, to be carried out by the stages behind them.
 
     `connector` is the way out that `rule` named; `require_tls` that it must be encrypted. `end` is what becomes of the

@@ -260,7 +260,7 @@ class Keeper:
             case frames.ACCEPT if gone := item.segments & lost:
                 link.out.append(frame(frames.FAILED, _ENCODE((item.request, min(gone)))))
             case frames.ACCEPT if worker is not None:
-                tasks = accept_together(self.ledger, worker.incarnation, item)
+                tasks = accept_together(self.ledger, worker.incarnation, item, self.settings.state / "trace")
                 link.out.append(frame(frames.ACCEPTED, _ENCODE((item.request, tasks))))
             case frames.STOP if worker is not None:
                 worker.taking = False

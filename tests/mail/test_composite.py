@@ -153,7 +153,7 @@ def test_no_text_in_a_comment_or_a_string_speaks(text):
 
 
 def test_it_is_linear():
-    began = time.perf_counter()
+    began = time.process_time()
     for text in ("(" * 100_000, " " * 100_000 + "=", ";" * 100_000, '"' * 100_001, "\\" * 100_000):
         says_author_passed(text, "d.test")
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

@@ -8,6 +8,7 @@ import sqlite3
 import pytest
 
 from contracts.spools import RealScene, unreachable
+from lockgate.storage.salvage import salvage
 
 
 @pytest.fixture
@@ -81,3 +82,25 @@ async def test_a_database_that_is_none_any_more_loses_no_body(stage):
     stage.spool = stage.new_spool()
     await stage.spool.open()
     await stage.accept("bob")
+
+
+async def test_a_kill_while_salvaging_loses_nothing(stage, monkeypatch):
+    kept = await fill(stage, 20)
+    path = stage.state / "queue" / "keeper.sqlite"
+    pages = leaf_pages(path, "trace")
+
+    def killed(fresh, place):
+        assert fresh != place
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(path), "replace", killed)
+    for _ in range(2):  # at the last instant, twice
+        with pytest.raises(KeyboardInterrupt):
+            salvage(path)
+    monkeypatch.undo()
+    hurt(path, pages[0])
+    _, rescued, gaps = salvage(path)
+    assert gaps == 1 and rescued["message"] == len(kept) + 1
+    with sqlite3.connect(path) as db:
+        assert db.execute("SELECT count(*) FROM message").fetchone() == (len(kept) + 1,)
+    assert not list(path.parent.glob("*.fresh*")), "nothing half made is left"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from lockgate.storage.tables import open_tables
 _KEYS = {"message": "seq", "trace": "number", "task": "id", "worker": "incarnation", "audit": "rowid"}
 _SMALL = ("lane", "meta")
 _FURTHEST = 1 << 62
+_FILES = ("", "-wal", "-shm")
 
 
 def is_damage(trouble: BaseException) -> bool:
@@ -21,32 +24,62 @@ def is_damage(trouble: BaseException) -> bool:
 
 
 def salvage(path: Path) -> tuple[Path, dict[str, int], int]:
-    """Set the database at `path` aside and make a new one of what can be read.
+    """Set the database at `path` aside and put one of what can be read in its place.
 
-    Returns where the damaged one lies now, rows rescued per table, and how many gaps there were.
+    Returns where the damaged one lies now, rows rescued per table, and how many gaps there were. The new one comes into
+    its place in one instant, complete: whoever reads meanwhile sees the old one, and after a kill it is salvaged again.
     Raises sqlite3.Error, OSError when not even that can be done.
     """
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1
-    for suffix in ("-wal", "-shm", ""):
-        file = path.with_name(path.name + suffix)
-        if file.exists():
-            file.rename(aside.with_name(aside.name + suffix))
+    fresh = path.with_name(f"{path.name}.fresh")
+    for suffix in _FILES:
+        _beside(fresh, suffix).unlink(missing_ok=True)
     rescued, gaps = dict[str, int](), 0
-    new = open_tables(path)
-    old = sqlite3.connect(aside, isolation_level=None)
+    new = open_tables(fresh)
+    old = sqlite3.connect(path, isolation_level=None)
     try:
+        _settle(old)
         new.execute("BEGIN IMMEDIATE")
         for table in (*_KEYS, *_SMALL):
             reader = _Reader(old, table)
             rescued[table] = _copy(reader, new, table)
             gaps += reader.gaps
         new.execute("COMMIT")
+        _settle(new)
     finally:
         old.close()
         new.close()
+    _exchange(path, aside, fresh)
     return aside, rescued, gaps
+
+
+def _settle(db: sqlite3.Connection) -> None:
+    """Bring what the log holds into the file, so that the file alone is the database. Damage may forbid it."""
+    with contextlib.suppress(sqlite3.DatabaseError):
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _exchange(path: Path, aside: Path, fresh: Path) -> None:
+    """The damaged database aside, the fresh one in its place; there is one at `path` at every instant."""
+    try:
+        os.link(path, aside)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, aside)
+    for suffix in ("-wal", "-shm"):  # they are the old one's, and must not be taken for the new one's
+        if _beside(path, suffix).exists():
+            _beside(path, suffix).rename(_beside(aside, suffix))
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _copy(reader: _Reader, new: sqlite3.Connection, table: str) -> int:

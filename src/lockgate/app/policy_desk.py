@@ -9,12 +9,15 @@ from lockgate.app.config import OperatorFile
 from lockgate.app.names import resolver_of
 from lockgate.app.policies import Policies
 from lockgate.flow.desk.domains import DomainDesk
+from lockgate.flow.desk.lists import ListDesk
 from lockgate.flow.desk.objects import ObjectDesk
 from lockgate.flow.desk.policies import PolicyDesk
 from lockgate.flow.desk.section import Section
+from lockgate.flow.listed import ListNotes
 from lockgate.flow.revising import Revising
 from lockgate.flow.validated import ValidationNotes
 from lockgate.seams import Audit, Clock, Validations
+from lockgate.storage.lists import ListStore
 
 
 def policy_sections(
@@ -22,11 +25,17 @@ def policy_sections(
 ) -> tuple[Section, ...]:
     """The sections that see and change the policy."""
     revising = Revising(policies, audit, clock, config.hostname, keeps_mailboxes=config.mailboxes.kept)
-    objects = ObjectDesk(revising, lambda: f"lockgate-proof={secrets.token_hex(16)}", ValidationNotes(validations).of)
+    lists = ListStore(config.lists_directory, clock)
+    validated, listed = ValidationNotes(validations), ListNotes(lists)
+    objects = ObjectDesk(
+        revising, lambda: f"lockgate-proof={secrets.token_hex(16)}",
+        lambda written: {**validated.of(written), **listed.of(written)},
+    )  # fmt: skip
     # It remembers nothing: a record that was published a minute ago must be found.
     resolver = resolver_of(config, clock, remembers=False)
     around = around_of(config, resolver)
     return (
+        ListDesk(revising, audit, lists),
         PolicyDesk(revising, lambda understood: around.look(understood, clock.now())),
         objects,
         DomainDesk(objects, resolver, clock),

@@ -13,11 +13,12 @@ from lockgate.flow.inquire import BUDGET
 from lockgate.flow.settle import Inquire
 from lockgate.mail.authentication import ArcVerdict, Authenticated, DkimVerdict, DmarcVerdict, SpfVerdict
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import NOT_CERTAIN, Answer, InText, Question, Unknown, WhatParts, WhoSent
+from lockgate.mail.findings import NOT_CERTAIN, Answer, InText, ListInText, Question, Unknown, WhatParts, WhoSent
 from lockgate.policy.policy import Policy
-from lockgate.seams import Authenticator, BodyWriter, Clock
+from lockgate.seams import Authenticator, BodyWriter, Clock, Lists
 
-_OF_CONTENT = (WhoSent, WhatParts, InText)
+_WITHIN = (WhatParts, InText, ListInText)
+_OF_CONTENT = (WhoSent, *_WITHIN)
 """What only the message itself can answer."""
 
 Octets = Callable[[], Awaitable[bytes]]
@@ -35,12 +36,13 @@ class Authentication(msgspec.Struct, frozen=True):
     """Wired once by each worker; `few_large` lets so many large messages at a time into memory.
 
     With a `clock`, a message that has waited for DNS for 4 hours waits no longer: what is still silent proves nothing
-    and condemns nobody.
+    and condemns nobody. `lists` are those whose words rules look for in texts.
     """
 
     authenticator: Authenticator
     few_large: asyncio.Semaphore
     clock: Clock | None = None
+    lists: Lists | None = None
 
     def arriving(self, body: BodyWriter, prefix: int, otherwise: Inquire | None = None) -> Inquire:
         """The same as `of` for a message on its way in; `prefix` octets of its body are ours."""
@@ -61,7 +63,7 @@ class Authentication(msgspec.Struct, frozen=True):
             policy: Policy, facts: Facts, questions: tuple[Question, ...]
         ) -> dict[Question, Answer]:
             mine = tuple([question for question in questions if isinstance(question, WhoSent)])
-            within = tuple([question for question in questions if isinstance(question, (WhatParts, InText))])
+            within = tuple([question for question in questions if isinstance(question, _WITHIN)])
             rest = tuple([question for question in questions if not isinstance(question, _OF_CONTENT)])
             told: dict[Question, Answer] = {}
             for question in mine:
@@ -90,8 +92,8 @@ class Authentication(msgspec.Struct, frozen=True):
             async with asyncio.timeout(BUDGET), place:
                 whole = await octets()
                 if large:
-                    return await asyncio.to_thread(answers, policy, whole, questions)
-                return answers(policy, whole, questions)
+                    return await asyncio.to_thread(answers, policy, whole, questions, self.lists)
+                return answers(policy, whole, questions, self.lists)
         except TimeoutError:
             why = "it could not be looked through within the time there is"
         except (ValueError, OSError) as trouble:

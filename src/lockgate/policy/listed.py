@@ -43,10 +43,6 @@ class FewEntries:
         """See Phrases."""
         return self._keys.get(key)
 
-    def begins(self, key: str) -> bool:
-        """See Phrases."""
-        return key in self._marks
-
 
 def find_value(kind: ListKind, value: str, entries: Phrases) -> ListEntry | None:
     """The entry that covers this address, this domain (itself, or the nearest above it), or that is in this text."""

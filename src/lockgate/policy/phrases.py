@@ -15,13 +15,16 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from lockgate.mail.lists import ListEntry
-from lockgate.policy.text import TextError, forms_of, is_outside, is_space, open_ended, word
+from lockgate.policy.text import TextError, check_word, forms_of, is_outside, is_space, open_ended
 
 MOST_PIECES = 32
 """Pieces of the longest phrase."""
 
-_MARKED = (2, 4, 8, 16)
+_MARKED = (2, 3, 4, 8, 16)
 """The list knows the beginnings of its phrases that are so many pieces long."""
+
+_AT_ONCE = 1024
+"""Pieces of a text that are looked up together."""
 
 _CUT = "\0"
 _NOTHING = "\x01"
@@ -37,19 +40,16 @@ class Phrases(Protocol):
     def find(self, key: str) -> ListEntry | None:
         """The entry with this key."""
 
-    def begins(self, key: str) -> bool:
-        """Whether this may be a marked beginning of an entry; True a little too often, never too seldom."""
-
 
 def read_phrase(text: str) -> ListEntry:
     """A word or phrase as it is looked up. Raises TextError."""
-    word(text)
-    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text):
-        raise TextError(f"'{text[:80]}' holds a control character")
+    if not text.isprintable() and any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text):
+        raise TextError(f"{text[:80]!a} holds a control character")
+    check_word(text)
     plain = unicodedata.normalize("NFKC", text)
     if plain != plain.strip():
         raise TextError(f"'{text[:80]}' begins or ends with a sign that is a space and a mark; leave it out")
-    cut = {_key(pieces): pieces for pieces in (_pieces(_folded(form)) for form in forms_of(plain))}
+    cut = {_key(pieces): pieces for pieces in map(_pieces, dict.fromkeys(map(_folded, dict.fromkeys(forms_of(plain)))))}
     longest = max(map(len, cut.values()))
     if longest > MOST_PIECES:
         raise TextError(
@@ -66,34 +66,43 @@ def find_phrase(texts: Iterable[str], phrases: Phrases) -> ListEntry | None:
     The cost grows with the texts alone.
     """
     for text in texts:
-        if text and (found := _find(_pieces(_folded(_plain(text))), phrases)) is not None:
-            return found
+        pieces = _pieces(_folded(_plain(text)))
+        for first in range(0, len(pieces), _AT_ONCE):
+            found = _find(pieces, first, phrases)
+            if found is not None:
+                return found
     return None
 
 
-def _find(pieces: list[str], phrases: Phrases) -> ListEntry | None:
-    heads = [piece[1:] if piece[0] == " " else piece for piece in pieces]
-    pairs = [*map(operator.add, heads, pieces[1:]), ""]
+def _find(pieces: list[str], first: int, phrases: Phrases) -> ListEntry | None:
+    """The first entry that begins at one of the next _AT_ONCE pieces."""
+    heads = [piece[1:] if piece[0] == " " else piece for piece in pieces[first : first + _AT_ONCE]]
+    pairs = list(map(operator.add, heads, pieces[first + 1 : first + _AT_ONCE + 1]))
     possible = frozenset(phrases.some_of({*heads, *pairs}))
     if not possible:
         return None
-    for place, (head, pair) in enumerate(zip(heads, pairs, strict=True)):
-        if (head in possible or pair in possible) and (found := _longest(pieces, place, head, phrases)) is not None:
-            return found
+    going = [(start, pair) for start, pair in enumerate(pairs, first) if pair in possible]
+    places = [(start, -start - 1, head) for start, head in enumerate(heads, first) if head in possible]
+    places += [(start, -start - 2, pair) for start, pair in going]
+    places += _longer(pieces, going, phrases)
+    for start, end, key in sorted(places):
+        entry = phrases.find(key)
+        if entry is not None and _stands_alone(pieces, start, -end, key):
+            return entry
     return None
 
 
-def _longest(pieces: list[str], start: int, key: str, phrases: Phrases) -> ListEntry | None:
-    """The longest entry that begins at this place and stands alone."""
-    found: ListEntry | None = None
-    for end in range(start + 1, min(len(pieces), start + MOST_PIECES) + 1):
-        entry = phrases.find(key)
-        if entry is not None and _stands_alone(pieces, start, end, key):
-            found = entry
-        if end - start in _MARKED and not phrases.begins(key):
-            break
-        if end < len(pieces):
-            key += pieces[end]
+def _longer(pieces: list[str], going: list[tuple[int, str]], phrases: Phrases) -> list[tuple[int, int, str]]:
+    """Where phrases of more than two pieces may be: start, end (negative: the longest comes first), key."""
+    found: list[tuple[int, int, str]] = []
+    length = 2
+    while going and length < MOST_PIECES:
+        going = [(start, key + pieces[start + length]) for start, key in going if start + length < len(pieces)]
+        length += 1
+        there = frozenset(phrases.some_of({key for _, key in going}))
+        found += [(start, -start - length, key) for start, key in going if key in there]
+        if length in _MARKED:
+            going = [one for one in going if one[1] in there]
     return found
 
 

@@ -60,17 +60,22 @@ def word(text: str) -> Needle:
 
     Raises TextError.
     """
+    check_word(text)
+    plain = unicodedata.normalize("NFKC", text)
+    spelled = "|".join(dict.fromkeys(_spelled(form) for form in forms_of(plain)))
+    left = "" if open_ended(plain[0]) else rf"(?:^|{_OUTSIDE})"
+    right = "" if open_ended(plain[-1]) else rf"(?:\z|{_OUTSIDE})"
+    return Needle(text, f"(?:{spelled})", f"{left}(?:{spelled}){right}" if left or right else "")
+
+
+def check_word(text: str) -> None:
+    """Raises TextError for what is no word or phrase."""
     if not text.strip():
         raise TextError("an empty word matches nothing")
     if text != text.strip():
         raise TextError(f"'{text}' begins or ends with a space; leave it out")
     if len(text) > LONGEST_WORD:
         raise TextError(f"a word or phrase may have {LONGEST_WORD} characters, this one has {len(text)}")
-    plain = unicodedata.normalize("NFKC", text)
-    spelled = "|".join(dict.fromkeys(_spelled(form) for form in forms_of(plain)))
-    left = "" if open_ended(plain[0]) else rf"(?:^|{_OUTSIDE})"
-    right = "" if open_ended(plain[-1]) else rf"(?:\z|{_OUTSIDE})"
-    return Needle(text, f"(?:{spelled})", f"{left}(?:{spelled}){right}" if left or right else "")
 
 
 def forms_of(plain: str) -> list[str]:

@@ -54,9 +54,6 @@ class ListView(Protocol):
     def some_of(self, keys: Collection[str]) -> Sequence[str]:
         """Those of the keys that may be there, or be the beginning of one; a few too many, never too few."""
 
-    def begins(self, key: str) -> bool:
-        """Whether this may be a marked beginning of an entry; True a little too often, never too seldom."""
-
     def entries(self) -> Iterator[ListEntry]:
         """All entries, in the order in which they were added."""
 

@@ -25,9 +25,9 @@ from lockgate.storage.layout import HASHES, LONGEST, hash_of
 
 _MAGIC = b"LGLISTED"
 _FORMAT = 1
-_HEADER = struct.Struct("<8sIIIIQQ16sQQQ")
+_HEADER = struct.Struct("<8sIIIIQQ16sQQQQ")
 """Magic, format, bits of the filter, bits of the bucket index, which hash, entries, words, hash key, starts of bucket
-starts, words and records."""
+starts, words and records, and the end."""
 
 _RECORD = struct.Struct("<II")
 """Octets of keys and marks, and of the text (0: it is the first key)."""
@@ -51,14 +51,14 @@ class ListTable:
             self._map = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
         finally:
             os.close(file)
-        magic, version, bits, buckets, which, entries, count, salt, at_starts, at_words, at = _HEADER.unpack_from(
+        magic, version, bits, buckets, which, entries, count, salt, at_starts, at_words, at, end = _HEADER.unpack_from(
             self._map
         )
         if magic != _MAGIC or version != _FORMAT:
             raise ValueError(f"{path.name} is no list that this version can read")
         fits = bits in range(3, 33) and buckets in range(1, 25) and which < HASHES
-        if not fits or _places(bits, buckets, count) != (at_starts, at_words, at) or at > size:
-            raise ValueError(f"{path.name} is damaged")
+        if not fits or _places(bits, buckets, count) != (at_starts, at_words, at) or end != size:
+            raise ValueError(f"{path.name} is damaged or cut off")
         view = memoryview(self._map)
         self.count: int = entries
         self._filter = view[_HEADER.size : at_starts]
@@ -87,10 +87,6 @@ class ListTable:
                 entry, _ = self._entry(self._at_records + place)
                 if key in entry.keys:
                     yield entry
-
-    def begins(self, key: str) -> bool:
-        """Whether this may be a marked beginning."""
-        return _NOWHERE in self._places_of(key.encode("utf-8", "replace"))
 
     def entries(self) -> Iterator[ListEntry]:
         """All entries in the order of writing. Raises ValueError at damage."""
@@ -167,7 +163,7 @@ class ListWriter:
         bits = max(10, min(32, (count * _BITS_A_KEY).bit_length()))
         buckets = max(1, min(24, count.bit_length() - 1))
         places = _places(bits, buckets, count)
-        head = (_MAGIC, _FORMAT, bits, buckets, which, self.count, count, self._salt, *places)
+        head = (_MAGIC, _FORMAT, bits, buckets, which, self.count, count, self._salt, *places, places[2] + self._size)
         with self._early.open("wb") as file:
             file.write(_HEADER.pack(*head))
             file.write(_filter(words, bits))

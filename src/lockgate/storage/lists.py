@@ -134,10 +134,6 @@ class TableView:
             found += [key for key in keys if key in added or key in marks]
         return found
 
-    def begins(self, key: str) -> bool:
-        """See ListView."""
-        return key in self._marks or (self.table is not None and self.table.begins(key))
-
     def entries(self) -> Iterator[ListEntry]:
         """See ListView."""
         try:
@@ -228,7 +224,10 @@ class ListStore:
         """See ListKeeper."""
         with self._turn(name):
             view = self.current(name)
-            fresh = {entry.key: entry for entry in add if not view.has(entry)}
+            fresh: dict[str, ListEntry] = {}
+            for entry in add:
+                if not view.has(entry):
+                    fresh.setdefault(entry.key, entry)
             gone = {entry.key: entry for entry in remove if view.has(entry)}
             missing = tuple(entry.text for entry in remove if entry.key not in gone)
             there = len({entry.key for entry in add}) - len(fresh)

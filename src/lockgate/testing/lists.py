@@ -33,10 +33,6 @@ class MemoryView:
         """See ListView."""
         return [key for key in keys if key in self._keys or key in self._marks]
 
-    def begins(self, key: str) -> bool:
-        """See ListView."""
-        return key in self._marks
-
     def entries(self) -> Iterator[ListEntry]:
         """See ListView."""
         return iter(list(self.by_key.values()))
@@ -73,7 +69,10 @@ class MemoryListKeeper:
         """See ListKeeper."""
         before = self.current(name)
         there = before.by_key
-        fresh = {entry.key: entry for entry in add if entry.key not in there}
+        fresh: dict[str, ListEntry] = {}
+        for entry in add:
+            if entry.key not in there:
+                fresh.setdefault(entry.key, entry)
         gone = {entry.key for entry in remove if entry.key in there}
         missing = tuple(entry.text for entry in remove if entry.key not in gone)
         known = len({entry.key for entry in add}) - len(fresh)
@@ -90,8 +89,8 @@ class MemoryListKeeper:
         for entry in entries:
             given.setdefault(entry.key, entry)
         there = [key for key in given if key in before.by_key]
-        fresh = {key: entry for key, entry in given.items() if key not in before.by_key}
-        after = given if replace else {**before.by_key, **fresh}
+        others = {key: entry for key, entry in given.items() if key not in before.by_key}
+        after = given if replace else {**before.by_key, **others}
         removed = before.count - len(there) if replace else 0
         added = len(given) - len(there)
         revision = self._put(name, after.values(), by, what_if=what_if or not (added or removed))

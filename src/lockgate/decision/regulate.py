@@ -90,7 +90,26 @@ def _unasked(
             asks.update(dict.fromkeys(seen.asks))
             if seen.hit is Hit.NO and test in rule.when:
                 break  # it does not match anyhow
-    return tuple([question for question in asks if question not in facts.findings])
+    unasked = tuple([question for question in asks if question not in facts.findings])
+    return unasked or _asked_on_the_way(possible, verdict.effects, recipient, case)
+
+
+def _asked_on_the_way(
+    rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case
+) -> tuple[Question, ...]:
+    """What the first rule asks that comes to ask it because of what earlier ones did to the header."""
+    for rule in rules:
+        hit, _ = _applies(rule, case, recipient)
+        if hit is Hit.YES:
+            effects = _carried_out(rule, effects)
+            case = Case(case.facts, case.standing, effects.edits)
+            if _ends(rule, effects):
+                break
+        elif hit is Hit.UNKNOWN:
+            asks = [question for test in (*rule.when, *rule.unless) for question in test(case, recipient).asks]
+            if unasked := tuple([question for question in asks if question not in case.facts.findings]):
+                return unasked
+    return ()
 
 
 def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case) -> Course | None:

@@ -23,7 +23,7 @@ MOST_PIECES = 32
 _MARKED = (2, 3, 4, 8, 16)
 """The list knows the beginnings of its phrases that are so many pieces long."""
 
-_AT_ONCE = 1024
+_AT_ONCE = 2048
 """Pieces of a text that are looked up together."""
 
 _CUT = "\0"
@@ -85,10 +85,10 @@ def _find(pieces: list[str], first: int, phrases: Phrases) -> ListEntry | None:
     places = [(start, -start - 1, head) for start, head in enumerate(heads, first) if head in possible]
     places += [(start, -start - 2, pair) for start, pair in going]
     places += _longer(pieces, going, phrases)
-    for start, end, key in sorted(places):
-        entry = phrases.find(key)
-        if entry is not None and _stands_alone(pieces, start, -end, key):
-            return entry
+    there = {key: entry for key in {key for _, _, key in places} if (entry := phrases.find(key)) is not None}
+    for start, end, key in sorted(place for place in places if place[2] in there) if there else ():
+        if _stands_alone(pieces, start, -end, key):
+            return there[key]
     return None
 
 

@@ -16,7 +16,7 @@ import struct
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Container, Iterator
 from pathlib import Path
 
 from lockgate.mail.lists import ListEntry
@@ -35,6 +35,7 @@ _RECORD = struct.Struct("<II")
 _NOWHERE = 0xFFFFFFFF
 _BITS_A_KEY = 16
 _KEYS, _MARKS = "\n", "\t"
+_LINE = _KEYS.encode()
 
 
 class ListTable:
@@ -69,24 +70,48 @@ class ListTable:
         self._at_records = at
         self._hash, self._salt = hash_of(which, salt)
 
-    def some_of(self, keys: Iterable[str]) -> list[str]:
-        """Those of the keys (and beginnings) that may be there; a few too many, never too few."""
-        # In one loop without calls of ours: a long text asks for thousands.
+    def some_of(self, keys: Collection[str]) -> list[str]:
+        """Those of the keys (and beginnings) that may be there; a few too many, never too few.
+
+        The keys hold no line ends.
+        """
+        if not keys:
+            return []
+        # In one loop without calls of ours, and encoded at once: a long text asks for thousands.
         seen, mask, hashed, salt = self._filter, self._mask, self._hash, self._salt
+        octets = _KEYS.join(keys).encode().split(_LINE)
         return [
             key
-            for key in keys
-            if seen[(at := hashed(key.encode(), salt) & mask) >> 3] >> (at & 7) & 1
+            for key, one in zip(keys, octets, strict=True)
+            if seen[(at := hashed(one, salt) & mask) >> 3] >> (at & 7) & 1
         ]
 
-    def found(self, key: str) -> Iterator[ListEntry]:
-        """The entries that have this key. Raises ValueError, struct.error, IndexError at damage."""
-        octets = key.encode("utf-8", "replace")
-        for place in self._places_of(octets):
-            if place != _NOWHERE:
-                entry, _ = self._entry(self._at_records + place)
-                if key in entry.keys:
-                    yield entry
+    def find(self, key: str, gone: Container[str] = ()) -> ListEntry | None:
+        """The first entry that has this key, whose own key is not among those gone.
+
+        Raises ValueError, struct.error, IndexError at damage.
+        """
+        hashed = self._hash(key.encode("utf-8", "replace"), self._salt)
+        at = hashed & self._mask
+        if not self._filter[at >> 3] >> (at & 7) & 1:
+            return None
+        starts, words, bucket = self._starts, self._words, hashed >> self._shift
+        for number in range(starts[bucket], starts[bucket + 1]):
+            word = words[number]
+            if word >> 32 == hashed and word & _NOWHERE != _NOWHERE:
+                entry, _ = self._entry(self._at_records + (word & _NOWHERE))
+                if key in entry.keys and entry.key not in gone:
+                    return entry
+        return None
+
+    def has(self, key: str) -> bool:
+        """Whether there is an entry whose own key this is. Raises as `find`."""
+        others: set[str] = set()
+        while (entry := self.find(key, others)) is not None:
+            if entry.key == key:
+                return True
+            others.add(entry.key)
+        return False
 
     def entries(self) -> Iterator[ListEntry]:
         """All entries in the order of writing. Raises ValueError at damage."""
@@ -97,18 +122,6 @@ class ListTable:
             except (struct.error, UnicodeDecodeError, IndexError) as trouble:
                 raise ValueError(f"the list is damaged ({trouble})") from None
             yield entry
-
-    def _places_of(self, octets: bytes) -> Iterator[int]:
-        hashed = self._hash(octets, self._salt)
-        at = hashed & self._mask
-        if not self._filter[at >> 3] >> (at & 7) & 1:
-            return
-        bucket = hashed >> self._shift
-        words = self._words
-        for number in range(self._starts[bucket], self._starts[bucket + 1]):
-            word = words[number]
-            if word >> 32 == hashed:
-                yield word & 0xFFFFFFFF
 
     def _entry(self, at: int) -> tuple[ListEntry, int]:
         keys, text = _RECORD.unpack_from(self._map, at)

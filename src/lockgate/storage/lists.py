@@ -107,12 +107,9 @@ class TableView:
         if found is not None or self.table is None:
             return found
         try:
-            for entry in self.table.found(key):
-                if entry.key not in self._gone:
-                    return entry
+            return self.table.find(key, self._gone)
         except _DAMAGE as trouble:
             raise Unavailable(f"the list is damaged ({trouble})") from None
-        return None
 
     def has(self, entry: ListEntry) -> bool:
         """Whether this very entry is there, in whatever spelling. Raises Unavailable."""
@@ -122,7 +119,7 @@ class TableView:
         if self.table is None or key in self._gone:
             return False
         try:
-            return any(one.key == key for one in self.table.found(key))
+            return self.table.has(key)
         except _DAMAGE as trouble:
             raise Unavailable(f"the list is damaged ({trouble})") from None
 

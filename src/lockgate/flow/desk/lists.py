@@ -28,7 +28,7 @@ from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Handler, Misuse, Nothing, the_organisation
 from lockgate.flow.list_files import FORMS, read_list
 from lockgate.flow.revising import Ground, Revising
-from lockgate.mail.lists import ListEntry, ListName
+from lockgate.mail.lists import ListEntry, ListKind, ListName
 from lockgate.policy.catalog import standard
 from lockgate.policy.documents import Invalid, Problem, nearest
 from lockgate.policy.listed import find_value, read_entry
@@ -96,9 +96,12 @@ class ListDesk(msgspec.Struct, frozen=True):
         meant = await self._named(request.name, request.organisation)
         wanted = _entry(meant, request.entry)
         view = await asyncio.to_thread(self.keeper.current, meant.name)
-        kind = meant.name.kind
-        found = await asyncio.to_thread(find_value, kind, wanted.text if kind == "words" else wanted.key, view)
-        if found is None or (kind == "words" and wanted.key not in found.keys):
+        # Of words this very phrase is meant, not one within it.
+        words = meant.name.kind is ListKind.WORDS
+        found = await asyncio.to_thread(
+            lambda: view.find(wanted.key) if words else find_value(meant.name.kind, wanted.key, view)
+        )
+        if found is None:
             raise Nothing(f"'{wanted.text[:80]}' is not on the list {meant.declared.name} (revision {view.revision})")
         return Answer(
             result={"list": meant.declared.name, "entry": found.text, "asked": wanted.text, "revision": view.revision}

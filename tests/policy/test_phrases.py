@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 import re2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lockgate.flow.listed import in_texts
+from lockgate.mail.findings import ListInText, OnList
+from lockgate.mail.lists import ListKind, ListName
 from lockgate.policy.listed import FewEntries, find_value, read_entry
-from lockgate.policy.phrases import MOST_PIECES, find_phrase, read_phrase, simple_fold
-from lockgate.policy.text import TextError, TextSet, is_outside, open_ended, word
+from lockgate.policy.phrases import MOST_PIECES, find_phrase, is_too_varied, read_phrase, simple_fold
+from lockgate.policy.text import TextError, TextSet, is_outside, is_space, open_ended, word
+from lockgate.testing.lists import MemoryLists, MemoryView
 
 PIECES = (
     "invoice", "paßword", "password", "straße", "STRASSE", "ΣΊΣΥΦΟΣ", "σίσυφος", "c++", "node.js", "foo-bar",
@@ -121,3 +126,20 @@ def test_domains_cover_what_is_below_them_and_addresses_only_themselves() -> Non
     for kind, wrong in (("domains", "*.a.test"), ("domains", "a b"), ("addresses", "a.test"), ("domains", "x@a.test")):
         with pytest.raises(ValueError, match=r".+"):
             read_entry(kind, wrong)
+
+
+def test_what_is_a_space_for_re2_is_one_for_us() -> None:
+    assert all(sign.isspace() for sign in SIGNS if is_space(sign))
+
+
+def test_a_text_that_is_made_to_cost_is_a_limit_that_is_told() -> None:
+    lists, question = MemoryLists(), ListInText("contoso", "names")
+    lists.views[ListName("contoso", ListKind.WORDS, "names")] = MemoryView([read_phrase("falcon nine x")], 3)
+    everything = "".join(SIGNS[:400_000])
+    began = time.process_time()
+    assert in_texts(lists, question, (everything,), cut=False) == OnList("", 3, cut=True)
+    assert in_texts(lists, question, (everything, "falcon  NINE x"), cut=False) == OnList("falcon nine x", 3)
+    # Every place begins like an entry, none goes on.
+    assert in_texts(lists, question, ("falcon nine " * 80_000,), cut=False) == OnList("", 3)
+    assert time.process_time() - began < 5
+    assert not is_too_varied("a" * 1_000_000) and not is_too_varied("".join(SIGNS[:20_000]))

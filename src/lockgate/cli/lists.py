@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -186,36 +187,38 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write all entries as they were spelled, for `list import`; with --json as one JSON array."""
+    told = answered(context, ListExport(name, organisation), as_json=False)
     if file == "-":
-        _export(context, sys.stdout, name, organisation, "text", as_json=as_json)
+        _write(context, told, sys.stdout, "text", as_json=as_json)
         return
-    first = answered(context, ListExport(name, organisation), as_json=False)
     try:
         with Path(file).open("w", encoding="utf-8", newline="") as out:
-            count = _export(context, out, name, organisation, _form(file), as_json=as_json, first=first)
+            count = _write(context, told, out, _form(file), as_json=as_json)
     except OSError as trouble:
         show.complain(f"{file} cannot be written: {trouble}")
         raise typer.Exit(show.MISUSE) from None
     show.say(f"{count} entries are in {file}.")
 
 
-def _export(
-    context: typer.Context, out: TextIO, name: str, organisation: str, form: str, *, as_json: bool,
-    first: dict[str, Any] | None = None,
-) -> int:  # fmt: skip
-    told = first or answered(context, ListExport(name, organisation), as_json=False)
-    entries: list[str] = []
-    while True:
-        entries += told["entries"]
-        if not told["ticket"]:
-            break
-        told = answered(context, ListExport(ticket=told["ticket"]), as_json=False)
+def _write(context: typer.Context, told: dict[str, Any], out: TextIO, form: str, *, as_json: bool) -> int:
+    """Write the first page and all that follow; how many entries there are."""
+    count = 0
+
+    def entries() -> Iterator[str]:
+        nonlocal told, count
+        while True:
+            count += len(told["entries"])
+            yield from told["entries"]
+            if not told["ticket"]:
+                return
+            told = answered(context, ListExport(ticket=told["ticket"]), as_json=False)
+
     if as_json:
-        out.write(show.json_text(entries) + "\n")
+        out.write(show.json_text(list(entries())) + "\n")
     else:
-        out.writelines(written_list(entries, form))
+        out.writelines(written_list(entries(), form))
     out.flush()
-    return len(entries)
+    return count
 
 
 def _form(file: str) -> str:

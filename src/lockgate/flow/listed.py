@@ -16,7 +16,7 @@ from lockgate.policy.documents import Written
 from lockgate.policy.listed import find_value
 from lockgate.policy.named_lists import uses_of
 from lockgate.policy.objects.rules import MailFlowRule
-from lockgate.policy.phrases import find_phrase
+from lockgate.policy.phrases import find_phrase, is_too_varied
 from lockgate.seams import ListKeeper, Lists, ListView, Unavailable
 
 
@@ -52,8 +52,10 @@ def in_texts(lists: Lists | None, question: ListInText, texts: Sequence[str], *,
     view = lists.view(ListName(question.organisation, ListKind.WORDS, question.list))
     if isinstance(view, Unknown):
         return view
+    readable = [text for text in texts if not is_too_varied(text)]
     try:
-        return _told(view, find_phrase(texts, view) if view.count else None, cut=cut)
+        entry = find_phrase(readable, view) if view.count else None
+        return _told(view, entry, cut=cut or len(readable) < len(texts))
     except Unavailable as trouble:
         return Unknown(f"the list {question.list}: {trouble}")
 

@@ -26,6 +26,11 @@ _MARKED = (2, 3, 4, 8, 16)
 _AT_ONCE = 2048
 """Pieces of a text that are looked up together."""
 
+_MOST_SIGNS = 20_000
+"""Different signs of one text; a dictionary of Chinese has about half of them."""
+
+_REMEMBERED = 5 * _MOST_SIGNS
+
 _CUT = "\0"
 _NOTHING = "\x01"
 """Stands for signs of a text that no entry has."""
@@ -74,6 +79,11 @@ def find_phrase(texts: Iterable[str], phrases: Phrases) -> ListEntry | None:
     return None
 
 
+def is_too_varied(text: str) -> bool:
+    """Whether a text has more different signs than any language; finding out about each would take long."""
+    return len(text) > _MOST_SIGNS and len(set(text)) > _MOST_SIGNS
+
+
 def _find(pieces: list[str], first: int, phrases: Phrases) -> ListEntry | None:
     """The first entry that begins at one of the next _AT_ONCE pieces."""
     heads = [piece[1:] if piece[0] == " " else piece for piece in pieces[first : first + _AT_ONCE]]
@@ -81,28 +91,36 @@ def _find(pieces: list[str], first: int, phrases: Phrases) -> ListEntry | None:
     possible = frozenset(phrases.some_of({*heads, *pairs}))
     if not possible:
         return None
-    going = [(start, pair) for start, pair in enumerate(pairs, first) if pair in possible]
-    places = [(start, -start - 1, head) for start, head in enumerate(heads, first) if head in possible]
-    places += [(start, -start - 2, pair) for start, pair in going]
-    places += _longer(pieces, going, phrases)
-    there = {key: entry for key in {key for _, _, key in places} if (entry := phrases.find(key)) is not None}
-    for start, end, key in sorted(place for place in places if place[2] in there) if there else ():
+    there = {key: entry for key in possible if (entry := phrases.find(key)) is not None}
+    places = _longer(pieces, [one for one in enumerate(pairs, first) if one[1] in possible], phrases, there)
+    if there:
+        places += [(start, -start - 1, head) for start, head in enumerate(heads, first) if head in there]
+        places += [(start, -start - 2, pair) for start, pair in enumerate(pairs, first) if pair in there]
+    for start, end, key in sorted(places):
         if _stands_alone(pieces, start, -end, key):
             return there[key]
     return None
 
 
-def _longer(pieces: list[str], going: list[tuple[int, str]], phrases: Phrases) -> list[tuple[int, int, str]]:
-    """Where phrases of more than two pieces may be: start, end (negative: the longest comes first), key."""
+def _longer(
+    pieces: list[str], going: list[tuple[int, str]], phrases: Phrases, there: dict[str, ListEntry]
+) -> list[tuple[int, int, str]]:
+    """Where phrases of more than two pieces are: start, end (negative: the longest comes first), key.
+
+    `going` are the places where one may begin; the entries are added to `there`.
+    """
     found: list[tuple[int, int, str]] = []
     length = 2
     while going and length < MOST_PIECES:
         going = [(start, key + pieces[start + length]) for start, key in going if start + length < len(pieces)]
         length += 1
-        there = frozenset(phrases.some_of({key for _, key in going}))
-        found += [(start, -start - length, key) for start, key in going if key in there]
+        possible = frozenset(phrases.some_of({key for _, key in going}))
+        fresh = {key: entry for key in possible if (entry := phrases.find(key)) is not None}
+        if fresh:
+            there.update(fresh)
+            found += [(start, -start - length, key) for start, key in going if key in fresh]
         if length in _MARKED:
-            going = [one for one in going if one[1] in there]
+            going = [one for one in going if one[1] in possible]
     return found
 
 
@@ -149,6 +167,8 @@ class _Signs(dict[int, str]):
     """What becomes of each sign: folded, spaces made equal, cuts around what is a piece of its own."""
 
     def __missing__(self, code: int) -> str:
+        if len(self) >= _REMEMBERED:
+            self.clear()
         made = self[code] = _made_of(chr(code))
         return made
 
@@ -159,10 +179,8 @@ def _signs() -> _Signs:
 
 
 def _made_of(sign: str) -> str:
-    if is_space(sign):
-        return " "
-    if sign in (_CUT, _NOTHING) or sign.isspace():
-        return f"{_CUT}{_NOTHING}{_CUT}"
+    if sign.isspace() or sign in (_CUT, _NOTHING):
+        return " " if is_space(sign) else f"{_CUT}{_NOTHING}{_CUT}"
     folded = simple_fold(sign)
     return f"{_CUT}{folded}{_CUT}" if open_ended(sign) or is_outside(sign) else folded
 

@@ -1,10 +1,11 @@
 """How the entries of one named list lie on disk: a table that is written once and mapped by all who look up in it.
 
-Layout (little endian): header, filter, bucket starts (32 bits each), sorted index words (32 bits of keyed hash, 32 bits
-of place), records. The filter has a bit for a part of each hash, so that what is not there is told without looking
-further; a hash is only a hint, the key is compared. A record is two lengths, the keys and marks of the entry, and its
-text where that is not the first key; records stand in the order in which they were added. A mark (the beginning of a
-phrase) has an index word with no place: that it is there may be told wrongly now and then, which costs one more look.
+Layout (little endian): header, filter of keys and marks, filter of keys alone (where there are marks), bucket starts
+(32 bits each), sorted index words (32 bits of keyed hash, 32 bits of place), records. A filter has a bit for a part of
+each hash, so that what is not there is told without looking further; a hash is only a hint, the key is compared. A
+record is two lengths, the keys and marks of the entry, and its text where that is not the first key; records stand in
+the order in which they were added. A mark (the beginning of a phrase) has an index word with no place: that it is
+there may be told wrongly now and then, which costs one more look.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from lockgate.storage.layout import HASHES, LONGEST, hash_of
 
 _MAGIC = b"LGLISTED"
 _FORMAT = 1
-_HEADER = struct.Struct("<8sIIIIQQ16sQQQQ")
-"""Magic, format, bits of the filter, bits of the bucket index, which hash, entries, words, hash key, starts of bucket
-starts, words and records, and the end."""
+_HEADER = struct.Struct("<8sIIIIIQQ16sQQQQ")
+"""Magic, format, number of filters, bits of a filter, bits of the bucket index, which hash, entries, words, hash key,
+starts of bucket starts, words and records, and the end."""
 
 _RECORD = struct.Struct("<II")
 """Octets of keys and marks, and of the text (0: it is the first key)."""
@@ -41,7 +42,9 @@ _LINE = _KEYS.encode()
 class ListTable:
     """One mapped table. Raises OSError, ValueError when the file cannot be one."""
 
-    __slots__ = ("_at_records", "_filter", "_hash", "_map", "_mask", "_salt", "_shift", "_starts", "_words", "count")
+    __slots__ = (
+        "_at_records", "_filter", "_hash", "_keys", "_map", "_mask", "_salt", "_shift", "_starts", "_words", "count",
+    )  # fmt: skip
 
     def __init__(self, path: Path) -> None:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -52,17 +55,18 @@ class ListTable:
             self._map = mmap.mmap(file, 0, access=mmap.ACCESS_READ)
         finally:
             os.close(file)
-        magic, version, bits, buckets, which, entries, count, salt, at_starts, at_words, at, end = _HEADER.unpack_from(
-            self._map
-        )
+        head = _HEADER.unpack_from(self._map)
+        magic, version, filters, bits, buckets, which, entries, count, salt, at_starts, at_words, at, end = head
         if magic != _MAGIC or version != _FORMAT:
             raise ValueError(f"{path.name} is no list that this version can read")
-        fits = bits in range(3, 33) and buckets in range(1, 25) and which < HASHES
-        if not fits or _places(bits, buckets, count) != (at_starts, at_words, at) or end != size:
+        fits = filters in (1, 2) and bits in range(3, 33) and buckets in range(1, 25) and which < HASHES
+        if not fits or _places(filters, bits, buckets, count) != (at_starts, at_words, at) or end != size:
             raise ValueError(f"{path.name} is damaged or cut off")
         view = memoryview(self._map)
         self.count: int = entries
-        self._filter = view[_HEADER.size : at_starts]
+        octets = (1 << bits) // 8
+        self._filter = view[_HEADER.size : _HEADER.size + octets]
+        self._keys = self._filter if filters == 1 else view[_HEADER.size + octets : _HEADER.size + 2 * octets]
         self._mask = (1 << bits) - 1
         self._starts = view[at_starts : at_starts + 4 * ((1 << buckets) + 1)].cast("I")
         self._words = view[at_words:at].cast("Q")
@@ -93,7 +97,7 @@ class ListTable:
         """
         hashed = self._hash(key.encode("utf-8", "replace"), self._salt)
         at = hashed & self._mask
-        if not self._filter[at >> 3] >> (at & 7) & 1:
+        if not self._keys[at >> 3] >> (at & 7) & 1:
             return None
         starts, words, bucket = self._starts, self._words, hashed >> self._shift
         for number in range(starts[bucket], starts[bucket + 1]):
@@ -175,11 +179,16 @@ class ListWriter:
         count = len(words)
         bits = max(10, min(32, (count * _BITS_A_KEY).bit_length()))
         buckets = max(1, min(24, count.bit_length() - 1))
-        places = _places(bits, buckets, count)
-        head = (_MAGIC, _FORMAT, bits, buckets, which, self.count, count, self._salt, *places, places[2] + self._size)
+        keys = array("Q", [word for word in words if word & _NOWHERE != _NOWHERE])
+        filters = 1 if len(keys) == count else 2
+        places = _places(filters, bits, buckets, count)
+        end = places[2] + self._size
+        head = (_MAGIC, _FORMAT, filters, bits, buckets, which, self.count, count, self._salt, *places, end)
         with self._early.open("wb") as file:
             file.write(_HEADER.pack(*head))
             file.write(_filter(words, bits))
+            if filters == 2:
+                file.write(_filter(keys, bits))
             file.write(bytes(places[0] - file.tell()))
             file.write(_starts(words, buckets).tobytes())
             file.write(bytes(places[1] - file.tell()))
@@ -226,9 +235,9 @@ def _once(words: list[int]) -> array[int]:
     return array("Q", [word for word, before in zip(words, [-1, *words], strict=False) if word != before])
 
 
-def _places(bits: int, buckets: int, count: int) -> tuple[int, int, int]:
+def _places(filters: int, bits: int, buckets: int, count: int) -> tuple[int, int, int]:
     """Where bucket starts, words and records begin."""
-    at_starts = _aligned(_HEADER.size + (1 << bits) // 8)
+    at_starts = _aligned(_HEADER.size + filters * ((1 << bits) // 8))
     at_words = _aligned(at_starts + 4 * ((1 << buckets) + 1))
     return at_starts, at_words, at_words + 8 * count
 

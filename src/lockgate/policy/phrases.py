@@ -9,7 +9,6 @@ only as far as some entry goes with it.
 from __future__ import annotations
 
 import functools
-import operator
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
@@ -20,7 +19,7 @@ from lockgate.policy.text import TextError, check_word, forms_of, is_outside, is
 MOST_PIECES = 32
 """Pieces of the longest phrase."""
 
-_MARKED = (2, 3, 4, 8, 16)
+_MARKED = (1, 2, 3, 4, 8, 16)
 """The list knows the beginnings of its phrases that are so many pieces long."""
 
 _AT_ONCE = 2048
@@ -85,43 +84,31 @@ def is_too_varied(text: str) -> bool:
 
 
 def _find(pieces: list[str], first: int, phrases: Phrases) -> ListEntry | None:
-    """The first entry that begins at one of the next _AT_ONCE pieces."""
-    heads = [piece[1:] if piece[0] == " " else piece for piece in pieces[first : first + _AT_ONCE]]
-    pairs = list(map(operator.add, heads, pieces[first + 1 : first + _AT_ONCE + 1]))
-    possible = frozenset(phrases.some_of({*heads, *pairs}))
-    if not possible:
-        return None
-    there = {key: entry for key in possible if (entry := phrases.find(key)) is not None}
-    places = _longer(pieces, [one for one in enumerate(pairs, first) if one[1] in possible], phrases, there)
-    if there:
-        places += [(start, -start - 1, head) for start, head in enumerate(heads, first) if head in there]
-        places += [(start, -start - 2, pair) for start, pair in enumerate(pairs, first) if pair in there]
-    for start, end, key in sorted(places):
-        if _stands_alone(pieces, start, -end, key):
-            return there[key]
-    return None
+    """The first entry that begins at one of the next _AT_ONCE pieces, the longest of several.
 
-
-def _longer(
-    pieces: list[str], going: list[tuple[int, str]], phrases: Phrases, there: dict[str, ListEntry]
-) -> list[tuple[int, int, str]]:
-    """Where phrases of more than two pieces are: start, end (negative: the longest comes first), key.
-
-    `going` are the places where one may begin; the entries are added to `there`.
+    All places are followed together, piece by piece, so that what stands there several times is looked up once.
     """
-    found: list[tuple[int, int, str]] = []
-    length = 2
-    while going and length < MOST_PIECES:
-        going = [(start, key + pieces[start + length]) for start, key in going if start + length < len(pieces)]
-        length += 1
+    going = [
+        (start, piece[1:] if piece[0] == " " else piece)
+        for start, piece in enumerate(pieces[first : first + _AT_ONCE], first)
+    ]
+    places: list[tuple[int, int, str]] = []
+    there: dict[str, ListEntry] = {}
+    for length in range(1, MOST_PIECES + 1):
         possible = frozenset(phrases.some_of({key for _, key in going}))
         fresh = {key: entry for key in possible if (entry := phrases.find(key)) is not None}
         if fresh:
             there.update(fresh)
-            found += [(start, -start - length, key) for start, key in going if key in fresh]
+            places += [(start, -length, key) for start, key in going if key in fresh]
         if length in _MARKED:
             going = [one for one in going if one[1] in possible]
-    return found
+        going = [(start, key + pieces[start + length]) for start, key in going if start + length < len(pieces)]
+        if not going:
+            break
+    for start, length, key in sorted(places):
+        if _stands_alone(pieces, start, start - length, key):
+            return there[key]
+    return None
 
 
 def _stands_alone(pieces: list[str], start: int, end: int, key: str) -> bool:

@@ -40,8 +40,9 @@ def answers(
                     texts, cut = texts_of(walked)
                 hit = search(*texts)
                 told[question] = Found(hit[0] if hit is not None else "", cut)
-            case ListInText():
-                if texts is None:
-                    texts, cut = texts_of(walked)
-                told[question] = in_texts(lists, question, texts, cut=cut)
+    listed = [question for question in questions if isinstance(question, ListInText)]
+    if listed:
+        if texts is None:
+            texts, cut = texts_of(walked)
+        told |= in_texts(lists, listed, texts, cut=cut)
     return told

@@ -16,7 +16,7 @@ from lockgate.policy.documents import Written
 from lockgate.policy.listed import find_value
 from lockgate.policy.named_lists import uses_of
 from lockgate.policy.objects.rules import MailFlowRule
-from lockgate.policy.phrases import find_phrase, is_too_varied
+from lockgate.policy.phrases import find_in, is_too_varied, pieces_of
 from lockgate.seams import ListKeeper, Lists, ListView, Unavailable
 
 
@@ -45,19 +45,28 @@ def on_list(lists: Lists, question: InList) -> OnList | Unknown:
         return Unknown(f"the list {question.list}: {trouble}")
 
 
-def in_texts(lists: Lists | None, question: ListInText, texts: Sequence[str], *, cut: bool) -> OnList | Unknown:
-    """Whether an entry of the list is in one of the texts; `cut` tells that they are not whole. Never raises."""
+def in_texts(
+    lists: Lists | None, questions: Sequence[ListInText], texts: Sequence[str], *, cut: bool
+) -> dict[Question, Answer]:
+    """Which of the lists have an entry in one of the texts; `cut` tells that they are not whole. Never raises."""
     if lists is None:
-        return Unknown("there are no lists here")
-    view = lists.view(ListName(question.organisation, ListKind.WORDS, question.list))
-    if isinstance(view, Unknown):
-        return view
+        return dict.fromkeys(questions, Unknown("there are no lists here"))
     readable = [text for text in texts if not is_too_varied(text)]
-    try:
-        entry = find_phrase(readable, view) if view.count else None
-        return _told(view, entry, cut=cut or len(readable) < len(texts))
-    except Unavailable as trouble:
-        return Unknown(f"the list {question.list}: {trouble}")
+    cut = cut or len(readable) < len(texts)
+    pieces: list[list[str]] | None = None
+    told: dict[Question, Answer] = {}
+    for question in questions:
+        view = lists.view(ListName(question.organisation, ListKind.WORDS, question.list))
+        if isinstance(view, Unknown):
+            told[question] = view
+            continue
+        try:
+            if view.count and pieces is None:
+                pieces = [pieces_of(text) for text in readable]  # once for all lists
+            told[question] = _told(view, find_in(pieces or (), view) if view.count else None, cut=cut)
+        except Unavailable as trouble:
+            told[question] = Unknown(f"the list {question.list}: {trouble}")
+    return told
 
 
 class ListNotes(msgspec.Struct, frozen=True):

@@ -69,13 +69,22 @@ def find_phrase(texts: Iterable[str], phrases: Phrases) -> ListEntry | None:
 
     The cost grows with the texts alone.
     """
-    for text in texts:
-        pieces = _pieces(_folded(_plain(text)))
+    return find_in(map(pieces_of, texts), phrases)
+
+
+def find_in(texts: Iterable[list[str]], phrases: Phrases) -> ListEntry | None:
+    """The same for texts that are cut already."""
+    for pieces in texts:
         for first in range(0, len(pieces), _AT_ONCE):
             found = _find(pieces, first, phrases)
             if found is not None:
                 return found
     return None
+
+
+def pieces_of(text: str) -> list[str]:
+    """A text cut into pieces, to be looked up in several lists."""
+    return _pieces(_folded(_plain(text)))
 
 
 def is_too_varied(text: str) -> bool:

@@ -128,7 +128,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
 
         def ask(questions: tuple[Question, ...]) -> dict[Question, Finding]:
             mine = [question for question in questions if isinstance(question, ListInText)]
-            found: dict[Question, Finding] = {one: in_texts(self.lists, one, texts, cut=cut) for one in mine}
+            found = in_texts(self.lists, mine, texts, cut=cut) if mine else {}
             return found | otherwise(tuple([one for one in questions if one not in found]))
 
         return ask

@@ -38,6 +38,7 @@ bench: $(VENV)/test-installed system-packages
 	$(BIN)/python bench/expand.py
 	$(BIN)/python bench/patterns.py
 	$(BIN)/python bench/replay.py
+	$(BIN)/python bench/lists.py
 	$(BIN)/python bench/growth.py
 	$(BIN)/python bench/idle.py
 	$(BIN)/python bench/handshake.py

@@ -13,26 +13,31 @@ import pytest
 from pydantic import BaseModel
 
 from lockgate.flow.contents import answers
+from lockgate.flow.listed import on_list
 from lockgate.mail.address import Address
 from lockgate.mail.connection import Connection
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Among, AnyRecipient, Belongs, BelongsTo, Known, RecipientKind, Who
+from lockgate.mail.findings import Among, AnyRecipient, Belongs, BelongsTo, InList, Known, RecipientKind, Who
 from lockgate.mail.headers import message_of
+from lockgate.mail.lists import ListKind, ListName
 from lockgate.mail.ruling import Direction, Drop, Effects, Hit, Hold, Standing
 from lockgate.policy import actions, conditions
 from lockgate.policy.catalog import Catalog, CatalogError, standard
 from lockgate.policy.compile import compile_policy
 from lockgate.policy.documents import Invalid
 from lockgate.policy.kinds import InContext, LeftOut, LooksAtCase, Role
+from lockgate.policy.listed import read_entry
 from lockgate.policy.networks import parse_address as parse_peer
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain
+from lockgate.policy.objects.named_lists import NamedList
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Limits, Operator
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import Case, Seen
+from lockgate.testing.lists import MemoryLists, MemoryView
 from policies import CONTOSO, policy, problems
 
 CONDITIONS = list(standard().conditions.values())
@@ -48,11 +53,27 @@ OBJECTS = [
     Operator,
     Limits,
     MailFlowRule,
+    NamedList,
 ]
 
 
 BY_CASE = [kind.name for kind in ACTIONS if hasattr(kind.model, "compile_for")]
 RULE = MailFlowRule(name="R", organisation="contoso")
+
+
+ENTRIES = {
+    "partners": (ListKind.DOMAINS, ["contoso.com"]),
+    "vip": (ListKind.ADDRESSES, ["boss@contoso.com"]),
+    "project names": (ListKind.WORDS, ["Card 4111", "LAST warning"]),
+}
+"""What is on the lists that examples name."""
+
+KINDS = {name: kind for name, (kind, _) in ENTRIES.items()}
+LISTS = MemoryLists()
+LISTS.views = {
+    ListName("", kind, name): MemoryView([read_entry(kind, text) for text in texts], 1)
+    for name, (kind, texts) in ENTRIES.items()
+}
 
 
 def compiled(value, rule=RULE):
@@ -69,12 +90,12 @@ def compiled(value, rule=RULE):
 def ran(kind, case, recipient, octets=None, people=None):
     """What the example makes of a case; with the octets, what is asked of the message itself is answered."""
     value = kind.model.model_validate(kind.example)
-    context = Context(policy().domains)
+    context = Context(policy().domains, "", KINDS)
     made = value.compile_in(context, RULE) if isinstance(value, InContext) else value.compile()
     context.seal()
     if octets is not None:
         mine = SimpleNamespace(rules=SimpleNamespace(searches=context.searches))
-        told = answers(SimpleNamespace(organisations={"": mine}), octets, tuple(context.asks))
+        told = answers(SimpleNamespace(organisations={"": mine}), octets, tuple(context.asks), LISTS)
         case = case._replace(facts=case.facts.learn(told))
         for _ in range(10):
             case = case._replace(facts=case.facts.learn({q: people(q) for q in made(case, recipient).asks}))
@@ -88,9 +109,11 @@ def _case(head, *, peer, size, standing):
 
 
 def _insider(question):
-    """A directory in which everybody belongs to everything; ana is one of the recipients."""
+    """A directory in which everybody belongs to everything, and the lists above; ana is one of the recipients."""
     if isinstance(question, AnyRecipient):
         return Among("ana", "ana@contoso.com")
+    if isinstance(question, InList):
+        return on_list(LISTS, question)
     if isinstance(question, BelongsTo):
         return Belongs(member=True)
     who = Who("contoso", RecipientKind.MAILBOX, Address("ana", "contoso.com"), None, {
@@ -100,9 +123,11 @@ def _insider(question):
 
 
 def _stranger(question):
-    """A directory that knows nobody; no recipient is anybody."""
+    """A directory that knows nobody, and the lists above; no recipient is anybody."""
     if isinstance(question, AnyRecipient):
         return Among()
+    if isinstance(question, InList):
+        return on_list(LISTS, question)
     return Belongs(member=False, gone=True) if isinstance(question, BelongsTo) else Known(None, 1)
 
 
@@ -221,7 +246,9 @@ def written(value):
 
 @pytest.mark.parametrize("kind", CONDITIONS + ACTIONS, ids=lambda kind: kind.name)
 def test_the_example_stands_in_a_rule(kind):
-    needed = '[[outbound_connector]]\nname = "NOLA"\nis_transport_rule_scoped = true\n'
+    needed = '[[outbound_connector]]\nname = "NOLA"\nis_transport_rule_scoped = true\n' + "".join(
+        f'[[named_list]]\nname = "{name}"\nkind = "{which}"\n' for name, which in KINDS.items()
+    )
     example = written(kind.example)
     found = policy(f'{needed}[[mail_flow_rule]]\nname = "R"\n{kind.name} = {example}\n').of("contoso").rules.all
     assert len(found[0].when) + len(found[0].then) + len(found[0].finds) == 1

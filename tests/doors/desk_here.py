@@ -24,6 +24,7 @@ from lockgate.flow.desk.estimates import EstimateDesk
 from lockgate.flow.desk.front import Desk
 from lockgate.flow.desk.groups import GroupDesk
 from lockgate.flow.desk.holds import HoldDesk
+from lockgate.flow.desk.lists import ListDesk
 from lockgate.flow.desk.mailbox_moves import MoveDesk
 from lockgate.flow.desk.objects import ObjectDesk
 from lockgate.flow.desk.policies import Around, PolicyDesk
@@ -32,6 +33,7 @@ from lockgate.flow.desk.recipients import RecipientDesk
 from lockgate.flow.desk.section import Section
 from lockgate.flow.desk.service import ServiceDesk
 from lockgate.flow.desk.traces import TraceDesk
+from lockgate.flow.listed import ListNotes
 from lockgate.flow.revising import Revising
 from lockgate.flow.unlisted import Estimate
 from lockgate.mail.findings import Known, Members, Unknown, Who
@@ -40,6 +42,7 @@ from lockgate.testing.builders import policy_of
 from lockgate.testing.dns import ZoneResolver
 from lockgate.testing.journal import ListAudit, ListJournal
 from lockgate.testing.keeping import ListedKeeping
+from lockgate.testing.lists import MemoryListKeeper
 from lockgate.testing.recipients import MemoryRecipients
 from lockgate.testing.revisions import MemoryRevisions
 from policies import CONTOSO
@@ -122,7 +125,8 @@ class Here:
         self.served: list[Path] = []
         self.around: Around | None = None
         revising = Revising(self.revisions, self.audit, FixedClock(), "mx.lockgate.test")
-        objects = ObjectDesk(revising, lambda: "lockgate-proof=1234")
+        self.lists = MemoryListKeeper()
+        objects = ObjectDesk(revising, lambda: "lockgate-proof=1234", ListNotes(self.lists).of)
         self.audited: list[dict[str, Any]] = []
         self.audit_asked: list[tuple[Any, ...]] = []
         sections: tuple[Section, ...] = (
@@ -131,6 +135,7 @@ class Here:
             TraceDesk(self.keeping, FixedClock()),
             HoldDesk(self.keeping, self.audit, FixedClock()),
             PolicyDesk(revising, self._around),
+            ListDesk(revising, self.audit, self.lists),
             objects,
             DomainDesk(objects, self.resolver, FixedClock()),
             RecipientDesk(self.directory, self.writes, self.imports),

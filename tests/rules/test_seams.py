@@ -22,6 +22,8 @@ KEEPERS = {
     "Spool": ("lockgate.storage.client:KeeperSpool", "lockgate.testing.memory:MemorySpool"),
     "Directory": ("lockgate.storage.directory:DirectoryTable", "lockgate.testing.memory:MemoryDirectory"),
     "Recipients": ("lockgate.storage.recipients:RecipientStore", "lockgate.testing.recipients:MemoryRecipients"),
+    "Lists": ("lockgate.storage.lists:ListFiles", "lockgate.testing.lists:MemoryLists"),
+    "ListKeeper": ("lockgate.storage.lists:ListStore", "lockgate.testing.lists:MemoryListKeeper"),
     "Verifier": ("lockgate.couriers.verify:SmtpVerifier", "lockgate.testing.recipients:ListedVerifier"),
     "Callout": ("lockgate.probes.directory.callout:NextHopCallout", "lockgate.testing.recipients:ListedCallout"),
     "Authenticator": ("lockgate.probes.trust.sender:SenderCheck", "lockgate.testing.sender:ListedAuthenticator"),
@@ -40,8 +42,8 @@ KEEPERS = {
 }
 """Who keeps a seam really, and who in tests."""
 
-PART_OF_ANOTHER = {"BodyWriter", "Loading"}
-"""Made by a Spool or by Recipients, and tested with them."""
+PART_OF_ANOTHER = {"BodyWriter", "ListView", "Loading"}
+"""Made by a Spool, by Recipients or by Lists, and tested with them."""
 
 
 def protocols() -> list[str]:

@@ -207,6 +207,11 @@ class OperatorFile(Section):
         return self.state_directory / "directory"
 
     @property
+    def lists_directory(self) -> Path:
+        """The entries of named lists."""
+        return self.state_directory / "lists"
+
+    @property
     def signing_keys_directory(self) -> Path:
         """The private keys that sign what leaves."""
         return self.state_directory / "dkim"

@@ -22,7 +22,9 @@ from lockgate.app.meters import ENDS, Meters, start_anew
 from lockgate.app.policies import NoPolicy, Policies
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
 from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.phrases import read_phrase
 from lockgate.storage.audits import AuditBook
+from lockgate.storage.lists import ListStore
 from lockgate.storage.recipients import RecipientStore
 
 _AT_START = "the policy folder as it was at start"
@@ -154,6 +156,7 @@ class Supervisor:
         config = self._config
         start_anew(config.run_directory / "meters.table")
         wiring.create_load_table(self._load_table, config.worker_count)
+        ListStore(config.lists_directory, self._clock).ensure(read_phrase)
         if not RecipientStore(config.recipients_directory).ensure():
             self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
         self._family.start(Child("keeper", lambda ready: wiring.run_keeper(config, ready)))

@@ -42,6 +42,7 @@ from lockgate.storage.audits import AuditBook, AuditQuestion
 from lockgate.storage.blocks import BlockFile
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeping import KeeperKeeping
+from lockgate.storage.lists import ListFiles
 from lockgate.storage.recipients import RecipientStore
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def sections_of(office: Office) -> tuple[Section, ...]:
         ExplainDesk(
             keeping, revisions, directory, clock, presented(config.ca_bundle), config.mark,
             ways_back=ways_back_of(config), blocks=BlockFile(config.state_directory),
+            lists=ListFiles(config.lists_directory, clock),
         ),
         ReplayDesk(revisions, office.replays, clock),
         *recipient_sections(office, organisations),

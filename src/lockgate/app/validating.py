@@ -15,11 +15,13 @@ from lockgate.couriers.validate import SmtpExaminer
 from lockgate.flow.desk.connectors import ConnectorDesk
 from lockgate.flow.desk.explain import Revisions
 from lockgate.flow.hops import plan
+from lockgate.flow.listed import with_lists
 from lockgate.flow.settle import local_answers
 from lockgate.flow.validating import Validating
 from lockgate.mail.identity import network_id
 from lockgate.seams import StsPolicies
 from lockgate.storage.directory import DirectoryTable
+from lockgate.storage.lists import ListFiles
 from lockgate.storage.recipients import RecipientStore
 from lockgate.storage.validations import ValidationFile
 
@@ -47,7 +49,7 @@ def connector_desk(
         courier=lambda: SmtpCourier(resolver_of(config, clock), settings, clock, journal, sts=sts),
         plan=lambda policy, route: plan(policy, route, pools, read_secret, keeps),
         dress=departure_of(config, office.policy, ways_back, journal).dress,
-        ask=ways_back.over(directory),
+        ask=with_lists(ListFiles(config.lists_directory, clock), ways_back.over(directory)),
         clock=clock,
         new_id=lambda: network_id(secrets.token_bytes(10), clock.now()),
     )

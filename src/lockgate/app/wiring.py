@@ -50,6 +50,7 @@ from lockgate.flow.hops import Keeps, Pool, plan
 from lockgate.flow.inquire import Inquiries
 from lockgate.flow.intake import Reception
 from lockgate.flow.letter import Authentication
+from lockgate.flow.listed import with_lists
 from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.privacy import Privacy, Wishes
 from lockgate.flow.reconsider import Reconsider
@@ -70,6 +71,7 @@ from lockgate.storage.keeper import KeeperSettings
 from lockgate.storage.keeper import serve as keep
 from lockgate.storage.kept import KeptFile
 from lockgate.storage.lanes import Pace
+from lockgate.storage.lists import ListFiles
 from lockgate.storage.recipients import RecipientStore
 
 Ready = Callable[[], None]
@@ -207,7 +209,9 @@ class Worker:
         self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
         self._ways_back = ways_back_of(config)
         directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
-        self._ask = with_blocks(BlockFile(config.state_directory), self._ways_back.over(directory))
+        lists = ListFiles(config.lists_directory, clock)
+        local = with_lists(lists, self._ways_back.over(directory))
+        self._ask = with_blocks(BlockFile(config.state_directory), local)
         resolver = resolver_of(config, clock)
         carrying = courier_settings(config, listening)
         self._reports = ReportCounts(config, slot, clock, discreet, self._privacy.redactor)
@@ -217,7 +221,7 @@ class Worker:
         self._verifier = SmtpVerifier(resolver, carrying, clock, sts=self._sts, results=self._reports.results)
         self._inquire = self._inquiries()
         self._authentication = Authentication(
-            sender_check_of(config, clock), asyncio.Semaphore(_LARGE_AT_ONCE), clock
+            sender_check_of(config, clock), asyncio.Semaphore(_LARGE_AT_ONCE), clock, lists
         )
         estimates = Estimates(config.recipients_directory / "unlisted")
         self._unlisted = Unlisted(estimates, slot, clock, discreet)

@@ -26,6 +26,7 @@ from lockgate.cli import (
     groups,
     hold,
     ip_list,
+    lists,
     mailboxes,
     nouns,
     policy,
@@ -71,6 +72,7 @@ commands.add_typer(ip_list.commands, name="ip-list")
 commands.add_typer(nouns.ORGANISATIONS, name="organisation")
 commands.add_typer(nouns.REMOTE_DOMAINS, name="remote-domain")
 commands.add_typer(rules.commands, name="rule")
+commands.add_typer(lists.commands, name="list")
 commands.add_typer(nouns.ANTI_PHISHING, name="anti-phishing")
 commands.add_typer(nouns.ARC, name="arc")
 commands.add_typer(dkim.commands, name="dkim")

@@ -14,7 +14,7 @@ from lockgate.cli.asked import AsJson, answered, given
 from lockgate.cli.objects import Organisation
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Export, WhatIf
-from lockgate.mail.findings import InText, WhatParts
+from lockgate.mail.findings import InText, ListInText, WhatParts
 from lockgate.policy.documents import Invalid
 
 MOST = 50 * 1024 * 1024
@@ -54,11 +54,12 @@ def test(
     """
     octets = _read(message)
     documents, revision = _documents(context, policy)
-    contents = _answered_here(documents, octets, organisation)
+    contents, texts = _answered_here(documents, octets, organisation)
     request = WhatIf(
         sender=sender, recipients=tuple(to), ip=ip, head=octets[:_HEAD], size=len(octets),
         documents=documents if policy is not None else None, revision=revision if policy is None else 0,
         organisation=organisation, suppose=tuple(suppose or ()), contents=contents,
+        texts=texts[0] if texts is not None else None, cut=texts is not None and texts[1],
     )  # fmt: skip
     explanation = answered(context, request, as_json=False)
     told = _told(explanation["parts"][0])
@@ -97,9 +98,14 @@ def _documents(context: typer.Context, folder: Path | None) -> tuple[dict[str, s
         raise typer.Exit(show.MISUSE) from None
 
 
-def _answered_here(documents: Mapping[str, str], octets: bytes, organisation: str) -> tuple[Any, ...]:
-    """What the rules ask of the message itself, with the answers: hostile parts are taken apart on this side."""
-    from lockgate.flow.contents import answers
+def _answered_here(
+    documents: Mapping[str, str], octets: bytes, organisation: str
+) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], bool] | None]:
+    """What the rules ask of the message itself, with the answers: hostile parts are taken apart on this side.
+
+    Then the texts, where a rule looks for the words of lists, which only the service has; and whether they are cut.
+    """
+    from lockgate.flow.contents import answers, texts_in
     from lockgate.policy.compile import compile_policy
 
     try:
@@ -107,14 +113,15 @@ def _answered_here(documents: Mapping[str, str], octets: bytes, organisation: st
     except Invalid as trouble:
         asked.problems(trouble.problems)
         raise typer.Exit(show.MISUSE) from None
-    questions = [
+    asks = [
         question
         for name, mine in policy.organisations.items()
         if organisation in ("", name)
         for question in mine.rules.asks
-        if isinstance(question, WhatParts | InText)
     ]
-    return tuple(answers(policy, octets, questions).items()) if questions else ()
+    questions = [question for question in asks if isinstance(question, WhatParts | InText)]
+    texts = texts_in(octets) if any(isinstance(question, ListInText) for question in asks) else None
+    return tuple(answers(policy, octets, questions).items()) if questions else (), texts
 
 
 def _told(part: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def printable(value: object) -> str:
 
 TIMES = frozenset(
     {"received", "due", "at", "held_at", "held_until", "since", "expires", "oldest", "next_attempt", "last_delivery"}
-    | {"first_seen", "last_seen", "last_taken", "last_refused", "arrived", "begin", "end"}
+    | {"last_change", "first_seen", "last_seen", "last_taken", "last_refused", "arrived", "begin", "end"}
 )
 """Names whose numbers are seconds since the epoch."""
 
@@ -74,7 +74,12 @@ def complain(text: str) -> None:
 
 def as_json(value: object) -> None:
     """The value as JSON; everything but ASCII is escaped, so that it is harmless on a terminal as well."""
-    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str))
+    print(json_text(value))
+
+
+def json_text(value: object) -> str:
+    """The same as text."""
+    return json.dumps(value, indent=2 if sys.stdout.isatty() else None, default=str)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, nothing: str = "nothing") -> None:

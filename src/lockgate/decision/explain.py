@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from lockgate.mail.authentication import Authenticated
 from lockgate.mail.connection import Tls
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import CallForward, Known, Members, MembersOf, Unknown, WhoIs, WhoSent
+from lockgate.mail.findings import (
+    CallForward,
+    InList,
+    Known,
+    ListInText,
+    Members,
+    MembersOf,
+    OnList,
+    Unknown,
+    WhoIs,
+    WhoSent,
+)
 from lockgate.mail.ruling import (
     Defer,
     Deliver,
@@ -163,6 +174,7 @@ def known(facts: Facts) -> dict[str, Any]:
         told["subject"] = message.subject
         told["message_id"] = message.message_id
     told["directory"] = directory(facts)
+    told["lists"] = lists(facts)
     told["authentication"] = authentication(facts)
     return {name: value for name, value in told.items() if value not in ("", False, 0, [], {}, None)}
 
@@ -222,6 +234,22 @@ def directory(facts: Facts) -> dict[str, str]:
                 told[question.address] = f"unknown: {why}"
             case _:
                 pass
+    return told
+
+
+def lists(facts: Facts) -> dict[str, str]:
+    """What named lists answered, by list and what was looked for."""
+    told: dict[str, str] = {}
+    for question, answer in facts.findings.items():
+        if isinstance(question, InList | ListInText):
+            whom = question.value if isinstance(question, InList) else "the text"
+            match answer:
+                case OnList(entry, revision):
+                    told[f"{question.list}: {whom}"] = f"{entry or 'not on it'} (revision {revision})"
+                case Unknown(why):
+                    told[f"{question.list}: {whom}"] = f"unknown: {why}"
+                case _:
+                    pass
     return told
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lockgate.mail.findings import Answer, Found, InText, Question, Unknown, WhatParts
+from lockgate.flow.listed import in_texts
+from lockgate.mail.findings import Answer, Found, InText, ListInText, Question, Unknown, WhatParts
 from lockgate.mail.mime.text import texts_of
 from lockgate.mail.mime.walk import walk
 from lockgate.mail.structure import Structure
 from lockgate.policy.policy import Policy
+from lockgate.seams import Lists
 
 
-def answers(policy: Policy, octets: bytes, questions: Sequence[Question]) -> dict[Question, Answer]:
+def texts_in(octets: bytes) -> tuple[tuple[str, ...], bool]:
+    """The texts of a message, and whether something is left out for its length."""
+    return texts_of(walk(octets))
+
+
+def answers(
+    policy: Policy, octets: bytes, questions: Sequence[Question], lists: Lists | None = None
+) -> dict[Question, Answer]:
     """An answer to each of these; the message is walked once, and its text looked through once an organisation."""
     walked = walk(octets)
     told: dict[Question, Answer] = {}
@@ -31,4 +40,9 @@ def answers(policy: Policy, octets: bytes, questions: Sequence[Question]) -> dic
                     texts, cut = texts_of(walked)
                 hit = search(*texts)
                 told[question] = Found(hit[0] if hit is not None else "", cut)
+    listed = [question for question in questions if isinstance(question, ListInText)]
+    if listed:
+        if texts is None:
+            texts, cut = texts_of(walked)
+        told |= in_texts(lists, listed, texts, cut=cut)
     return told

@@ -7,7 +7,8 @@ from collections.abc import Container
 import msgspec
 
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import ABOUT_MESSAGE, Answer, Findings, Members, MembersOf, Question
+from lockgate.mail.findings import ABOUT_MESSAGE, Answer, Findings, InList, Members, MembersOf, Question
+from lockgate.mail.lists import ListKind
 from lockgate.mail.mailboxes import read_mailboxes
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Ruling, Verdict
@@ -85,13 +86,25 @@ def _answers(facts: Facts, organisation: str, verdict: Verdict, chain: tuple[Ver
     if len(answers) > _FEW:
         senders = _senders(facts)
         answers = [(q, a) for q, a in answers if isinstance(q, ABOUT_MESSAGE) or isinstance(a, Members)
-                   or q.address.casefold() in addresses or q.address.casefold() in senders]  # fmt: skip
+                   or (_concerns(q, addresses | senders) if isinstance(q, InList)
+                       else q.address.casefold() in addresses or q.address.casefold() in senders)]  # fmt: skip
     own = verdict.target.key if verdict.group else ""
     return Findings({
         q: _those(a, addresses) if isinstance(q, MembersOf) and isinstance(a, Members) and q.address in addresses
         and q.address != own else a
         for q, a in answers
     })  # fmt: skip
+
+
+def _concerns(question: InList, addresses: set[str]) -> bool:
+    """Whether one of these is what was looked for in the list; its words are looked for in what all have in common."""
+    match question.kind:
+        case ListKind.WORDS:
+            return True
+        case ListKind.DOMAINS:
+            return any(address.rpartition("@")[2] == question.value for address in addresses)
+        case ListKind.ADDRESSES:
+            return question.value in addresses
 
 
 def _senders(facts: Facts) -> set[str]:

@@ -13,11 +13,12 @@ from lockgate.flow.inquire import BUDGET
 from lockgate.flow.settle import Inquire
 from lockgate.mail.authentication import ArcVerdict, Authenticated, DkimVerdict, DmarcVerdict, SpfVerdict
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import NOT_CERTAIN, Answer, InText, Question, Unknown, WhatParts, WhoSent
+from lockgate.mail.findings import NOT_CERTAIN, Answer, InText, ListInText, Question, Unknown, WhatParts, WhoSent
 from lockgate.policy.policy import Policy
-from lockgate.seams import Authenticator, BodyWriter, Clock
+from lockgate.seams import Authenticator, BodyWriter, Clock, Lists
 
-_OF_CONTENT = (WhoSent, WhatParts, InText)
+_WITHIN = (WhatParts, InText, ListInText)
+_OF_CONTENT = (WhoSent, *_WITHIN)
 """What only the message itself can answer."""
 
 Octets = Callable[[], Awaitable[bytes]]
@@ -26,6 +27,8 @@ Octets = Callable[[], Awaitable[bytes]]
 LARGE = 1024 * 1024
 """Octets from which on a message is large: few of them are in memory at once, and they are read beside the loop."""
 
+_LONG = 128 * 1024
+"""Octets from which on the words of lists are looked for beside the loop: that takes some 20 milliseconds then."""
 
 PATIENCE = 4 * 3600.0
 """Seconds after which DNS that gives no answer counts as "none" for a message that waits (DESIGN 2)."""
@@ -35,12 +38,13 @@ class Authentication(msgspec.Struct, frozen=True):
     """Wired once by each worker; `few_large` lets so many large messages at a time into memory.
 
     With a `clock`, a message that has waited for DNS for 4 hours waits no longer: what is still silent proves nothing
-    and condemns nobody.
+    and condemns nobody. `lists` are those whose words rules look for in texts.
     """
 
     authenticator: Authenticator
     few_large: asyncio.Semaphore
     clock: Clock | None = None
+    lists: Lists | None = None
 
     def arriving(self, body: BodyWriter, prefix: int, otherwise: Inquire | None = None) -> Inquire:
         """The same as `of` for a message on its way in; `prefix` octets of its body are ours."""
@@ -61,7 +65,7 @@ class Authentication(msgspec.Struct, frozen=True):
             policy: Policy, facts: Facts, questions: tuple[Question, ...]
         ) -> dict[Question, Answer]:
             mine = tuple([question for question in questions if isinstance(question, WhoSent)])
-            within = tuple([question for question in questions if isinstance(question, (WhatParts, InText))])
+            within = tuple([question for question in questions if isinstance(question, _WITHIN)])
             rest = tuple([question for question in questions if not isinstance(question, _OF_CONTENT)])
             told: dict[Question, Answer] = {}
             for question in mine:
@@ -83,15 +87,16 @@ class Authentication(msgspec.Struct, frozen=True):
     async def _contents(
         self, policy: Policy, octets: Octets, size: int, questions: tuple[Question, ...]
     ) -> dict[Question, Answer]:
-        """What the message is made of; a large one is looked through beside the loop."""
+        """What the message is made of, and what its text says; a large one is looked through beside the loop."""
         large = size > LARGE
+        beside = large or (size > _LONG and any(isinstance(question, ListInText) for question in questions))
         place = self.few_large if large else contextlib.nullcontext()
         try:
             async with asyncio.timeout(BUDGET), place:
                 whole = await octets()
-                if large:
-                    return await asyncio.to_thread(answers, policy, whole, questions)
-                return answers(policy, whole, questions)
+                if beside:
+                    return await asyncio.to_thread(answers, policy, whole, questions, self.lists)
+                return answers(policy, whole, questions, self.lists)
         except TimeoutError:
             why = "it could not be looked through within the time there is"
         except (ValueError, OSError) as trouble:

@@ -12,6 +12,7 @@ from lockgate.policy.catalog import EXCEPTION, Catalog, standard
 from lockgate.policy.differences import Difference, What, plain
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
+from lockgate.policy.objects.named_lists import NamedList
 from lockgate.policy.objects.remote_domains import CARRIED, OofType
 from lockgate.policy.objects.rules import EITHER, EXCEPT_IF_EITHER, groups_of
 from lockgate.policy.policy import Policy
@@ -250,6 +251,16 @@ def _rule(difference: Difference, both: Both) -> Iterator[str]:
             yield f"it is now looked at as number {moved.after} (before: {moved.before})"
 
 
+def _list(difference: Difference, both: Both) -> Iterator[str]:
+    old, new = (one.kind if isinstance(one, NamedList) else None for one in (difference.before, difference.after))
+    if new is None:
+        yield "rules can look into the list no more; its entries are kept, should it be declared again"
+    elif old is None:
+        yield f"rules can look into a list of {new}; what is on it is no part of the policy"
+    elif old != new:
+        yield f"it is a list of {new} now; its entries of the kind {old} are kept, and looked at no more"
+
+
 def _said(rule: Any, catalog: Catalog) -> str:
     if rule is None or not rule.enabled:
         return ""
@@ -434,6 +445,7 @@ _TELLERS: MappingProxyType[str, Callable[[Difference, Both], Iterator[str]]] = M
         "arc_config": _arc,
         "dkim_signing_config": _signing,
         "mail_flow_rule": _rule,
+        "named_list": _list,
         "operator": _operator,
     }
 )

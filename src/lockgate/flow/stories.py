@@ -29,7 +29,7 @@ from lockgate.flow.supposed_certificate import TROUBLES
 from lockgate.flow.supposing import Scene, supposed_facts
 from lockgate.mail.address import parse_address
 from lockgate.mail.connection import Certificate
-from lockgate.mail.findings import NOT_BLOCKED, Answer, IsBlocked, Known, Members, MembersOf, Question
+from lockgate.mail.findings import NOT_BLOCKED, Answer, InList, IsBlocked, Known, Members, MembersOf, OnList, Question
 from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Via
 from lockgate.policy.documents import Invalid, Problem, nearest
 from lockgate.policy.policy import Policy
@@ -203,7 +203,7 @@ def play(story: Story, policy: Policy) -> Course:
 
 
 def _nobody(questions: tuple[Question, ...]) -> dict[Question, Answer]:
-    """Of whom a story says nothing, the directory knows nothing; and no connector is blocked."""
+    """Of whom a story says nothing, the directory knows nothing; no connector is blocked, and nothing is on a list."""
     told: dict[Question, Answer] = {}
     for question in questions:
         match question:
@@ -211,6 +211,8 @@ def _nobody(questions: tuple[Question, ...]) -> dict[Question, Answer]:
                 told[question] = Members((), (), 0)
             case IsBlocked():
                 told[question] = NOT_BLOCKED
+            case InList():
+                told[question] = OnList("", 0, empty=True)
             case _:
                 told[question] = Known(None, 0)
     return told

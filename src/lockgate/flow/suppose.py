@@ -6,7 +6,8 @@ of question brings one more function and one more entry in TABLE; nothing else i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from lockgate.flow.settle import Ask
@@ -20,11 +21,14 @@ from lockgate.mail.findings import (
     Blocking,
     Forwarding,
     Found,
+    InList,
     InText,
     IsBlocked,
     Known,
+    ListInText,
     Members,
     MembersOf,
+    OnList,
     Question,
     RecipientKind,
     Unknown,
@@ -33,8 +37,10 @@ from lockgate.mail.findings import (
     WhoIs,
     WhoSent,
 )
+from lockgate.mail.lists import ListEntry, ListKind
 from lockgate.mail.structure import Part, Structure
 from lockgate.policy.documents import nearest
+from lockgate.policy.listed import FewEntries, find_value, read_entry
 
 Guess = Callable[[Question], Answer | None]
 """Answers a question, or None if it is about something else."""
@@ -196,7 +202,41 @@ def _text(argument: str, value: str) -> Guess:
     answer: Answer = Unknown(told or "supposed") if word == _UNKNOWN else Found("")
     if word == "found":
         answer = Found(told or "what is looked for")
-    return lambda question: answer if isinstance(question, InText) else None
+    listed = OnList(answer.needle, 0) if isinstance(answer, Found) else answer
+
+    def guess(question: Question) -> Answer | None:
+        if isinstance(question, ListInText):
+            return listed
+        return answer if isinstance(question, InText) else None
+
+    return guess
+
+
+def _list(argument: str, value: str) -> Guess:
+    """What is on a named list."""
+    word, _, rest = value.partition(" ")
+    if not argument:
+        raise Unsupposable("write list partners = fabrikam.com, ann@contoso.com")
+    listed = [] if value == "nothing" else [one.strip() for one in value.split(",") if one.strip()]
+
+    def guess(question: Question) -> Answer | None:
+        if not isinstance(question, InList | ListInText) or question.list != argument:
+            return None
+        if word == _UNKNOWN:
+            return Unknown(rest.strip() or "supposed")
+        if isinstance(question, ListInText):
+            return None if listed else OnList("", 0, empty=True)
+        found = find_value(question.kind, question.value, FewEntries(_those_of(question.kind, listed)))
+        return OnList(found.text if found is not None else "", 0, not listed)
+
+    return guess
+
+
+def _those_of(kind: ListKind, texts: Iterable[str]) -> Iterator[ListEntry]:
+    """The entries that can be on a list of this kind."""
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            yield read_entry(kind, text)
 
 
 def _blocked(argument: str, value: str) -> Guess:
@@ -268,6 +308,14 @@ TABLE = (
             Form("parts = unknown [WHY]", "it cannot be said what the message is made of"),
         ),
         _parts,
+    ),
+    Supposition(
+        "list",
+        (
+            Form("list NAME = ENTRY, ENTRY", "these are on the named list, and nothing else; nothing: it is empty"),
+            Form("list NAME = unknown [WHY]", "the list cannot be read"),
+        ),
+        _list,
     ),
     Supposition(
         "text",

@@ -8,6 +8,7 @@ import msgspec
 
 from lockgate.mail.address import Address
 from lockgate.mail.authentication import Authenticated
+from lockgate.mail.lists import ListKind
 from lockgate.mail.structure import Structure
 
 
@@ -234,15 +235,53 @@ class Blocking(msgspec.Struct, frozen=True, tag="blocking"):
 NOT_BLOCKED = Blocking()
 
 
+class InList(msgspec.Struct, frozen=True, tag="in_list"):
+    """Question to a named list of this kind: is the value on it? Answer: `OnList`.
+
+    The value is an address (`Address.key` form), a domain (which is on it with a domain above it too), or a short text
+    such as the subject, in which one of the words is looked for.
+    """
+
+    organisation: str
+    list: str
+    kind: ListKind
+    value: str
+
+
+class ListInText(msgspec.Struct, frozen=True, tag="list_in_text"):
+    """Question for an organisation whose rules look into the text: is an entry of this list of words there? `OnList`.
+    """
+
+    organisation: str
+    list: str
+
+
+class OnList(msgspec.Struct, frozen=True, tag="on_list", omit_defaults=True):
+    """The entry that was found, as it was written, "" for none; and the revision of the list.
+
+    `empty` tells that the list has no entries; `cut` that the text is longer than what is looked through, so that
+    "none" is not sure.
+    """
+
+    entry: str
+    revision: int
+    empty: bool = False
+    cut: bool = False
+
+
 Question = (
     WhoIs | CallForward | WhoSent | MembersOf | LeadsBack | WhatParts | InText | BelongsTo | IsBlocked | AnyRecipient
-)
+    | InList | ListInText
+)  # fmt: skip
 """Every kind of question there is; later kinds join this union."""
 
-ABOUT_MESSAGE = (WhoSent, WhatParts, InText, IsBlocked, AnyRecipient)
+ABOUT_MESSAGE = (WhoSent, WhatParts, InText, IsBlocked, AnyRecipient, ListInText)
 """Questions about message and session, whose answers are the same for all recipients of an organisation."""
 
-Answer = Known | Said | Authenticated | Members | Original | Structure | Found | Belongs | Blocking | Among | Unknown
+Answer = (
+    Known | Said | Authenticated | Members | Original | Structure | Found | Belongs | Blocking | Among | OnList
+    | Unknown
+)  # fmt: skip
 """Every kind of answer there is."""
 
 

@@ -23,6 +23,7 @@ from lockgate.policy.objects.arc import ArcConfig
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.dkim_signing import DkimSigningConfig
 from lockgate.policy.objects.domains import AcceptedDomain
+from lockgate.policy.objects.named_lists import NamedList
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Operator
 from lockgate.policy.objects.remote_domains import RemoteDomain
@@ -155,6 +156,7 @@ class _Grouped:
         self.anti_phishing: dict[str, list[AntiPhishingPolicy]] = _by_organisation(documents.anti_phishing)
         self.arc: dict[str, list[ArcConfig]] = _by_organisation(documents.arc)
         self.signing: dict[str, list[DkimSigningConfig]] = _by_organisation(documents.signing)
+        self.lists: dict[str, list[NamedList]] = _by_organisation(documents.lists)
         self.rules: dict[str, list[Written[MailFlowRule]]] = {}
         for written in documents.rules:
             self.rules.setdefault(written.value.organisation, []).append(written)
@@ -177,7 +179,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         partners=_partners([connector for connector in inbound if connector.enabled and not connector.on_premises]),
         outbound=_outbound(mine.outbound.get(name, [])),
         peers=mine.peers.get(name) or PeerLists(NetworkMap(), NetworkMap()),
-        rules=_rules(mine.rules.get(name, []), catalog, _receiving(domains), name),
+        rules=_rules(mine.rules.get(name, []), catalog, _receiving(domains), name, mine.lists.get(name, ())),
         inbound=MappingProxyType({connector.name: connector for connector in inbound}),
         accepted=domains,
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
@@ -288,9 +290,10 @@ def _receiving(domains: Iterable[AcceptedDomain]) -> DomainMap[AcceptedDomain]:
 
 
 def _rules(
-    rules: list[Written[MailFlowRule]], catalog: Catalog, own: DomainMap[AcceptedDomain], organisation: str
-) -> CompiledRules:
-    context = Context(own, organisation)
+    rules: list[Written[MailFlowRule]], catalog: Catalog, own: DomainMap[AcceptedDomain], organisation: str,
+    lists: Iterable[NamedList],
+) -> CompiledRules:  # fmt: skip
+    context = Context(own, organisation, {one.name: one.kind for one in lists})
     compiled = tuple(_rule(rule.value, priority, catalog, context) for priority, rule in rules_in_order(rules))
     context.seal()
     return CompiledRules(

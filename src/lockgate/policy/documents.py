@@ -20,6 +20,7 @@ from lockgate.policy.objects.arc import ArcConfig
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.dkim_signing import DkimSigningConfig
 from lockgate.policy.objects.domains import AcceptedDomain
+from lockgate.policy.objects.named_lists import NamedList
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
 from lockgate.policy.objects.remote_domains import RemoteDomain
@@ -89,6 +90,7 @@ class Documents:
     anti_phishing: list[Written[AntiPhishingPolicy]] = field(default_factory=list)
     arc: list[Written[ArcConfig]] = field(default_factory=list)
     signing: list[Written[DkimSigningConfig]] = field(default_factory=list)
+    lists: list[Written[NamedList]] = field(default_factory=list)
     operator: Written[Operator] | None = None
     unread: set[tuple[str, str]] = field(default_factory=set)
     """(table, name) of objects too broken to be read; whoever refers to them is not blamed."""
@@ -106,6 +108,7 @@ class Documents:
         yield from self.anti_phishing
         yield from self.arc
         yield from self.signing
+        yield from self.lists
 
 
 class Places:
@@ -141,6 +144,7 @@ TABLES = (
     "anti_phishing_policy",
     "arc_config",
     "dkim_signing_config",
+    "named_list",
 )
 """The arrays of tables that documents are made of; besides there is the one table [operator]."""
 
@@ -163,6 +167,7 @@ _MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "anti_phishing_policy": AntiPhishingPolicy,
         "arc_config": ArcConfig,
         "dkim_signing_config": DkimSigningConfig,
+        "named_list": NamedList,
         "operator": Operator,
     }
 )
@@ -294,6 +299,7 @@ def _list_of(documents: Documents, value: BaseModel) -> list[Written[Any]]:
         (AntiPhishingPolicy, documents.anti_phishing),
         (ArcConfig, documents.arc),
         (DkimSigningConfig, documents.signing),
+        (NamedList, documents.lists),
     )
     return next(kept for kind, kept in lists if isinstance(value, kind))
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtim
 
 from pydantic import BaseModel, RootModel
 
+from lockgate.mail.lists import ListKind
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import Change, Find, RecipientTest
@@ -151,6 +152,17 @@ def is_left_out(value: object) -> bool:
 
 
 Model = TypeVar("Model", bound=type[BaseModel])
+
+
+@runtime_checkable
+class UsesLists(Protocol):
+    """A condition that looks into named lists, so that their names and kinds are checked when saved."""
+
+    list_kinds: ClassVar[tuple[ListKind, ...]]
+    """The kinds of list that fit."""
+
+    def lists(self) -> tuple[str, ...]:
+        """The names of the lists."""
 
 
 def condition(name: str, summary: str, *, per_recipient: bool) -> Callable[[Model], Model]:

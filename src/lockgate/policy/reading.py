@@ -6,13 +6,15 @@ All of it is derived from facts, so what is remembered can be forgotten without 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
-from lockgate.mail.findings import AnyRecipient, InText, Question, WhatParts
+from lockgate.mail.findings import AnyRecipient, InText, ListInText, Question, WhatParts
 from lockgate.mail.header_edits import HeaderEdit, fields_after
 from lockgate.mail.headers import decode_words
 from lockgate.mail.internal_headers import seen_by_rules
+from lockgate.mail.lists import ListKind
 from lockgate.mail.mailboxes import Mailbox, read_mailboxes
 from lockgate.mail.message import Message
 from lockgate.policy.objects.domains import AcceptedDomain
@@ -39,14 +41,21 @@ class Context:
     While compiling, conditions say what they look for (`look_for`); after `seal` they ask. `own` are the domains in
     which the organisation receives mail. What only the message itself can answer is a question: `asks` are those that
     its rules have, `searches` finds by their digest the needles that are looked for in the text. `among` are those that
-    are looked for in the addresses of all recipients, `notes` the texts of notifications by the rule that has one.
+    are looked for in the addresses of all recipients, `notes` the texts of notifications by the rule that has one,
+    `lists` the kinds of the named lists.
     """
 
-    __slots__ = ("_needles", "_read", "_seen", "_sets", "among", "asks", "notes", "organisation", "own", "searches")
+    __slots__ = (
+        "_needles", "_read", "_seen", "_sets", "among", "asks", "lists", "notes", "organisation", "own", "searches",
+    )  # fmt: skip
 
-    def __init__(self, own: DomainMap[AcceptedDomain], organisation: str = "") -> None:
+    def __init__(
+        self, own: DomainMap[AcceptedDomain], organisation: str = "",
+        lists: Mapping[str, ListKind] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.own = own
         self.organisation = organisation
+        self.lists = lists
         self.asks: dict[Question, None] = {}
         self.searches: dict[str, Finder] = {}
         self.among: dict[AnyRecipient, Finder] = {}
@@ -83,6 +92,12 @@ class Context:
     def ask_of_parts(self) -> WhatParts:
         """Have it found out what messages are made of; the question."""
         question = WhatParts(self.organisation)
+        self.asks[question] = None
+        return question
+
+    def ask_of_list(self, name: str) -> ListInText:
+        """Have the words of this list looked for in the text of messages; the question."""
+        question = ListInText(self.organisation, name)
         self.asks[question] = None
         return question
 

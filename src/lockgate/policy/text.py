@@ -60,19 +60,48 @@ def word(text: str) -> Needle:
 
     Raises TextError.
     """
+    check_word(text)
+    plain = unicodedata.normalize("NFKC", text)
+    spelled = "|".join(dict.fromkeys(_spelled(form) for form in forms_of(plain)))
+    left = "" if open_ended(plain[0]) else rf"(?:^|{_OUTSIDE})"
+    right = "" if open_ended(plain[-1]) else rf"(?:\z|{_OUTSIDE})"
+    return Needle(text, f"(?:{spelled})", f"{left}(?:{spelled}){right}" if left or right else "")
+
+
+def check_word(text: str) -> None:
+    """Raises TextError for what is no word or phrase."""
     if not text.strip():
         raise TextError("an empty word matches nothing")
     if text != text.strip():
         raise TextError(f"'{text}' begins or ends with a space; leave it out")
     if len(text) > LONGEST_WORD:
         raise TextError(f"a word or phrase may have {LONGEST_WORD} characters, this one has {len(text)}")
-    plain = unicodedata.normalize("NFKC", text)
+
+
+def forms_of(plain: str) -> list[str]:
+    """The spellings for which a word in NFKC stands; each is looked for without regard to case."""
     folded = plain.casefold()
-    forms = [plain, folded, plain.lower(), folded.replace("ss", "ß")]
-    spelled = "|".join(dict.fromkeys(_spelled(form) for form in forms))
-    left = "" if _spaceless(plain[0]) or not _wordlike(plain[0]) else rf"(?:^|{_OUTSIDE})"
-    right = "" if _spaceless(plain[-1]) or not _wordlike(plain[-1]) else rf"(?:\z|{_OUTSIDE})"
-    return Needle(text, f"(?:{spelled})", f"{left}(?:{spelled}){right}" if left or right else "")
+    return [plain, folded, plain.lower(), folded.replace("ss", "ß")]
+
+
+def open_ended(sign: str) -> bool:
+    """Whether a word that begins or ends with this sign may have anything beside it there."""
+    return _spaceless(sign) or not _wordlike(sign)
+
+
+def is_outside(sign: str) -> bool:
+    """Whether this sign beside a word bounds it."""
+    return _one(_OUTSIDE).fullmatch(sign.encode("utf-8", "replace")) is not None
+
+
+def is_space(sign: str) -> bool:
+    """Whether this sign is a space between the words of a phrase."""
+    return _one(_SPACE).fullmatch(sign.encode("utf-8", "replace")) is not None
+
+
+@functools.cache
+def _one(kind: str) -> Any:
+    return re2.compile(kind, _options())
 
 
 @functools.lru_cache(maxsize=4096)

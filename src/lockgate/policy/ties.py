@@ -16,6 +16,7 @@ from lockgate.policy.documents import Documents, Written, name_key, nearest
 from lockgate.policy.enhanced_filtering import check_enhanced_filtering
 from lockgate.policy.groups import said_in, written_in
 from lockgate.policy.kinds import Refers
+from lockgate.policy.named_lists import check_named_lists
 from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
@@ -42,6 +43,7 @@ def check_ties(documents: Documents, catalog: Catalog, report: Report) -> None:
     _shared_certificates(own, report)
     _rules(documents, catalog, report)
     _relay_needs_connector(documents, report)
+    check_named_lists(documents, catalog, report)
     check_stores(documents, report)
     check_enhanced_filtering(documents, report)
     check_anti_phishing(documents, report)

@@ -6,6 +6,7 @@ from lockgate.mail.dns import DnsAnswer, DnsBogus, DnsNone, DnsState, DnsTempora
 from lockgate.seams.carrying import Asked, Callout, Courier, Taken, Unreachable, Verifier
 from lockgate.seams.connectors import Blocks
 from lockgate.seams.examining import Examiner, Validations
+from lockgate.seams.lists import ListChange, ListKeeper, Lists, ListView
 from lockgate.seams.people import Difference, Directory, Loading, Recipients
 from lockgate.seams.queue import Accepted, BodyWriter, Keeping, Spool, Unavailable
 from lockgate.seams.revisions import NoPolicy, Overtaken, Revision, RevisionNote, Revisions
@@ -33,6 +34,10 @@ __all__ = [
     "Journal",
     "Keeping",
     "KeyStore",
+    "ListChange",
+    "ListKeeper",
+    "ListView",
+    "Lists",
     "Loading",
     "MxHost",
     "NoPolicy",

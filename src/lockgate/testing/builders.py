@@ -17,8 +17,10 @@ from lockgate.mail.findings import (
     BelongsTo,
     Findings,
     Forwarding,
+    InList,
     IsBlocked,
     MembersOf,
+    OnList,
     Question,
     RecipientKind,
     Restriction,
@@ -165,6 +167,8 @@ def people(
                 answers[question] = _belongs(directory, question)
             elif isinstance(question, IsBlocked):
                 answers[question] = NOT_BLOCKED
+            elif isinstance(question, InList):
+                answers[question] = OnList("", 0, empty=True)
             elif not isinstance(question, ABOUT_MESSAGE):
                 answers[question] = directory.who_is(question.organisation, question.address)
         return answers

@@ -44,6 +44,15 @@ from lockgate.flow.asking.groups import (
     GroupShow,
 )
 from lockgate.flow.asking.holds import HoldBody, HoldEdit, HoldList, HoldShow
+from lockgate.flow.asking.lists import (
+    ListAdd,
+    ListExport,
+    ListFind,
+    ListImport,
+    ListRemove,
+    ListShow,
+    ListsList,
+)
 from lockgate.flow.asking.mailboxes import MailboxList, MailboxMove, MailboxShow
 from lockgate.flow.asking.objects import Assignment, DomainVerify, ObjectList, ObjectShow, ObjectWrite
 from lockgate.flow.asking.policies import (
@@ -118,6 +127,13 @@ Request = (
     | GroupRemove
     | GroupSet
     | GroupShow
+    | ListAdd
+    | ListExport
+    | ListFind
+    | ListImport
+    | ListRemove
+    | ListShow
+    | ListsList
     | ObjectList
     | ObjectShow
     | ObjectWrite
@@ -224,6 +240,13 @@ __all__ = [
     "HoldList",
     "HoldShow",
     "Kind",
+    "ListAdd",
+    "ListExport",
+    "ListFind",
+    "ListImport",
+    "ListRemove",
+    "ListShow",
+    "ListsList",
     "MailboxList",
     "MailboxMove",
     "MailboxShow",

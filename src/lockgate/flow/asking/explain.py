@@ -30,7 +30,8 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
     (CRLF line ends, at most 256 KiB) and `size` its size in octets, `declared_size` the SIZE of MAIL (0: not said).
     `documents` is a draft policy ({file name: TOML text}), `revision` an earlier one (0: the one in force). `at` is a
     time; `suppose` holds texts like "directory = unknown". `contents` are answers of whoever has the whole message to
-    what rules ask of it; a supposition wins over them.
+    what rules ask of it; a supposition wins over them. `texts` are the texts of the message for rules that look for the
+    words of lists in them (None: not known), not all of them if `cut`.
     """
 
     sender: str | None = None
@@ -55,6 +56,8 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
     suppose: tuple[str, ...] = ()
     like: str = ""
     contents: tuple[tuple[WhatParts | InText, Structure | Found | Unknown], ...] = ()
+    texts: tuple[str, ...] | None = None
+    cut: bool = False
 
 
 class Replay(Ask, frozen=True, tag="replay"):

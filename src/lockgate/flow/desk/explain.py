@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing
 from lockgate.flow.desk.times import moment_before
 from lockgate.flow.leading_back import WaysBack
+from lockgate.flow.listed import in_texts, with_lists
 from lockgate.flow.retelling import At, PolicyGone, Recorded, Retelling, differences, part, recorded_of
 from lockgate.flow.settle import Ask as Answering
 from lockgate.flow.settle import local_answers
@@ -21,10 +22,11 @@ from lockgate.flow.simulate import converse
 from lockgate.flow.suppose import Unsupposable, read_suppositions
 from lockgate.flow.supposing import Presented, Scene, supposed_facts
 from lockgate.mail.facts import Facts
-from lockgate.mail.findings import Findings
+from lockgate.mail.findings import Answer as Finding
+from lockgate.mail.findings import Findings, ListInText, Question
 from lockgate.mail.record import Recorder, Story, UnreadableStory
 from lockgate.policy.policy import Policy
-from lockgate.seams import Blocks, Clock, Directory, Keeping
+from lockgate.seams import Blocks, Clock, Directory, Keeping, Lists
 
 _LOOKED_AT = 1000
 """Trace rows in which messages with one Message-ID are looked for."""
@@ -68,6 +70,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
     recorder: Recorder = msgspec.field(default_factory=Recorder)
     ways_back: WaysBack | None = None
     blocks: Blocks | None = None
+    lists: Lists | None = None
 
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section."""
@@ -102,7 +105,8 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         except Unsupposable as trouble:
             raise Misuse(str(trouble)) from None
         facts = facts.learn(dict(request.contents))
-        course = converse(policy, supposed.forget(facts), supposed.over(self._ask()))
+        asked = self._ask() if request.texts is None else self._with_texts(request.texts, cut=request.cut)
+        course = converse(policy, supposed.forget(facts), supposed.over(asked))
         told = _only(part(policy, course), request.organisation)
         told["judged"] |= {"steps": "supposed", "policy": named}
         result: dict[str, Any] = {"id": request.like or "what-if", "kind": "what-if", "parts": [told]}
@@ -116,7 +120,19 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         """What this machine knows itself."""
         local = local_answers(self.directory)
         local = local if self.ways_back is None else self.ways_back.over(local)
+        local = local if self.lists is None else with_lists(self.lists, local)
         return local if self.blocks is None else with_blocks(self.blocks, local)
+
+    def _with_texts(self, texts: Sequence[str], *, cut: bool) -> Answering:
+        """The same, and what of lists is in these texts of the message."""
+        otherwise = self._ask()
+
+        def ask(questions: tuple[Question, ...]) -> dict[Question, Finding]:
+            mine = [question for question in questions if isinstance(question, ListInText)]
+            found = in_texts(self.lists, mine, texts, cut=cut) if mine else {}
+            return found | otherwise(tuple([one for one in questions if one not in found]))
+
+        return ask
 
     async def _recorded(self, message: str, organisation: str) -> tuple[Mapping[str, Any], list[Recorded]]:
         found = await self.keeping.trace_show(message) or await self._by_another_id(message)

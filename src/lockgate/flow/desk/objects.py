@@ -35,6 +35,7 @@ RIGHT_FOR = MappingProxyType(
         "dkim_signing_config": Right.DOMAINS_AND_CONNECTORS,
         "mailbox_store": Right.DOMAINS_AND_CONNECTORS,
         "mail_flow_rule": Right.RULES,
+        "named_list": Right.RULES,
     }
 )
 """Who may change objects of a table."""

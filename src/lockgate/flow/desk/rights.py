@@ -22,7 +22,11 @@ class Right(enum.StrEnum):
     HYGIENE = "hygiene"
     """Change connection filters and the other protection policies."""
     RULES = "rules"
-    """Change mail flow rules."""
+    """Change mail flow rules, and which named lists there are."""
+    LISTS_VIEW = "lists_view"
+    """See what is on named lists."""
+    LISTS = "lists"
+    """Change what is on named lists."""
     RECIPIENTS_VIEW = "recipients_view"
     """See recipients and the message trace."""
     RECIPIENTS = "recipients"
@@ -52,6 +56,7 @@ _VIEW = frozenset(
     {
         Right.SERVICE_VIEW,
         Right.POLICY_VIEW,
+        Right.LISTS_VIEW,
         Right.RECIPIENTS_VIEW,
         Right.QUEUE_VIEW,
         Right.HELD_VIEW,
@@ -91,13 +96,25 @@ ROLE_GROUPS = MappingProxyType(
         "SecurityReader": frozenset({Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.HELD_VIEW, Right.REPORTS_VIEW}),
         "QuarantineAdministrator": frozenset({Right.HELD_VIEW, Right.HELD}),
         "RecipientManagement": frozenset({Right.SERVICE_VIEW, Right.RECIPIENTS_VIEW, Right.RECIPIENTS}),
-        "RecordsManagement": frozenset({Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.RULES, Right.RECIPIENTS_VIEW}),
-        "ComplianceManagement": frozenset({Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.RECIPIENTS_VIEW, Right.AUDIT}),
+        "RecordsManagement": frozenset(
+            {
+                Right.SERVICE_VIEW,
+                Right.POLICY_VIEW,
+                Right.RULES,
+                Right.LISTS_VIEW,
+                Right.LISTS,
+                Right.RECIPIENTS_VIEW,
+            }
+        ),
+        "ComplianceManagement": frozenset(
+            {Right.SERVICE_VIEW, Right.POLICY_VIEW, Right.LISTS_VIEW, Right.RECIPIENTS_VIEW, Right.AUDIT}
+        ),
+        "ListManagement": frozenset({Right.SERVICE_VIEW, Right.LISTS_VIEW, Right.LISTS}),
         "HelpDesk": frozenset({Right.RECIPIENTS_VIEW, Right.RECIPIENTS}),
         "ViewOnlyOrganizationManagement": _VIEW,
     }
 )
-"""Exchange's role groups and what their members may do here."""
+"""Exchange's role groups and what their members may do here; ListManagement is ours."""
 
 
 class Caller(msgspec.Struct, frozen=True):

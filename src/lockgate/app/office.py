@@ -37,16 +37,8 @@ from lockgate.app.sts import StsRoom
 from lockgate.app.telling import Tellers
 from lockgate.app.tls_reports import uploader
 from lockgate.app.watch import Watch
-from lockgate.app.wiring import (
-    Ready,
-    journal_of,
-    meters_of,
-    policies_of,
-    privacy_of,
-    read_secret,
-    run_loop,
-    stop_signal,
-)
+from lockgate.app.ways import read_secret
+from lockgate.app.wiring import Ready, journal_of, meters_of, policies_of, privacy_of, run_loop, stop_signal
 from lockgate.flow.desk.front import Desk
 from lockgate.probes.trust.resolver import DnsResolver
 from lockgate.seams import Journal

@@ -9,7 +9,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.departures import departure_of
 from lockgate.app.names import resolver_of
 from lockgate.app.srs_key import ways_back_of
-from lockgate.app.wiring import courier_settings, keeps_of, pools_of, read_secret
+from lockgate.app.ways import courier_settings, keeps_of, pools_of, read_secret
 from lockgate.couriers.smtp import SmtpCourier
 from lockgate.couriers.validate import SmtpExaminer
 from lockgate.flow.desk.connectors import ConnectorDesk

@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ from lockgate.app.rule_counts import RuleCounts
 from lockgate.app.showing import certificates_of
 from lockgate.app.srs_key import srs_secrets, ways_back_of
 from lockgate.app.sts import courier_sts
+from lockgate.app.ways import courier_settings, door_settings, keeps_of, pools_of, read_secret
 from lockgate.couriers.mailbox import MailboxCourier
-from lockgate.couriers.settings import CourierSettings, Patience
 from lockgate.couriers.smtp import SmtpCourier
 from lockgate.couriers.sorting import Sorting
 from lockgate.couriers.verify import SmtpVerifier
@@ -46,7 +46,7 @@ from lockgate.flow.blocking import with_blocks
 from lockgate.flow.bounce import Bounce
 from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
-from lockgate.flow.hops import Keeps, Pool, plan
+from lockgate.flow.hops import plan
 from lockgate.flow.inquire import Inquiries
 from lockgate.flow.intake import Reception
 from lockgate.flow.letter import Authentication
@@ -57,7 +57,6 @@ from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
 from lockgate.flow.rule_letters import RuleLetters
 from lockgate.flow.settle import Ask, Judge, local_answers
-from lockgate.mail.hop import TlsDemand
 from lockgate.mail.identity import network_id
 from lockgate.mail.record import Recorder
 from lockgate.mail.redaction import Kept, Masking
@@ -422,82 +421,7 @@ def run_worker(
     run_loop(main())
 
 
-def door_settings(config: OperatorFile, policy: Policy, implicit_tls: bool, proxies: Sequence[str]) -> DoorSettings:
-    """How one listener behaves."""
-    deadlines = config.deadlines
-    return DoorSettings(
-        hostname=config.hostname,
-        size_limit=policy.limits.message_size,
-        implicit_tls=implicit_tls,
-        proxies=tuple(proxies),
-        max_errors=policy.limits.errors_per_connection,
-        max_recipients=policy.limits.recipients_per_message,
-        proxy_timeout=deadlines.handshake,
-        handshake_timeout=deadlines.handshake,
-        command_timeout=deadlines.command,
-        data_timeout=deadlines.whole_message,
-        rate_window=min(60.0, deadlines.data),
-        min_rate=float(deadlines.minimum_rate),
-    )
-
-
-def courier_settings(config: OperatorFile, listening: Sequence[str]) -> CourierSettings:
-    """What all next hops have in common."""
-    delivery = config.delivery
-    reply = delivery.reply_timeout
-    return CourierSettings(
-        mx_port=delivery.mx_port,
-        ca_bundle=str(config.ca_bundle or ""),
-        crl_file=str(delivery.crl_file or ""),
-        allowed=config.outgoing.allow,
-        own_names=(config.hostname,),
-        own_addresses=tuple(listening),
-        patience=Patience(
-            connect=delivery.connect_timeout,
-            greeting=reply,
-            hello=reply,
-            handshake=min(60.0, reply),
-            login=min(120.0, reply),
-            mail=reply,
-            rcpt=reply,
-            data=min(120.0, reply),
-            block=min(180.0, reply),
-            final=delivery.data_timeout,
-            idle=delivery.idle_connection,
-        ),
-    )
-
-
 def sorting_of(config: OperatorFile, network: SmtpCourier, clock: SystemClock, journal: Journal) -> Sorting:
     """Who carries: `network` to other servers, and into the mailboxes of this machine where there are any."""
     directory = config.mailboxes.directory
     return Sorting(network, MailboxCourier(directory, config.hostname, clock, journal) if directory else None)
-
-
-def keeps_of(config: OperatorFile) -> Keeps:
-    """Where the operator keeps mailboxes."""
-    boxes = config.mailboxes
-    own = [one for one in boxes.servers if one.startswith("unix:")]
-    return Keeps(
-        directory=boxes.directory is not None,
-        servers=boxes.servers,
-        sockets=frozenset([*boxes.sockets, *own]),
-        tls=TlsDemand(boxes.tls_settings, boxes.tls_domain, str(boxes.ca_file or "")),
-        concurrency=boxes.concurrency,
-    )
-
-
-def pools_of(config: OperatorFile) -> Mapping[str, Pool]:
-    """Source addresses and names for outgoing mail, the first one first."""
-    return {
-        one.name: Pool(one.name, one.source_address_v4, one.source_address_v6, one.helo_name or config.hostname)
-        for one in config.pool
-    }
-
-
-def read_secret(reference: str) -> str:
-    """The secret behind "file:PATH" or "env:NAME". Raises OSError or KeyError when it is not there."""
-    scheme, _, where = reference.partition(":")
-    if scheme == "env":
-        return os.environ[where]
-    return Path(where).read_text("utf-8").rstrip("\r\n")

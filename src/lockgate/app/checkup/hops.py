@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from lockgate.app.config import OperatorFile
-from lockgate.app.wiring import read_secret
+from lockgate.app.ways import read_secret
 from lockgate.couriers.dial import Dialler
 from lockgate.couriers.link import Link
 from lockgate.couriers.settings import CourierSettings

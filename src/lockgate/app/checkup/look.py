@@ -10,7 +10,7 @@ from lockgate.app.checkup.service import listening, service
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, check_files, read_config, resolvers
 from lockgate.app.journal import SilentJournal
-from lockgate.app.wiring import courier_settings, pools_of
+from lockgate.app.ways import courier_settings, pools_of
 from lockgate.flow.checkup import Found, blocked
 from lockgate.policy.documents import Invalid
 from lockgate.policy.policy import Policy

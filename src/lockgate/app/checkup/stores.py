@@ -12,7 +12,7 @@ import msgspec
 
 from lockgate.app.checkup.hops import PATIENCE, greeted
 from lockgate.app.config import OperatorFile
-from lockgate.app.wiring import keeps_of, read_secret
+from lockgate.app.ways import keeps_of, read_secret
 from lockgate.couriers.dial import Dialler
 from lockgate.couriers.settings import CourierSettings
 from lockgate.flow.checkup import Found, Level, blocked, passed, warned

@@ -100,6 +100,17 @@ def rules(count: int, *, matching: bool) -> str:
          'use_mx_record = false\nsmart_hosts = ["192.0.2.2"]\n')  # fmt: skip
 
 
+def rules_for_others(count: int) -> str:
+    """Rules about other recipients and senders, by address and by domain in turn, and ten that match."""
+    asked = ('sent_to = ["p{}@contoso.test"]', 'from = ["p{}@partner.test"]', 'sender_domain_is = ["d{}.test"]',
+             'recipient_domain_is = ["d{}.test"]')  # fmt: skip
+    others = "".join(
+        f'[[mail_flow_rule]]\nname = "other {number}"\n{asked[number % 4].format(number)}\ndelete_message = true\n'
+        for number in range(count)
+    )
+    return others + rules(10, matching=True)
+
+
 def connectors(count: int) -> str:
     """Inbound by address and certificate, outbound by domain."""
     return "".join(
@@ -154,6 +165,9 @@ def judging() -> Iterator[tuple[str, float]]:
     yield "judge, all points, no rules", best(Dialogue(policy()), 3000)
     for count in (10, 100, 1000):
         yield f"judge, {count} rules for other domains", best(Dialogue(policy(rules(count, matching=False))), 2000)
+    for count in (0, 10_000):
+        made = Dialogue(policy(rules_for_others(count)))
+        yield f"judge, 10 rules that match among {count} for other addresses and domains", best(made, 1000)
     yield "judge, 100 rules that all match", best(Dialogue(policy(rules(100, matching=True))), 500)
     yield "judge, 1000 rules that all match", best(Dialogue(policy(rules(1000, matching=True))), 100)
 

@@ -291,7 +291,7 @@ def test_a_condition_is_added_by_one_file(plugin):
     catalog = Catalog.collect(conditions, actions, plugin)
     text = CONTOSO + NEW_RULE
     found = compile_policy({"a": text}, hostname="mx.test", revision=1, catalog=catalog)
-    (rule,) = found.of("contoso").rules.could_match("contoso.com")
+    (rule,) = found.of("contoso").rules.could_match(None, Address("info", "contoso.com"))
     assert {test(None, Address("info", "contoso.com")).hit for test in rule.when} == {Hit.YES}
     assert rule.unless[0](None, Address("noinfo", "contoso.com")) == Seen(Hit.YES, "it is noinfo")
     wrong = text.replace("recipient_local_part_is =", "recipient_local_prt_is =", 1)

@@ -75,12 +75,12 @@ def _regulated(
     key = (recipient.domain, verdict.effects)
     course = rules.courses.get(key)
     if course is None:
-        possible = rules.could_match(recipient.domain)
+        possible = rules.could_match(case, recipient)
         course = _course(possible, verdict.effects, recipient, case)
         if course is None:
             unasked = _unasked(rules, facts, verdict, recipient, case)
             return Questions(unasked) if unasked else _in_doubt(possible, verdict, recipient, case)
-        if len(possible) >= _WORTH_REMEMBERING and all(rule.by_domain for rule in possible):
+        if rules.by_domain and len(possible) >= _WORTH_REMEMBERING and all(rule.by_domain for rule in possible):
             rules.remember(key, course)
     effects, applied = course
     text = recipient.text
@@ -91,7 +91,7 @@ def _unasked(
     rules: CompiledRules, facts: Facts, verdict: Verdict, recipient: Address, case: Case
 ) -> tuple[Question, ...]:
     """What has to be found out first, if some rule cannot do without it: of the message all that any rule asks."""
-    possible = rules.could_match(recipient.domain)
+    possible = rules.could_match(case, recipient)
     if not possible or _course(possible, verdict.effects, recipient, case) is not None:
         return ()
     asks = dict.fromkeys(rules.asks if facts.message is not None else ())
@@ -159,7 +159,7 @@ def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Addres
 
 def _explained(rules: CompiledRules, verdict: Verdict, recipient: Address, case: Case) -> Verdict | Either:
     """The same with a step for every rule: those that were not applied are told as well, with the reason."""
-    possible = frozenset(map(id, rules.could_match(recipient.domain)))
+    possible = frozenset(map(id, rules.could_match(case, recipient)))
     shown, untold = _told_too(rules.all, possible)
     return _in_doubt(shown, verdict, recipient, case, possible, untold)
 

@@ -200,7 +200,7 @@ class RuleWatch:
     def _time(self, rules: CompiledRules, facts: Facts, verdict: Verdict) -> None:
         recipient = verdict.identity or verdict.target
         case = Case(facts, verdict.standing, original=verdict.recipient.original)
-        possible = rules.could_match(recipient.domain)
+        possible = rules.could_match(case, recipient)
         began = self._ticks()
         for number in range(len(possible)):
             rule = possible[(self._turn + number) % len(possible)]

@@ -302,6 +302,7 @@ def _rules(
         MappingProxyType(context.searches),
         MappingProxyType(context.among),
         MappingProxyType(context.notes),
+        context.everybody_it_is_from,
     )
 
 
@@ -319,7 +320,7 @@ def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context)
         unless=tests.unless,
         then=tuple(changes.values()),
         stop=rule.stop_rule_processing,
-        domains=tests.domains,
+        bounds=tests.bounds,
         defer_on_unknown=rule.rule_error_action == "defer",
         by_domain=tests.by_domain and not (rule.activation_date or rule.expiry_date or finding),
         audit=rule.mode != "enforce",

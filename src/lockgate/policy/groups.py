@@ -6,7 +6,8 @@ what cannot be told decides nothing as long as something else may).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
@@ -14,7 +15,8 @@ from pydantic import BaseModel
 from lockgate.mail.address import Address
 from lockgate.mail.ruling import Hit
 from lockgate.policy.catalog import EXCEPTION
-from lockgate.policy.kinds import BoundByDomain, ByDomainAlone, InContext, OfAddress
+from lockgate.policy.found import UNBOUND, Bounds
+from lockgate.policy.kinds import Bound, ByDomainAlone, InContext, OfAddress
 from lockgate.policy.objects.rules import EITHER, MailFlowRule, groups_of
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, yes
 
@@ -29,13 +31,12 @@ _TOLD = 20
 class Tests(NamedTuple):
     """The conditions and exceptions of a rule or a group, ready to run, and what is known of them beforehand.
 
-    `domains` are the only recipient domains for which all conditions can hit (None: no bound), `by_domain` tells that
-    all follows from the recipient's domain.
+    `bounds` are those of all conditions together, `by_domain` tells that all follows from the recipient's domain.
     """
 
     when: tuple[RecipientTest, ...]
     unless: tuple[RecipientTest, ...]
-    domains: tuple[str, ...] | None
+    bounds: Bounds
     by_domain: bool
 
 
@@ -63,7 +64,10 @@ def tests_of(holder: BaseModel, rule: MailFlowRule, catalog: Catalog, context: C
     as_sent = rule.recipient_address_type == "original"
     when = [_test(value, rule, context) for value in conditions]
     unless = [_test(value, rule, context) for value in exceptions]
-    bounds = [value.recipient_domains() for value in conditions if isinstance(value, BoundByDomain) and not as_sent]
+    bounds = UNBOUND
+    for value in conditions:
+        if isinstance(value, Bound) and not (as_sent and isinstance(value, OfAddress)):
+            bounds = bounds.both(value.bounds())
     by_domain = not as_sent and all(isinstance(value, ByDomainAlone) for value in (*conditions, *exceptions))
     grouped: dict[str, list[Tests]] = {}
     for key, place, group in groups_of(holder):
@@ -72,15 +76,9 @@ def tests_of(holder: BaseModel, rule: MailFlowRule, catalog: Catalog, context: C
     for key, groups in grouped.items():
         (when if key == EITHER else unless).append(_either(tuple(groups), number))
         by_domain = by_domain and all(group.by_domain for group in groups)
-        if key == EITHER:
-            bounds += _together(groups)
-    return Tests(tuple(when), tuple(unless), min(bounds, key=len, default=None), by_domain)
-
-
-def _together(groups: Sequence[Tests]) -> list[tuple[str, ...]]:
-    """The bound of groups of which one has to hit, if each has one; else there is none."""
-    every = [group.domains for group in groups if group.domains is not None]
-    return [tuple(dict.fromkeys(domain for one in every for domain in one))] if len(every) == len(groups) else []
+        if key == EITHER:  # one of them has to hit
+            bounds = bounds.both(functools.reduce(Bounds.either, (group.bounds for group in groups)))
+    return Tests(tuple(when), tuple(unless), bounds, by_domain)
 
 
 def compiled(value: Any, context: Context, rule: MailFlowRule) -> Any:

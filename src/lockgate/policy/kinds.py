@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar, runtim
 from pydantic import BaseModel, RootModel
 
 from lockgate.mail.lists import ListKind
+from lockgate.policy.found import Bounds
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import Change, Find, RecipientTest
@@ -68,11 +69,11 @@ class Action(Protocol):
 
 
 @runtime_checkable
-class BoundByDomain(Protocol):
-    """A condition that can only hit recipients of known domains, so that rules can be found by domain."""
+class Bound(Protocol):
+    """A condition that can only hit known recipients or senders, so that rules can be found by them (found.py)."""
 
-    def recipient_domains(self) -> tuple[str, ...]:
-        """The domains (with all below them) outside of which it never hits."""
+    def bounds(self) -> Bounds:
+        """Outside of which it never hits; addresses and domains as they are compared."""
 
 
 @runtime_checkable

@@ -150,6 +150,10 @@ class Context:
             found += (Mailbox("", envelope.sender.local, envelope.sender.domain),)
         return found
 
+    def everybody_it_is_from(self, case: Case) -> tuple[Mailbox, ...]:
+        """The mailboxes of From and of the envelope, as far as they are known."""
+        return self.senders(case, ENVELOPE if case.facts.message is None else HEADER_OR_ENVELOPE)
+
     def _once(self, case: Case, what: str, read: Callable[[Fields], _Value]) -> _Value:
         message = case.facts.message
         if message is None:

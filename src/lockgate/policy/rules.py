@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from lockgate.mail.facts import Facts
 from lockgate.mail.findings import AnyRecipient, Question
 from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.ruling import Effects, Hit, RuleHit, Standing
-from lockgate.policy.tries import DomainMap
+from lockgate.policy.found import UNBOUND, Bounds, RuleIndex, Sender
 
 
 class Case(NamedTuple):
@@ -77,7 +77,7 @@ _NAMELESS = RuleHit("")
 class CompiledRule:
     """One rule, ready to run: all of `when` must hit and none of `unless`.
 
-    `domains` are the only recipient domains (with all below them) for which it can match; None is no bound.
+    `bounds` are the recipients and senders for which it can match at all.
     `defer_on_unknown` is rule_error_action = defer; it acts from `begins` to `ends` (seconds since the epoch, 0: no
     bound). `then` are its actions; with `audit` it carries out `even_so` alone, and is told of the others. `finds` are
     actions that have to know more of the case. `hit` is what is told where it applies. `subject` names the rule in
@@ -92,7 +92,7 @@ class CompiledRule:
     unless: tuple[RecipientTest, ...] = ()
     then: tuple[Change, ...] = ()
     stop: bool = False
-    domains: tuple[str, ...] | None = None
+    bounds: Bounds = UNBOUND
     defer_on_unknown: bool = False
     by_domain: bool = False
     audit: bool = False
@@ -126,13 +126,19 @@ _REMEMBERED = 16
 """Courses kept for one organisation; when there are more, it is begun anew."""
 
 
+def _nobody(case: Case) -> tuple[Sender, ...]:
+    """Where no rule asks who the sender is."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledRules:
-    """The rules of one organisation in priority order, found by recipient domain.
+    """The rules of one organisation in priority order, found by whom they could match (found.py).
 
     `asks` are the questions that only the message itself can answer, `searches` what is looked for in its text by the
     digest of the needles (mail/findings.py, `InText`), `among` what is looked for in the addresses of all recipients.
-    `notes` are the texts of notifications by the name of the rule that has one.
+    `notes` are the texts of notifications by the name of the rule that has one. `senders` gives whom a message is from,
+    in its header and its envelope.
     `courses` remembers how long chains of rules go of which each follows from the recipient's domain alone. It is a
     memory of pure results, so forgetting it changes nothing.
     """
@@ -142,38 +148,24 @@ class CompiledRules:
     searches: Mapping[str, Search] = field(default_factory=dict)
     among: Mapping[AnyRecipient, Search] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    senders: Callable[[Case], Iterable[Sender]] = _nobody
     courses: dict[tuple[object, ...], Course] = field(init=False, repr=False, compare=False, default_factory=dict)
-    _anywhere: tuple[CompiledRule, ...] = field(init=False, repr=False, compare=False)
-    _by_domain: DomainMap[tuple[CompiledRule, ...]] = field(init=False, repr=False, compare=False)
+    _index: RuleIndex[CompiledRule] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        active = [rule for rule in self.all if rule.enabled]
-        found: dict[str, list[CompiledRule]] = {}
-        for rule in active:
-            for domain in dict.fromkeys(rule.domains or ()):
-                found.setdefault(f"*.{domain}", []).append(rule)
-        object.__setattr__(self, "_anywhere", tuple(rule for rule in active if rule.domains is None))
-        object.__setattr__(self, "_by_domain", DomainMap((key, tuple(rules)) for key, rules in found.items()))
+        object.__setattr__(self, "_index", RuleIndex([rule for rule in self.all if rule.enabled]))
 
-    def could_match(self, recipient_domain: str) -> tuple[CompiledRule, ...]:
-        """The enabled rules that could match a recipient of this domain (A-label), in priority order.
+    @property
+    def by_domain(self) -> bool:
+        """Whether it follows from the recipient's domain alone which rules could match."""
+        return self._index.by_domain
 
-        The cost grows with the rules returned, not with the rules there are.
-        """
-        groups = self._by_domain.every(recipient_domain)
-        if not groups:
-            return self._anywhere
-        if len(groups) == 1 and not self._anywhere:
-            return groups[0]
-        merged = {id(rule): rule for group in (self._anywhere, *groups) for rule in group}
-        return tuple(sorted(merged.values(), key=_place))
+    def could_match(self, case: Case, recipient: Address) -> tuple[CompiledRule, ...]:
+        """The enabled rules that could match this recipient of the case, in priority order."""
+        return self._index.could_match(recipient, self.senders(case) if self._index.by_sender else ())
 
     def remember(self, key: tuple[object, ...], course: Course) -> None:
         """Keep a course; the memory stays small whatever domains are written to."""
         if len(self.courses) >= _REMEMBERED:
             self.courses.clear()
         self.courses[key] = course
-
-
-def _place(rule: CompiledRule) -> int:
-    return rule.priority

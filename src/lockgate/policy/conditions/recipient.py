@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, RootModel
 
 from lockgate.mail.address import Address
+from lockgate.policy.found import Bounds
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context, Finder
@@ -29,9 +30,9 @@ class RecipientDomainIs(RootModel[tuple[DomainName, ...]], frozen=True):
     by_domain_alone: ClassVar[Literal[True]] = True
     of_recipient_address: ClassVar[Literal[True]] = True
 
-    def recipient_domains(self) -> tuple[str, ...]:
+    def bounds(self) -> Bounds:
         """It can hit nobody else."""
-        return self.root
+        return Bounds(recipient_domains=self.root)
 
     def compile(self) -> RecipientTest:
         """Test the domain of the recipient."""
@@ -58,6 +59,10 @@ class SentTo(RootModel[tuple[MailboxText, ...]], frozen=True):
     root: tuple[MailboxText, ...] = Field(
         min_length=1, description="Addresses of people, not of groups.", examples=[["ana@contoso.com"]]
     )
+
+    def bounds(self) -> Bounds:
+        """It can hit nobody else."""
+        return Bounds(recipients=self.root)
 
     of_recipient_address: ClassVar[Literal[True]] = True
 

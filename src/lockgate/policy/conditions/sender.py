@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, RootModel
 
 from lockgate.mail.address import Address
+from lockgate.policy.found import Bounds
 from lockgate.policy.kinds import condition
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.rules import MailFlowRule
@@ -30,6 +31,10 @@ class From(RootModel[tuple[MailboxText, ...]], frozen=True):
     root: tuple[MailboxText, ...] = Field(
         min_length=1, description="Addresses of senders.", examples=[["ana@contoso.com", "bob@fabrikam.com"]]
     )
+
+    def bounds(self) -> Bounds:
+        """It can hit nobody else's mail."""
+        return Bounds(senders=self.root)
 
     def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
         """Compare whole addresses, whatever their case."""
@@ -87,6 +92,10 @@ class SenderDomainIs(RootModel[tuple[DomainName, ...]], frozen=True):
     root: tuple[DomainName, ...] = Field(
         min_length=1, description="Domains; their subdomains are included.", examples=[["contoso.com", "fabrikam.com"]]
     )
+
+    def bounds(self) -> Bounds:
+        """It can hit nobody else's mail."""
+        return Bounds(sender_domains=self.root)
 
     def compile_in(self, context: Context, rule: MailFlowRule) -> RecipientTest:
         """Test the domain of the sender."""

@@ -24,9 +24,10 @@ ENDS = ("reject_message", "quarantine", "delete_message", "redirect_message_to")
 _FOR_SURE = ("reject_message", "quarantine", "delete_message")
 """Those that always end the rules; a redirect to whom an earlier rule added does not."""
 
-_LEAVE_ALONE = frozenset(
-    (*ENDS, "route_message_outbound_connector", "route_message_outbound_require_tls", "blind_copy_to")
-)
+_LEAVE_ALONE = frozenset((
+    *ENDS, "route_message_outbound_connector", "route_message_outbound_require_tls", "blind_copy_to",
+    "generate_incident_report", "generate_notification",
+))  # fmt: skip
 """Actions that change nothing of what a later rule sees."""
 
 _LOOKED_AT = 20

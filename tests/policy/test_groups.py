@@ -135,7 +135,7 @@ def test_what_is_asked_of_the_message_is_asked_for_groups_too() -> None:
 )  # fmt: skip
 def test_a_rule_is_found_by_domain_only_if_every_group_bounds_it(text, domains, by_domain) -> None:
     (rule,) = policy(f"{RULE}{text}\n").of("contoso").rules.all
-    assert (rule.domains, rule.by_domain) == (domains, by_domain)
+    assert (rule.bounds.recipient_domains, rule.by_domain) == (domains, by_domain)
 
 
 WRONG = {

@@ -114,10 +114,13 @@ OUTCOMES = {
         "because connector Headquarters: ",
         "last: Send to 127.0.0.1",
     ),
-    "by a rule": (
-        {"luis@nola.contoso.test": "Delivered"},
-        "luis@nola.contoso.test [Delivered]: leaves by connector New Orleans ",
+    "to two people in two cities; a rule leads one of the copies to its site": (
+        {"luis@contoso.test": "Delivered", "ann@contoso.test": "Delivered"},
+        "luis@contoso.test [Delivered]: leaves by connector New Orleans ",
         "because connector New Orleans: rule New Orleans by its own server names it",
+        "last: Send to 127.0.0.1",
+        "ann@contoso.test [Delivered]: leaves by connector Headquarters ",
+        "because connector Headquarters: it is for contoso.test",
         "last: Send to 127.0.0.1",
     ),
     "to a group, whose members are here, at headquarters and at a partner": (
@@ -247,7 +250,7 @@ def test_each_message_has_its_outcome_and_its_three_lines(what: str, shown: tupl
 def test_tls_is_told_where_it_was_and_where_it_was_not(shown: tuple[Path, dict[str, Any]]) -> None:
     last = {row["what"]: row["explanation"][-1] for row in shown[1]["messages"]}
     assert ", with TLSv1.3 " in last["from our own server to a partner, TLS forced"]
-    assert last["by a rule"].endswith(", in plain text")
+    assert last["to two people in two cities; a rule leads one of the copies to its site"].endswith(", in plain text")
     assert "is not for mx.impostor.test" in last["to a partner who shows a wrong certificate"]
 
 
@@ -256,7 +259,7 @@ def test_what_arrived_is_what_was_told(shown: tuple[Path, dict[str, Any]]) -> No
     (kept,) = (folder / "sites" / "new-orleans").glob("*.eml")
     assert b"Received: from client.test ([127.0.0.10])" in kept.read_bytes()
     arrived = {site.name: len(list(site.glob("*.eml"))) for site in (folder / "sites").iterdir()}
-    assert arrived == {"headquarters": 3, "new-orleans": 1, "partner": 2, "plain": 0, "impostor": 0, "home": 1}
+    assert arrived == {"headquarters": 4, "new-orleans": 1, "partner": 2, "plain": 0, "impostor": 0, "home": 1}
     mails = [path.read_bytes() for path in (folder / "mail/contoso/contoso.test/eva/new").iterdir()]
     assert len(mails) == 4 and all(mail.startswith(b"Return-Path: <") for mail in mails)
     everything = b"".join([*mails, *(path.read_bytes() for path in folder.glob("sites/*/*.eml"))])

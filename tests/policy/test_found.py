@@ -59,7 +59,7 @@ def test_by_the_address_and_the_domain_of_whoever_it_is_from(where: str) -> None
 def test_no_rule_changes_whom_it_is_from() -> None:
     """Else a rule could match behind another one that could not before."""
     for change in ('set_header = {name = "From", value = "bob@partner.test"}', 'remove_header = "from"'):
-        with pytest.raises(Invalid, match="(?i)from says who sent it"):
+        with pytest.raises(Invalid, match=r"(?i)from says who sent it"):
             rules(change)
 
 

@@ -79,10 +79,6 @@ domain_name = "contoso.test"
 default = true
 vouched_by_operator = true
 
-[[accepted_domain]]
-domain_name = "nola.contoso.test"
-vouched_by_operator = true
-
 # Mail whose author is not who it says is refused or held, as the author's domain wishes.
 [[anti_phishing_policy]]
 name = "Default"
@@ -109,7 +105,7 @@ use_mx_record = false
 smart_hosts = ["127.0.0.1:{headquarters}"]
 tls_settings = "opportunistic"
 
-# ... but the rule below takes New Orleans' mail by its own door.
+# ... but the rule below takes the mail of those who work in New Orleans by its own door.
 [[outbound_connector]]
 name = "New Orleans"
 connector_type = "on_premises"
@@ -158,7 +154,7 @@ ca_file = {authority}
 
 [[mail_flow_rule]]
 name = "New Orleans by its own server"
-recipient_domain_is = ["nola.contoso.test"]
+recipient_ad_attribute_contains_words = {{city = ["New Orleans"]}}
 route_message_outbound_connector = "New Orleans"
 """
 
@@ -166,7 +162,7 @@ RECIPIENTS = """\
 address,kind,aliases,display_name,city,forwarding_smtp_address,members
 eva@contoso.test,mailbox,,Eva Brandt,Seattle,,
 ann@contoso.test,mail_user,ann.smith@contoso.test,Ann Smith,Seattle,,
-luis@nola.contoso.test,mail_user,,Luis Ortega,New Orleans,,
+luis@contoso.test,mail_user,,Luis Ortega,New Orleans,,
 rita@contoso.test,mailbox,,Rita Alba,Seattle,rita@home.test,
 sales@contoso.test,distribution_group,,Sales,,,eva@contoso.test ann@contoso.test buyer@partner.test
 """

@@ -58,8 +58,9 @@ LETTERS = (
         "connector Headquarters", "Send to 127.0.0.1", site=("eva", "headquarters"),
     ),
     Letter(
-        "by a rule", _ALICE, {"luis@nola.contoso.test": "Delivered"}, "rule New Orleans by its own server",
-        "Send to 127.0.0.1", site=("new-orleans",),
+        "to two people in two cities; a rule leads one of the copies to its site", _ALICE,
+        {"luis@contoso.test": "Delivered", _ANN: "Delivered"}, "rule New Orleans by its own server",
+        "Send to 127.0.0.1", site=("new-orleans", "headquarters"),
     ),
     Letter(
         "to a group, whose members are here, at headquarters and at a partner", _ALICE,

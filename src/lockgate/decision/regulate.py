@@ -84,7 +84,8 @@ def _regulated(
             rules.remember(key, course)
     effects, applied = course
     text = recipient.text
-    return _after(verdict, effects, tuple([Step(_NAME, *one[:4], text, one.rule) for one in applied]))
+    steps = [Step(_NAME, subject, hit, why, effect, text, rule) for subject, hit, why, effect, rule in applied]
+    return _after(verdict, effects, tuple(steps))
 
 
 def _unasked(

@@ -99,15 +99,18 @@ def test_while_nothing_can_be_kept_senders_are_told_to_try_later(
 def test_one_failure_under_load_breaks_no_promise(
     who: str, call: str, error: str, service: Service, hop: NextHop, tmp_path: Path
 ) -> None:
-    name = f"load-{who[3:]}-{call}-{error}"
-    with (
-        Senders(tmp_path, service.port, name=name, seconds=2.5) as senders,
-        Injected(service.processes()[who], call, f"error={error}", "20+40"),
-    ):
-        told = senders.wait()
-    assert told["acknowledged"] > 0, (told, service.said())
-    assert told["refused"] > 0, "the fault was never met"
-    acknowledged = set(senders.acknowledged())
+    acknowledged: set[str] = set()
+    refused = 0
+    with Injected(service.processes()[who], call, f"error={error}", "20+40"):
+        for turn in range(12):  # on a slow machine each commit of the first seconds may meet the fault
+            name = f"load-{who[3:]}-{call}-{error}-{turn}"
+            with Senders(tmp_path, service.port, name=name, seconds=2.5) as senders:
+                refused += senders.wait()["refused"]
+            acknowledged |= set(senders.acknowledged())
+            if acknowledged and refused:
+                break
+    assert acknowledged, (refused, service.said())
+    assert refused > 0, "the fault was never met"
     assert wait_for(lambda: acknowledged <= set(hop.arrived()), 60), (
         len(acknowledged - set(hop.arrived())),
         service.said(),

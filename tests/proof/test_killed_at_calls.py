@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from peers.acting import allowed
 from peers.load import POLICY, NextHop, Senders
 from proof.injected import Injected
 from proof.killable import Service, wait_for
@@ -23,6 +24,8 @@ CALLS = {
 POINTS = int(os.environ.get("LOCKGATE_KILL_POINTS", "4"))
 LARGEST = 50
 PATIENCE = 4.0
+READY = 5.0
+"""Seconds until mail is taken after a kill, on a machine that has nothing else to do."""
 
 
 def _points(call: str) -> list[int]:
@@ -54,7 +57,7 @@ def test_killed_at_a_call_loses_nothing(who: str, call: str, tmp_path: Path) -> 
                     senders.stop()
                     acknowledged += senders.acknowledged()
                 service.kill_all()
-                assert service.start() <= 5.0, "it takes too long until mail is taken again"
+                assert service.start() <= allowed(READY), "it takes too long until mail is taken again"
             assert acknowledged
             assert wait_for(lambda: set(acknowledged) <= set(hop.arrived()), 60), _missing(acknowledged, hop, service)
             assert wait_for(lambda: service.waiting() == 0, 30), service.cli("queue", "list")
@@ -86,8 +89,8 @@ def test_killed_while_starting_needs_no_repair(call: str, tmp_path: Path) -> Non
                 service.start(patience=3.0)
             service.kill_all()
             service.prefix = ()
-            assert service.start() <= 5.0
             try:
+                assert service.start() <= allowed(READY)
                 with Senders(tmp_path, service.port, name=f"{call}-{point}", count=20) as senders:
                     told = senders.wait()
                 assert told["acknowledged"] == 20, f"{told} {service.said()}"

@@ -45,7 +45,7 @@ def _traffic(folder: Path, service: Service, hop: NextHop, name: str, seconds: f
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300 + 2 * int(SECONDS))
+@pytest.mark.timeout(300 + 7 * int(SECONDS))
 def test_traffic_leaves_the_spool_no_larger(tmp_path: Path) -> None:
     with NextHop(tmp_path) as hop, Service(tmp_path / "service", POLICY.format(port=hop.port)) as service:
         queue = service.folder / "state" / "queue"
@@ -55,8 +55,12 @@ def test_traffic_leaves_the_spool_no_larger(tmp_path: Path) -> None:
         _traffic(tmp_path, service, hop, "before", min(SECONDS / 2, 20.0))
         time.sleep(1.0)
         before = _allocated(queue)
-        count = _traffic(tmp_path, service, hop, "after", SECONDS)
-        octets = sum(path.stat().st_size for path in tmp_path.glob("after-*.eml")) // 2 * count
+        count = octets = 0
+        for turn in range(6):  # a slow machine needs longer for as much
+            count += _traffic(tmp_path, service, hop, f"after{turn}", SECONDS)
+            octets = (len(BODY) + len(LARGE)) // 2 * count
+            if octets > 4 * SEGMENT:
+                break
         assert octets > 4 * SEGMENT, "too little traffic to show anything"
         workers = sum(name.startswith("lg:worker") for name in service.processes())
         # Every worker keeps the segment it fills and a spare one, both preallocated; all others have to go.

@@ -23,11 +23,6 @@ def stats(service: Service) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in service.told("rule", "stats")}
 
 
-def in_force(service: Service) -> None:
-    last = f"policy taken up: revision={service.status()['policy_revision']}\n"
-    service.until(lambda: last in service.said(400), "the worker has the last revision")
-
-
 def figures(service: Service) -> str:
     host, port = json.loads((service.state / "run" / "metrics.json").read_text())
     with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as page:
@@ -43,7 +38,7 @@ def test_hits_are_told_within_seconds_and_after_a_restart(tmp_path: Path) -> Non
         told("rule", "add", "Mark", "subject_contains_words=invoice", 'set_header={name = "X-Mark", value = "1"}')
         told("rule", "add", "Watch", "subject_contains_words=invoice", 'sent_to=["ana@contoso.com"]', "mode=audit",
              "delete_message=true")  # fmt: skip
-        in_force(service)
+        service.in_force()
         first = service.send(OUTSIDE, "ana@contoso.com", "ben@contoso.com", content=letter("an invoice"))
         service.send(OUTSIDE, "ben@contoso.com", content=letter("a letter"))
         service.until(lambda: stats(service)["Mark"]["hits"] == 1, "the hit is told", patience=8.0)
@@ -64,7 +59,7 @@ def test_hits_are_told_within_seconds_and_after_a_restart(tmp_path: Path) -> Non
         assert stats(service)["Mark"]["hits"] == 1
         told("rule", "promote", "Watch", "--reason", "it hit what it should")
         told("rule", "remove", "Mark")
-        in_force(service)
+        service.in_force()
         gone = service.send(OUTSIDE, "ana@contoso.com", content=letter("invoice"))
         service.until(lambda: service.trace(id=gone, status="Dropped"), "the rule acts now")
         service.until(lambda: stats(service)["Watch"]["enforced"]["messages"] == 1, "that is counted apart")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from peers.contoso import contoso
 from peers.listening import arrived, recipients
-from peers.service import Service, running
+from peers.service import running
 from peers.smtp_peer import SmtpPeer
 
 OUTSIDE = "alice@outside.example"
@@ -15,12 +15,6 @@ PEOPLE = (
     "address,kind,city\nana@contoso.com,mail_user,New Orleans\nben@contoso.com,mail_user,Seattle\n"
     "carl@contoso.com,mail_user,Seattle\n"
 )
-
-
-def in_force(service: Service) -> None:
-    """Wait until the worker judges by the last revision."""
-    last = f"policy taken up: revision={service.status()['policy_revision']}\n"
-    service.until(lambda: last in service.said(400), "the worker has the last revision")
 
 
 def test_rules_by_command_act_on_the_copies_they_are_for(tmp_path: Path) -> None:
@@ -34,7 +28,7 @@ def test_rules_by_command_act_on_the_copies_they_are_for(tmp_path: Path) -> None
              'except_if_from=["alice@outside.example"]', 'reject_message={reason_text = "Not so"}')  # fmt: skip
         told("rule", "add", "Watch", "subject_matches_patterns=^watch", "mode=audit", "delete_message=true")
         told("rule", "add", "Keep", 'header_contains_words={header = "X-Odd", words = ["odd one"]}', "quarantine=true")
-        in_force(service)
+        service.in_force()
         letter = "From: {}\r\nTo: all\r\nSubject: {}\r\nX-Odd: {}\r\n\r\nHello\r\n".format
 
         first = service.send(OUTSIDE, "ana@contoso.com", "ben@contoso.com",
@@ -74,7 +68,7 @@ def test_rules_look_into_the_message(tmp_path: Path) -> None:
         told("rule", "add", "Programs", 'attachment_extension_matches_words=["exe"]', "quarantine=true")
         told("rule", "add", "Large", "attachment_size_over=20KB", "prepend_subject=[LARGE] ")
 
-        in_force(service)
+        service.in_force()
         plain = f"From: {OUTSIDE}\r\nSubject: hello\r\n\r\nnothing to see\r\n".encode()
         service.send(OUTSIDE, "ben@contoso.com", content=plain)
         (first,) = service.until(lambda: arrived(headquarters), "an ordinary message arrives")
@@ -132,7 +126,7 @@ def test_rules_know_groups_managers_and_whom_the_header_names(tmp_path: Path) ->
              'set_header={name = "X-Managed", value = "yes"}')  # fmt: skip
         told("rule", "add", "All", 'any_of_to_header=["italy@contoso.com"]',
              'set_header={name = "X-All", value = "yes"}')  # fmt: skip
-        in_force(service)
+        service.in_force()
         content = f"From: {OUTSIDE}\r\nTo: Italy <italy@contoso.com>\r\nSubject: x\r\n\r\nhello\r\n".encode()
         sent = service.send(OUTSIDE, "ana@contoso.com", "ben@contoso.com", content=content)
         both = service.until(lambda: len(arrived(headquarters)) == 2 and arrived(headquarters), "both arrive")
@@ -154,7 +148,7 @@ def test_rules_redirect_and_add_recipients(tmp_path: Path) -> None:
         told = service.told
         told("rule", "add", "Away", 'sent_to=["ana@contoso.com"]', 'redirect_message_to=["ben@contoso.com"]')
         told("rule", "add", "Copy", 'subject_contains_words=["contract"]', 'copy_to=["carl@contoso.com"]')
-        in_force(service)
+        service.in_force()
         head = f"From: {OUTSIDE}\r\nTo: Ana <ana@contoso.com>\r\nSubject: {{}}\r\n\r\nhello\r\n"
         first = service.send(OUTSIDE, "ana@contoso.com", content=head.format("x").encode())
         (copy,) = service.until(lambda: arrived(headquarters), "the redirected copy arrives")

@@ -133,9 +133,9 @@ class Raw:
 
     def transaction(self, sender: str, *recipients: str, extended: bool = True) -> None:
         """Greeting to DATA; every answer has to be a yes."""
-        assert self.reply().startswith("220 ")
-        assert self.say(b"EHLO raw.test\r\n" if extended else b"HELO raw.test\r\n").startswith("250 ")
-        assert self.say(f"MAIL FROM:<{sender}>\r\n".encode()).startswith("250 ")
+        assert self.reply().startswith("220 "), self.heard
+        assert self.say(b"EHLO raw.test\r\n" if extended else b"HELO raw.test\r\n").startswith("250 "), self.heard
+        assert self.say(f"MAIL FROM:<{sender}>\r\n".encode()).startswith("250 "), self.heard
         for recipient in recipients:
-            assert self.say(f"RCPT TO:<{recipient}>\r\n".encode()).startswith("250 ")
-        assert self.say(b"DATA\r\n").startswith("354 ")
+            assert self.say(f"RCPT TO:<{recipient}>\r\n".encode()).startswith("250 "), self.heard
+        assert self.say(b"DATA\r\n").startswith("354 "), self.heard

@@ -157,6 +157,31 @@ class Service:
         time.sleep(LOOK * 1.1)  # after this long the next question of a worker looks at the table first
         return done
 
+    def in_force(self) -> None:
+        """Wait until every worker that runs now judges by the last revision, after it was published while they ran."""
+        last = f"policy taken up: revision={self.status()['policy_revision']}"
+        workers = self._workers()
+
+        def taken_up() -> bool:
+            lines = (self.folder / "lockgate.log").read_text("utf-8", "replace").splitlines()
+            who = [line.split(" ", 3)[2] for line in lines if line.endswith(last)]
+            return workers <= {name.partition("/")[2].rstrip(":") for name in who}
+
+        self.until(taken_up, f"every worker says: {last}")
+
+    def _workers(self) -> set[str]:
+        """The workers that run now, as they call themselves in the log."""
+        assert self.process is not None
+        found: set[str] = set()
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                pid, _, rest = stat.read_text().partition(" (")
+                name, _, values = rest.rpartition(") ")
+                if name.startswith("lg:worker-") and int(values.split()[1]) == self.process.pid:
+                    found.add(f"{name.removeprefix('lg:')}[{pid}]")
+        assert found, "no worker runs"
+        return found
+
     # --- the desk
 
     def answer(self, request: Request) -> Answer:

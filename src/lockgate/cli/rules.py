@@ -19,7 +19,9 @@ commands = nouns.RULES
 _TABLES = ("mail_flow_rule",)
 
 
-def _switch(verb: str, value: str, help_: str) -> None:
+def _switch(verb: str, key: str, value: str, help_: str) -> None:
+    """A command that gives one property of a rule one value."""
+
     def switch(
         context: typer.Context,
         name: Name,
@@ -29,14 +31,18 @@ def _switch(verb: str, value: str, help_: str) -> None:
         what_if: WhatIf = False,
         as_json: AsJson = False,
     ) -> None:
-        request = ObjectWrite("set", _TABLES, name, organisation, (Assignment("enabled", "=", value),))
+        request = ObjectWrite("set", _TABLES, name, organisation, (Assignment(key, "=", value),))
         objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
 
     commands.command(verb, help=help_)(switch)
 
 
-_switch("enable", "true", "Let a mail flow rule act.")
-_switch("disable", "false", "Let a mail flow rule act no more; it stays where it is.")
+_switch("enable", "enabled", "true", "Let a mail flow rule act.")
+_switch("disable", "enabled", "false", "Let a mail flow rule act no more; it stays where it is.")
+_switch(
+    "promote", "mode", "enforce",
+    "Let a rule that was on audit act: mode = enforce, in one revision. `rule stats` shows what it would have hit.",
+)  # fmt: skip
 
 
 @commands.command()
@@ -55,21 +61,6 @@ def move(
     All rules of the organisation have their priorities written then, 0, 1, 2 and so on, in one revision.
     """
     request = ObjectWrite("set", _TABLES, name, organisation, (Assignment("priority", "=", str(to)),))
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
-
-
-@commands.command()
-def promote(
-    context: typer.Context,
-    name: Name,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
-    """Let a rule that was on audit act: mode = enforce, in one revision. `rule stats` shows what it would have hit."""
-    request = ObjectWrite("set", _TABLES, name, organisation, (Assignment("mode", "=", "enforce"),))
     objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
 
 

@@ -70,17 +70,19 @@ def _regulated(
     recipient = verdict.identity or verdict.target
     case = Case(facts, verdict.standing, original=verdict.recipient.original)
     if depth is Depth.FULL:
-        unasked = _unasked(rules, facts, verdict, recipient, case)
+        clear = _course(rules, verdict.effects, recipient, case) is not None
+        unasked = () if clear else _unasked(rules, verdict.effects, recipient, case)
         return Questions(unasked) if unasked else _explained(rules, verdict, recipient, case)
     key = (recipient.domain, verdict.effects)
     course = rules.courses.get(key)
     if course is None:
-        possible = rules.could_match(case, recipient)
-        course = _course(possible, verdict.effects, recipient, case)
+        course = _course(rules, verdict.effects, recipient, case)
         if course is None:
-            unasked = _unasked(rules, facts, verdict, recipient, case)
-            return Questions(unasked) if unasked else _in_doubt(possible, verdict, recipient, case)
-        if rules.by_domain and len(possible) >= _WORTH_REMEMBERING and all(rule.by_domain for rule in possible):
+            unasked = _unasked(rules, verdict.effects, recipient, case)
+            if unasked:
+                return Questions(unasked)
+            return _in_doubt(rules.could_match(case, recipient), verdict, recipient, case)
+        if rules.by_domain and _worth_remembering(rules.could_match(case, recipient)):
             rules.remember(key, course)
     effects, applied = course
     text = recipient.text
@@ -88,18 +90,17 @@ def _regulated(
     return _after(verdict, effects, tuple(steps))
 
 
-def _unasked(
-    rules: CompiledRules, facts: Facts, verdict: Verdict, recipient: Address, case: Case
-) -> tuple[Question, ...]:
-    """What has to be found out first, if some rule cannot do without it: of the message all that any rule asks."""
-    possible = rules.could_match(case, recipient)
-    if not possible or _course(possible, verdict.effects, recipient, case) is not None:
-        return ()
-    asks = dict.fromkeys(rules.asks if facts.message is not None else ())
-    for rule in possible:
+def _worth_remembering(possible: tuple[CompiledRule, ...]) -> bool:
+    return len(possible) >= _WORTH_REMEMBERING and all(rule.by_domain for rule in possible)
+
+
+def _unasked(rules: CompiledRules, effects: Effects, recipient: Address, case: Case) -> tuple[Question, ...]:
+    """What has to be found out first, where some rule cannot do without it: of the message all that any rule asks."""
+    asks = dict.fromkeys(rules.asks if case.facts.message is not None else ())
+    for rule in rules.likely(case, recipient):
         asks.update(dict.fromkeys(_asks_of(rule, case, recipient)))
-    found = tuple([question for question in asks if question not in facts.findings])
-    return found or _unasked_behind(possible, verdict.effects, recipient, case)
+    found = tuple([question for question in asks if question not in case.facts.findings])
+    return found or _unasked_behind(rules.could_match(case, recipient), effects, recipient, case)
 
 
 def _asks_of(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Question, ...]:
@@ -137,10 +138,15 @@ def _unasked_behind(
     return ()
 
 
-def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Address, case: Case) -> Course | None:
-    """How it goes as long as every rule says clearly whether it applies and what it does; None once one does not."""
+def _course(rules: CompiledRules, effects: Effects, recipient: Address, case: Case) -> Course | None:
+    """How it goes as long as every rule says clearly whether it applies and what it does; None once one does not.
+
+    Rules that certainly do not apply are not looked at; behind a change of the header others may.
+    """
     applied: list[Applied] = []
-    for rule in rules:
+    likely, at = rules.likely(case, recipient), 0
+    while at < len(likely):
+        rule, at = likely[at], at + 1
         hit, because = _applies(rule, case, recipient)
         if hit is Hit.YES:
             before = effects
@@ -150,6 +156,7 @@ def _course(rules: tuple[CompiledRule, ...], effects: Effects, recipient: Addres
             effects = _acted(deeds, before)
             if effects.edits is not before.edits:
                 case = case._replace(edits=effects.edits)
+                likely, at = rules.likely_behind(rule, likely[at:], case, recipient), 0
             applied.append(Applied(rule.subject, hit, because, _effect(rule, case, before, effects), rule.hit))
             if _ends(rule, effects):
                 break

@@ -303,6 +303,7 @@ def _rules(
         MappingProxyType(context.among),
         MappingProxyType(context.notes),
         context.everybody_it_is_from,
+        MappingProxyType(context.looks),
     )
 
 

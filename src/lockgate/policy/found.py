@@ -2,7 +2,8 @@
 
 A rule is found by one of its bounds, the one that leaves the least: what it says of the recipient's address, of the
 sender's, of the recipient's domain or of the sender's. A rule without any is looked at for every message. No rule
-changes whom a message is from (actions/header.py), so what could match at first is all that could match later.
+changes whom a message is from (actions/header.py), so what could match at first is all that could match later. What a
+message says is another matter, and another index (clues.py).
 """
 
 from __future__ import annotations
@@ -14,27 +15,60 @@ from lockgate.mail.address import Address
 from lockgate.policy.tries import DomainMap
 
 
+class Clue(NamedTuple):
+    """One needle in one kind of text, by its number there (reading.py)."""
+
+    place: str
+    number: int
+
+
+Clues = tuple[Clue, ...]
+"""Needles of which one has to be there."""
+
+
 class Bounds(NamedTuple):
     """Outside of which a rule never matches; None: it is not bound so.
 
     Addresses are compared without case; domains stand for all below them too. The sender's are those of From and of the
-    envelope together.
+    envelope together. It never matches either where of one of `clues` nothing is found (clues.py).
     """
 
     recipients: tuple[str, ...] | None = None
     senders: tuple[str, ...] | None = None
     recipient_domains: tuple[str, ...] | None = None
     sender_domains: tuple[str, ...] | None = None
+    clues: tuple[Clues, ...] = ()
 
     def both(self, other: Bounds) -> Bounds:
         """The bounds of a rule that both hold for: of two of a kind the shorter one."""
-        return Bounds(*(min((one for one in pair if one is not None), key=len, default=None)
-                        for pair in zip(self, other, strict=True)))  # fmt: skip
+        return Bounds(
+            _shorter(self.recipients, other.recipients),
+            _shorter(self.senders, other.senders),
+            _shorter(self.recipient_domains, other.recipient_domains),
+            _shorter(self.sender_domains, other.sender_domains),
+            self.clues + other.clues,
+        )
 
     def either(self, other: Bounds) -> Bounds:
         """The bounds of what one of them holds for."""
-        return Bounds(*(None if a is None or b is None else tuple(dict.fromkeys((*a, *b)))
-                        for a, b in zip(self, other, strict=True)))  # fmt: skip
+        return Bounds(
+            _joined(self.recipients, other.recipients),
+            _joined(self.senders, other.senders),
+            _joined(self.recipient_domains, other.recipient_domains),
+            _joined(self.sender_domains, other.sender_domains),
+            ((*min(self.clues, key=len), *min(other.clues, key=len)),) if self.clues and other.clues else (),
+        )
+
+
+_Texts = tuple[str, ...] | None
+
+
+def _shorter(one: _Texts, other: _Texts) -> _Texts:
+    return min((texts for texts in (one, other) if texts is not None), key=len, default=None)
+
+
+def _joined(one: _Texts, other: _Texts) -> _Texts:
+    return None if one is None or other is None else tuple(dict.fromkeys((*one, *other)))
 
 
 UNBOUND = Bounds()
@@ -116,13 +150,18 @@ class RuleIndex(Generic[Rule]):
             return self._anywhere
         if len(groups) == 1 and not self._anywhere:
             return tuple(groups[0])
-        merged = {id(rule): rule for group in (self._anywhere, *groups) for rule in group}
-        return tuple(sorted(merged.values(), key=_place))
+        return in_order((self._anywhere, *groups))
 
 
 def _put(found: dict[str, list[Rule]], keys: Iterable[str], rule: Rule) -> None:
     for key in dict.fromkeys(keys):
         found.setdefault(key, []).append(rule)
+
+
+def in_order(groups: Iterable[Iterable[Rule]]) -> tuple[Rule, ...]:
+    """The rules of all these groups, each once, in order of priority."""
+    merged = {id(rule): rule for group in groups for rule in group}
+    return tuple(sorted(merged.values(), key=_place))
 
 
 def _place(rule: Ranked) -> int:

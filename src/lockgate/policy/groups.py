@@ -18,6 +18,7 @@ from lockgate.policy.catalog import EXCEPTION
 from lockgate.policy.found import UNBOUND, Bounds
 from lockgate.policy.kinds import Bound, ByDomainAlone, InContext, OfAddress
 from lockgate.policy.objects.rules import EITHER, MailFlowRule, groups_of
+from lockgate.policy.reading import Clued
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, yes
 
 if TYPE_CHECKING:
@@ -62,12 +63,10 @@ def tests_of(holder: BaseModel, rule: MailFlowRule, catalog: Catalog, context: C
     conditions = [value for name in catalog.conditions if (value := getattr(holder, name)) is not None]
     exceptions = [value for name in catalog.conditions if (value := getattr(holder, EXCEPTION + name)) is not None]
     as_sent = rule.recipient_address_type == "original"
-    when = [_test(value, rule, context) for value in conditions]
-    unless = [_test(value, rule, context) for value in exceptions]
-    bounds = UNBOUND
-    for value in conditions:
-        if isinstance(value, Bound) and not (as_sent and isinstance(value, OfAddress)):
-            bounds = bounds.both(value.bounds())
+    tests = [_test(value, rule, context) for value in conditions]
+    when = [test for test, _ in tests]
+    unless = [_test(value, rule, context)[0] for value in exceptions]
+    bounds = functools.reduce(Bounds.both, (bounds for _, bounds in tests), UNBOUND)
     by_domain = not as_sent and all(isinstance(value, ByDomainAlone) for value in (*conditions, *exceptions))
     grouped: dict[str, list[Tests]] = {}
     for key, place, group in groups_of(holder):
@@ -86,9 +85,13 @@ def compiled(value: Any, context: Context, rule: MailFlowRule) -> Any:
     return value.compile_in(context, rule) if isinstance(value, InContext) else value.compile()
 
 
-def _test(value: Any, rule: MailFlowRule, context: Context) -> RecipientTest:
+def _test(value: Any, rule: MailFlowRule, context: Context) -> tuple[RecipientTest, Bounds]:
+    """What runs of a condition, and outside of which it never hits."""
     test: RecipientTest = compiled(value, context, rule)
-    return _as_sent(test) if rule.recipient_address_type == "original" and isinstance(value, OfAddress) else test
+    if rule.recipient_address_type == "original" and isinstance(value, OfAddress):
+        return _as_sent(test), UNBOUND
+    bounds = value.bounds() if isinstance(value, Bound) else UNBOUND
+    return (test.test, bounds._replace(clues=(test.clues,))) if isinstance(test, Clued) else (test, bounds)
 
 
 def _as_sent(test: RecipientTest) -> RecipientTest:

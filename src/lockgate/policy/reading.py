@@ -5,11 +5,13 @@ All of it is derived from facts, so what is remembered can be forgotten without 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
+from lockgate.mail.address import Address
 from lockgate.mail.findings import AnyRecipient, InText, ListInText, Question, WhatParts
 from lockgate.mail.header_edits import HeaderEdit, fields_after
 from lockgate.mail.headers import decode_words
@@ -17,14 +19,19 @@ from lockgate.mail.internal_headers import seen_by_rules
 from lockgate.mail.lists import ListKind
 from lockgate.mail.mailboxes import Mailbox, read_mailboxes
 from lockgate.mail.message import Message
+from lockgate.policy.clues import Look
+from lockgate.policy.found import Clue
 from lockgate.policy.objects.domains import AcceptedDomain
-from lockgate.policy.rules import Case
+from lockgate.policy.rules import Case, RecipientTest, Seen
 from lockgate.policy.text import LOOKED_THROUGH, Needle, TextSet
 from lockgate.policy.tries import DomainMap
 
 _Value = TypeVar("_Value")
 Fields = Sequence[tuple[str, str]]
 """Header fields: names, and values as one line."""
+
+Read = Callable[[Case, Address], tuple[str, ...] | None]
+"""Reads the texts in which a condition looks; None: without them it cannot tell whether it hits."""
 
 TEXT = "text"
 """The place that is the text of the message, bounded by who reads it out (mail/mime/text.py)."""
@@ -42,11 +49,12 @@ class Context:
     which the organisation receives mail. What only the message itself can answer is a question: `asks` are those that
     its rules have, `searches` finds by their digest the needles that are looked for in the text. `among` are those that
     are looked for in the addresses of all recipients, `notes` the texts of notifications by the rule that has one,
-    `lists` the kinds of the named lists.
+    `lists` the kinds of the named lists. `looks` tells of the places by which rules are found what is there.
     """
 
     __slots__ = (
-        "_needles", "_read", "_seen", "_sets", "among", "asks", "lists", "notes", "organisation", "own", "searches",
+        "_needles", "_read", "_seen", "_sets", "among", "asks", "lists", "looks", "notes", "organisation", "own",
+        "searches",
     )  # fmt: skip
 
     def __init__(
@@ -60,7 +68,8 @@ class Context:
         self.searches: dict[str, Finder] = {}
         self.among: dict[AnyRecipient, Finder] = {}
         self.notes: dict[str, str] = {}
-        self._needles: dict[str, list[Needle]] = {}
+        self.looks: dict[str, Look[Case]] = {}
+        self._needles: dict[str, dict[Needle, int]] = {}
         self._sets: dict[str, TextSet] = {}
         self._read: tuple[Message | None, tuple[HeaderEdit, ...], bool, dict[str, object]] = (None, (), False, {})
         self._seen: dict[str, tuple[tuple[str, ...], tuple[frozenset[int], ...]]] = {}
@@ -69,10 +78,17 @@ class Context:
 
     def look_for(self, place: str, needles: Sequence[Needle]) -> Finder:
         """Have these looked for in texts of this kind ("subject", "header x-mailer", "recipient")."""
-        known = self._needles.setdefault(place, [])
-        first = len(known)
-        known.extend(needles)
-        return Finder(self, place, first, len(known))
+        known = self._needles.setdefault(place, {})
+        return Finder(self, place, tuple([known.setdefault(needle, len(known)) for needle in needles]))
+
+    def only_where(self, test: RecipientTest, *found: tuple[Finder, Read]) -> Clued:
+        """The test of a condition that misses where no finder has anything in what is read for it.
+
+        What is read for one place has to be the same for all conditions.
+        """
+        for finder, read in found:
+            self.looks.setdefault(finder.place, functools.partial(self._look, finder.place, read))
+        return Clued(test, tuple([clue for finder, _ in found for clue in finder.clues]))
 
     def ask_of_text(self, needles: Sequence[Needle]) -> InText:
         """Have these looked for in the text of messages; the question whose answer says whether one is there."""
@@ -119,6 +135,10 @@ class Context:
         found = found if any(found) else ()
         self._seen[place] = (texts, found)
         return found
+
+    def _look(self, place: str, read: Read, case: Case, recipient: Address) -> tuple[frozenset[int], ...] | None:
+        texts = read(case, recipient)
+        return None if texts is None else self.hits(place, texts)
 
     def written(self, place: str, number: int) -> str:
         """A needle as the administrator wrote it."""
@@ -171,23 +191,41 @@ class Context:
 class Finder:
     """Some needles of one place; asked with the texts of a case."""
 
-    __slots__ = ("_context", "_first", "_last", "_place")
+    __slots__ = ("_context", "_numbers", "place")
 
-    def __init__(self, context: Context, place: str, first: int, last: int) -> None:
+    def __init__(self, context: Context, place: str, numbers: tuple[int, ...]) -> None:
         self._context = context
-        self._place = place
-        self._first, self._last = first, last
+        self._numbers = numbers
+        self.place = place
+
+    @property
+    def clues(self) -> tuple[Clue, ...]:
+        """Its needles."""
+        return tuple([Clue(self.place, number) for number in self._numbers])
 
     def __call__(self, *texts: str) -> tuple[str, str] | None:
-        """The first needle that is there, as it was written, and the text that has it; None if none is."""
-        found = self._context.hits(self._place, texts)
+        """The first text that has one, and of its needles the first one, as it was written; None if none is there."""
+        found = self._context.hits(self.place, texts)
         if not found:  # so it is for most mail and most rules
             return None
         for text, hits in zip(texts, found, strict=True):
-            mine = [number for number in hits if self._first <= number < self._last]
-            if mine:
-                return self._context.written(self._place, min(mine)), text
+            for number in self._numbers if hits else ():
+                if number in hits:
+                    return self._context.written(self.place, number), text
         return None
+
+
+class Clued:
+    """A test that misses where none of its clues is found, so that rules can be found by them."""
+
+    __slots__ = ("clues", "test")
+
+    def __init__(self, test: RecipientTest, clues: tuple[Clue, ...]) -> None:
+        self.test = test
+        self.clues = clues
+
+    def __call__(self, case: Case, recipient: Address) -> Seen:
+        return self.test(case, recipient)
 
 
 def _digest(needles: Sequence[Needle]) -> str:

@@ -11,7 +11,8 @@ from lockgate.mail.facts import Facts
 from lockgate.mail.findings import AnyRecipient, Question
 from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.ruling import Effects, Hit, RuleHit, Standing
-from lockgate.policy.found import UNBOUND, Bounds, RuleIndex, Sender
+from lockgate.policy.clues import ClueIndex, Look
+from lockgate.policy.found import UNBOUND, Bounds, RuleIndex, Sender, in_order
 
 
 class Case(NamedTuple):
@@ -77,7 +78,7 @@ _NAMELESS = RuleHit("")
 class CompiledRule:
     """One rule, ready to run: all of `when` must hit and none of `unless`.
 
-    `bounds` are the recipients and senders for which it can match at all.
+    `bounds` are the recipients and senders for which it can match at all, and what has to be in the message.
     `defer_on_unknown` is rule_error_action = defer; it acts from `begins` to `ends` (seconds since the epoch, 0: no
     bound). `then` are its actions; with `audit` it carries out `even_so` alone, and is told of the others. `finds` are
     actions that have to know more of the case. `hit` is what is told where it applies. `subject` names the rule in
@@ -126,6 +127,12 @@ _REMEMBERED = 16
 """Courses kept for one organisation; when there are more, it is begun anew."""
 
 
+def _by_clue(bounds: Bounds) -> bool:
+    """Whether what a message says leaves less of a rule than whom it is to or from: addresses leave less, domains more.
+    """
+    return bool(bounds.clues) and bounds.recipients is None and bounds.senders is None
+
+
 def _nobody(case: Case) -> tuple[Sender, ...]:
     """Where no rule asks who the sender is."""
     return ()
@@ -133,12 +140,13 @@ def _nobody(case: Case) -> tuple[Sender, ...]:
 
 @dataclass(frozen=True, slots=True)
 class CompiledRules:
-    """The rules of one organisation in priority order, found by whom they could match (found.py).
+    """The rules of one organisation in priority order, found by whom they could match (found.py) and by what a message
+    says (clues.py).
 
     `asks` are the questions that only the message itself can answer, `searches` what is looked for in its text by the
     digest of the needles (mail/findings.py, `InText`), `among` what is looked for in the addresses of all recipients.
     `notes` are the texts of notifications by the name of the rule that has one. `senders` gives whom a message is from,
-    in its header and its envelope.
+    in its header and its envelope, `looks` what is there of what rules are found by.
     `courses` remembers how long chains of rules go of which each follows from the recipient's domain alone. It is a
     memory of pure results, so forgetting it changes nothing.
     """
@@ -149,11 +157,19 @@ class CompiledRules:
     among: Mapping[AnyRecipient, Search] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     senders: Callable[[Case], Iterable[Sender]] = _nobody
+    looks: Mapping[str, Look[Case]] = field(default_factory=dict)
     courses: dict[tuple[object, ...], Course] = field(init=False, repr=False, compare=False, default_factory=dict)
     _index: RuleIndex[CompiledRule] = field(init=False, repr=False, compare=False)
+    _plain: RuleIndex[CompiledRule] = field(init=False, repr=False, compare=False)
+    _clued: ClueIndex[CompiledRule, Case] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_index", RuleIndex([rule for rule in self.all if rule.enabled]))
+        enabled = [rule for rule in self.all if rule.enabled]
+        clued = [rule for rule in enabled if _by_clue(rule.bounds)]
+        plain = [rule for rule in enabled if not _by_clue(rule.bounds)]
+        object.__setattr__(self, "_index", RuleIndex(enabled))
+        object.__setattr__(self, "_plain", RuleIndex(plain))
+        object.__setattr__(self, "_clued", ClueIndex(clued, self.looks) if clued else None)
 
     @property
     def by_domain(self) -> bool:
@@ -163,6 +179,21 @@ class CompiledRules:
     def could_match(self, case: Case, recipient: Address) -> tuple[CompiledRule, ...]:
         """The enabled rules that could match this recipient of the case, in priority order."""
         return self._index.could_match(recipient, self.senders(case) if self._index.by_sender else ())
+
+    def likely(self, case: Case, recipient: Address) -> tuple[CompiledRule, ...]:
+        """Those of them that could match a message that says what it says now; the others certainly do not."""
+        if self._clued is None:
+            return self.could_match(case, recipient)
+        plain = self._plain.could_match(recipient, self.senders(case) if self._plain.by_sender else ())
+        groups = self._clued.found(case, recipient)
+        return in_order((plain, *groups)) if groups else plain
+
+    def likely_behind(
+        self, rule: CompiledRule, rest: tuple[CompiledRule, ...], case: Case, recipient: Address
+    ) -> tuple[CompiledRule, ...]:
+        """The same behind a rule that changed the header: `rest` were likely before, the case is as it is now."""
+        groups = () if self._clued is None else self._clued.found(case, recipient)
+        return tuple(one for one in in_order((rest, *groups)) if one.priority > rule.priority) if groups else rest
 
     def remember(self, key: tuple[object, ...], course: Course) -> None:
         """Keep a course; the memory stays small whatever domains are written to."""

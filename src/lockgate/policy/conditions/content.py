@@ -48,7 +48,10 @@ def _in_subject(context: Context, written: tuple[str, ...], needles: list[Needle
         found = found_in(context.subject(case))
         return none if found is None else yes(f"the subject has '{found[0]}'")
 
-    return test
+    def read(case: Case, _: Address) -> tuple[str, ...] | None:
+        return None if case.facts.message is None else (context.subject(case),)
+
+    return context.only_where(test, (found_in, read))
 
 
 @condition("header_contains_words", "A header field has one of these words", per_recipient=False)
@@ -93,7 +96,11 @@ def _in_header(context: Context, name: str, written: tuple[str, ...], needles: l
             return unanswerable(f"{name} is longer than the {LOOKED_THROUGH} characters that are looked through")
         return none
 
-    return test
+    def read(case: Case, _: Address) -> tuple[str, ...] | None:
+        values = context.header(case, lower) if case.facts.message is not None else None
+        return None if values is None or any(len(value) > LOOKED_THROUGH for value in values) else values
+
+    return context.only_where(test, (found_in, read))
 
 
 @condition("message_size_over", "The message has at least this size", per_recipient=False)

@@ -11,7 +11,7 @@ from lockgate.mail.address import Address
 from lockgate.policy.found import Bounds
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
-from lockgate.policy.reading import Context, Finder
+from lockgate.policy.reading import Context, Finder, Read
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, yes
 from lockgate.policy.spelling import DomainName, MailboxText
 from lockgate.policy.text import Needle, pattern, word
@@ -132,7 +132,7 @@ def _in_address(context: Context, written: tuple[str, ...], needles: list[Needle
             return no(f"{recipient} has none of {some(written)}")
         return yes(f"{recipient} has '{found[0]}'")
 
-    return test
+    return context.only_where(test, (found_in, lambda _, recipient: (recipient.text,)))
 
 
 @condition(
@@ -171,7 +171,15 @@ def _in_attributes(context: Context, needles: dict[str, list[Needle]]) -> Recipi
     def test(case: Case, recipient: Address) -> Seen:
         return seen_in_attributes(finders, case.standing.who_attributes, recipient.text)
 
-    return test
+    return context.only_where(test, *[(found_in, _reading(name)) for name, found_in in finders.items()])
+
+
+def _reading(attribute: str) -> Read:
+    def read(case: Case, _: Address) -> tuple[str, ...] | None:
+        value = case.standing.who_attributes.get(attribute)
+        return (value,) if value else ()
+
+    return read
 
 
 def seen_in_attributes(finders: Mapping[str, Finder], attributes: Mapping[str, str], whose: str) -> Seen:

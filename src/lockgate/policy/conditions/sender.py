@@ -14,7 +14,7 @@ from lockgate.policy.found import Bounds
 from lockgate.policy.kinds import condition
 from lockgate.policy.networks import parse_networks
 from lockgate.policy.objects.rules import MailFlowRule
-from lockgate.policy.reading import Context
+from lockgate.policy.reading import ENVELOPE, Context
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, unknown, yes
 from lockgate.policy.spelling import DomainName, MailboxText, NetworkText
 from lockgate.policy.text import Needle, pattern, word
@@ -73,7 +73,7 @@ class FromAddressMatchesPatterns(RootModel[Expressions], frozen=True):
 
 def _in_address(context: Context, rule: MailFlowRule, written: tuple[str, ...], needles: list[Needle]) -> RecipientTest:
     location = rule.sender_address_location
-    found_in = context.look_for("sender", needles)
+    found_in = context.look_for(f"sender {location}", needles)
 
     def test(case: Case, _: Address) -> Seen:
         senders = context.senders(case, location)
@@ -82,7 +82,12 @@ def _in_address(context: Context, rule: MailFlowRule, written: tuple[str, ...], 
             return no(f"{_WHERE[location]} has none of {some(written)}")
         return yes(f"the sender's address {found[1]} has '{found[0]}'")
 
-    return test
+    def read(case: Case, _: Address) -> tuple[str, ...] | None:
+        if case.facts.message is None and location != ENVELOPE:
+            return None
+        return tuple([sender.address for sender in context.senders(case, location)])
+
+    return context.only_where(test, (found_in, read))
 
 
 @condition("sender_domain_is", "The sender's domain is one of these, or below one", per_recipient=False)

@@ -19,6 +19,7 @@ from lockgate.mail.facts import Point
 from lockgate.mail.rule_hits import RuleHits, RuleMode
 from lockgate.storage.summary import QueueSummary
 from lockgate.testing.journal import ListJournal
+from pace import slower
 
 QUEUE = QueueSummary({"waiting": 3, "deferred": 2, "held": 1, "under_way": 0}, {"waiting": 900.0, "held": 500.0}, 1)
 GAUGES = Gauges(True, QUEUE, 1000.0, 7, 12, 5, 2**40, 2, 1, {"chain.pem": 13.5})
@@ -152,8 +153,8 @@ def test_counting_costs_less_than_a_microsecond(file):
         return (time.thread_time() - began) / rounds
 
     # Processor time, and the best of several: other programs run beside this one.
-    assert min(cost(lambda: meters.add(place)) for _ in range(10)) < 1e-6
-    assert min(cost(lambda: meters.took(JUDGE, 0.0003)) for _ in range(10)) < 1e-6
+    assert min(cost(lambda: meters.add(place)) for _ in range(10)) < 1e-6 * slower()
+    assert min(cost(lambda: meters.took(JUDGE, 0.0003)) for _ in range(10)) < 1e-6 * slower()
 
 
 def test_hits_of_rules_are_exposed_by_organisation_rule_and_mode_within_a_bound(file):

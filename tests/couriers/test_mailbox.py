@@ -170,7 +170,7 @@ async def test_a_slow_disk_does_not_stop_the_loop(tmp_path: Path, monkeypatch: p
     import time
 
     def slow(*_: object, **__: object) -> list[bool]:
-        time.sleep(0.3)
+        time.sleep(1.5)
         return [True]
 
     monkeypatch.setattr(module, "deliver", slow)
@@ -181,7 +181,7 @@ async def test_a_slow_disk_does_not_stop_the_loop(tmp_path: Path, monkeypatch: p
             await asyncio.sleep(0.005)
             now = time.monotonic()
             worst, before = max(worst, now - before), now
-        assert worst < 0.2, f"the loop stood still for {worst:.3f} s"
+        assert worst < 1.0, f"the loop stood still for {worst:.3f} s"
 
 
 async def test_whoever_stops_waiting_loses_nothing(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from lockgate.testing.builders import address, policy_of
 from lockgate.testing.dns import ZoneResolver
 from lockgate.testing.journal import ListJournal
 from lockgate.testing.signing import ListedKeys, new_key
+from pace import slower
 
 US = "mx.lockgate.test"
 NOW = 1_760_000_000.0
@@ -109,7 +110,7 @@ def test_ten_thousand_fields_cost_less_than_a_tenth_of_a_second() -> None:
     for header in [one * 10_000 for one in many]:
         content = header + b"\r\n" + b"x" * 1_000_000
         best = min(_timed(content) for _ in range(3))
-        assert best < 0.1, header[:40]
+        assert best < 0.1 * slower(), header[:40]
 
 
 def _timed(content: bytes) -> float:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from lockgate.mail.header_edits import Change, HeaderEdit, edited, field_of, fields_after
 from lockgate.mail.headers import decode_words, message_of
+from pace import slower
 
 HEADER = (
     b"Received: from a\r\n\tby b\r\nFrom: Ann <ann@d.test>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n an alle\r\n"
@@ -81,4 +82,4 @@ def test_ten_thousand_fields_take_no_tenth_of_a_second() -> None:
         began = time.process_time()
         edited(content, edits)
         spent.append(time.process_time() - began)
-    assert min(spent) < 0.1
+    assert min(spent) < 0.1 * slower()

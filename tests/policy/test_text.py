@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lockgate.policy.expressions import LONGEST, ExpressionError, translate
 from lockgate.policy.text import LONGEST_WORD, TextError, TextSet, pattern, word
+from pace import slower
 
 
 def has(needle, text):
@@ -176,7 +177,7 @@ def test_a_hostile_expression_takes_no_tenth_of_a_second(expression):
     randomly = random.Random(7)
     for text in ("a" * 16_000 + "!", "ab" * 8_000, "".join(randomly.choice("abxö") for _ in range(16_000))):
         spent = min(_spent(found, text) for _ in range(3))
-        assert spent < 0.1
+        assert spent < 0.1 * slower()
 
 
 def _spent(found, text):

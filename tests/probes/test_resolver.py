@@ -9,6 +9,7 @@ import pytest
 
 from lockgate.probes.trust.resolver import DnsResolver, servers_of
 from lockgate.seams import DnsNone, DnsTemporary, MxHost
+from pace import slower
 from peers.dns_server import DnsServer
 
 
@@ -193,7 +194,7 @@ async def test_a_remembered_answer_costs_little() -> None:
                 await ask.addresses("first.test")
             best = min(best, (time.process_time() - begun) / 4000)
         # The aim is 5 microseconds; a busy machine gets the benefit of the doubt.
-        assert best < 25e-6
+        assert best < 25e-6 * slower()
 
 
 def test_servers_of_a_resolv_conf() -> None:

@@ -12,6 +12,7 @@ import pytest
 from lockgate.mail.sts import StsMode
 from lockgate.probes.trust.sts import StsKeeper
 from lockgate.testing.sts import MemoryShelf
+from pace import slower
 from peers.policy_server import GOOD
 from probes.sts_world import DAY, World, settled, world_of
 
@@ -217,7 +218,7 @@ async def test_a_known_domain_costs_microseconds(world: World) -> None:
             await keeper.policy_for("far.test")
         costs.append((time.process_time() - began) / 2000)
     print(f"{min(costs) * 1e6:.2f} microseconds")
-    assert min(costs) < 50e-6
+    assert min(costs) < 50e-6 * slower()
 
 
 async def test_a_shelf_that_fails_keeps_no_policy_from_being_obeyed(world: World) -> None:

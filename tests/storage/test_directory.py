@@ -16,6 +16,7 @@ from contracts.spools import HandClock
 from lockgate.mail.address import Address
 from lockgate.mail.findings import Known, RecipientKind, Unknown
 from lockgate.storage.directory import DirectoryTable, RecipientRow, TwoOwners, build_table
+from pace import slower
 
 ATTRIBUTES = [
     "city", "company", "country", *(f"custom_attribute_{n}" for n in range(1, 16)), "department", "display_name",
@@ -145,4 +146,4 @@ def test_a_look_up_costs_little_more_among_many_than_among_few(tmp_path):
             best = min(best, (time.process_time() - start) / len(keys))
         costs[count] = best
     # Loose bounds: the exact figures belong to the bench; this catches a look-up that grows with the table.
-    assert costs[200_000] < 20e-6 and costs[200_000] < 4 * costs[2_000] + 2e-6, costs
+    assert costs[200_000] < 20e-6 * slower() and costs[200_000] < 4 * costs[2_000] + 2e-6, costs

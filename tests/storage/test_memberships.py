@@ -23,6 +23,7 @@ from lockgate.storage.directory import DirectoryTable, build_table
 from lockgate.storage.layout import HEADER, NOTED, PLAIN
 from lockgate.storage.recipients import RecipientStore
 from lockgate.storage.records import Records, pack, unpack
+from pace import slower
 
 OLD_TABLE = (
     "c-r%Eckv8zbq--<U|?WofB+^a%?hPsIG@h)uDh65I=9wmZs>Bq45;`71_S`<XMti?ELaAJ3w>rur~~Oa3}GsKK>EP_&FUsV`n>%GbC4Nb$(|)bK$;W8V"
@@ -302,4 +303,4 @@ def test_ten_thousand_members_are_found_quickly(tmp_path):
         found = table.members_of("contoso", "big@c.test")
         best = min(best, time.process_time() - start)
     assert len(found.known) == 10_000
-    assert best < 0.2, best  # loose; about 0.02 on a quiet machine
+    assert best < 0.2 * slower(), best  # loose; about 0.02 on a quiet machine

@@ -1,0 +1,28 @@
+"""How fast this machine is just now, so that bounds of processor time mean the same everywhere.
+
+Machines are shared and differ: the same work takes up to three times as long on another one, or another day.
+"""
+
+from __future__ import annotations
+
+import time
+
+_USUAL = 0.010
+"""Seconds that `_yardstick` takes where the bounds of the tests were set."""
+
+
+def slower() -> float:
+    """How many times slower than there; 1.0 at least, so that no bound becomes narrower than it is written."""
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        _yardstick()
+        spent.append(time.process_time() - began)
+    return max(1.0, min(spent) / _USUAL)
+
+
+def _yardstick() -> None:
+    """Names made, looked up and counted: what most of our time goes into."""
+    found: dict[str, int] = {}
+    for n in range(60_000):
+        found[f"k{n % 997}"] = found.get(f"k{n % 499}", 0) + (n & 7)

@@ -45,7 +45,7 @@ struct shared { uint64_t messages, connections, octets, open; };
 
 static struct shared local, *shared = &local;
 static int poller, id_log = -1, raw_log = -1;
-static double delay, spread;
+static volatile double delay, spread;
 static struct peer *waiting;
 static volatile sig_atomic_t stop;
 
@@ -57,6 +57,7 @@ static double now(void)
 }
 
 static void on_signal(int number) { (void)number; stop = 1; }
+static void on_hurry(int number) { (void)number; delay = 0; }
 
 static void die(const char *what) { perror(what); exit(2); }
 
@@ -299,6 +300,7 @@ int main(int count, char **words)
         if (fd < 0 || ftruncate(fd, 4096) < 0) die(share);
         shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     }
+    signal(SIGUSR1, on_hurry);
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;

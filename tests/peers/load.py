@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections import Counter
@@ -58,6 +59,22 @@ def tool(name: str) -> Path:
     return program
 
 
+class _Lines:
+    """The lines of a log that grows, each once: whoever waits for the last of thousands asks often."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._read = 0
+
+    def fresh(self) -> list[str]:
+        """Those that have been written since the last time."""
+        with self._log.open("rb") as file:
+            file.seek(self._read)
+            whole = file.read().rpartition(b"\n")[0]
+        self._read += len(whole) + bool(whole)
+        return [line.decode("utf-8", "replace") for line in whole.split(b"\n") if line]
+
+
 class NextHop:
     """bench/sink.c on a port of its own; `pause` seconds before it answers MAIL, so that mail piles up before it.
 
@@ -67,6 +84,7 @@ class NextHop:
     def __init__(self, folder: Path, *, pause: float = 0.0, spread: float = 0.0, name: str = "next-hop") -> None:
         self.log = folder / f"{name}.ids"
         self.log.touch()
+        self._lines, self._arrived = _Lines(self.log), Counter[str]()
         words = [str(tool("sink")), "-L", str(self.log), "-d", str(pause), "-v", str(spread)]
         self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -81,7 +99,12 @@ class NextHop:
 
     def arrived(self) -> Counter[str]:
         """How often each id came; a line of the log is id, connection, time."""
-        return Counter(line.partition(" ")[0] for line in self.log.read_text(errors="replace").splitlines())
+        self._arrived.update(line.partition(" ")[0] for line in self._lines.fresh())
+        return self._arrived
+
+    def hurry(self) -> None:
+        """Pause no more: from the next message on."""
+        self._process.send_signal(signal.SIGUSR1)
 
 
 class Senders:
@@ -104,6 +127,7 @@ class Senders:
     ) -> None:
         self.log = folder / f"{name}.acknowledged"
         self.log.touch()
+        self._lines, self._acknowledged = _Lines(self.log), list[str]()
         written = folder / f"{name}.eml"
         written.write_bytes(body)
         words = [str(tool("load")), "-p", str(port), "-t", "b@load.test", "-b", str(written), "-T", "-n", str(count)]
@@ -135,4 +159,5 @@ class Senders:
 
     def acknowledged(self) -> list[str]:
         """The ids that were answered 250."""
-        return self.log.read_text(errors="replace").split()
+        self._acknowledged += self._lines.fresh()
+        return [*self._acknowledged]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,7 @@ RIGHT_OF_THE_OBJECT = {"ObjectWrite": "may"}
 """Requests whose right depends on what they are about, and the function that demands it."""
 
 
+@functools.cache
 def named(module: ast.Module, name: str) -> ast.AST | None:
     """The function of this name."""
     for node in ast.walk(module):
@@ -66,6 +68,7 @@ def named(module: ast.Module, name: str) -> ast.AST | None:
     return None
 
 
+@functools.cache
 def called_in(function: ast.AST) -> set[str]:
     """Every name and attribute in a function."""
     return {inner.attr for inner in ast.walk(function) if isinstance(inner, ast.Attribute)} | {

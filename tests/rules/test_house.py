@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ NOT_OURS = {"src/lockgate/cli/demo_site.py"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"), str(path))
 
@@ -32,11 +34,37 @@ def functions(path: Path) -> Iterator[Function]:
     return (node for node in ast.walk(tree(path)) if isinstance(node, Function))
 
 
-def parametrised(paths: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("path", paths, ids=lambda path: NAMES[path])
+def each(paths: Sequence[Path]) -> Callable[[Callable[[Path], None]], Callable[[], None]]:
+    """One test for all these files, which names every one that breaks the rule: a test for each would cost a minute."""
+
+    def decorate(rule: Callable[[Path], None]) -> Callable[[], None]:
+        def test() -> None:
+            broken: list[str] = []
+            for path in paths:
+                try:
+                    rule(path)
+                except AssertionError as trouble:
+                    broken.append(f"{NAMES[path]}: {trouble}")
+            if broken or not paths:
+                raise AssertionError("\n".join(broken))
+
+        test.__name__, test.__doc__ = rule.__name__, rule.__doc__
+        return test
+
+    return decorate
 
 
-@parametrised([*SOURCES, *TESTS])
+def test_every_file_that_breaks_a_rule_is_named() -> None:
+    def rule(path: Path) -> None:
+        if path in TESTS[:2]:
+            raise AssertionError("no")
+
+    with pytest.raises(AssertionError, match=f"{TESTS[0].name}: no\n.*{TESTS[1].name}: no$"):
+        each(TESTS[:3])(rule)()
+    each(TESTS[2:])(rule)()
+
+
+@each([*SOURCES, *TESTS])
 def test_files_and_functions_are_short(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) <= LONGEST_FILE
     for function in functions(path):
@@ -44,7 +72,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
         assert length <= LONGEST_FUNCTION, f"{function.name} in line {function.lineno} has {length} lines"
 
 
-@parametrised([*SOURCES, *TESTS])
+@each([*SOURCES, *TESTS])
 def test_a_file_opens_with_one_sentence(path: Path) -> None:
     text = ast.get_docstring(tree(path)) or ""
     first = text.split("\n\n")[0].replace("\n", " ").strip()
@@ -53,7 +81,7 @@ def test_a_file_opens_with_one_sentence(path: Path) -> None:
     assert len(first) <= 240, "one sentence, not a chapter"
 
 
-@parametrised(SOURCES)
+@each(SOURCES)
 def test_public_functions_and_classes_say_what_they_mean(path: Path) -> None:
     for node in tree(path).body:
         if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
@@ -76,7 +104,7 @@ def written_codes(module: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, str(code)
 
 
-@parametrised([path for path in SOURCES if NAMES[path] not in REPLIES | NOT_OURS])
+@each([path for path in SOURCES if NAMES[path] not in REPLIES | NOT_OURS])
 def test_replies_are_written_in_one_place(path: Path) -> None:
     found = list(written_codes(tree(path)))
     assert not found, f"reply codes belong to mail/replies.py: {found}"
@@ -105,7 +133,7 @@ def clock_readings(module: ast.Module) -> Iterator[tuple[int, str]]:
                         yield node.lineno, f"time.{alias.name}"
 
 
-@parametrised([path for path in SOURCES if NAMES[path] != "src/lockgate/app/clock.py"])
+@each([path for path in SOURCES if NAMES[path] != "src/lockgate/app/clock.py"])
 def test_nobody_reads_the_wall_clock_but_the_clock(path: Path) -> None:
     assert list(clock_readings(tree(path))) == []
 
@@ -115,12 +143,12 @@ def test_the_search_for_clocks_finds_them() -> None:
     assert [line for line, _ in clock_readings(module)] == [2, 3, 4]
 
 
-@parametrised(SOURCES)
+@each(SOURCES)
 def test_no_room_or_file_has_a_name_that_says_nothing(path: Path) -> None:
     assert not set(path.relative_to(ROOT / "src").with_suffix("").parts) & VAGUE
 
 
-@parametrised(SOURCES)
+@each(SOURCES)
 def test_all_is_honest(path: Path) -> None:
     module = tree(path)
     for node in module.body:
@@ -141,14 +169,14 @@ def bound(node: ast.stmt) -> Iterator[str]:
             yield name
 
 
-@parametrised([*SOURCES, *TESTS])
+@each([*SOURCES, *TESTS])
 def test_nothing_is_left_for_later(path: Path) -> None:
     marks = ("TO" + "DO", "FIX" + "ME", "XX" + "X")
     text = path.read_text("utf-8")
     assert not [mark for mark in marks if re.search(rf"\b{mark}\b", text)]
 
 
-@parametrised(SOURCES)
+@each(SOURCES)
 def test_inheritance_is_for_protocols_exceptions_and_data(path: Path) -> None:
     """House c.12: no hierarchies of classes that act."""
     foundations = {

@@ -1,6 +1,8 @@
 # Two commands: `make run` shows Lockgate at work, `make test` proves it. The plain lines under each stand in README.md.
 
 PYTHON ?= python3
+# Some machines forbid it; each of the thousand starts of a process then compiles everything anew.
+export PYTHONDONTWRITEBYTECODE =
 VENV ?= .venv
 BIN = $(VENV)/bin
 SYSTEM_PACKAGES = postfix swaks libnet-ssleay-perl openssl strace iproute2 gcc libc6-dev dovecot-imapd dovecot-lmtpd mutt pflogsumm opendkim unbound pebble

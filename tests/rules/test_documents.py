@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,16 +34,21 @@ def test_make_targets_exist(path: Path) -> None:
     assert set(re.findall(r"`make ([a-z-]+)`", path.read_text("utf-8"))) <= targets
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_commands_exist(path: Path) -> None:
+@functools.cache
+def _all_commands() -> Any:
     from typer.main import get_command
 
     from lockgate.cli.commands import commands
 
-    root = get_command(commands)
+    return get_command(commands)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_exist(path: Path) -> None:
+    root = _all_commands()
     for line in re.findall(r"`lockgate ((?:--config \S+ )?[a-z-]+(?: [a-z-]+)?)", path.read_text("utf-8")):
         words = re.sub(r"^--config \S+ ", "", line).split()
-        first = root.commands.get(words[0])  # type: ignore[attr-defined]
+        first = root.commands.get(words[0])
         assert first is not None, line
         if hasattr(first, "commands") and len(words) > 1:
             assert words[1] in first.commands, line

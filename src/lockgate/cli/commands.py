@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import CommandInfo
 
 import lockgate
 from lockgate.cli import (
@@ -46,6 +49,9 @@ from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, giv
 from lockgate.cli.init import init
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
+
+_WITH_VALUE = ("--config", "--control")
+_COMPLETION = "_LOCKGATE_COMPLETE"
 
 commands = typer.Typer(
     no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -94,7 +100,36 @@ commands.command()(checkup.doctor)
 
 def main(board: Switchboard, arguments: list[str] | None = None) -> None:
     """Run one command and exit with its code."""
-    commands(args=arguments, obj=board, prog_name="lockgate")
+    words = sys.argv[1:] if arguments is None else arguments
+    meant(words)(args=arguments, obj=board, prog_name="lockgate")
+
+
+def meant(words: list[str]) -> typer.Typer:
+    """The command that is named, or all of them: to make them all ready takes longer than most of what they do."""
+    name = _name_in(words)
+    groups = [group for group in commands.registered_groups if group.name == name]
+    alone = [one for one in commands.registered_commands if _name_of(one) == name]
+    if _COMPLETION in os.environ or not (groups or alone):
+        return commands
+    meant = copy.copy(commands)
+    meant.registered_groups, meant.registered_commands = groups, alone
+    return meant
+
+
+def _name_in(words: list[str]) -> str:
+    """The first word that is neither an option nor the value of one; "" if there is none."""
+    rest = iter(words)
+    for word in rest:
+        if word in _WITH_VALUE:
+            next(rest, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def _name_of(one: CommandInfo) -> str:
+    """As typer calls it."""
+    return one.name or (one.callback.__name__.replace("_", "-") if one.callback is not None else "")
 
 
 def _version(wanted: bool) -> None:

@@ -1,7 +1,7 @@
 # Two commands: `make run` shows Lockgate at work, `make test` proves it. The plain lines under each stand in README.md.
 
 PYTHON ?= python3
-# Some machines forbid it; each of the thousand starts of a process then compiles everything anew.
+# Written even where the environment forbids it: else each of the thousand processes of the tests compiles everything anew.
 export PYTHONDONTWRITEBYTECODE =
 VENV ?= .venv
 BIN = $(VENV)/bin

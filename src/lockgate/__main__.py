@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import gc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-# What is loaded stays: to look for garbage in it takes a tenth of every command.
-gc.set_threshold(50_000, 20, 100)
-
-from collections.abc import Mapping, Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import TYPE_CHECKING, Any  # noqa: E402
-
-from lockgate.cli.asked import CannotDo, Places, Switchboard  # noqa: E402
-from lockgate.cli.commands import main as command_line  # noqa: E402
+from lockgate.app.garbage import search_seldom
 
 if TYPE_CHECKING:
+    from lockgate.cli.asked import Places
     from lockgate.flow.checkup import Found
     from lockgate.policy.compile import Understood
     from lockgate.policy.documents import Problem
@@ -28,6 +23,7 @@ def _serve(config: Path) -> int:
 
 def _places(config: Path) -> Places:
     from lockgate.app.config import read_config
+    from lockgate.cli.asked import Places
 
     found = read_config(config)
     return Places(found.hostname, found.control_socket, found.policy_directory, found.mailboxes.kept)
@@ -55,6 +51,7 @@ def _restore(backup: Path, config: Path, what_if: bool) -> dict[str, Any]:
     from lockgate.app.backup import CannotRestore, restore
     from lockgate.app.clock import SystemClock
     from lockgate.app.journal import start_journal
+    from lockgate.cli.asked import CannotDo
     from lockgate.storage.archive import NotABackup
     from lockgate.storage.keeper import AlreadyKept
     from lockgate.storage.tables import NewerSchema
@@ -90,6 +87,7 @@ def _authenticate(
     file: Path, peer: str, helo: str, sender: str, config: Path | None, resolver: str
 ) -> dict[str, Any]:
     from lockgate.app.authenticity import CannotCheck, authenticate
+    from lockgate.cli.asked import CannotDo
 
     try:
         return authenticate(file, peer, helo, sender, config, resolver)
@@ -108,6 +106,10 @@ def _around(config: Path, understood: Understood) -> Sequence[Problem]:
 
 def main() -> None:
     """Run one command and exit with its code."""
+    search_seldom()  # before the commands are loaded
+    from lockgate.cli.asked import Switchboard
+    from lockgate.cli.commands import main as command_line
+
     board = Switchboard(_serve, _places, _check_config, _read_documents, _begin, _preflight, _doctor, _settings)
     command_line(board._replace(restore=_restore, authenticate=_authenticate, around=_around))
 

@@ -90,8 +90,10 @@ def test_behind_a_change_of_the_header_others_are_found() -> None:
     before = found.likely(case(), ANA)
     assert [rule.name for rule in before] == ["r1", "r4"]
     changed = case("", HeaderEdit(Change.SET, "Subject", "late new"), HeaderEdit(Change.SET, "X-A", "b"))
-    behind = found.likely_behind(before[0], before[1:], changed, ANA)
-    assert [rule.name for rule in behind] == ["r2", "r3", "r4"], "r0 stands before the rule that changed it"
+    behind = found.likely_behind(before[0], {"subject", "x-a"}, changed, ANA)
+    assert [rule.name for rule in behind] == ["r2", "r3"], "r0 stands before the rule that changed it"
+    assert [rule.name for rule in found.likely_behind(before[0], {"x-a"}, changed, ANA)] == ["r3"]
+    assert found.likely_behind(before[0], {"x-b"}, changed, ANA) == (), "nothing reads what was changed"
 
 
 def test_disabled_rules_are_not_found() -> None:

@@ -35,7 +35,7 @@ class Load(NamedTuple):
     def slowed(self, times: float) -> Load:
         """The same load for a machine that is slower: else it would not keep up, and so many would never be in flight.
         """
-        return self._replace(a_second=int(self.a_second / times), pause=self.pause * times, spread=self.spread * times)
+        return self._replace(a_second=int(self.a_second / times), pause=self.pause * times)
 
 
 LOADS = {

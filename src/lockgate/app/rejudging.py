@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ import msgspec
 
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, read_config
+from lockgate.app.garbage import search_seldom
 from lockgate.app.policies import NoPolicy, Policies, Revision
 from lockgate.app.srs_key import ways_back_of
 from lockgate.flow.blocking import with_blocks
@@ -102,7 +102,7 @@ def replays(materials: Materials, job: Job) -> Iterator[Progress]:
 
 def alone(niceness: int) -> None:
     """Let everybody else go first, and end with the process that began us."""
-    gc.set_threshold(50_000, 20, 100)  # mail makes no cycles
+    search_seldom()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(niceness)
 

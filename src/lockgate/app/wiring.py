@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import secrets
 import signal
@@ -22,6 +21,7 @@ from lockgate.app.departures import departure_of
 from lockgate.app.devices import DeviceCounts
 from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.estimates import Estimates, Unlisted
+from lockgate.app.garbage import search_seldom
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import COMMIT, Meters
 from lockgate.app.names import resolver_of, sender_check_of
@@ -115,8 +115,7 @@ def privacy_of(config: OperatorFile, policy: Callable[[], Policy]) -> Privacy:
 
 def run_loop(main: Coroutine[Any, Any, None]) -> None:
     """Run the life of one process in its loop."""
-    # Mail makes no cycles; looking for them after every 700 objects would cost a tenth of a message.
-    gc.set_threshold(50_000, 20, 100)
+    search_seldom()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)
 

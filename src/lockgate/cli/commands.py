@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.main import get_command_name
 from typer.models import CommandInfo
 
 import lockgate
@@ -51,7 +52,9 @@ from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
 
 _WITH_VALUE = ("--config", "--control")
+"""The options before the command that a value follows."""
 _COMPLETION = "_LOCKGATE_COMPLETE"
+"""By this a shell asks which commands there are."""
 
 commands = typer.Typer(
     no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -111,9 +114,9 @@ def meant(words: list[str]) -> typer.Typer:
     alone = [one for one in commands.registered_commands if _name_of(one) == name]
     if _COMPLETION in os.environ or not (groups or alone):
         return commands
-    meant = copy.copy(commands)
-    meant.registered_groups, meant.registered_commands = groups, alone
-    return meant
+    one = copy.copy(commands)
+    one.registered_groups, one.registered_commands = groups, alone
+    return one
 
 
 def _name_in(words: list[str]) -> str:
@@ -128,8 +131,7 @@ def _name_in(words: list[str]) -> str:
 
 
 def _name_of(one: CommandInfo) -> str:
-    """As typer calls it."""
-    return one.name or (one.callback.__name__.replace("_", "-") if one.callback is not None else "")
+    return one.name or (get_command_name(one.callback.__name__) if one.callback is not None else "")
 
 
 def _version(wanted: bool) -> None:

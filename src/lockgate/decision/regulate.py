@@ -12,6 +12,7 @@ from lockgate.mail.findings import Question
 from lockgate.mail.header_edits import Change as What
 from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.ruling import Drop, Effects, Hit, Hold, Refuse, Ruling, Step, Verdict
+from lockgate.policy.found import in_order
 from lockgate.policy.rules import Applied, Case, Change, Course, Seen
 
 if TYPE_CHECKING:
@@ -156,7 +157,9 @@ def _course(rules: CompiledRules, effects: Effects, recipient: Address, case: Ca
             effects = _acted(deeds, before)
             if effects.edits is not before.edits:
                 case = case._replace(edits=effects.edits)
-                likely, at = rules.likely_behind(rule, likely[at:], case, recipient), 0
+                fields = {edit.name.lower() for edit in effects.edits[len(before.edits) :]}
+                if more := rules.likely_behind(rule, fields, case, recipient):
+                    likely, at = in_order((likely[at:], more)), 0
             applied.append(Applied(rule.subject, hit, because, _effect(rule, case, before, effects), rule.hit))
             if _ends(rule, effects):
                 break

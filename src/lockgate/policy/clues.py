@@ -8,7 +8,7 @@ which the fewest rules have the needles.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from lockgate.mail.address import Address
@@ -18,7 +18,12 @@ Asked = TypeVar("Asked", contravariant=True)
 
 
 class Look(Protocol[Asked]):
-    """Looks at one place."""
+    """Looks at one place. `field` is the header field that stands there (lower case), "" if rules change nothing there.
+    """
+
+    @property
+    def field(self) -> str:
+        """The field."""
 
     def __call__(self, case: Asked, recipient: Address, /) -> Sequence[frozenset[int]] | None:
         """The numbers of the needles that its texts have; None: it cannot be told, so every rule is possible."""
@@ -58,8 +63,18 @@ class ClueIndex(Generic[Rule, Asked]):
 
     def found(self, case: Asked, recipient: Address) -> list[Sequence[Rule]]:
         """Groups of rules, each in order of priority; all others cannot match. The cost grows with the places."""
-        groups: list[Sequence[Rule]] = [self._always] if self._always else []
-        for look, by_number, rules in self._places:
+        groups = self._in_places(self._places, case, recipient)
+        return [self._always, *groups] if self._always else groups
+
+    def found_in_fields(self, fields: Collection[str], case: Asked, recipient: Address) -> list[Sequence[Rule]]:
+        """The same, but only of what stands in these header fields (lower case)."""
+        return self._in_places([one for one in self._places if one.look.field in fields], case, recipient)
+
+    def _in_places(
+        self, places: Iterable[_Place[Rule, Asked]], case: Asked, recipient: Address
+    ) -> list[Sequence[Rule]]:
+        groups: list[Sequence[Rule]] = []
+        for look, by_number, rules in places:
             seen = look(case, recipient)
             if seen is None:
                 groups.append(rules)

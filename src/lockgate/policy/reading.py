@@ -5,7 +5,6 @@ All of it is derived from facts, so what is remembered can be forgotten without 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -81,13 +80,14 @@ class Context:
         known = self._needles.setdefault(place, {})
         return Finder(self, place, tuple([known.setdefault(needle, len(known)) for needle in needles]))
 
-    def only_where(self, test: RecipientTest, *found: tuple[Finder, Read]) -> Clued:
+    def only_where(self, test: RecipientTest, *found: tuple[Finder, Read], field: str = "") -> Clued:
         """The test of a condition that misses where no finder has anything in what is read for it.
 
-        What is read for one place has to be the same for all conditions.
+        What is read for one place has to be the same for all conditions; `field` is the header field (lower case) of
+        which it is read, "" if none that rules can change.
         """
         for finder, read in found:
-            self.looks.setdefault(finder.place, functools.partial(self._look, finder.place, read))
+            self.looks.setdefault(finder.place, _LookAt(self, finder.place, read, field))
         return Clued(test, tuple([clue for finder, _ in found for clue in finder.clues]))
 
     def ask_of_text(self, needles: Sequence[Needle]) -> InText:
@@ -135,10 +135,6 @@ class Context:
         found = found if any(found) else ()
         self._seen[place] = (texts, found)
         return found
-
-    def _look(self, place: str, read: Read, case: Case, recipient: Address) -> tuple[frozenset[int], ...] | None:
-        texts = read(case, recipient)
-        return None if texts is None else self.hits(place, texts)
 
     def written(self, place: str, number: int) -> str:
         """A needle as the administrator wrote it."""
@@ -213,6 +209,20 @@ class Finder:
                 if number in hits:
                     return self._context.written(self.place, number), text
         return None
+
+
+class _LookAt:
+    """Looks for all needles of one place in what a case has there (clues.py, Look)."""
+
+    __slots__ = ("_context", "_place", "_read", "field")
+
+    def __init__(self, context: Context, place: str, read: Read, field: str) -> None:
+        self._context, self._place, self._read = context, place, read
+        self.field = field
+
+    def __call__(self, case: Case, recipient: Address) -> tuple[frozenset[int], ...] | None:
+        texts = self._read(case, recipient)
+        return None if texts is None else self._context.hits(self._place, texts)
 
 
 class Clued:

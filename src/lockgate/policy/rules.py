@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -189,11 +189,13 @@ class CompiledRules:
         return in_order((plain, *groups)) if groups else plain
 
     def likely_behind(
-        self, rule: CompiledRule, rest: tuple[CompiledRule, ...], case: Case, recipient: Address
+        self, rule: CompiledRule, fields: Collection[str], case: Case, recipient: Address
     ) -> tuple[CompiledRule, ...]:
-        """The same behind a rule that changed the header: `rest` were likely before, the case is as it is now."""
-        groups = () if self._clued is None else self._clued.found(case, recipient)
-        return tuple(one for one in in_order((rest, *groups)) if one.priority > rule.priority) if groups else rest
+        """Those behind a rule that changed these header fields (lower case) that may be likely now for that; the case
+        is as it is now.
+        """
+        groups = () if self._clued is None else self._clued.found_in_fields(fields, case, recipient)
+        return tuple([one for one in in_order(groups) if one.priority > rule.priority]) if groups else ()
 
     def remember(self, key: tuple[object, ...], course: Course) -> None:
         """Keep a course; the memory stays small whatever domains are written to."""

@@ -51,7 +51,7 @@ def _in_subject(context: Context, written: tuple[str, ...], needles: list[Needle
     def read(case: Case, _: Address) -> tuple[str, ...] | None:
         return None if case.facts.message is None else (context.subject(case),)
 
-    return context.only_where(test, (found_in, read))
+    return context.only_where(test, (found_in, read), field="subject")
 
 
 @condition("header_contains_words", "A header field has one of these words", per_recipient=False)
@@ -100,7 +100,7 @@ def _in_header(context: Context, name: str, written: tuple[str, ...], needles: l
         values = context.header(case, lower) if case.facts.message is not None else None
         return None if values is None or any(len(value) > LOOKED_THROUGH for value in values) else values
 
-    return context.only_where(test, (found_in, read))
+    return context.only_where(test, (found_in, read), field=lower)
 
 
 @condition("message_size_over", "The message has at least this size", per_recipient=False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lockgate.policy.compile import compile_policy
-from lockgate.policy.documents import Invalid, Problem
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import Invalid, Problem
 
 CONTOSO = """\
 [[organisation]]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lockgate.cli.asked import Places
     from lockgate.flow.checkup import Found
     from lockgate.policy.compile import Understood
-    from lockgate.policy.documents import Problem
+    from lockgate.policy.problems import Problem
 
 
 def _serve(config: Path) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from lockgate.app.config import check_files, parse_config, read_config, resolvers
 from lockgate.app.units import octets, seconds
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 WHOLE = """
 hostname = "MX1.Contoso.test."

@@ -8,7 +8,7 @@ import pytest
 
 from lockgate.app.config import check_files, parse_config
 from lockgate.app.sts import courier_sts, shown_keys
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.testing.clock import HandClock
 from lockgate.testing.journal import ListJournal
 from peers.certificates import Authority

@@ -181,7 +181,7 @@ domain_name = "unproven.test"
     ],
 )
 def test_mistakes_in_the_section_are_told(tmp_path, text, why):
-    from lockgate.policy.documents import Invalid
+    from lockgate.policy.problems import Invalid
 
     with pytest.raises(Invalid) as caught:
         config(tmp_path, more=f"[acme]\n{text}\n")

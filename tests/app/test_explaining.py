@@ -11,7 +11,7 @@ import pytest
 from lockgate.app.explaining import KEPT, CompiledRevisions, presented
 from lockgate.app.policies import Policies
 from lockgate.flow.retelling import PolicyGone
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.seams import Unavailable
 from lockgate.testing.builders import policy_of
 from peers.certificates import Authority

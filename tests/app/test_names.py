@@ -10,7 +10,7 @@ from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, parse_config
 from lockgate.app.names import resolver_of, sender_check_of
 from lockgate.mail.authentication import SpfVerdict
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from peers.dns_server import DnsServer
 
 ZONE = {("d.test", "TXT"): ['"v=spf1 include:one.test include:two.test -all"'],

@@ -13,7 +13,7 @@ import pytest
 from lockgate.app import policies as module
 from lockgate.app.folder import read_documents, write_documents
 from lockgate.app.policies import Policies, PolicyInForce
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 HOST = "mx.lockgate.test"
 

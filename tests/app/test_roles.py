@@ -12,7 +12,7 @@ import pytest
 from lockgate.app.config import check_files, parse_config
 from lockgate.app.roles import Peer, Roles, roles_of
 from lockgate.flow.desk.rights import EVERYTHING, ROLE_GROUPS, Right
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 HEAD = 'hostname = "mx.contoso.test"\n[control]\nsocket = "c.sock"\n'
 STRANGER = Peer(1, 54321, 54321)

@@ -25,7 +25,6 @@ from lockgate.mail.ruling import Direction, Drop, Effects, Hit, Hold, Standing
 from lockgate.policy import actions, conditions
 from lockgate.policy.catalog import Catalog, CatalogError, standard
 from lockgate.policy.compile import compile_policy
-from lockgate.policy.documents import Invalid
 from lockgate.policy.kinds import InContext, LeftOut, LooksAtCase, Role
 from lockgate.policy.listed import read_entry
 from lockgate.policy.networks import parse_address as parse_peer
@@ -35,6 +34,7 @@ from lockgate.policy.objects.named_lists import NamedList
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import ConnectionFilter, Limits, Operator
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.problems import Invalid
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import Case, Seen
 from lockgate.testing.lists import MemoryLists, MemoryView

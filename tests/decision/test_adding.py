@@ -10,7 +10,7 @@ from lockgate.mail.header_edits import Change, HeaderEdit, edited, fields_after
 from lockgate.mail.headers import message_of
 from lockgate.mail.recipient import Relation
 from lockgate.mail.ruling import Defer, Deliver, Refuse, Resolved
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.testing.builders import facts_of, people, policy_of, who_of
 
 OUTSIDE = "x@far.example"

@@ -13,7 +13,7 @@ from lockgate.mail.facts import Point
 from lockgate.mail.findings import Unknown, WhoSent
 from lockgate.mail.record import Recorder
 from lockgate.mail.ruling import Wants
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.testing.builders import connection_of, facts_of, people, policy_of, who_of
 from lockgate.testing.sender import authenticated
 

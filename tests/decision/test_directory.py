@@ -7,7 +7,7 @@ import pytest
 from decision.judging import fates, ruled, settled
 from lockgate.decision.stage import Depth
 from lockgate.mail.findings import CallForward, Said, Unknown
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.testing.builders import facts_of, people, policy_of, who_of
 
 POLICY = """

@@ -14,7 +14,7 @@ from lockgate.mail.header_edits import fields_after
 from lockgate.mail.headers import message_of
 from lockgate.mail.internal_headers import level_of
 from lockgate.mail.ruling import Effects, Hit, ReportWanted, RuleHit, Ruling, Severity, Step, Verdict
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.testing.builders import connection_of, facts_of, people, policy_of, who_of
 
 AWAY: Answer = Unknown("the disk is away")

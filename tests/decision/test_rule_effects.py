@@ -11,7 +11,7 @@ from lockgate.decision.stage import Depth
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.headers import message_of
 from lockgate.mail.ruling import Hit, Ruling, Step
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.testing.builders import facts_of, policy_of
 
 

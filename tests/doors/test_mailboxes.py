@@ -18,7 +18,7 @@ from lockgate.flow.desk.rights import Caller
 from lockgate.flow.desk.section import Misuse
 from lockgate.mail.address import parse_address
 from lockgate.mail.findings import RecipientKind, Who
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 AT = 1_700_000_000.0
 

@@ -10,7 +10,7 @@ from lockgate.decision.route import ranked
 from lockgate.flow.converting import FILES, MARK, CannotConvert, Site, Wishes, to_hybrid, to_standalone
 from lockgate.policy.compile import understand
 from lockgate.policy.differences import by_identity, plain
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 STANDALONE = """\
 # The head office, since 2019.

@@ -29,8 +29,8 @@ from lockgate.flow.listed import on_list
 from lockgate.flow.revising import Revising
 from lockgate.mail.findings import InList, ListInText, OnList, Unknown
 from lockgate.mail.lists import ListKind, ListName
-from lockgate.policy.documents import Invalid
 from lockgate.policy.listed import read_entry
+from lockgate.policy.problems import Invalid
 from lockgate.testing.clock import HandClock
 from lockgate.testing.journal import ListAudit, ListJournal
 from lockgate.testing.lists import MemoryListKeeper, MemoryLists, MemoryView

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lockgate.flow.recipients import ATTRIBUTES, COLUMNS, LONGEST_VALUE, Wrong, name_of, quiet, read_rows
 from lockgate.mail.directory import RecipientRow
 from lockgate.mail.findings import RecipientKind
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 
 def found(text: str, form: str = "csv") -> list[tuple[int, RecipientRow] | Wrong]:

@@ -3,7 +3,7 @@
 import pytest
 
 from lockgate.policy.compile import compile_policy
-from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.problems import Invalid, Problem
 from policies import CONTOSO, policy, problems
 
 

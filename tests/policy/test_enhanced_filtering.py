@@ -6,8 +6,8 @@ import ipaddress
 
 import pytest
 
-from lockgate.policy.documents import Invalid
 from lockgate.policy.enhanced_filtering import is_nobody, private_range
+from lockgate.policy.problems import Invalid
 from lockgate.testing.builders import policy_of
 
 BASE = """

@@ -10,9 +10,9 @@ from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Facts
 from lockgate.mail.headers import message_of
 from lockgate.mail.ruling import Standing
-from lockgate.policy.documents import Invalid
 from lockgate.policy.found import UNBOUND, Bounds
 from lockgate.policy.networks import parse_address
+from lockgate.policy.problems import Invalid
 from lockgate.policy.rules import Case, CompiledRules
 from policies import policy
 

@@ -18,9 +18,10 @@ from lockgate.policy import actions, conditions
 from lockgate.policy.catalog import Catalog, standard
 from lockgate.policy.compile import compile_policy, understand
 from lockgate.policy.differences import differences
-from lockgate.policy.documents import Invalid, read
+from lockgate.policy.documents import read
 from lockgate.policy.editing import Edit, Place, changed
 from lockgate.policy.kinds import condition
+from lockgate.policy.problems import Invalid
 from lockgate.policy.reference import rules_page
 from lockgate.policy.rules import Case, Seen, no
 from lockgate.policy.values import kind_of, value_of

@@ -7,8 +7,8 @@ import pytest
 from lockgate.mail.sts import StsMode
 from lockgate.mail.sts_text import announced, read_policy
 from lockgate.policy.compile import compile_policy
-from lockgate.policy.documents import Invalid
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import Invalid
 from lockgate.policy.publishing import all_published, is_covered, published, report_record
 
 HOST = "mx.lockgate.test"

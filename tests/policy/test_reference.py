@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lockgate.policy.catalog import standard
-from lockgate.policy.documents import TABLES, is_document_name, model_of
+from lockgate.policy.documents import TABLES, model_of
+from lockgate.policy.problems import is_document_name
 from lockgate.policy.reference import LATER, PAGES, page, rules_page
 from lockgate.policy.values import Kind, kind_of, value_of, without
 

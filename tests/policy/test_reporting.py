@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.testing.builders import policy_of
 
 POLICY = """

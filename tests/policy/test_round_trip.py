@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from lockgate.policy.catalog import standard
 from lockgate.policy.compile import compile_policy
-from lockgate.policy.documents import Invalid, read
+from lockgate.policy.documents import read
+from lockgate.policy.problems import Invalid
 from lockgate.policy.written import toml_of
 from policies import CONTOSO
 

@@ -38,9 +38,9 @@ def test_make_targets_exist(path: Path) -> None:
 def _all_commands() -> Any:
     from typer.main import get_command
 
-    from lockgate.cli.commands import commands
+    from lockgate.cli.commands import everything
 
-    return get_command(commands)
+    return get_command(everything())
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -10,7 +10,7 @@ import pytest
 
 from doors.terminal import run
 from lockgate.flow.stories import failures, play, read_story
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.testing.builders import policy_of
 
 HERE = Path(__file__).parent

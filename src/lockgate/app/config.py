@@ -18,8 +18,8 @@ from lockgate.app.config_sts import MtaSts
 from lockgate.app.roles import unknown_names
 from lockgate.app.units import Duration, Size
 from lockgate.mail.ruling import TlsLevel
-from lockgate.policy.documents import Invalid, Problem
 from lockgate.policy.locate import line_of, locate
+from lockgate.policy.problems import Invalid, Problem
 from lockgate.policy.spelling import StoreAddress
 
 DEFAULT_NAME = "lockgate.toml"

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.problems import Invalid, Problem
 
 _LARGEST = 64 * 1024 * 1024
 

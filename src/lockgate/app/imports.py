@@ -15,7 +15,7 @@ import msgspec
 from lockgate.flow.desk.section import Misuse
 from lockgate.flow.loading import NotLoaded, Progress, Rejected, Wishes, load
 from lockgate.flow.recipients import Wrong
-from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.problems import Invalid, Problem
 from lockgate.seams import Clock, Journal, Recipients, Unavailable
 
 MOST_OPEN = 8

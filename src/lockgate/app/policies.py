@@ -15,8 +15,8 @@ import zstandard
 
 from lockgate.app.folder import digest_of, may_write, read_documents, write_documents
 from lockgate.policy.compile import compile_policy
-from lockgate.policy.documents import Invalid
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import Invalid
 from lockgate.seams import NoPolicy, Overtaken, Revision, RevisionNote
 
 _LOOK_AGAIN = 0.2

@@ -22,8 +22,8 @@ from lockgate.flow.replay import Comparison, Job, Progress
 from lockgate.flow.settle import Ask, local_answers
 from lockgate.mail.record import Kept, Recorder
 from lockgate.mail.redaction import Kept as Wish
-from lockgate.policy.documents import Invalid
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import Invalid
 from lockgate.storage.blocks import BlockFile
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.kept import KeptFile

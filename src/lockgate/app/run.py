@@ -21,8 +21,8 @@ from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import ENDS, Meters, start_anew
 from lockgate.app.policies import NoPolicy, Policies
 from lockgate.app.sockets import CannotListen, Listening, open_listeners
-from lockgate.policy.documents import Invalid, Problem
 from lockgate.policy.phrases import read_phrase
+from lockgate.policy.problems import Invalid, Problem
 from lockgate.storage.audits import AuditBook
 from lockgate.storage.lists import ListStore
 from lockgate.storage.recipients import RecipientStore

@@ -18,7 +18,7 @@ from lockgate.app.policies import NoPolicy
 from lockgate.app.rejudging import Materials, alone
 from lockgate.flow.replay import Comparison
 from lockgate.flow.shadow import Draft, ShadowTally, judge_share
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.seams import Unavailable
 from lockgate.storage.shadow_shelf import ShadowFiles
 from lockgate.storage.stories import Mark, newest, stories_after

@@ -13,7 +13,7 @@ from lockgate.cli import show
 from lockgate.cli.client import PATIENCE, NotReachable, ask
 from lockgate.flow.asking import Answer, Kind, Request
 from lockgate.flow.checkup import Found
-from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.problems import Invalid, Problem
 
 if TYPE_CHECKING:
     from lockgate.policy.compile import Understood

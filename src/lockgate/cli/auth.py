@@ -10,7 +10,7 @@ import typer
 from lockgate.cli import show
 from lockgate.cli.asked import PLACES, AsJson, CannotDo, Given, given, mistakes
 from lockgate.cli.show import Column
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 commands = typer.Typer(no_args_is_help=True, help="Who sent this? SPF, DKIM, DMARC and ARC.")
 

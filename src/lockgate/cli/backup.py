@@ -10,7 +10,7 @@ import typer
 from lockgate.cli import show
 from lockgate.cli.asked import AsJson, CannotDo, WhatIf, answered, config_path, given, problems
 from lockgate.flow.asking import BackupMake
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 PATIENCE = 24 * 3600.0
 """Seconds until the answer to a backup is given up; a big mail store takes its time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,41 +14,8 @@ from typer.main import get_command_name
 from typer.models import CommandInfo
 
 import lockgate
-from lockgate.cli import (
-    alerts,
-    asked,
-    audit,
-    auth,
-    backup,
-    certificates,
-    checkup,
-    connectors,
-    convert,
-    devices,
-    dkim,
-    domains,
-    explain,
-    groups,
-    hold,
-    ip_list,
-    lists,
-    mailboxes,
-    nouns,
-    policy,
-    queue,
-    recipients,
-    replays,
-    reports,
-    rules,
-    settings,
-    shadow,
-    show,
-    stories,
-    tls,
-    trace,
-)
+from lockgate.cli import asked, elsewhere, show
 from lockgate.cli.asked import AsJson, Given, Switchboard, WhatIf, answered, given
-from lockgate.cli.init import init
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Reload, StatusAsk
 
@@ -60,45 +28,6 @@ commands = typer.Typer(
     no_args_is_help=True, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Lockgate: receives, judges, routes and explains every message.",
 )  # fmt: skip
-commands.add_typer(queue.commands, name="queue")
-commands.add_typer(hold.commands, name="hold")
-commands.add_typer(alerts.commands, name="alert")
-commands.add_typer(audit.commands, name="audit")
-commands.add_typer(auth.commands, name="auth")
-commands.add_typer(reports.commands, name="reports")
-commands.command()(backup.backup)
-commands.command()(backup.restore)
-commands.add_typer(trace.commands, name="trace")
-commands.add_typer(recipients.commands, name="recipient")
-commands.add_typer(groups.commands, name="group")
-commands.add_typer(recipients.edge_commands, name="edge-blocking")
-commands.add_typer(settings.commands, name="config")
-commands.add_typer(connectors.commands, name="connector")
-commands.add_typer(devices.commands, name="device")
-commands.add_typer(domains.commands, name="domain")
-commands.add_typer(tls.commands, name="tls")
-commands.add_typer(ip_list.commands, name="ip-list")
-commands.add_typer(nouns.ORGANISATIONS, name="organisation")
-commands.add_typer(nouns.REMOTE_DOMAINS, name="remote-domain")
-commands.add_typer(rules.commands, name="rule")
-commands.add_typer(lists.commands, name="list")
-commands.add_typer(nouns.ANTI_PHISHING, name="anti-phishing")
-commands.add_typer(nouns.ARC, name="arc")
-commands.add_typer(dkim.commands, name="dkim")
-commands.add_typer(certificates.commands, name="certificate")
-for _command in (policy.plan, policy.apply, policy.revisions, policy.diff, policy.rollback, policy.export):
-    commands.command()(_command)
-commands.command()(settings.reference)
-commands.add_typer(mailboxes.commands, name="mailbox")
-commands.add_typer(convert.commands, name="convert")
-commands.command("explain")(explain.explain)
-commands.command("what-if")(explain.what_if)
-commands.command("replay")(replays.replay)
-commands.add_typer(shadow.commands, name="shadow")
-commands.command("stories")(stories.stories)
-commands.command()(init)
-commands.command()(checkup.preflight)
-commands.command()(checkup.doctor)
 
 
 def main(board: Switchboard, arguments: list[str] | None = None) -> None:
@@ -108,15 +37,29 @@ def main(board: Switchboard, arguments: list[str] | None = None) -> None:
 
 
 def meant(words: list[str]) -> typer.Typer:
-    """The command that is named, or all of them: to make them all ready takes longer than most of what they do."""
+    """The command that is named, or all of them where none is, or none of ours."""
     name = _name_in(words)
-    groups = [group for group in commands.registered_groups if group.name == name]
-    alone = [one for one in commands.registered_commands if _name_of(one) == name]
-    if _COMPLETION in os.environ or not (groups or alone):
-        return commands
-    one = copy.copy(commands)
-    one.registered_groups, one.registered_commands = groups, alone
-    return one
+    if _COMPLETION in os.environ:
+        return everything()
+    one = _with([here for here in commands.registered_commands if _name_of(here) == name], [name])
+    return one if one.registered_groups or one.registered_commands else everything()
+
+
+def everything() -> typer.Typer:
+    """All commands."""
+    return _with(commands.registered_commands, [*elsewhere.GROUPS, *elsewhere.ALONE])
+
+
+def _with(here: Iterable[CommandInfo], names: Iterable[str]) -> typer.Typer:
+    """These of this file, and of these names those that are written elsewhere."""
+    these = copy.copy(commands)
+    these.registered_groups, these.registered_commands = [], [*here]
+    for name in names:
+        if name in elsewhere.GROUPS:
+            these.add_typer(elsewhere.group(name), name=name)
+        elif name in elsewhere.ALONE:
+            these.command(name)(elsewhere.command(name))
+    return these
 
 
 def _name_in(words: list[str]) -> str:
@@ -178,7 +121,7 @@ def check(
     connectors name are looked at as well.
     """
     from lockgate.policy.compile import understand
-    from lockgate.policy.documents import Invalid
+    from lockgate.policy.problems import Invalid
 
     options = given(context)
     kept = False

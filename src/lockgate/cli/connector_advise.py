@@ -23,8 +23,8 @@ from lockgate.policy.advice_documents import Need, Piece, connectors_text, docum
 from lockgate.policy.advice_findings import Finding, Kind, adopted, compared
 from lockgate.policy.advice_steps import other_side, proofs
 from lockgate.policy.compile import compile_policy
-from lockgate.policy.documents import Invalid
 from lockgate.policy.policy import OrganisationPolicy, Policy
+from lockgate.policy.problems import Invalid
 
 ADDED = "connectors-advised.toml"
 """The document with what an existing policy lacks."""

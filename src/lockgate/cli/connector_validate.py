@@ -13,7 +13,7 @@ from lockgate.cli import asked, show
 from lockgate.cli.asked import AsJson, WhatIf, answered, given
 from lockgate.cli.objects import Name, Organisation
 from lockgate.flow.asking import ConnectorValidate
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 PATIENCE = 3600.0
 """Seconds that are waited for: silent servers are given as much time as delivery gives them."""

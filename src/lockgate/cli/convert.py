@@ -13,7 +13,7 @@ import typer
 from lockgate.cli import asked, show
 from lockgate.cli.asked import AsJson, WhatIf, given
 from lockgate.flow.converting import CannotConvert, Conversion, Site, Wishes, to_hybrid, to_standalone
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 commands = typer.Typer(no_args_is_help=True, help="Documents for another kind of place: hybrid, and standalone again.")
 

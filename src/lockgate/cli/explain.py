@@ -12,7 +12,7 @@ import typer
 from lockgate.cli import asked, show, telling
 from lockgate.cli.asked import AsJson, answered, given
 from lockgate.flow.asking import Explain, WhatIf
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 _HEAD = 256 * 1024
 

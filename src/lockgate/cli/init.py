@@ -24,7 +24,7 @@ from lockgate.flow.first_steps import (
     documents,
     next_steps,
 )
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 CHOICES = {
     Mailboxes: {"here": "on this machine", "there": "on another server of yours", "both": "some here, some there"},

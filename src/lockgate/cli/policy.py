@@ -12,7 +12,7 @@ from lockgate.cli.asked import AsJson, WhatIf, answered, given
 from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Apply, Export, Plan, Replay, RevisionDiff, RevisionList, Rollback
-from lockgate.policy.documents import Invalid, is_document_name
+from lockgate.policy.problems import Invalid, is_document_name
 
 Folder = Annotated[Path | None, typer.Argument(help="Folder with policy documents; default: the operator's.")]
 Discard = Annotated[

@@ -15,7 +15,7 @@ from lockgate.cli.objects import Organisation
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Export, WhatIf
 from lockgate.mail.findings import InText, ListInText, WhatParts
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 
 MOST = 50 * 1024 * 1024
 """Octets of a message that is tested."""

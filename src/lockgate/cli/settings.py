@@ -20,7 +20,7 @@ commands = typer.Typer(no_args_is_help=True, help="The operator's file, lockgate
 def config_check(context: typer.Context, as_json: AsJson = False) -> None:
     """Check the operator's file and that what it names is there; prints every mistake with file and line."""
     from lockgate.flow.desk.section import problem_row
-    from lockgate.policy.documents import Invalid
+    from lockgate.policy.problems import Invalid
 
     options = given(context)
     path = asked.config_path(options)
@@ -51,7 +51,7 @@ def config_show(
     as_json: AsJson = False,
 ) -> None:
     """Print every value of the operator's file, and of the policy objects in force."""
-    from lockgate.policy.documents import Invalid
+    from lockgate.policy.problems import Invalid
 
     options = given(context)
     path = asked.config_path(options)

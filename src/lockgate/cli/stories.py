@@ -10,7 +10,7 @@ import typer
 
 from lockgate.cli import asked, show
 from lockgate.cli.asked import AsJson, given, problem_line
-from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.problems import Invalid, Problem
 
 if TYPE_CHECKING:
     from lockgate.flow.stories import Story

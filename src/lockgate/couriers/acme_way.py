@@ -22,7 +22,9 @@ LONGEST_ANSWER = 1024 * 1024
 """Octets of an answer that are read."""
 
 _ONE_REQUEST = 30.0
-_NONCE_TRIES = 6
+_NONCE_TRIES = 20
+"""Authorities with many servers refuse some nonces of each other; an order has a dozen requests, each of which must
+get through, and a certificate that is not renewed is worse than a few requests more."""
 
 
 class Astray(OSError):
@@ -70,7 +72,7 @@ class Way(client.ClientNetwork):
         answer._content = bytes(body)
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """The same; a nonce that is not taken is replaced a few times (RFC 8555 6.5)."""
+        """The same; a nonce that is not taken is replaced, within bounds (RFC 8555 6.5)."""
         for _ in range(_NONCE_TRIES - 1):
             try:
                 return self._post_once(*args, **kwargs)

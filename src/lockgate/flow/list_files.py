@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 
 from lockgate.flow.recipients import quiet
 from lockgate.mail.lists import ListEntry, ListKind
-from lockgate.policy.documents import Invalid, Problem
 from lockgate.policy.listed import read_entry
+from lockgate.policy.problems import Invalid, Problem
 
 MOST_PROBLEMS = 1000
 """So many mistakes of one file are told."""

@@ -17,7 +17,7 @@ from lockgate.flow.cells import Reasons, address_in, addresses_in
 from lockgate.mail.address import Address
 from lockgate.mail.directory import ATTRIBUTES, RecipientRow
 from lockgate.mail.findings import RecipientKind
-from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.problems import Invalid, Problem
 
 COLUMNS = ("address", "kind", "aliases", "external_address", *ATTRIBUTES, *memberships.COLUMNS)
 """The columns of a CSV file; only the first is needed. Lists are separated by blanks or semicolons."""

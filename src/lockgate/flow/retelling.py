@@ -18,8 +18,8 @@ from lockgate.mail.findings import Members
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import JUDGE, Recorder, Story, UnreadableStory
 from lockgate.mail.ruling import Resolved, Ruling, Verdict
-from lockgate.policy.documents import Invalid
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import Invalid
 
 
 class PolicyGone(Exception):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from lockgate.flow.meaning import Both, meaning
 from lockgate.policy.compile import Understood, understand
 from lockgate.policy.differences import Difference, differences, plain
-from lockgate.policy.documents import Invalid, Problem
+from lockgate.policy.problems import Invalid, Problem
 from lockgate.seams import Audit, Clock, NoPolicy, Overtaken, Revision, Revisions
 
 MOST_AUDITED = 1000

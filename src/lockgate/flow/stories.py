@@ -31,8 +31,8 @@ from lockgate.mail.address import parse_address
 from lockgate.mail.connection import Certificate
 from lockgate.mail.findings import NOT_BLOCKED, Answer, InList, IsBlocked, Known, Members, MembersOf, OnList, Question
 from lockgate.mail.ruling import Defer, Deliver, Disposition, Drop, Hold, Refuse, Resolved, Via
-from lockgate.policy.documents import Invalid, Problem, nearest
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import Invalid, Problem, nearest
 
 WHEN = 1_900_000_000.0
 """When a story happens that does not say `at`: 2030-03-17 17:46:40 UTC."""

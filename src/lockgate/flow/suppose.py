@@ -39,8 +39,8 @@ from lockgate.mail.findings import (
 )
 from lockgate.mail.lists import ListEntry, ListKind
 from lockgate.mail.structure import Part, Structure
-from lockgate.policy.documents import nearest
 from lockgate.policy.listed import FewEntries, find_value, read_entry
+from lockgate.policy.problems import nearest
 
 Guess = Callable[[Question], Answer | None]
 """Answers a question, or None if it is about something else."""

@@ -12,8 +12,8 @@ from lockgate.flow.asking.explain import WhatIf
 from lockgate.flow.suppose import Unsupposable
 from lockgate.mail.address import AddressError, parse_domain
 from lockgate.mail.connection import Certificate
-from lockgate.policy.documents import nearest
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import nearest
 
 PUBLIC = "public"
 SELF_SIGNED = "it is self-signed"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lockgate.mail.ruling import TlsLevel
-from lockgate.policy.documents import Documents, Places, Problem, Written
+from lockgate.policy.documents import Documents, Places, Written
 from lockgate.policy.networks import has_host_bits, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
@@ -17,6 +17,7 @@ from lockgate.policy.objects.organisation import Edition
 from lockgate.policy.objects.peers import ConnectionFilter, Operator
 from lockgate.policy.objects.remote_domains import CARRIED, OofType, RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.problems import Problem
 from lockgate.policy.spelling import smart_host_parts
 
 Key = str | tuple[str | int, ...]

@@ -12,7 +12,7 @@ from lockgate.policy.catalog import Catalog, standard
 from lockgate.policy.checks import Report, check_objects
 from lockgate.policy.compatibility import check_compatibility
 from lockgate.policy.dkim_signing import signing_domain, signing_of
-from lockgate.policy.documents import Documents, Invalid, Places, Problem, Written, read
+from lockgate.policy.documents import Documents, Places, Written, read
 from lockgate.policy.enhanced_filtering import enhanced_of
 from lockgate.policy.groups import compiled, tests_of
 from lockgate.policy.kinds import EvenOnAudit, LooksAtCase, is_left_out
@@ -31,6 +31,7 @@ from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.objects.stores import MailboxStore
 from lockgate.policy.ordering import rules_in_order
 from lockgate.policy.policy import OrganisationPolicy, OutboundIndex, PartnerIndex, PeerLists, Policy
+from lockgate.policy.problems import Invalid, Problem
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import CompiledRule, CompiledRules
 from lockgate.policy.ties import certificate_proves_alone, check_ties, patterns_of

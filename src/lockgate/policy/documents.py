@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -26,36 +25,7 @@ from lockgate.policy.objects.peers import ConnectionFilter, Operator
 from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.objects.stores import MailboxStore
-
-
-class Problem(NamedTuple):
-    """A mistake or an advice for the person who wrote the document. `line` counts from 1, `path` is like a[0].b[1].
-
-    An advice says `why` it matters, and how to `mend` it, where the message does not say so itself.
-    """
-
-    file: str
-    line: int
-    path: str
-    message: str
-    why: str = ""
-    mend: str = ""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.file}:{self.line}: {self.path}: {self.message}"
-            if self.path
-            else f"{self.file}:{self.line}: {self.message}"
-        )
-
-
-class Invalid(Exception):
-    """The documents cannot be used; `problems` holds every mistake that was found, in the order of files and lines."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems
-
+from lockgate.policy.problems import Problem, nearest
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -125,13 +95,6 @@ class Places:
         return Problem(file, line_of(self._lines[file], path), _told(path), message)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence that names the known word nearest to the given one; "" if none is near."""
-    plain = {name.casefold(): name for name in known}
-    found = difflib.get_close_matches(word[:100].casefold(), list(plain), 1, 0.6)
-    return f"; did you mean '{plain[found[0]]}'?" if found else ""
-
-
 TABLES = (
     "organisation",
     "accepted_domain",
@@ -147,12 +110,6 @@ TABLES = (
     "named_list",
 )
 """The arrays of tables that documents are made of; besides there is the one table [operator]."""
-
-
-def is_document_name(name: str) -> bool:
-    """Whether this names a TOML file below a folder, and nothing else: relative, without dots that lead elsewhere."""
-    parts = name.split("/")
-    return len(name) <= 255 and name.isprintable() and name.endswith(".toml") and not {"", ".", ".."} & set(parts)
 
 
 _MODELS: Mapping[str, type[BaseModel]] = MappingProxyType(

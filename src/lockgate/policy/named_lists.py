@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from lockgate.policy.catalog import Catalog
 from lockgate.policy.checks import Key, Report
-from lockgate.policy.documents import Documents, nearest
+from lockgate.policy.documents import Documents
 from lockgate.policy.groups import written_in
 from lockgate.policy.kinds import UsesLists
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.problems import nearest
 
 
 def check_named_lists(documents: Documents, catalog: Catalog, report: Report) -> None:

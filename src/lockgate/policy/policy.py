@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lockgate.policy.documents import Problem
 from lockgate.policy.enhanced_filtering import EnhancedFiltering
 from lockgate.policy.objects.anti_phishing import AntiPhishingPolicy
 from lockgate.policy.objects.connectors import InboundConnector, OutboundConnector
@@ -19,6 +18,7 @@ from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Limits
 from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.stores import MailboxStore
+from lockgate.policy.problems import Problem
 from lockgate.policy.rules import CompiledRules
 from lockgate.policy.tries import CertificateNames, DomainMap, NetworkMap
 

@@ -12,7 +12,7 @@ from lockgate.policy.anti_phishing import check_anti_phishing
 from lockgate.policy.catalog import Catalog
 from lockgate.policy.checks import Key, Report
 from lockgate.policy.dkim_signing import check_dkim_signing
-from lockgate.policy.documents import Documents, Written, name_key, nearest
+from lockgate.policy.documents import Documents, Written, name_key
 from lockgate.policy.enhanced_filtering import check_enhanced_filtering
 from lockgate.policy.groups import said_in, written_in
 from lockgate.policy.kinds import Refers
@@ -21,6 +21,7 @@ from lockgate.policy.networks import Network, parse_networks
 from lockgate.policy.objects.connectors import InboundConnector
 from lockgate.policy.objects.domains import AcceptedDomain, DomainType
 from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.problems import nearest
 from lockgate.policy.reporting import check_reporting
 from lockgate.policy.stores import check_stores
 from lockgate.policy.tries import DomainMap, NetworkMap

@@ -21,11 +21,12 @@ from lockgate.app.names import resolver_of
 from lockgate.mail.ruling import TlsLevel
 from lockgate.policy.checks import Key, Report
 from lockgate.policy.compile import Understood
-from lockgate.policy.documents import Problem, Written
+from lockgate.policy.documents import Written
 from lockgate.policy.linter.outbound import cannot_match, shows
 from lockgate.policy.linter.shared_hosts import host_of
 from lockgate.policy.objects.connectors import OutboundConnector
 from lockgate.policy.objects.domains import DomainType
+from lockgate.policy.problems import Problem
 from lockgate.seams import Directory, DnsNone, DnsTemporary, Resolver
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.recipients import RecipientStore

@@ -12,8 +12,8 @@ from lockgate.app.config import OperatorFile, check_files, read_config, resolver
 from lockgate.app.journal import SilentJournal
 from lockgate.app.ways import courier_settings, pools_of
 from lockgate.flow.checkup import Found, blocked
-from lockgate.policy.documents import Invalid
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import Invalid
 from lockgate.probes.trust.resolver import DnsResolver
 
 

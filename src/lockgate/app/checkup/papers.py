@@ -13,9 +13,9 @@ from lockgate.edge.certificates import Certificates
 from lockgate.edge.shown import CertificateFiles, load
 from lockgate.flow.checkup import Found, blocked, passed, warned
 from lockgate.mail.certificate_names import name_covered
-from lockgate.policy.documents import Invalid
 from lockgate.policy.objects.domains import DomainType, EdgeBlocking, RecipientValidation
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import Invalid
 from lockgate.seams import Journal
 from lockgate.storage.acme_files import AcmeFiles
 from lockgate.storage.recipients import RecipientStore

@@ -13,8 +13,8 @@ from lockgate.flow.asking.devices import BlockedList, BlockedShow, ConnectorBloc
 from lockgate.flow.desk.rights import Caller, Right
 from lockgate.flow.desk.section import Handler, Misuse, Nothing, the_organisation
 from lockgate.mail.blocks import Block, BlockList, Lifted
-from lockgate.policy.documents import nearest
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import nearest
 from lockgate.seams import Audit, Blocks, Clock, Unavailable
 
 _LONGEST = 500

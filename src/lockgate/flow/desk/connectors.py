@@ -18,9 +18,9 @@ from lockgate.flow.validating import Trial, Validating
 from lockgate.mail.address import Address, AddressError, parse_address
 from lockgate.mail.validation import StepName, StepOutcome, Validation, ValidationStep
 from lockgate.policy.compile import default_domain
-from lockgate.policy.documents import nearest
 from lockgate.policy.objects.connectors import OutboundConnector
 from lockgate.policy.policy import Policy
+from lockgate.policy.problems import nearest
 from lockgate.seams import Audit, Clock, Journal, Unavailable, Validations
 
 MOST_RECIPIENTS = 20

@@ -10,7 +10,7 @@ import msgspec
 from lockgate.flow.asking import Answer, Ask, Kind, Request
 from lockgate.flow.desk.rights import Caller
 from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, Section, problem_row
-from lockgate.policy.documents import Invalid
+from lockgate.policy.problems import Invalid
 from lockgate.seams import Audit, Journal, NoPolicy, Overtaken, Unavailable
 
 

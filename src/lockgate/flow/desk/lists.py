@@ -30,10 +30,10 @@ from lockgate.flow.list_files import FORMS, read_list
 from lockgate.flow.revising import Ground, Revising
 from lockgate.mail.lists import ListEntry, ListKind, ListName
 from lockgate.policy.catalog import standard
-from lockgate.policy.documents import Invalid, Problem, nearest
 from lockgate.policy.listed import find_value, read_entry
 from lockgate.policy.named_lists import lists_of
 from lockgate.policy.objects.named_lists import NamedList
+from lockgate.policy.problems import Invalid, Problem, nearest
 from lockgate.seams import Audit, ListChange, ListKeeper
 
 PAGE = 20_000

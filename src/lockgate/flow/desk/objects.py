@@ -15,10 +15,11 @@ from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, the_
 from lockgate.flow.revising import Ground, Revising, Wish
 from lockgate.policy.catalog import standard
 from lockgate.policy.differences import by_identity, name_of, plain
-from lockgate.policy.documents import TABLES, Written, model_of, name_key, nearest
+from lockgate.policy.documents import TABLES, Written, model_of, name_key
 from lockgate.policy.editing import NEW_FILE, CannotEdit, Edit, Place, added, all_changed, filled, removed
 from lockgate.policy.numbering import is_priority, priorities_of, put_between, rules_of
 from lockgate.policy.objects.remote_domains import RemoteDomain
+from lockgate.policy.problems import nearest
 from lockgate.policy.values import Kind, kind_of, value_of, without
 
 RIGHT_FOR = MappingProxyType(

@@ -25,8 +25,8 @@ from lockgate.flow.meaning import Both
 from lockgate.flow.revising import Revising, Wish, difference_row, files_that_differ, told_of, warning_row
 from lockgate.policy.compile import Understood
 from lockgate.policy.differences import differences
-from lockgate.policy.documents import Problem, is_document_name
 from lockgate.policy.origins import origins
+from lockgate.policy.problems import Problem, is_document_name
 from lockgate.seams import NoPolicy
 
 MOST_REVISIONS = 10_000

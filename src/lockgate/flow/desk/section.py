@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lockgate.flow.asking.ask import Answer, Ask
 from lockgate.flow.desk.rights import Caller, Right
-from lockgate.policy.documents import Problem
+from lockgate.policy.problems import Problem
 
 
 class Misuse(Exception):

@@ -15,11 +15,12 @@ run: $(VENV)/demo-installed
 demo: $(VENV)/demo-installed
 	$(BIN)/lockgate demo --once
 
+# Most of what takes long waits for services: more at once than two cores have, in the order of tests/conftest.py.
 test: $(VENV)/test-installed system-packages
 	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 # The long proofs: an hour and more. Each also runs, shorter, in `make test`. One that cannot be run here (power cuts
 # need root and loop devices) is a failure.

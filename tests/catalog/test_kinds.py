@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
+from lockgate.cli.flags import flags_of
 from lockgate.flow.contents import answers
 from lockgate.flow.listed import on_list
 from lockgate.mail.address import Address
@@ -297,6 +298,9 @@ def test_a_condition_is_added_by_one_file(plugin):
     wrong = text.replace("recipient_local_part_is =", "recipient_local_prt_is =", 1)
     with pytest.raises(Invalid, match="did you mean 'recipient_local_part_is'"):
         compile_policy({"a": wrong}, hostname="mx.test", revision=1, catalog=catalog)
+    flags = {flag.key: flag for flag in flags_of("mail_flow_rule", catalog=catalog)}
+    assert "The part before the @ is one of these. Parts before the @." in flags["recipient_local_part_is"].help
+    assert flags["except_if_recipient_local_part_is"].listed
 
 
 def test_adding_leaves_the_standard_catalog_alone(plugin):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.main import get_command_name
-from typer.models import CommandInfo
+from typer.models import CommandInfo, TyperInfo
 
 import lockgate
 from lockgate.cli import asked, elsewhere, show
@@ -38,11 +38,21 @@ def main(board: Switchboard, arguments: list[str] | None = None) -> None:
 
 def meant(words: list[str]) -> typer.Typer:
     """The command that is named, or all of them where none is, or none of ours."""
-    name = _name_in(words)
+    names = [*_names_in(words), "", ""]
     if _COMPLETION in os.environ:
         return everything()
-    one = _with([here for here in commands.registered_commands if _name_of(here) == name], [name])
+    one = _with([here for here in commands.registered_commands if _name_of(here) == names[0]], names[:1])
+    for group in one.registered_groups:
+        _only(group, names[1])
     return one if one.registered_groups or one.registered_commands else everything()
+
+
+def _only(group: TyperInfo, name: str) -> None:
+    """Leave of a group's commands the one of this name, if there is one."""
+    whole = group.typer_instance
+    if whole is not None and (meant := [one for one in whole.registered_commands if _name_of(one) == name]):
+        group.typer_instance = copy.copy(whole)
+        group.typer_instance.registered_groups, group.typer_instance.registered_commands = [], meant
 
 
 def everything() -> typer.Typer:
@@ -62,15 +72,14 @@ def _with(here: Iterable[CommandInfo], names: Iterable[str]) -> typer.Typer:
     return these
 
 
-def _name_in(words: list[str]) -> str:
-    """The first word that is neither an option nor the value of one; "" if there is none."""
+def _names_in(words: list[str]) -> Iterator[str]:
+    """The first words that are neither options nor the values of those before the command."""
     rest = iter(words)
     for word in rest:
         if word in _WITH_VALUE:
             next(rest, "")
         elif not word.startswith("-"):
-            return word
-    return ""
+            yield word
 
 
 def _name_of(one: CommandInfo) -> str:

@@ -11,6 +11,7 @@ from lockgate.cli.asked import AsJson, WhatIf, answered
 from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.connector_advise import advise
 from lockgate.cli.connector_validate import validate, validation_words
+from lockgate.cli.flags import flagged
 from lockgate.cli.objects import Name, Organisation, Properties, Unset
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Assignment, ObjectShow, ObjectWrite
@@ -74,6 +75,7 @@ def show_(
 
 
 @commands.command("add")
+@flagged("inbound_connector", "outbound_connector")
 def add(
     context: typer.Context,
     name: Name,
@@ -86,7 +88,7 @@ def add(
     what_if: WhatIf = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add a connector; say --inbound or --outbound, and its properties as property=value."""
+    """Add a connector; say --inbound or --outbound, and its properties by flags or as property=value."""
     if inbound == outbound:
         show.complain("Say --inbound (how mail comes to us) or --outbound (how it leaves).")
         raise typer.Exit(show.MISUSE)
@@ -98,6 +100,7 @@ def add(
 
 
 @commands.command("set")
+@flagged("inbound_connector", "outbound_connector")
 def set_(
     context: typer.Context,
     name: Name,

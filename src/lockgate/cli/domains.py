@@ -9,6 +9,7 @@ import typer
 from lockgate.cli import changes, objects, show
 from lockgate.cli.asked import AsJson, WhatIf, answered
 from lockgate.cli.changes import Expect, Reason
+from lockgate.cli.flags import flagged
 from lockgate.cli.objects import Organisation, Properties, Unset
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Assignment, DomainDns, DomainVerify, ObjectWrite
@@ -43,6 +44,7 @@ def show_(context: typer.Context, domain: Domain, organisation: Organisation = "
 
 
 @commands.command("add")
+@flagged("accepted_domain")
 def add(
     context: typer.Context,
     domain: Domain,
@@ -118,6 +120,7 @@ def _lines(result: dict[str, Any]) -> None:
 
 
 @commands.command("set")
+@flagged("accepted_domain")
 def set_(
     context: typer.Context,
     domain: Domain,

@@ -10,6 +10,7 @@ import typer
 from lockgate.cli import objects
 from lockgate.cli.asked import AsJson, WhatIf
 from lockgate.cli.changes import Expect, Reason
+from lockgate.cli.flags import flagged
 from lockgate.cli.objects import Name, Organisation, Properties, Unset
 from lockgate.cli.show import Column
 from lockgate.flow.asking import ObjectWrite
@@ -17,8 +18,11 @@ from lockgate.flow.asking import ObjectWrite
 WithObjects = Annotated[bool, typer.Option("--with-objects", help="With everything that belongs to it.")]
 
 
-def noun(table: str, what: str, help_: str, columns: Sequence[Column]) -> typer.Typer:
-    """The commands list, show, add, set and remove for the objects of one table; `what` is what people call one."""
+def noun(table: str, what: str, help_: str, columns: Sequence[Column], about: str = "") -> typer.Typer:
+    """The commands list, show, add, set and remove for the objects of one table; `what` is what people call one.
+
+    `about` is what whoever writes one has to know besides.
+    """
     commands = typer.Typer(no_args_is_help=True, help=help_)
     tables = (table,)
 
@@ -30,11 +34,11 @@ def noun(table: str, what: str, help_: str, columns: Sequence[Column]) -> typer.
 
     commands.command("list", help=f"List every {what}.")(list_)
     commands.command("show", help=f"Show one {what} with all its properties.")(show_)
-    _writes(commands, tables, what)
+    _writes(commands, tables, what, about)
     return commands
 
 
-def _writes(commands: typer.Typer, tables: tuple[str, ...], what: str) -> None:
+def _writes(commands: typer.Typer, tables: tuple[str, ...], what: str, about: str) -> None:
     def add(
         context: typer.Context,
         name: Name,
@@ -76,8 +80,10 @@ def _writes(commands: typer.Typer, tables: tuple[str, ...], what: str) -> None:
         request = ObjectWrite("remove", tables, name, organisation, with_objects=with_objects)
         objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
 
-    commands.command("add", help=f"Add one {what}; its properties as property=value.")(add)
-    commands.command("set", help=f"Change properties of one {what}.")(set_)
+    with_flags = flagged(*tables)
+    written = f"by flags or as property=value. {about}".strip()
+    commands.command("add", help=f"Add one {what}, its properties {written}")(with_flags(add))
+    commands.command("set", help=f"Change properties of one {what}, {written}")(with_flags(set_))
     commands.command("remove", help=f"Remove one {what}.")(remove)
 
 
@@ -164,4 +170,5 @@ RULES = noun(
         Column("expiry_date", "UNTIL"),
         Column("comments", "COMMENTS"),
     ),
+    "Every condition is an exception too, with --except-if- before its name. Without conditions it is for all mail.",
 )

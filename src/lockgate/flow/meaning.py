@@ -17,6 +17,7 @@ from lockgate.policy.objects.remote_domains import CARRIED, OofType
 from lockgate.policy.objects.rules import EITHER, EXCEPT_IF_EITHER, groups_of
 from lockgate.policy.policy import Policy
 from lockgate.policy.publishing import mail_hosts, published
+from lockgate.policy.reference import as_toml
 
 ELSEWHERE = "elsewhere.invalid"
 """Stands for every domain that no connector names (RFC 2606 2)."""
@@ -293,7 +294,13 @@ def _tests(holder: Any, catalog: Catalog) -> str:
 
 def _shown(value: Any) -> str:
     found = value.model_dump(mode="json")
-    return _few(found) if isinstance(found, list) else str(found)
+    match found:
+        case list():
+            return _few(found)
+        case dict() | bool():
+            return as_toml(found)
+        case _:
+            return str(found)
 
 
 _SETTINGS = MappingProxyType(

@@ -16,7 +16,7 @@ from lockgate.policy.kinds import Kind as RuleKind
 from lockgate.policy.objects.peers import Limits
 from lockgate.policy.objects.remote_domains import CARRIED
 from lockgate.policy.objects.rules import DEEPEST_GROUP, MOST_GROUPS, MailFlowRule
-from lockgate.policy.values import Kind, kind_of
+from lockgate.policy.values import Kind, choices, kind_of
 
 HEAD = """\
 # Policy documents
@@ -36,7 +36,8 @@ RULES_HEAD = """\
 
 This page is printed by `lockgate reference rules`; a test compares the two. How rules are written and published stands
 in [operations](operations.md), how a rule is tried on a message in [explain](explain.md), how a new kind of condition
-is made in [adding a condition](adding-a-condition.md).
+is made in [adding a condition](adding-a-condition.md). At the terminal every property is a flag of `lockgate rule add`
+and `lockgate rule set`, with `-` for `_`: `--subject-contains-words invoice`.
 
 A rule is a table `[[mail_flow_rule]]`: conditions, exceptions, actions. It acts when all its conditions hit and none of
 its exceptions does; without conditions on every message. Every condition is an exception too, with `except_if_` before
@@ -137,17 +138,18 @@ def _explained(kind: RuleKind) -> Iterator[str]:
         yield from _rows(kind.model)
         yield ""
     yield "```toml"
-    yield f"{kind.name} = {_toml(kind.example)}"
+    yield f"{kind.name} = {as_toml(kind.example)}"
     yield "```"
 
 
-def _toml(value: Any) -> str:
+def as_toml(value: Any) -> str:
     """A value as TOML in one line."""
     match value:
         case dict():
-            return "{" + ", ".join(f"{name} = {_toml(part)}" for name, part in value.items() if part is not None) + "}"
+            parts = (f"{name} = {as_toml(part)}" for name, part in value.items() if part is not None)
+            return "{" + ", ".join(parts) + "}"
         case list() | tuple():
-            return "[" + ", ".join(map(_toml, value)) + "]"
+            return "[" + ", ".join(map(as_toml, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -187,15 +189,11 @@ def _kind(model: type[BaseModel], key: str) -> str:
         Kind.SWITCH: "true or false",
         Kind.LIST: "list of texts",
         Kind.TABLE: "table",
+        Kind.TABLES: "list of tables",
         Kind.MOMENT: "date and time",
     }
-    found = model.model_json_schema()
-    schema = found["properties"][key]
-    choices = [schema, *schema.get("anyOf", ()), *schema.get("allOf", ())]
-    for choice in choices:
-        known = found.get("$defs", {}).get(str(choice.get("$ref", "")).rpartition("/")[2], choice)
-        if values := known.get("enum") or ([known["const"]] if "const" in known else []):
-            return "one of " + ", ".join(_text(value) for value in values)
+    if known := choices(model, key):
+        return "one of " + ", ".join(_text(value) for value in known)
     return words[kind_of(model, key)]
 
 

@@ -21,6 +21,7 @@ class Kind(enum.StrEnum):
     SWITCH = "switch"
     LIST = "list"
     TABLE = "table"
+    TABLES = "tables"
     MOMENT = "moment"
 
 
@@ -35,6 +36,17 @@ def kind_of(model: type[BaseModel], key: str) -> Kind:
     return _kind(schema.get("properties", {}).get(key, {}), schema.get("$defs", {}))
 
 
+def choices(model: type[BaseModel], key: str) -> tuple[Any, ...]:
+    """The words that a property of this model may have, () where there are more than could be named."""
+    found = _schema(model)
+    said = found["properties"][key]
+    for one in (said, *said.get("anyOf", ()), *said.get("allOf", ())):
+        known = found.get("$defs", {}).get(str(one.get("$ref", "")).rpartition("/")[2], one)
+        if words := known.get("enum") or ([known["const"]] if "const" in known else []):
+            return tuple(words)
+    return ()
+
+
 def _kind(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Kind:
     if "$ref" in schema:
         return _kind(known.get(str(schema["$ref"]).rpartition("/")[2], {}), known)
@@ -45,7 +57,7 @@ def _kind(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Kind:
     said = schema.get("type")
     words = set(said) if isinstance(said, list) else {said}
     if "array" in words:
-        return Kind.LIST
+        return Kind.TABLES if _kind(schema.get("items", {}), known) is Kind.TABLE else Kind.LIST
     if "object" in words:
         return Kind.TABLE
     if words & {"integer", "number"}:
@@ -60,10 +72,12 @@ _SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "
 
 def value_of(kind: Kind, texts: Sequence[str]) -> Any:
     """The value that these texts stand for (several make a list); what does not fit stays text for the model."""
+    if kind is Kind.TABLES:
+        tables = [_toml(text) for text in texts if text]
+        return tables[0] if len(tables) == 1 and isinstance(tables[0], list) else tables
     if kind is Kind.LIST:
-        if len(texts) == 1 and texts[0].lstrip().startswith("["):
-            return _toml(texts[0])
-        return [text for text in texts if text]
+        whole = _toml(texts[0]) if len(texts) == 1 and texts[0].lstrip().startswith("[") else None
+        return whole if isinstance(whole, list) else [text for text in texts if text]  # "[External]" is a word
     text = texts[-1]
     match kind:
         case Kind.SWITCH:

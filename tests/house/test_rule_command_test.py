@@ -14,6 +14,9 @@ from peers.smtp_peer import SmtpPeer
 OUTSIDE = "alice@outside.example"
 PEOPLE = "address,kind,city\nana@contoso.com,mail_user,New Orleans\nben@contoso.com,mail_user,Seattle\n"
 RULES = """
+[[anti_phishing_policy]]
+name = "Default"
+
 [[mail_flow_rule]]
 name = "Site"
 recipient_ad_attribute_contains_words = {city = ["new orleans"]}
@@ -83,6 +86,13 @@ def test_every_rule_is_explained_for_a_message_in_a_file(tmp_path: Path) -> None
 
         code, out, _ = service.command(*asked, "--suppose", "text = unknown it is too long", "--json")
         assert code == 0 and json.loads(out)["recipients"][0]["rules"][-1]["hit"] == "unknown"
+
+        code, out, _ = service.command(*asked)
+        assert "Supposed: dmarc = pass." in out, "else forged mail is turned away before rules are looked at"
+        code, out, _ = service.command(*asked, "--suppose", "dmarc = fail reject")
+        assert code == 0 and "Supposed: dmarc = fail reject." in out and "5.7.509" in out
+        code, out, _ = service.command("what-if", "--from", OUTSIDE, "--to", "ana@contoso.com", "--ip", "192.0.2.1")
+        assert code == 1 and "of a supposed message nobody is asked; suppose the answer: dmarc = pass" in out
 
         huge = tmp_path / "huge.eml"
         with huge.open("wb") as file:

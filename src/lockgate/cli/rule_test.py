@@ -24,6 +24,8 @@ _HEAD = 256 * 1024
 _NOBODYS = "192.0.2.1"
 """An address that no server has: of no connector, as mail from the internet is."""
 
+_PROVEN = "dmarc = pass"
+_OF_SENDER = ("dmarc", "who-sent")
 _STAGE = "regulate"
 _HITS = {"+": "hit", "-": "miss", "?": "unknown"}
 _COLUMNS = (
@@ -50,23 +52,31 @@ def test(
     """Tell what every rule makes of the message in a file, for each recipient: hit or miss, why, and what it would do.
 
     The file is read here, however long it is (up to 50 MB), and only what rules ask of it goes to the service. Nothing
-    is changed and nothing is sent.
+    is changed and nothing is sent. Who sent it is asked of nobody: it counts as proven, unless --suppose says
+    otherwise.
     """
+    supposed = _with_sender(suppose or ())
     octets = _read(message)
     documents, revision = _documents(context, policy)
     contents, texts = _answered_here(documents, octets, organisation)
     request = WhatIf(
         sender=sender, recipients=tuple(to), ip=ip, head=octets[:_HEAD], size=len(octets),
         documents=documents if policy is not None else None, revision=revision if policy is None else 0,
-        organisation=organisation, suppose=tuple(suppose or ()), contents=contents,
+        organisation=organisation, suppose=supposed, contents=contents,
         texts=texts[0] if texts is not None else None, cut=texts is not None and texts[1],
     )  # fmt: skip
     explanation = answered(context, request, as_json=False)
-    told = _told(explanation["parts"][0])
+    told = {**_told(explanation["parts"][0]), "supposed": supposed}
     if as_json:
         show.as_json(told)
     else:
         _show(told)
+
+
+def _with_sender(suppose: Sequence[str]) -> tuple[str, ...]:
+    """What is supposed: where forged mail is turned away, no rule is looked at without a word about the sender."""
+    said = any(text.partition("=")[0].strip() in _OF_SENDER for text in suppose)
+    return (*suppose,) if said else (*suppose, _PROVEN)
 
 
 def _read(message: Path) -> bytes:
@@ -155,7 +165,7 @@ def _rules(steps: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def _show(told: Mapping[str, Any]) -> None:
-    show.say(f"Judged by {told['policy']}; nothing is changed.")
+    show.say(f"Judged by {told['policy']}; nothing is changed. Supposed: {'; '.join(told['supposed'])}.")
     if told["refusal"]:
         refusal = told["refusal"]
         show.say(f"No rule is looked at, because everything is {refusal['what']}: {refusal['reply']}")

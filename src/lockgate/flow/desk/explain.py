@@ -23,7 +23,7 @@ from lockgate.flow.suppose import Unsupposable, read_suppositions
 from lockgate.flow.supposing import Presented, Scene, supposed_facts
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import Answer as Finding
-from lockgate.mail.findings import Findings, ListInText, Question
+from lockgate.mail.findings import Findings, ListInText, Question, Unknown, WhoSent
 from lockgate.mail.record import Recorder, Story, UnreadableStory
 from lockgate.policy.policy import Policy
 from lockgate.seams import Blocks, Clock, Directory, Keeping, Lists
@@ -106,7 +106,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
             raise Misuse(str(trouble)) from None
         facts = facts.learn(dict(request.contents))
         asked = self._ask() if request.texts is None else self._with_texts(request.texts, cut=request.cut)
-        course = converse(policy, supposed.forget(facts), supposed.over(asked))
+        course = converse(policy, supposed.forget(facts), supposed.over(_without_senders(asked)))
         told = _only(part(policy, course), request.organisation)
         told["judged"] |= {"steps": "supposed", "policy": named}
         result: dict[str, Any] = {"id": request.like or "what-if", "kind": "what-if", "parts": [told]}
@@ -192,3 +192,14 @@ def _only(told: dict[str, Any], organisation: str) -> dict[str, Any]:
         return told
     rows = [row for row in told["recipients"] if row["organisation"] == organisation]
     return {**told, "recipients": rows}
+
+
+def _without_senders(otherwise: Answering) -> Answering:
+    """Who sent a message that nobody has sent cannot be asked of anybody: it says so, and what to do."""
+    unasked = Unknown("of a supposed message nobody is asked; suppose the answer: dmarc = pass, or dmarc = fail reject")
+
+    def ask(questions: tuple[Question, ...]) -> dict[Question, Finding]:
+        senders = dict.fromkeys([one for one in questions if isinstance(one, WhoSent)], unasked)
+        return senders | otherwise(tuple([one for one in questions if one not in senders]))
+
+    return ask

@@ -26,7 +26,7 @@ async def test_recipient_import_and_find(here, tmp_path):
     file = tmp_path / "people.csv"
     file.write_text("address,kind,aliases,city\nann@contoso.test,mail_user,a@contoso.test;b@contoso.test,Seattle\n")
     code, out, _ = await here.run("recipient", "import", str(file), "--what-if")
-    assert code == 0 and not here.recipients.people.get("contoso") and "1 recipients with 3 addresses would" in out
+    assert code == 0 and not here.recipients.people.get("contoso") and "1 recipient with 3 addresses would" in out
     code, out, err = await here.run("recipient", "import", str(file))
     assert code == 0 and "revision 2" in out and "1 added, 0 changed, 0 removed" in out, (out, err)
     (row,) = here.recipients.people["contoso"]

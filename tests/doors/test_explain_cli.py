@@ -194,7 +194,7 @@ async def test_replay_tells_what_would_change(asked: Asked, tmp_path: Path) -> N
     folder.mkdir()
     (folder / "a.toml").write_text(CONTOSO + '[[connection_filter]]\nip_block_list = ["198.51.100.0/24"]\n')
     code, out, _ = await asked.run("replay", "--policy", str(folder), "--since", "1000000000")
-    assert code == 1 and "1 recipients would fare otherwise" in out and harmless(out)
+    assert code == 1 and "1 recipient would fare otherwise" in out and harmless(out)
     assert "was  leaves by connector hq" in out and "now  refused: 550 5.7.513" in out
     assert "sender.test" in out.splitlines()[-1]
     (folder / "a.toml").write_text(CONTOSO)
@@ -210,7 +210,7 @@ async def test_replay_tells_of_rules_and_of_what_the_records_do_not_say(asked: A
     (folder / "a.toml").write_text(CONTOSO + BODY_RULE)
     code, out, _ = await asked.run("replay", "--policy", str(folder))
     assert code == 0 and harmless(out) and "nothing would change" in out
-    assert "1 recipients of whom it cannot be told" in out and NOT_ASKED in out
+    assert "1 recipient of whom it cannot be told" in out and NOT_ASKED in out
     assert out.splitlines()[-1].split()[:3] == ["sender.test", "0", "1"]
     (folder / "a.toml").write_text(CONTOSO + BODY_RULE.replace("subject_or_body", "header").replace(
         '["odd"]', '{header = "Subject", words = ["owned"]}'))  # fmt: skip

@@ -148,7 +148,7 @@ async def test_a_file_comes_in_whole_or_not_at_all_and_goes_out_as_it_came(here,
 
     file.write_text("third.example\n")
     code, out, _ = await here.run("list", "import", "partners", str(file), "--replace")
-    assert code == 0 and out == "partners has 1 entries (revision 2): 1 added, 2 removed, 0 there already.\n"
+    assert code == 0 and out == "partners has 1 entry (revision 2): 1 added, 2 removed, 0 there already.\n"
     file.write_text("# nothing\n")
     code, _, err = await here.run("list", "import", "partners", str(file), "--replace")
     assert code == 2 and "holds no entries" in err and "--all" in err
@@ -163,7 +163,7 @@ async def test_export_gives_back_what_was_imported(here, tmp_path, name) -> None
     code, _, err = await here.run("list", "add", "Project names", "--", *words)
     assert code == 0, err
     code, out, _ = await here.run("list", "export", "Project names", str(tmp_path / name))
-    assert code == 0 and f"{len(words)} entries are in" in out
+    assert code == 0 and f": {len(words)} entries." in out
     here.lists.clear(ListName("contoso", ListKind.WORDS, "Project names"), "test", what_if=False)
     done = await told(here, "list", "import", "Project names", str(tmp_path / name))
     assert done["added"] == len(words)

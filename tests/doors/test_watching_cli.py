@@ -131,7 +131,7 @@ async def test_a_draft_is_begun_shown_and_stopped(here: Watched, draft: str) -> 
     here.shelf.found = ShadowTally(here.shelf.kept.at, 5, 0, AT, 18, 3, "", compared)
     code, out, _ = await here.run("shadow", "show")
     assert code == 1 and harmless(out)
-    assert "1 recipients would have fared otherwise" in out and "passed over, too busy  3" in out
+    assert "1 recipient would have fared otherwise" in out and "passed over, too busy  3" in out
     told = json.loads((await here.run("shadow", "show", "--json"))[1])
     assert (told["passed"], told["dropped"], told["changed"]) == (18, 3, 1)
     assert (await here.run("shadow", "stop", "--what-if"))[0] == 0 and here.shelf.kept is not None

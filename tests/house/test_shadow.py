@@ -134,7 +134,7 @@ def test_recorded_mail_is_replayed_and_a_plan_warns(tmp_path: Path) -> None:
             ("outside.example", 2, 0), ("other.example", 0, 1),
         ]  # fmt: skip
         code, out, _ = service.command("replay", "--policy", folder)
-        assert code == 1 and invoice in out and "1 recipients of whom it cannot be told" in out
+        assert code == 1 and invoice in out and "1 recipient of whom it cannot be told" in out
 
         code, out, _ = service.command("plan", folder, "--replay", "1d")
         assert code == 0 and "warning: 2 of 4 recipients of recorded mail would fare otherwise" in out

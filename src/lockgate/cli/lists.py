@@ -197,7 +197,7 @@ def export(
     except OSError as trouble:
         show.complain(f"{file} cannot be written: {trouble}")
         raise typer.Exit(show.MISUSE) from None
-    show.say(f"{count} entries are in {file}.")
+    show.say(f"Written to {file}: {show.counted(count, 'entry')}.")
 
 
 def _write(context: typer.Context, told: dict[str, Any], out: TextIO, form: str, *, as_json: bool) -> int:
@@ -246,10 +246,11 @@ def _told(done: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         return
     changes = f"{done['added']} added, {done['removed']} removed, {done['there']} there already"
+    entries = show.counted(done["entries"], "entry")
     if done["what_if"]:
-        show.say(f"{done['list']} would have {done['entries']} entries: {changes}; nothing was changed.")
+        show.say(f"{done['list']} would have {entries}: {changes}; nothing was changed.")
     else:
-        show.say(f"{done['list']} has {done['entries']} entries (revision {done['revision']}): {changes}.")
+        show.say(f"{done['list']} has {entries} (revision {done['revision']}): {changes}.")
     if done["missing_count"]:
         more = f" and {done['missing_count'] - 10} more" if done["missing_count"] > 10 else ""
         show.complain(f"Not on the list: {', '.join(done['missing'][:10])}{more}")

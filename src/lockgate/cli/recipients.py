@@ -163,7 +163,7 @@ def _write_report(path: Path, wrong: Sequence[dict[str, Any]]) -> None:
 
 
 def _tell_result(result: dict[str, Any]) -> None:
-    counts = f"{result['recipients']} recipients with {result['addresses']} addresses"
+    counts = f"{show.counted(result['recipients'], 'recipient')} with {result['addresses']} addresses"
     changes = f"{result['added']} added, {result['changed']} changed, {result['removed']} removed"
     if result["what_if"]:
         show.say(f"{counts} would become the directory of {result['organisation']}: {changes}; nothing was changed.")
@@ -198,7 +198,7 @@ def export(
     except OSError as trouble:
         show.complain(f"{file} cannot be written: {trouble}")
         raise typer.Exit(show.MISUSE) from None
-    show.say(f"{count} recipients are in {file}.")
+    show.say(f"Written to {file}: {show.counted(count, 'recipient')}.")
 
 
 def _export(context: typer.Context, out: TextIO, organisation: str, *, as_json: bool) -> int:

@@ -58,12 +58,12 @@ def judged(context: typer.Context, request: Replay) -> Mapping[str, Any]:
 
 
 def _replayed(told: Mapping[str, Any]) -> None:
-    counts = f"{told['messages']} messages and refusals with {told['recipients']} recipients"
+    counts = f"{told['messages']} messages and refusals with {show.counted(told['recipients'], 'recipient')}"
     head = f"{counts}, judged by {told['policy']}"
     if not told["changed"]:
         show.say(f"{head}: nothing would change.")
     else:
-        show.say(f"{head}: {told['changed']} recipients would fare otherwise.")
+        show.say(f"{head}: {show.counted(told['changed'], 'recipient')} would fare otherwise.")
     differences(told)
 
 
@@ -76,7 +76,8 @@ def differences(told: Mapping[str, Any]) -> None:
         _examples(group["examples"])
     if told["unknown"]:
         print()
-        show.say(f"{told['unknown']} recipients of whom it cannot be told, because the records do not say enough:")
+        count = show.counted(told["unknown"], "recipient")
+        show.say(f"{count} of whom it cannot be told, because the records do not say enough:")
         for doubt in told["doubts"]:
             show.say(f"{doubt['count']} x  {doubt['why']}")
             _examples(doubt["examples"])

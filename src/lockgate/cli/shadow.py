@@ -65,9 +65,9 @@ def show_(context: typer.Context, as_json: AsJson = False) -> None:
         show.facts({name: value for name, value in about.items() if value != 0 or name == "in force now"})
         if result["trouble"]:
             show.complain(f"Nothing is judged: {result['trouble']}")
-        count = f"{result['messages']} messages and refusals with {result['recipients']} recipients were judged"
-        changed = f"{result['changed']} recipients would have fared otherwise"
-        show.say(f"{count}: {changed if result['changed'] else 'nothing would have gone otherwise'}.")
+        count = f"{result['messages']} messages and refusals with {show.counted(result['recipients'], 'recipient')}"
+        changed = f"{show.counted(result['changed'], 'recipient')} would have fared otherwise"
+        show.say(f"{count} judged: {changed if result['changed'] else 'nothing would have gone otherwise'}.")
         replays.differences(result)
     if result["changed"]:
         raise typer.Exit(show.FINDING)

@@ -67,6 +67,12 @@ def say(text: str) -> None:
     print(printable(text))
 
 
+def counted(count: int, one: str) -> str:
+    """So many of these things: 1 recipient, 2 recipients, 0 entries."""
+    several = f"{one[:-1]}ies" if one.endswith("y") else f"{one}s"
+    return f"{count} {one if count == 1 else several}"
+
+
 def complain(text: str) -> None:
     """One sentence to standard error."""
     print(printable(text), file=sys.stderr)

@@ -148,3 +148,17 @@ async def test_groups_of_conditions_are_written_as_toml(here):
     code, _, err = await here.run("rule", "add", "E", f"either={value}", "quarantine=true")
     assert code == 0, err
     assert (await told(here, "rule", "show", "E"))["either"][0] == {"subject_contains_words": ["bill"]}
+
+
+@pytest.mark.parametrize("name", ["Sales / Marketing #1", "Hold", "mx:all", "a=b, [c]"])
+async def test_a_rule_may_be_called_what_no_connector_may(here, name):
+    """No queue is called after a rule, and people have such names for theirs in Exchange."""
+    assert (await told(here, "rule", "add", name, "subject_contains_words=x", "priority=0"))["object"]["name"] == name
+    assert (await told(here, "rule", "list"))[0]["name"] == name
+    await told(here, "rule", "move", name, "--to", "1")
+    await told(here, "rule", "disable", name)
+    shown = await told(here, "rule", "show", name)
+    assert shown["effective_priority"] == 1 and shown["enabled"] is False
+    await told(here, "rule", "remove", name)
+    code, _, err = await here.run("connector", "add", name, "--outbound", "use_mx_record=yes")
+    assert (code == 1 and "a name must not hold / or #" in err) is (name != "a=b, [c]")

@@ -266,7 +266,7 @@ def test_a_change_is_told_in_words() -> None:
     said = " ".join(text for one in found for text in meaning(one, Both(before.policy, after.policy)))
     bill = "subject_contains_words bill"
     inner = f"({bill} and one of ({bill}), (sent_to_member_of team@contoso.com))"
-    assert f"when one of (sent_to boss@contoso.com), {inner}: delete_message True" in said
+    assert f"when one of (sent_to boss@contoso.com), {inner}: delete_message true" in said
 
 
 def test_the_manual_shows_groups_that_can_be_written() -> None:

@@ -12,13 +12,18 @@ from lockgate.mail.address import parse_address as parse_mailbox
 from lockgate.policy.networks import NetworkError, parse_address, parse_networks
 
 
-def _name(text: str) -> str:
+def _title(text: str) -> str:
     if not text or text != text.strip():
         raise ValueError("a name must not be empty, nor begin or end with a space")
     if len(text) > 64:
         raise ValueError("a name has at most 64 characters")
     if not text.isprintable():
         raise ValueError("a name must not hold control characters")
+    return text
+
+
+def _name(text: str) -> str:
+    _title(text)
     # Names become parts of queue names ("organisation/connector/domain#tls"), which must stay unambiguous.
     reserved = text.startswith(("mx:", "mailbox:")) or text.casefold() in {"hold", "pending", "mailboxes"}
     if "/" in text or "#" in text or reserved:
@@ -181,6 +186,9 @@ def _size(value: object) -> object:
 
 ObjectName = Annotated[str, AfterValidator(_name)]
 """The name of an object: at most 64 printable characters."""
+
+RuleName = Annotated[str, AfterValidator(_title)]
+"""The same for what no queue is called after: a mail flow rule may be called "Sales / Marketing" or "#1 Hold"."""
 
 DomainName = Annotated[str, AfterValidator(domain)]
 """One domain; kept as A-label in lower case without trailing dot."""

@@ -12,13 +12,13 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lockgate.mail.ruling import Severity
-from lockgate.policy.spelling import Comment, ObjectName
+from lockgate.policy.spelling import Comment, ObjectName, RuleName
 
 
 class MailFlowRule(BaseModel, frozen=True, extra="forbid"):
     """What every rule has, whatever its conditions and actions. Without conditions every message matches."""
 
-    name: ObjectName = Field(description="Name, unique among the organisation's rules", examples=["City"])
+    name: RuleName = Field(description="Name, unique among the organisation's rules", examples=["City"])
     organisation: ObjectName = Field(
         description="Whose rule it is; may be left out when there is one organisation", examples=["contoso"]
     )

@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from lockgate.cli import blocked, objects, show
-from lockgate.cli.asked import AsJson, WhatIf, answered
-from lockgate.cli.changes import Expect, Reason
+from lockgate.cli.asked import AsJson, answered
 from lockgate.cli.connector_advise import advise
 from lockgate.cli.connector_validate import validate, validation_words
 from lockgate.cli.flags import flagged
-from lockgate.cli.objects import Name, Organisation, Properties, Unset
+from lockgate.cli.objects import Name, Organisation, Properties, Unset, writes
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Assignment, ObjectShow, ObjectWrite
 
@@ -76,103 +75,63 @@ def show_(
 
 @commands.command("add")
 @flagged("inbound_connector", "outbound_connector")
+@writes
 def add(
-    context: typer.Context,
     name: Name,
     properties: Properties = None,
     inbound: Inbound = False,
     outbound: Outbound = False,
     organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+) -> ObjectWrite:
     """Add a connector; say --inbound or --outbound, and its properties by flags or as property=value."""
     if inbound == outbound:
         show.complain("Say --inbound (how mail comes to us) or --outbound (how it leaves).")
         raise typer.Exit(show.MISUSE)
-    request = ObjectWrite(
-        "add", _tables(inbound, outbound), name, organisation, objects.assignments(properties),
-        reason=reason, expect=expect, what_if=what_if,
-    )  # fmt: skip
-    objects.wrote(context, request, as_json=as_json)
+    given = objects.assignments(properties)
+    return ObjectWrite("add", _tables(inbound, outbound), name, organisation, given)
 
 
 @commands.command("set")
 @flagged("inbound_connector", "outbound_connector")
+@writes
 def set_(
-    context: typer.Context,
     name: Name,
     properties: Properties = None,
     unset: Unset = None,
     inbound: Inbound = False,
     outbound: Outbound = False,
     organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+) -> ObjectWrite:
     """Change properties of a connector."""
-    request = ObjectWrite(
-        "set", _tables(inbound, outbound), name, organisation, objects.assignments(properties),
-        objects.unset_keys(unset), reason=reason, expect=expect, what_if=what_if,
-    )  # fmt: skip
-    objects.wrote(context, request, as_json=as_json)
+    given, gone = objects.assignments(properties), objects.unset_keys(unset)
+    return ObjectWrite("set", _tables(inbound, outbound), name, organisation, given, gone)
 
 
 @commands.command("remove")
+@writes
 def remove(
-    context: typer.Context,
-    name: Name,
-    inbound: Inbound = False,
-    outbound: Outbound = False,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+    name: Name, inbound: Inbound = False, outbound: Outbound = False, organisation: Organisation = ""
+) -> ObjectWrite:
     """Remove a connector."""
-    request = ObjectWrite(
-        "remove", _tables(inbound, outbound), name, organisation, reason=reason, expect=expect, what_if=what_if
-    )
-    objects.wrote(context, request, as_json=as_json)
+    return ObjectWrite("remove", _tables(inbound, outbound), name, organisation)
 
 
 @commands.command("enable")
+@writes
 def enable(
-    context: typer.Context,
-    name: Name,
-    inbound: Inbound = False,
-    outbound: Outbound = False,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+    name: Name, inbound: Inbound = False, outbound: Outbound = False, organisation: Organisation = ""
+) -> ObjectWrite:
     """Let a connector act."""
-    request = _switch("true", name, _tables(inbound, outbound), organisation)
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    return _switch("true", name, _tables(inbound, outbound), organisation)
 
 
 @commands.command("disable")
+@writes
 def disable(
-    context: typer.Context,
-    name: Name,
-    inbound: Inbound = False,
-    outbound: Outbound = False,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+    name: Name, inbound: Inbound = False, outbound: Outbound = False, organisation: Organisation = ""
+) -> ObjectWrite:
     """Keep a connector, but do not let it act."""
-    request = _switch("false", name, _tables(inbound, outbound), organisation)
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    return _switch("false", name, _tables(inbound, outbound), organisation)
 
 
 def _switch(value: str, name: str, tables: tuple[str, ...], organisation: str) -> ObjectWrite:

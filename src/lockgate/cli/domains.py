@@ -10,7 +10,7 @@ from lockgate.cli import changes, objects, show
 from lockgate.cli.asked import AsJson, WhatIf, answered
 from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.flags import flagged
-from lockgate.cli.objects import Organisation, Properties, Unset
+from lockgate.cli.objects import Organisation, Properties, Unset, writes
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Assignment, DomainDns, DomainVerify, ObjectWrite
 
@@ -121,35 +121,17 @@ def _lines(result: dict[str, Any]) -> None:
 
 @commands.command("set")
 @flagged("accepted_domain")
+@writes
 def set_(
-    context: typer.Context,
-    domain: Domain,
-    properties: Properties = None,
-    unset: Unset = None,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+    domain: Domain, properties: Properties = None, unset: Unset = None, organisation: Organisation = ""
+) -> ObjectWrite:
     """Change properties of a domain."""
-    request = ObjectWrite(
-        "set", _TABLE, domain, organisation, objects.assignments(properties), objects.unset_keys(unset),
-        reason=reason, expect=expect, what_if=what_if,
-    )  # fmt: skip
-    objects.wrote(context, request, as_json=as_json)
+    given, gone = objects.assignments(properties), objects.unset_keys(unset)
+    return ObjectWrite("set", _TABLE, domain, organisation, given, gone)
 
 
 @commands.command("remove")
-def remove(
-    context: typer.Context,
-    domain: Domain,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+@writes
+def remove(domain: Domain, organisation: Organisation = "") -> ObjectWrite:
     """Remove a domain; mail for it is not taken any more."""
-    request = ObjectWrite("remove", _TABLE, domain, organisation)
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    return ObjectWrite("remove", _TABLE, domain, organisation)

@@ -6,10 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from lockgate.cli import objects, show
-from lockgate.cli.asked import AsJson, WhatIf, answered
-from lockgate.cli.changes import Expect, Reason
-from lockgate.cli.objects import Organisation
+from lockgate.cli import show
+from lockgate.cli.asked import AsJson, answered
+from lockgate.cli.objects import Organisation, writes
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Assignment, ObjectList, ObjectWrite
 
@@ -48,52 +47,24 @@ def show_(
 
 
 @commands.command("allow")
-def allow(
-    context: typer.Context,
-    entry: Entry,
-    operator: Operator = False,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+@writes
+def allow(entry: Entry, operator: Operator = False, organisation: Organisation = "") -> ObjectWrite:
     """Allow an address: its mail skips the content filter, and no block entry concerns it."""
-    request = _write("put", operator, organisation, (Assignment("ip_allow_list", "+", entry),))
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    return _write("put", operator, organisation, (Assignment("ip_allow_list", "+", entry),))
 
 
 @commands.command("block")
-def block(
-    context: typer.Context,
-    entry: Entry,
-    operator: Operator = False,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+@writes
+def block(entry: Entry, operator: Operator = False, organisation: Organisation = "") -> ObjectWrite:
     """Block an address: its mail is refused."""
-    request = _write("put", operator, organisation, (Assignment("ip_block_list", "+", entry),))
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    return _write("put", operator, organisation, (Assignment("ip_block_list", "+", entry),))
 
 
 @commands.command("remove")
-def remove(
-    context: typer.Context,
-    entry: Entry,
-    operator: Operator = False,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+@writes
+def remove(entry: Entry, operator: Operator = False, organisation: Organisation = "") -> ObjectWrite:
     """Take an address from both lists; code 1 if neither holds it."""
-    both = tuple(Assignment(key, "-", entry) for key in _LISTS)
-    request = _write("set", operator, organisation, both)
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    return _write("set", operator, organisation, tuple(Assignment(key, "-", entry) for key in _LISTS))
 
 
 def _write(action: str, operator: bool, organisation: str, given: tuple[Assignment, ...]) -> ObjectWrite:

@@ -9,10 +9,9 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from lockgate.cli import objects, show
+from lockgate.cli import show
 from lockgate.cli.asked import AsJson, WhatIf, answered
-from lockgate.cli.changes import Expect, Reason
-from lockgate.cli.objects import Organisation
+from lockgate.cli.objects import Organisation, writes
 from lockgate.cli.show import Column
 from lockgate.flow.asking import (
     Assignment,
@@ -59,36 +58,23 @@ _COLUMNS = (
 
 
 @commands.command("declare")
+@writes
 def declare(
-    context: typer.Context,
     name: Name,
     kind: Kind,
     comments: Annotated[str, typer.Option("--comments", help="Note for people.")] = "",
     organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+) -> ObjectWrite:
     """Make a list that rules can name, without entries at first; this is a revision of the policy."""
     given = [Assignment("kind", "=", kind), *([Assignment("comments", "=", comments)] if comments else [])]
-    request = ObjectWrite("add", _TABLES, name, organisation, tuple(given))
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    return ObjectWrite("add", _TABLES, name, organisation, tuple(given))
 
 
 @commands.command("undeclare")
-def undeclare(
-    context: typer.Context,
-    name: Name,
-    organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+@writes
+def undeclare(name: Name, organisation: Organisation = "") -> ObjectWrite:
     """Take a list out of the policy. Its entries are kept, in case it is declared again or the policy rolled back."""
-    request = ObjectWrite("remove", _TABLES, name, organisation)
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    return ObjectWrite("remove", _TABLES, name, organisation)
 
 
 # --- what is on them --------------------------------------------------------------------------------------------------

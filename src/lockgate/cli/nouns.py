@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from lockgate.cli import objects
-from lockgate.cli.asked import AsJson, WhatIf
-from lockgate.cli.changes import Expect, Reason
+from lockgate.cli.asked import AsJson
 from lockgate.cli.flags import flagged
-from lockgate.cli.objects import Name, Organisation, Properties, Unset
+from lockgate.cli.objects import Name, Organisation, Properties, Unset, writes
 from lockgate.cli.show import Column
 from lockgate.flow.asking import ObjectWrite
 
@@ -39,52 +38,23 @@ def noun(table: str, what: str, help_: str, columns: Sequence[Column], about: st
 
 
 def _writes(commands: typer.Typer, tables: tuple[str, ...], what: str, about: str) -> None:
-    def add(
-        context: typer.Context,
-        name: Name,
-        properties: Properties = None,
-        organisation: Organisation = "",
-        reason: Reason = "",
-        expect: Expect = None,
-        what_if: WhatIf = False,
-        as_json: AsJson = False,
-    ) -> None:
-        request = ObjectWrite("add", tables, name, organisation, objects.assignments(properties))
-        objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    def add(name: Name, properties: Properties = None, organisation: Organisation = "") -> ObjectWrite:
+        return ObjectWrite("add", tables, name, organisation, objects.assignments(properties))
 
     def set_(
-        context: typer.Context,
-        name: Name,
-        properties: Properties = None,
-        unset: Unset = None,
-        organisation: Organisation = "",
-        reason: Reason = "",
-        expect: Expect = None,
-        what_if: WhatIf = False,
-        as_json: AsJson = False,
-    ) -> None:
+        name: Name, properties: Properties = None, unset: Unset = None, organisation: Organisation = ""
+    ) -> ObjectWrite:
         given, gone = objects.assignments(properties), objects.unset_keys(unset)
-        request = ObjectWrite("set", tables, name, organisation, given, gone)
-        objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+        return ObjectWrite("set", tables, name, organisation, given, gone)
 
-    def remove(
-        context: typer.Context,
-        name: Name,
-        organisation: Organisation = "",
-        with_objects: WithObjects = False,
-        reason: Reason = "",
-        expect: Expect = None,
-        what_if: WhatIf = False,
-        as_json: AsJson = False,
-    ) -> None:
-        request = ObjectWrite("remove", tables, name, organisation, with_objects=with_objects)
-        objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    def remove(name: Name, organisation: Organisation = "", with_objects: WithObjects = False) -> ObjectWrite:
+        return ObjectWrite("remove", tables, name, organisation, with_objects=with_objects)
 
     with_flags = flagged(*tables)
     written = f"by flags or as property=value. {about}".strip()
-    commands.command("add", help=f"Add one {what}, its properties {written}")(with_flags(add))
-    commands.command("set", help=f"Change properties of one {what}, {written}")(with_flags(set_))
-    commands.command("remove", help=f"Remove one {what}.")(remove)
+    commands.command("add", help=f"Add one {what}, its properties {written}")(with_flags(writes(add)))
+    commands.command("set", help=f"Change properties of one {what}, {written}")(with_flags(writes(set_)))
+    commands.command("remove", help=f"Remove one {what}.")(writes(remove))
 
 
 ORGANISATIONS = noun(

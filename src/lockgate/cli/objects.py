@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from lockgate.cli import changes, show
-from lockgate.cli.asked import answered
+from lockgate.cli.asked import AsJson, WhatIf, answered
+from lockgate.cli.changes import Expect, Reason
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Assignment, ObjectList, ObjectShow, ObjectWrite
 
@@ -102,6 +105,27 @@ def _validated(row: dict[str, Any]) -> str:
     return f"{word} ({at})"
 
 
-def because(request: ObjectWrite, reason: str, expect: int | None, *, what_if: bool) -> ObjectWrite:
-    """The request with what every write has: why, after which revision, and whether really."""
-    return msgspec.structs.replace(request, reason=reason, expect=expect, what_if=what_if)
+def writes(command: Callable[..., ObjectWrite]) -> Callable[..., None]:
+    """A command that says what is to be written becomes one that writes it, with the options that every write has."""
+
+    @functools.wraps(command)
+    def write(
+        context: typer.Context, reason: str, expect: int | None, what_if: bool, as_json: bool, **given: Any
+    ) -> None:
+        request = msgspec.structs.replace(command(**given), reason=reason, expect=expect, what_if=what_if)
+        wrote(context, request, as_json=as_json)
+
+    mine = inspect.signature(command, eval_str=True).parameters.values()
+    context, *options = inspect.signature(_every_write, eval_str=True).parameters.values()
+    write.__signature__ = inspect.Signature([context, *mine, *options])  # type: ignore[attr-defined]
+    return write
+
+
+def _every_write(
+    context: typer.Context,
+    reason: Reason = "",
+    expect: Expect = None,
+    what_if: WhatIf = False,
+    as_json: AsJson = False,
+) -> None:
+    """What the signature of every write has."""

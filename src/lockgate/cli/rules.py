@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from lockgate.cli import nouns, objects, rule_test, show
-from lockgate.cli.asked import AsJson, WhatIf, answered
-from lockgate.cli.changes import Expect, Reason
-from lockgate.cli.objects import Name, Organisation
+from lockgate.cli import nouns, rule_test, show
+from lockgate.cli.asked import AsJson, answered
+from lockgate.cli.objects import Name, Organisation, writes
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Assignment, ObjectWrite, RuleStats
 
@@ -22,19 +21,10 @@ _TABLES = ("mail_flow_rule",)
 def _switch(verb: str, key: str, value: str, help_: str) -> None:
     """A command that gives one property of a rule one value."""
 
-    def switch(
-        context: typer.Context,
-        name: Name,
-        organisation: Organisation = "",
-        reason: Reason = "",
-        expect: Expect = None,
-        what_if: WhatIf = False,
-        as_json: AsJson = False,
-    ) -> None:
-        request = ObjectWrite("set", _TABLES, name, organisation, (Assignment(key, "=", value),))
-        objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    def switch(name: Name, organisation: Organisation = "") -> ObjectWrite:
+        return ObjectWrite("set", _TABLES, name, organisation, (Assignment(key, "=", value),))
 
-    commands.command(verb, help=help_)(switch)
+    commands.command(verb, help=help_)(writes(switch))
 
 
 _switch("enable", "enabled", "true", "Let a mail flow rule act.")
@@ -46,22 +36,17 @@ _switch(
 
 
 @commands.command()
+@writes
 def move(
-    context: typer.Context,
     name: Name,
     to: Annotated[int, typer.Option("--to", min=0, help="Priority it shall have: 0 is first.")],
     organisation: Organisation = "",
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
+) -> ObjectWrite:
     """Put a rule at this priority; those that stand there and behind are shifted.
 
     All rules of the organisation have their priorities written then, 0, 1, 2 and so on, in one revision.
     """
-    request = ObjectWrite("set", _TABLES, name, organisation, (Assignment("priority", "=", str(to)),))
-    objects.wrote(context, objects.because(request, reason, expect, what_if=what_if), as_json=as_json)
+    return ObjectWrite("set", _TABLES, name, organisation, (Assignment("priority", "=", str(to)),))
 
 
 @commands.command()

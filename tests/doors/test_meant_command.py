@@ -29,6 +29,18 @@ def _told(command: Any) -> tuple[object, ...]:
     return command.help, [(one.name, one.opts, one.help) for one in command.params if hasattr(one, "help")]
 
 
+def test_within_a_group_only_the_command_behind_it_is_made_ready() -> None:
+    whole = sorted(ALL.commands["rule"].commands)
+    for words, wanted in (
+        (["rule", "list", "add"], ["list"]), (["--config", "rule", "rule", "add"], ["add"]), (["rule"], whole),
+        (["rule", "--help", "list"], whole), (["rule", "nonsense"], whole),
+        (["group", "member", "add"], sorted(ALL.commands["group"].commands)),
+    ):  # fmt: skip
+        only: Any = get_command(meant(words))
+        (name,) = only.commands
+        assert sorted(only.commands[name].commands) == wanted, words
+
+
 def test_values_of_options_are_no_commands() -> None:
     valued = [one.opts[0] for one in ALL.params if not one.is_flag]
     assert len(valued) > 1

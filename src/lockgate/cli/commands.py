@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,12 +38,12 @@ def main(board: Switchboard, arguments: list[str] | None = None) -> None:
 
 def meant(words: list[str]) -> typer.Typer:
     """The command that is named, or all of them where none is, or none of ours."""
-    names = [*_names_in(words), "", ""]
     if _COMPLETION in os.environ:
         return everything()
-    one = _with([here for here in commands.registered_commands if _name_of(here) == names[0]], names[:1])
+    name, behind = _named_in(words)
+    one = _with([here for here in commands.registered_commands if _name_of(here) == name], [name])
     for group in one.registered_groups:
-        _only(group, names[1])
+        _only(group, behind)
     return one if one.registered_groups or one.registered_commands else everything()
 
 
@@ -72,14 +72,15 @@ def _with(here: Iterable[CommandInfo], names: Iterable[str]) -> typer.Typer:
     return these
 
 
-def _names_in(words: list[str]) -> Iterator[str]:
-    """The first words that are neither options nor the values of those before the command."""
+def _named_in(words: list[str]) -> tuple[str, str]:
+    """The first word that is neither an option nor the value of one, and the word behind it; "" where there is none."""
     rest = iter(words)
     for word in rest:
         if word in _WITH_VALUE:
             next(rest, "")
         elif not word.startswith("-"):
-            yield word
+            return word, next(rest, "")
+    return "", ""
 
 
 def _name_of(one: CommandInfo) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -130,11 +131,58 @@ def test_a_test_of_rules_and_what_if_look_into_the_lists(tmp_path: Path) -> None
         service.settled(sent)
         code, out, _ = service.command("what-if", "--like", sent, "--suppose", "list partners = fabrikam.com")
         assert code == 0 and "which is on the list partners" in out
-        draft = tmp_path / "draft"
-        draft.mkdir()
-        (draft / "a.toml").write_text(contoso(headquarters.host) + RULES.replace("X-Partner", "X-Else"))
+
+
+NEW = """
+[[named_list]]
+name = "fresh"
+kind = "words"
+[[named_list]]
+name = "people"
+kind = "addresses"
+[[mail_flow_rule]]
+name = "Fresh"
+subject_contains_list = ["fresh"]
+reject_message = {reason_text = "Fresh"}
+[[mail_flow_rule]]
+name = "People"
+recipient_in_list = ["people"]
+reject_message = {reason_text = "People"}
+"""
+
+
+def test_recorded_mail_is_judged_by_the_lists_of_today_where_nobody_asked_them_then(tmp_path: Path) -> None:
+    draft = tmp_path / "draft"
+    draft.mkdir()
+    with SmtpPeer() as headquarters, running(
+        tmp_path / "service", contoso(headquarters.host) + RULES, recipients=PEOPLE
+    ) as service:  # fmt: skip
+        for subject in ("fresh fish", "old"):
+            for whom in ("ana@contoso.com", "ben@contoso.com"):
+                service.settled(service.send(OUTSIDE, whom, content=LETTER(OUTSIDE, subject, "hello").encode()))
+        service.told("list", "declare", "fresh", "--kind", "words")
+        service.told("list", "declare", "people", "--kind", "addresses")
+        changed(service, "add", "fresh", "Fresh Fish")
+        changed(service, "add", "people", "ana@contoso.com")
+        (draft / "a.toml").write_text(contoso(headquarters.host) + RULES + NEW)
         code, out, err = service.command("replay", "--policy", str(draft), "--json")
-        assert code in (0, 1) and json.loads(out)["messages"] >= 1, err
+        told = json.loads(out)
+        assert code == 1 and (told["recipients"], told["changed"], told["unknown"]) == (4, 3, 0), err
+        rules = {one["rule"]: (one["newly"], one["unknown"]) for one in told["rules"]}
+        assert rules["Fresh"] == (2, 0) and rules["People"] == (1, 0)
+
+        service.told("shadow", "start", "--policy", str(draft), "--share", "100%")
+        letter = LETTER(OUTSIDE, "Fresh fish", "hello").encode()
+        service.settled(service.send(OUTSIDE, "ben@contoso.com", content=letter))
+        shown = service.until(lambda: judged(service), "the draft has judged it")
+        assert (shown["changed"], shown["unknown"]) == (1, 0)
+
+
+def judged(service: Service) -> dict[str, Any] | None:
+    """What the shadow says, once it has seen mail."""
+    _, out, _ = service.command("shadow", "show", "--json")
+    found: dict[str, Any] = json.loads(out)
+    return found if found["messages"] else None
 
 
 def test_a_large_import_and_two_writers_survive_a_kill(tmp_path: Path) -> None:

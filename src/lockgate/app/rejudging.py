@@ -18,6 +18,7 @@ from lockgate.app.garbage import search_seldom
 from lockgate.app.policies import NoPolicy, Policies, Revision
 from lockgate.app.srs_key import ways_back_of
 from lockgate.flow.blocking import with_blocks
+from lockgate.flow.listed import with_lists
 from lockgate.flow.replay import Comparison, Job, Progress
 from lockgate.flow.settle import Ask, local_answers
 from lockgate.mail.record import Kept, Recorder
@@ -27,6 +28,7 @@ from lockgate.policy.problems import Invalid
 from lockgate.storage.blocks import BlockFile
 from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.kept import KeptFile
+from lockgate.storage.lists import ListFiles
 from lockgate.storage.recipients import RecipientStore
 from lockgate.storage.stories import count_since, stories_since
 
@@ -62,7 +64,8 @@ class Materials:
     def __init__(self, config: OperatorFile) -> None:
         clock, said = SystemClock(), config.trace
         directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
-        self.ask: Ask = with_blocks(BlockFile(config.state_directory), ways_back_of(config).over(directory))
+        local = with_lists(ListFiles(config.lists_directory, clock), ways_back_of(config).over(directory))
+        self.ask: Ask = with_blocks(BlockFile(config.state_directory), local)
         self.queue = config.queue_directory / "keeper.sqlite"
         self.trace = config.state_directory / "trace"
         self.recorder = Recorder()

@@ -130,6 +130,8 @@ async def test_what_the_rule_will_do_is_said_as_documents_say_it(tmp_path) -> No
         code, out, err = await here.run("rule", "add", "X", *header, "--quarantine")
         assert code == 0, err
         assert '=> for every message: quarantine true, set_header {name = "X-A", value = "b"}' in out
+        code, out, err = await here.run("rule", "set", "X", "--mode", "audit")
+        assert code == 0 and "=> on audit, nothing is done but reports are sent, for every message: " in out, err
 
 
 async def test_words_in_brackets_are_words_and_lists_are_lists(tmp_path) -> None:

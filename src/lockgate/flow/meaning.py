@@ -262,6 +262,14 @@ def _list(difference: Difference, both: Both) -> Iterator[str]:
         yield f"it is a list of {new} now; its entries of the kind {old} are kept, and looked at no more"
 
 
+_AUDITED = MappingProxyType(
+    {
+        "audit": "on audit, nothing is done but reports are sent, ",
+        "audit_and_notify": "on audit, nothing is done but reports and notes are sent, ",
+    }
+)
+
+
 def _said(rule: Any, catalog: Catalog) -> str:
     if rule is None or not rule.enabled:
         return ""
@@ -272,7 +280,7 @@ def _said(rule: Any, catalog: Catalog) -> str:
     text = f"when {tests}" if tests and not tests.startswith("unless ") else "for every message"
     if tests.startswith("unless "):
         text += f", {tests}"
-    return f"{text}: {', '.join(then) or 'nothing is done'}"
+    return f"{_AUDITED.get(rule.mode, '')}{text}: {', '.join(then) or 'nothing is done'}"
 
 
 def _tests(holder: Any, catalog: Catalog) -> str:

@@ -2,12 +2,14 @@
 
     python bench/patterns.py
 
-Prints the mean time of one mail in a fresh process (folding and encoding included), for 10, 100 and 300 needles.
+Prints the mean time of one mail in a fresh process (folding and encoding included), for 10, 100 and 300 needles, and
+of the same mails once more, when the automaton has the states they need.
 """
 
 from __future__ import annotations
 
 import random
+import statistics
 import time
 
 from lockgate.policy.text import Needle, TextSet, pattern, word
@@ -46,14 +48,16 @@ def main() -> None:
         began = time.perf_counter()
         together = TextSet(needles(randomly, count))
         compiled = time.perf_counter() - began
-        spent = []
-        for text in texts:
-            began = time.perf_counter()
-            together.hits(text)
-            spent.append(time.perf_counter() - began)
-        mean = sum(spent) / len(spent) * 1e6
-        worst = max(spent) * 1e6
-        print(f"{count:4} needles, {compiled * 1e3:.0f} ms to compile: mean {mean:.0f} µs a mail, worst {worst:.0f} µs")
+        spent, again = ([_took(together, text) for text in texts] for _ in range(2))
+        mean, later = (statistics.mean(one) * 1e6 for one in (spent, again))
+        print(f"{count:4} needles, {compiled * 1e3:.0f} ms to compile: mean {mean:.0f} µs a mail, "
+              f"worst {max(spent) * 1e6:.0f} µs; the same mails again {later:.0f} µs")  # fmt: skip
+
+
+def _took(together: TextSet, text: str) -> float:
+    began = time.perf_counter()
+    together.hits(text)
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

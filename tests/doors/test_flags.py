@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from doors.desk_here import desk_here
 from lockgate.cli.commands import everything, meant
-from lockgate.cli.flags import Flagged, flags_of
+from lockgate.cli.flags import flagged, flags_of
 from lockgate.cli.objects import assignments
 from lockgate.flow.desk.objects import assigned
 from lockgate.policy.catalog import EXCEPTION, standard
@@ -95,7 +95,7 @@ def given_by(words: list[str]) -> list[str]:
         seen.extend(properties or ())
 
     alone = typer.Typer(add_completion=False)
-    alone.command()(Flagged(command, ("mail_flow_rule",)))
+    alone.command()(flagged("mail_flow_rule")(command))
     alone(["x", *words], standalone_mode=False)
     return seen
 

@@ -15,21 +15,15 @@ import msgspec
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile, read_config
 from lockgate.app.garbage import search_seldom
+from lockgate.app.local import known_here
 from lockgate.app.policies import NoPolicy, Policies, Revision
 from lockgate.app.srs_key import ways_back_of
-from lockgate.flow.blocking import with_blocks
-from lockgate.flow.listed import with_lists
 from lockgate.flow.replay import Comparison, Job, Progress
-from lockgate.flow.settle import Ask, local_answers
 from lockgate.mail.record import Kept, Recorder
 from lockgate.mail.redaction import Kept as Wish
 from lockgate.policy.policy import Policy
 from lockgate.policy.problems import Invalid
-from lockgate.storage.blocks import BlockFile
-from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.kept import KeptFile
-from lockgate.storage.lists import ListFiles
-from lockgate.storage.recipients import RecipientStore
 from lockgate.storage.stories import count_since, stories_since
 
 TELL = 0.5
@@ -63,9 +57,7 @@ class Materials:
 
     def __init__(self, config: OperatorFile) -> None:
         clock, said = SystemClock(), config.trace
-        directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
-        local = with_lists(ListFiles(config.lists_directory, clock), ways_back_of(config).over(directory))
-        self.ask: Ask = with_blocks(BlockFile(config.state_directory), local)
+        self.ask = known_here(config, clock, ways_back_of(config))
         self.queue = config.queue_directory / "keeper.sqlite"
         self.trace = config.state_directory / "trace"
         self.recorder = Recorder()

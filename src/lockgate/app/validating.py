@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lockgate.app.clock import SystemClock
 from lockgate.app.departures import departure_of
+from lockgate.app.local import known_here
 from lockgate.app.names import resolver_of
 from lockgate.app.srs_key import ways_back_of
 from lockgate.app.ways import courier_settings, keeps_of, pools_of, read_secret
@@ -15,14 +16,9 @@ from lockgate.couriers.validate import SmtpExaminer
 from lockgate.flow.desk.connectors import ConnectorDesk
 from lockgate.flow.desk.explain import Revisions
 from lockgate.flow.hops import plan
-from lockgate.flow.listed import with_lists
-from lockgate.flow.settle import local_answers
 from lockgate.flow.validating import Validating
 from lockgate.mail.identity import network_id
 from lockgate.seams import StsPolicies
-from lockgate.storage.directory import DirectoryTable
-from lockgate.storage.lists import ListFiles
-from lockgate.storage.recipients import RecipientStore
 from lockgate.storage.validations import ValidationFile
 
 if TYPE_CHECKING:
@@ -43,13 +39,12 @@ def connector_desk(
     settings = courier_settings(config, office.listening)
     pools, keeps = pools_of(config), keeps_of(config)
     ways_back = ways_back_of(config)
-    directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
     validating = Validating(
         examiner=SmtpExaminer(lambda: resolver_of(config, clock), settings, clock, sts=sts),
         courier=lambda: SmtpCourier(resolver_of(config, clock), settings, clock, journal, sts=sts),
         plan=lambda policy, route: plan(policy, route, pools, read_secret, keeps),
         dress=departure_of(config, office.policy, ways_back, journal).dress,
-        ask=with_lists(ListFiles(config.lists_directory, clock), ways_back.over(directory)),
+        ask=known_here(config, clock, ways_back),
         clock=clock,
         new_id=lambda: network_id(secrets.token_bytes(10), clock.now()),
     )

@@ -23,6 +23,7 @@ from lockgate.app.discreet import DiscreetJournal, trace_key
 from lockgate.app.estimates import Estimates, Unlisted
 from lockgate.app.garbage import search_seldom
 from lockgate.app.journal import LineJournal, start_journal
+from lockgate.app.local import known_here
 from lockgate.app.meters import COMMIT, Meters
 from lockgate.app.names import resolver_of, sender_check_of
 from lockgate.app.pages import gather
@@ -42,7 +43,6 @@ from lockgate.edge.certificates import PUBLIC
 from lockgate.edge.listener import Door
 from lockgate.edge.load import LoadTable
 from lockgate.edge.settings import DoorSettings
-from lockgate.flow.blocking import with_blocks
 from lockgate.flow.bounce import Bounce
 from lockgate.flow.commit import Commit
 from lockgate.flow.delivery import Carriage, Delivery
@@ -50,28 +50,24 @@ from lockgate.flow.hops import plan
 from lockgate.flow.inquire import Inquiries
 from lockgate.flow.intake import Reception
 from lockgate.flow.letter import Authentication
-from lockgate.flow.listed import with_lists
 from lockgate.flow.own_mail import OwnMail
 from lockgate.flow.privacy import Privacy, Wishes
 from lockgate.flow.reconsider import Reconsider
 from lockgate.flow.retry import Schedule
 from lockgate.flow.rule_letters import RuleLetters
-from lockgate.flow.settle import Ask, Judge, local_answers
+from lockgate.flow.settle import Ask, Judge
 from lockgate.mail.identity import network_id
 from lockgate.mail.record import Recorder
 from lockgate.mail.redaction import Kept, Masking
 from lockgate.policy.policy import Policy
 from lockgate.probes.directory.callout import NextHopCallout
 from lockgate.seams import Journal
-from lockgate.storage.blocks import BlockFile
 from lockgate.storage.client import KeeperSpool, SpoolSettings
-from lockgate.storage.directory import DirectoryTable
 from lockgate.storage.keeper import KeeperSettings
 from lockgate.storage.keeper import serve as keep
 from lockgate.storage.kept import KeptFile
 from lockgate.storage.lanes import Pace
 from lockgate.storage.lists import ListFiles
-from lockgate.storage.recipients import RecipientStore
 
 Ready = Callable[[], None]
 
@@ -206,10 +202,8 @@ class Worker:
         settings = SpoolSettings(config.state_directory, slot)
         self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
         self._ways_back = ways_back_of(config)
-        directory = local_answers(DirectoryTable(RecipientStore(config.recipients_directory).table, clock))
         lists = ListFiles(config.lists_directory, clock)
-        local = with_lists(lists, self._ways_back.over(directory))
-        self._ask = with_blocks(BlockFile(config.state_directory), local)
+        self._ask = known_here(config, clock, self._ways_back, lists)
         resolver = resolver_of(config, clock)
         carrying = courier_settings(config, listening)
         self._reports = ReportCounts(config, slot, clock, discreet, self._privacy.redactor)

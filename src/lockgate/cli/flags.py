@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from lockgate.cli.objects import Properties
+from lockgate.cli.objects import Properties, Shaped, parameters_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -38,34 +38,23 @@ class Flag(NamedTuple):
         return self.form in {_ON, _ON_OR_OFF}
 
 
-class Flagged:
-    """A command that takes `properties`, with flags for them besides.
+def flagged(*tables: str) -> Callable[[Callable[..., None]], Shaped]:
+    """Give a command that takes `properties` of objects of these tables a flag for each of them.
 
     They are made when somebody looks at them and not before, because that loads what documents are made of.
     """
 
-    def __init__(self, command: Callable[..., None], tables: tuple[str, ...]) -> None:
-        self._command, self._tables = command, tables
-        self.__name__, self.__doc__ = command.__name__, command.__doc__
-        self.__annotations__: dict[str, Any] = {}
+    def shaped(command: Callable[..., None]) -> Shaped:
+        def run(*, properties: Properties = None, **given: Any) -> None:
+            texts = [*(properties or ())]
+            for name in [name for name in given if name.startswith(_GIVEN)]:
+                key, value = name.removeprefix(_GIVEN), given.pop(name)
+                texts += [f"{key}={text}" for text in _texts(value)]
+            command(properties=texts, **given)
 
-    @property
-    def __signature__(self) -> inspect.Signature:
-        plain = inspect.signature(self._command, eval_str=True)
-        return plain.replace(parameters=[*plain.parameters.values(), *map(_parameter, flags_of(*self._tables))])
+        return Shaped(command, run, lambda: [*parameters_of(command), *map(_parameter, flags_of(*tables))])
 
-    def __call__(self, *, properties: Properties = None, **given: Any) -> None:
-        """Run the command; a flag is one more property=value."""
-        texts = [*(properties or ())]
-        for name in [name for name in given if name.startswith(_GIVEN)]:
-            key, value = name.removeprefix(_GIVEN), given.pop(name)
-            texts += [f"{key}={text}" for text in _texts(value)]
-        self._command(properties=texts, **given)
-
-
-def flagged(*tables: str) -> Callable[[Callable[..., None]], Flagged]:
-    """Give a command that takes `properties` of objects of these tables a flag for each of them."""
-    return lambda command: Flagged(command, tables)
+    return shaped
 
 
 def flags_of(*tables: str, catalog: Catalog | None = None) -> Sequence[Flag]:
@@ -96,8 +85,7 @@ def _of_all(flags: Sequence[tuple[str, Flag]], tables: int) -> Flag:
 
 def _flag(model: type[BaseModel], key: str) -> Flag:
     from lockgate.policy.catalog import EXCEPTION
-    from lockgate.policy.reference import as_toml
-    from lockgate.policy.values import Kind, choices, kind_of
+    from lockgate.policy.values import Kind, as_toml, choices, kind_of
 
     kind, info = kind_of(model, key), model.model_fields[key]
     forms = {Kind.NUMBER: "NUMBER", Kind.TABLE: "{...}", Kind.TABLES: "{...}", Kind.MOMENT: "TIME"}
@@ -110,9 +98,7 @@ def _flag(model: type[BaseModel], key: str) -> Flag:
     if listed:
         meaning += " Repeatable."
     match kind, info.examples:
-        case Kind.TABLES, [[example, *_], *_]:
-            meaning += f" For example {as_toml(example)}"
-        case Kind.TABLE, [example, *_]:
+        case (Kind.TABLES, [[example, *_], *_]) | (Kind.TABLE, [example, *_]):
             meaning += f" For example {as_toml(example)}"
         case Kind.MOMENT, [example, *_]:
             meaning += f" For example {example}"

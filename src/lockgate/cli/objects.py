@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
@@ -105,27 +104,46 @@ def _validated(row: dict[str, Any]) -> str:
     return f"{word} ({at})"
 
 
-def writes(command: Callable[..., ObjectWrite]) -> Callable[..., None]:
+class Shaped:
+    """A command that runs `run`, with the name and the help of `like`, and parameters made when somebody asks for them.
+
+    Typer asks as Python does, for `__signature__`.
+    """
+
+    def __init__(
+        self, like: Callable[..., Any], run: Callable[..., None], parameters: Callable[[], Sequence[inspect.Parameter]]
+    ) -> None:
+        self._run, self._parameters = run, parameters
+        self.__name__, self.__doc__ = like.__name__, like.__doc__
+        self.__annotations__: dict[str, Any] = {}
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.Signature(self._parameters())
+
+    def __call__(self, **given: Any) -> None:
+        """Run it with what was given at the terminal."""
+        self._run(**given)
+
+
+def parameters_of(command: Callable[..., Any]) -> Sequence[inspect.Parameter]:
+    """The parameters of a command, their annotations as things and not as words."""
+    return tuple(inspect.signature(command, eval_str=True).parameters.values())
+
+
+def writes(command: Callable[..., ObjectWrite]) -> Shaped:
     """A command that says what is to be written becomes one that writes it, with the options that every write has."""
 
-    @functools.wraps(command)
     def write(
-        context: typer.Context, reason: str, expect: int | None, what_if: bool, as_json: bool, **given: Any
+        context: typer.Context,
+        reason: Reason = "",
+        expect: Expect = None,
+        what_if: WhatIf = False,
+        as_json: AsJson = False,
+        **given: Any,
     ) -> None:
         request = msgspec.structs.replace(command(**given), reason=reason, expect=expect, what_if=what_if)
         wrote(context, request, as_json=as_json)
 
-    mine = inspect.signature(command, eval_str=True).parameters.values()
-    context, *options = inspect.signature(_every_write, eval_str=True).parameters.values()
-    write.__signature__ = inspect.Signature([context, *mine, *options])  # type: ignore[attr-defined]
-    return write
-
-
-def _every_write(
-    context: typer.Context,
-    reason: Reason = "",
-    expect: Expect = None,
-    what_if: WhatIf = False,
-    as_json: AsJson = False,
-) -> None:
-    """What the signature of every write has."""
+    context, *options = [one for one in parameters_of(write) if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    return Shaped(command, write, lambda: [context, *parameters_of(command), *options])

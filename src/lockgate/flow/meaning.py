@@ -17,7 +17,7 @@ from lockgate.policy.objects.remote_domains import CARRIED, OofType
 from lockgate.policy.objects.rules import EITHER, EXCEPT_IF_EITHER, groups_of
 from lockgate.policy.policy import Policy
 from lockgate.policy.publishing import mail_hosts, published
-from lockgate.policy.reference import as_toml
+from lockgate.policy.values import as_toml
 
 ELSEWHERE = "elsewhere.invalid"
 """Stands for every domain that no connector names (RFC 2606 2)."""

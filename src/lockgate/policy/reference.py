@@ -16,7 +16,7 @@ from lockgate.policy.kinds import Kind as RuleKind
 from lockgate.policy.objects.peers import Limits
 from lockgate.policy.objects.remote_domains import CARRIED
 from lockgate.policy.objects.rules import DEEPEST_GROUP, MOST_GROUPS, MailFlowRule
-from lockgate.policy.values import Kind, choices, kind_of
+from lockgate.policy.values import Kind, as_toml, choices, kind_of
 
 HEAD = """\
 # Policy documents
@@ -140,17 +140,6 @@ def _explained(kind: RuleKind) -> Iterator[str]:
     yield "```toml"
     yield f"{kind.name} = {as_toml(kind.example)}"
     yield "```"
-
-
-def as_toml(value: Any) -> str:
-    """A value as TOML in one line."""
-    match value:
-        case dict():
-            parts = (f"{name} = {as_toml(part)}" for name, part in value.items() if part is not None)
-            return "{" + ", ".join(parts) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(map(as_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _section(head: str, table: str, model: type[BaseModel]) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 All needles of one kind of text are looked for together: one pass finds the letters without which none of them can be
 there (RE2's filter), and only those that are possible are then looked for one by one. So the cost hardly grows with
-their number. Texts are brought into NFKC first; case does not count anywhere.
+their number once the filter has the states that texts want; it makes them as it meets them, and each costs the more,
+the more needles there are. Texts are brought into NFKC first; case does not count anywhere.
 """
 
 from __future__ import annotations

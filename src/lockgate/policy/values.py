@@ -1,9 +1,13 @@
-"""What a person writes behind `property=` becomes the value that a document would hold; the model says which kind."""
+"""What a person writes behind `property=` becomes the value that a document would hold, and back.
+
+The model says which kind it is.
+"""
 
 from __future__ import annotations
 
 import enum
 import functools
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -95,6 +99,17 @@ def _toml(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
+
+
+def as_toml(value: Any) -> str:
+    """A value as TOML in one line."""
+    match value:
+        case dict():
+            parts = (f"{name} = {as_toml(part)}" for name, part in value.items() if part is not None)
+            return "{" + ", ".join(parts) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(as_toml, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def without(entries: Sequence[Any], text: str) -> list[Any]:

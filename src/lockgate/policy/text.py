@@ -1,23 +1,21 @@
 """Words and expressions of mail flow rules: read when saved, found in texts in linear time (specification 1.15.2).
 
 All needles of one kind of text are looked for together: one pass finds the letters without which none of them can be
-there (RE2's filter), and only those that are possible are then looked for one by one. So the cost hardly grows with
-their number once the filter has the states that texts want; it makes them as it meets them, and each costs the more,
-the more needles there are. Texts are brought into NFKC first; case does not count anywhere.
+there (pieces.py), and only those that are possible are then looked for one by one. So the cost hardly grows with their
+number. Texts are brought into NFKC first; case does not count anywhere.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import re2
 
 from lockgate.policy.expressions import WORD, ExpressionError, translate
+from lockgate.policy.pieces import PieceSet, pieces_of
 
 LONGEST_WORD = 256
 """Characters of one word or phrase."""
@@ -30,12 +28,10 @@ _MEMORY = 32 * 1024 * 1024
 _LARGEST_PROGRAM = 40_000
 """Of RE2's instructions. Where an expression is made to be slow, a character costs some nanoseconds for a thousand."""
 
+_LOOKS = 30
+"""Places in one text at which it is looked whether a word stands alone there."""
 
-_MANY = 100
-"""So many needles are worth it that beginnings of words are seen before the first text is."""
-
-_LETTERS = 30
-"""So many of the needles' letters, ASCII and others each, make those beginnings."""
+_NOTHING = frozenset[int]()
 
 LOOKED_THROUGH = 16 * 1024
 """Characters of one short text (an address, a header field) that are looked through, so that nothing takes long."""
@@ -90,19 +86,15 @@ def open_ended(sign: str) -> bool:
     return _spaceless(sign) or not _wordlike(sign)
 
 
+@functools.lru_cache(maxsize=1024)
 def is_outside(sign: str) -> bool:
     """Whether this sign beside a word bounds it."""
-    return _one(_OUTSIDE).fullmatch(sign.encode("utf-8", "replace")) is not None
+    return _compiled(_OUTSIDE).fullmatch(sign.encode("utf-8", "replace")) is not None
 
 
 def is_space(sign: str) -> bool:
     """Whether this sign is a space between the words of a phrase."""
-    return _one(_SPACE).fullmatch(sign.encode("utf-8", "replace")) is not None
-
-
-@functools.cache
-def _one(kind: str) -> Any:
-    return re2.compile(kind, _options())
+    return _compiled(_SPACE).fullmatch(sign.encode("utf-8", "replace")) is not None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -113,7 +105,7 @@ def pattern(expression: str) -> Needle:
     except ExpressionError as trouble:
         raise TextError(f"'{expression[:80]}': {trouble}") from None
     try:
-        found = re2.compile(translated, _options())
+        found = _compiled(translated)
     except re2.error as trouble:
         raise TextError(f"'{expression[:80]}' cannot be used: {_said(trouble)}") from None
     if found.programsize > _LARGEST_PROGRAM:
@@ -122,26 +114,21 @@ def pattern(expression: str) -> Needle:
 
 
 class TextSet:
-    """Needles compiled together. Second looks are compiled when first needed: most words are never found.
+    """Needles compiled together: RE2 looks for those of which every piece is there, and for those that have none."""
 
-    RE2 makes the states of its automaton as texts come to need them. Where there are many needles, that would make the
-    first texts wait after every change of policy, so the commonest states are made here; no answer depends on it.
-    """
-
-    __slots__ = ("_alone", "_filter", "needles")
+    __slots__ = ("_pieces", "_rest", "_without", "needles")
 
     def __init__(self, needles: Iterable[Needle]) -> None:
         self.needles = tuple(needles)
-        self._filter = re2.Filter()
+        needs = [pieces_of(needle.found_by) for needle in self.needles]
+        self._pieces = PieceSet(needs)
+        self._without = tuple([number for number, need in enumerate(needs) if not need])
+        self._rest = re2.Filter()
         options = _options()
-        for needle in self.needles:
-            self._filter.Add(needle.found_by, options)
-        if self.needles:
-            self._filter.Compile()
-        if len(self.needles) >= _MANY:
-            for octets in _beginnings(self.needles):
-                self._filter.Match(octets)
-        self._alone: dict[str, Any] = {}
+        for number in self._without:
+            self._rest.Add(self.needles[number].found_by, options)
+        if self._without:
+            self._rest.Compile()
 
     def __len__(self) -> int:
         return len(self.needles)
@@ -149,26 +136,56 @@ class TextSet:
     def hits(self, text: str) -> frozenset[int]:
         """The numbers of the needles that the text has. Linear in its length, whatever the needles."""
         if not self.needles or not text:
-            return frozenset()
-        octets = unicodedata.normalize("NFKC", text).encode("utf-8", "replace")
-        return frozenset([n for n in self._filter.Match(octets) or () if self._stands(self.needles[n].alone, octets)])
+            return _NOTHING
+        plain = unicodedata.normalize("NFKC", text)
+        possible = self._pieces.possible(plain.casefold().encode("utf-8", "replace"))
+        if not possible and not self._without:
+            return _NOTHING
+        octets = plain.encode("utf-8", "replace")
+        found = [number for number in possible if _stands(self.needles[number], octets)]
+        return frozenset(found + self._found_without(octets))
 
-    def _stands(self, alone: str, octets: bytes) -> bool:
-        if not alone:
+    def _found_without(self, octets: bytes) -> list[int]:
+        """Those that have no pieces."""
+        if not self._without:
+            return []
+        there = [self._without[place] for place in self._rest.Match(octets) or ()]
+        return [n for n in there if not self.needles[n].alone or _stands(self.needles[n], octets)]
+
+
+def _stands(needle: Needle, octets: bytes) -> bool:
+    """Whether it is there, and as a word alone if it is one.
+
+    What stands beside a word is looked at where it was found: an expression that says it takes a hundred times the
+    memory. So it is made only for a text that has the word in others again and again.
+    """
+    sought = _compiled(needle.found_by)
+    if not needle.alone:
+        return sought.search(octets) is not None
+    open_left, open_right = needle.alone.startswith(needle.found_by), needle.alone.endswith(needle.found_by)
+    at = 0
+    for _ in range(_LOOKS):
+        found = sought.search(octets, at)
+        if found is None:
+            return False
+        start, end = found.span()
+        if (open_left or _bounds(octets[max(0, start - 4) : start], -1)) and (
+            open_right or _bounds(octets[end : end + 4], 0)
+        ):
             return True
-        compiled = self._alone.get(alone)
-        if compiled is None:
-            compiled = self._alone[alone] = re2.compile(alone, _options())
-        return compiled.search(octets) is not None
+        at = start + 1
+    return _compiled(needle.alone).search(octets) is not None
 
 
-def _beginnings(needles: tuple[Needle, ...]) -> Iterator[bytes]:
-    """All triples of the letters that the needles have most of, by alphabet."""
-    counted = Counter(sign for needle in needles for sign in needle.written.casefold() if sign.isalpha())
-    for ascii_ones in (True, False):
-        letters = [sign for sign, _ in counted.most_common() if sign.isascii() is ascii_ones][:_LETTERS]
-        if letters:
-            yield " ".join(map("".join, itertools.product(letters, repeat=3))).encode("utf-8", "replace")
+def _bounds(beside: bytes, place: int) -> bool:
+    """Whether the sign at this place of what stands beside a word bounds it; nothing at all is an end of the text."""
+    signs = beside.decode("utf-8", "ignore")
+    return not signs or is_outside(signs[place])
+
+
+@functools.lru_cache(maxsize=4096)
+def _compiled(expression: str) -> Any:
+    return re2.compile(expression, _options())
 
 
 def _said(trouble: Exception) -> str:

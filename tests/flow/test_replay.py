@@ -165,3 +165,45 @@ def test_what_is_found_is_bounded_and_can_be_kept() -> None:
     assert found.senders["others"].changed == MOST_GROUPS + 10
     again = msgspec.json.decode(msgspec.json.encode(found), type=Compared)
     assert again == found and again.told()["groups"][0]["count"] == MOST_SENDERS + 10
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ('set_header = {name = "X-A", value = "1"}', "X-A is '1' now"),
+        ('prepend_subject = "[out] "', "Subject begins with '[out] ' now"),
+        ("set_scl = 6", "X-MS-Exchange-Organization-SCL is '6' now"),
+        ('blind_copy_to = ["arch@far.example"]', "also to arch@far.example"),
+        ('generate_notification = "about %%Subject%%"', "the recipient gets a notification"),
+        ('generate_incident_report = {report_to = "soc@contoso.com", content = ["subject"]}',
+         "incident report to soc@contoso.com"),
+    ],
+)  # fmt: skip
+async def test_what_a_copy_says_and_who_gets_it_besides_is_a_change_too(deed: str, said: str) -> None:
+    house = await recorded()
+    draft = rule("Add", 'sent_to = ["amy@contoso.com"]', do=deed)
+    found = told(house, draft)
+    groups = {(one["before"].split("; ")[-1], one["now"].split("; ")[-1], one["count"]) for one in found["groups"]}
+    assert ("rules changed nothing", said, 2) in groups
+    (one,) = found["rules"]
+    assert (one["rule"], one["newly"]) == ("Add", 2) and one["changed"] == found["changed"]
+    back = await recorded(draft)
+    assert told(back, draft)["changed"] == 0
+    groups = {(one["before"].split("; ")[-1], one["now"].split("; ")[-1]) for one in told(back, "")["groups"]}
+    assert (said, "rules change nothing") in groups
+
+
+async def test_who_would_get_it_besides_is_told_as_well() -> None:
+    house = await recorded()
+    found = told(house, rule("Copy", 'sent_to = ["ben@contoso.com"]', do='blind_copy_to = ["amy@contoso.com"]'))
+    joined = [one for one in found["groups"] if one["before"] == "did not get it"]
+    assert [one["count"] for one in joined] == [1], "of two messages one went to amy anyhow"
+    (one,) = found["rules"]
+    assert one["changed"] == found["changed"] == 3
+
+
+async def test_a_rule_is_counted_once_and_under_its_name() -> None:
+    house = await recorded()
+    found = told(house, rule("Body: words", 'subject_or_body_contains_words = ["secret"]', do="set_scl = 6"))
+    assert [(one["rule"], one["unknown"]) for one in found["rules"]] == [("Body: words", found["unknown"])]
+    assert found["unknown"] == 4

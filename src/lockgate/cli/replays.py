@@ -81,13 +81,14 @@ def differences(told: Mapping[str, Any]) -> None:
         for doubt in told["doubts"]:
             show.say(f"{doubt['count']} x  {doubt['why']}")
             _examples(doubt["examples"])
-    _rules([row for row in told["rules"] if row["newly"] or row["no_longer"] or row["unknown"] or row["changed"]])
+    _rules(told["rules"])
     _senders([row for row in told["senders"] if row["changed"] or row["unknown"]])
     if told["unreadable"]:
         show.complain(f"{told['unreadable']} records could not be read.")
 
 
-def _rules(rows: Sequence[Mapping[str, Any]]) -> None:
+def _rules(found: Sequence[Mapping[str, Any]]) -> None:
+    rows = [row for row in found if row["newly"] or row["no_longer"] or row["unknown"] or row["changed"]]
     if not rows:
         return
     columns = (
@@ -129,6 +130,7 @@ def warned(told: Mapping[str, Any]) -> None:
     changed, unknown = told["changed"], told["unknown"]
     if not changed and not unknown:
         show.say(f"Of {told['recipients']} recipients of recorded mail nobody would fare otherwise.")
+        _rules(told["rules"])
         return
     doubts = f", and of {unknown} it cannot be told" if unknown else ""
     count = f"{changed} of {told['recipients']} recipients of recorded mail would fare otherwise{doubts}"

@@ -26,12 +26,12 @@ from lockgate.decision import (
     route,
     secure,
 )
-from lockgate.decision.stage import Depth, Derived, Either, MessageStage, Questions, RecipientStage
+from lockgate.decision.stage import Depth, Derived, Either, MessageStage, Questions, RecipientStage, doubts_of
 from lockgate.mail import replies
 from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Question
 from lockgate.mail.recipient import RecipientId
-from lockgate.mail.ruling import Defer, Hit, Resolved, Ruling, Step, Verdict, Wants
+from lockgate.mail.ruling import Defer, Drop, Hit, Refuse, Resolved, Ruling, Step, Verdict, Wants
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -247,12 +247,20 @@ def _try_all(
     first = ends[0]
     whom = before.recipient.original.text
     name = RECIPIENT_STAGES[stage - 1].name
-    if all(end.disposition == first.disposition for end in ends):
+    if all(_ends_alike(first, end) for end in ends):
         step = Step(name, "what is unknown", Hit.UNKNOWN, either.why, "makes no difference", whom)
         return _with(first, (*first.steps, step), first.disposition, first.stage)
     step = Step(name, "what is unknown", Hit.UNKNOWN, either.why, "put off, because it decides", whom)
     steps = either.verdicts[0].steps if depth is Depth.FULL else before.steps
+    steps = tuple(dict.fromkeys((*steps, *doubts_of(before, either))))
     return _with(before, (*steps, step), Defer(replies.NOT_FOUND_OUT), stage)
+
+
+def _ends_alike(one: Verdict, other: Verdict) -> bool:
+    """Whether nobody could tell these ends apart: a copy that goes on goes on with the same header."""
+    if one.disposition != other.disposition:
+        return False
+    return isinstance(one.disposition, Refuse | Drop) or one.effects.edits == other.effects.edits
 
 
 def _at(verdict: Verdict, stage: int) -> Verdict:

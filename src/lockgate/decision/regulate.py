@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from lockgate.decision.stage import Depth, Either, Questions, RecipientStage, refuse
+import msgspec
+
+from lockgate.decision.stage import Depth, Either, Questions, RecipientStage, doubts_of, refuse
 from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts, Point
@@ -53,11 +55,21 @@ def regulate(
         going_on = [one.effects for one in outcome.verdicts if one.disposition is None]
         if any(effects.added for effects in going_on):
             # Who gets it besides is not to be guessed.
-            return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, "recipients added by rules", outcome.why, Hit.UNKNOWN)
+            return _put_off(verdict, outcome, "recipients added by rules")
         if len({_said_of_it(one.effects) for one in outcome.verdicts}) > 1:
             # Nor what others believe of it, or are told about it.
-            return refuse(_NAME, verdict, replies.NOT_FOUND_OUT, "what rules say of it", outcome.why, Hit.UNKNOWN)
+            return _put_off(verdict, outcome, "what rules say of it")
     return outcome
+
+
+def _put_off(verdict: Verdict, outcome: Either, subject: str) -> Verdict:
+    before = _after(verdict, verdict.effects, doubts_of(verdict, outcome))
+    return refuse(_NAME, before, replies.NOT_FOUND_OUT, subject, outcome.why, Hit.UNKNOWN)
+
+
+def besides(effects: Effects) -> str:
+    """What the rules asked for besides where the copy goes, in words."""
+    return _changes(Effects(), msgspec.structs.replace(effects, connector="", end=None), stop=False)
 
 
 def _said_of_it(effects: Effects) -> tuple[object, ...]:
@@ -301,7 +313,8 @@ def _go_on(
         over = _ends(rule, effects)
         after.setdefault((effects, over), _World(effects, (*world.steps, step), over))
         if hit is Hit.UNKNOWN:
-            doubt = doubt or f"rule {rule.name}: {because}"
+            if (effects, over) != (world.effects, False):  # a rule on audit, for one, decides nothing
+                doubt = doubt or f"rule {rule.name}: {because}"
             after.setdefault((world.effects, False), _World(world.effects, (*world.steps, step)))
     return list(after.values()), doubt
 

@@ -38,6 +38,12 @@ class Either(NamedTuple):
     why: str
 
 
+def doubts_of(before: Verdict, either: Either) -> tuple[Step, ...]:
+    """The steps behind those of `before` that name rules of which it is unknown whether they apply."""
+    behind = (step for verdict in either.verdicts for step in verdict.steps[len(before.steps) :])
+    return tuple(dict.fromkeys([step for step in behind if step.rule is not None and step.hit is Hit.UNKNOWN]))
+
+
 class Derived(NamedTuple):
     """The recipient, with or without a disposition, and the verdicts on those derived from it, as far as they are known
     without asking; the judge leaves out who gets the message already.

@@ -6,12 +6,14 @@ were recorded. What the record does not answer and this machine does not know st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
+from lockgate.decision.explain import decisions
 from lockgate.decision.judge import judge
+from lockgate.decision.regulate import besides
 from lockgate.flow.compared import Compared, Example, note
 from lockgate.flow.retelling import differences
 from lockgate.flow.rule_watch import Told, is_final, told_of_rules
@@ -19,7 +21,7 @@ from lockgate.flow.settle import Ask
 from lockgate.flow.simulate import NOT_ASKED, Course, converse
 from lockgate.mail.findings import Answer, Question, Unknown
 from lockgate.mail.record import Kept, Recorder, Story, UnreadableStory
-from lockgate.mail.ruling import Hit, Ruling, Step, Verdict
+from lockgate.mail.ruling import Effects, Hit, Ruling, Step, Verdict
 from lockgate.policy.policy import Policy
 
 MOST_MESSAGES = 1_000_000
@@ -41,16 +43,17 @@ class Comparison:
     def look(self, kept: Kept) -> None:
         """Judge one story; stories of one message come one after the other. Never raises for what is recorded."""
         found = self.found
-        found.messages += kept.id != self._last
-        self._last = kept.id
+        fresh, self._last = kept.id != self._last, kept.id
         try:
             story = self._recorder.read_story(kept.data)
         except UnreadableStory:
+            found.messages += fresh
             found.unreadable += 1
             return
         if story.facts.connection.own_report:
             found.own_reports += 1  # nobody judges them
             return
+        found.messages += fresh
         try:
             course = converse(self._policy, story.facts, self._answers, judge)
         except Exception:  # one record that cannot be judged must not end the judging of all others
@@ -76,18 +79,24 @@ class Comparison:
         new = {verdict.recipient: verdict for verdict in course.verdicts}
         pairs = [(verdict, new.get(verdict.recipient)) for verdict in before.recipients]
         sender = _sender_of(story)
+        known = self._policy.organisations.get(kept.organisation)
+        subjects = frozenset(rule.subject for rule in known.rules.all) if known is not None and pairs else frozenset()
         part_of: dict[str, frozenset[str]] = {}
         for old, now in pairs:
             if now is not None:
-                part_of[old.recipient.text] = self._rules(kept.id, old, now)
-        if _alike_at_once(before, course, pairs):
+                part_of[old.recipient.text] = self._rules(kept.id, old, now, subjects)
+        joining = _joining(kept.organisation, before, course)
+        if not joining and _alike_at_once(before, course, pairs):
             return
         doubtful = {now.recipient.text: _why(now.steps) for _, now in pairs if now is not None and _in_doubt(now)}
         no = course.ruling.refusal
         if no is not None and not no.permanent and _is_doubted(course.ruling.steps):
             doubtful[""] = _why(course.ruling.steps)
-        for change in differences(before, course):
+        for change in (*differences(before, course), *_otherwise(before, course, pairs)):
             self._changed(kept, change, sender, doubtful.get(change["recipient"]), part_of)
+        for change, cause in joining:
+            part_of[change["recipient"]] = part_of.get(cause, frozenset())
+            self._changed(kept, change, sender, None, part_of)
 
     def _changed(
         self,
@@ -107,16 +116,13 @@ class Comparison:
         for rule in part_of.get(recipient, ()):
             self.found.rule(kept.organisation, rule).changed += 1
 
-    def _rules(self, message: str, old: Verdict, now: Verdict) -> frozenset[str]:
+    def _rules(self, message: str, old: Verdict, now: Verdict, subjects: frozenset[str]) -> frozenset[str]:
         """Count which rules hit it otherwise than before; the names of those that differ."""
         organisation = now.standing.organisation or old.standing.organisation
+        for rule in {told.rule for told in told_of_rules(now, subjects) if told.hit is Hit.UNKNOWN}:
+            self.found.rule(organisation, rule).unknown += 1
         if _in_doubt(now):
-            for rule in {told.rule for told in told_of_rules(now) if told.hit is Hit.UNKNOWN}:
-                self.found.rule(organisation, rule).unknown += 1
             return frozenset()
-        for told in told_of_rules(now):
-            if told.hit is Hit.UNKNOWN:  # it makes no difference to what becomes of the mail
-                self.found.rule(organisation, told.rule).unknown += 1
         was, is_ = _hits(old), _hits(now)
         if was == is_ or not is_final(old):
             return frozenset()
@@ -155,7 +161,60 @@ def _alike_at_once(before: Ruling, course: Course, pairs: Iterable[tuple[Verdict
     """Whether nobody fares otherwise, seen without a word: that is so for most mail."""
     if before.refusal is not None or course.ruling.refusal is not None:
         return False
-    return all(now is not None and old.disposition == now.disposition for old, now in pairs)
+    return all(now is not None and old.disposition == now.disposition and _same_besides(old, now) for old, now in pairs)
+
+
+def _same_besides(old: Verdict, now: Verdict) -> bool:
+    """Whether rules asked for the same of a copy: what is written into it, who gets it too, and who is told of it."""
+    if old.effects is now.effects or not is_final(old):
+        return True
+    return _asked(old.effects) == _asked(now.effects)
+
+
+def _asked(effects: Effects) -> tuple[object, ...]:
+    """What was asked for, without the names of rules."""
+    added = frozenset([(one.address.key, one.redirect) for one in effects.added])
+    told = frozenset([(one.to, one.content) for one in effects.reports])
+    return effects.edits, added, told, bool(effects.notes), effects.require_tls
+
+
+def _otherwise(
+    before: Ruling, course: Course, pairs: Iterable[tuple[Verdict, Verdict | None]]
+) -> Iterator[dict[str, str]]:
+    """Recipients who get the message the same way, but not the same message, or not alone."""
+    if before.refusal is not None or course.ruling.refusal is not None:
+        return
+    for old, now in pairs:
+        if now is not None and old.disposition == now.disposition and not _same_besides(old, now):
+            sentence = decisions([now])[now.recipient.text]
+            was, is_ = besides(old.effects), besides(now.effects)
+            yield {
+                "recipient": old.recipient.text,
+                "before": f"{sentence}; {was or 'rules changed nothing'}",
+                "now": f"{sentence}; {is_ or 'rules change nothing'}",
+            }
+
+
+def _joining(organisation: str, before: Ruling, course: Course) -> list[tuple[dict[str, str], str]]:
+    """Recipients of this organisation who did not get the message before, and because of whom they would.
+
+    Those of another organisation are told in its stories.
+    """
+    if before.refusal is not None or course.ruling.refusal is not None:
+        return []
+    known = {verdict.recipient for verdict in before.recipients}
+    fresh = [
+        verdict
+        for verdict in course.verdicts
+        if verdict.recipient not in known
+        and verdict.recipient.derived_from in known
+        and verdict.standing.organisation == organisation
+    ]
+    told = decisions(fresh)
+    return [
+        ({"recipient": whom, "before": "did not get it", "now": told[whom]}, cause.text if cause is not None else "")
+        for whom, cause in ((one.recipient.text, one.recipient.derived_from) for one in fresh)
+    ]
 
 
 def _in_doubt(verdict: Verdict) -> bool:

@@ -62,8 +62,10 @@ class Told(NamedTuple):
 def told_of_rules(verdict: Verdict, known: Container[str] = ()) -> Iterator[Told]:
     """The rules that were applied to a recipient, and those of which it could not be told; the one reader of steps.
 
-    `known` are subjects of rules ("rule NAME"): where only the doubt is told, they say which rule is meant.
+    `known` are subjects of rules ("rule NAME"): where only the doubt is told, as by older versions, they say which rule
+    is meant.
     """
+    named = any(step.rule is not None and step.hit is Hit.UNKNOWN for step in verdict.steps)
     for step in verdict.steps:
         if step.stage != STAGE or step.hit is Hit.NO:
             continue
@@ -72,7 +74,7 @@ def told_of_rules(verdict: Verdict, known: Container[str] = ()) -> Iterator[Told
             yield Told(said.rule, step.hit, step.effect, said.mode == "enforce", counts)
         elif step.subject.startswith(_PREFIX):  # recorded by a version that told it in words alone
             yield Told(step.subject[len(_PREFIX) :], step.hit, step.effect, not step.effect.startswith(_ON_AUDIT))
-        elif step.because.startswith(_PREFIX):
+        elif step.because.startswith(_PREFIX) and not named:
             # "rule NAME: why": a name may have a colon, so the known ones decide.
             ends = [n for n, letter in enumerate(step.because) if letter == ":"]
             name = next((step.because[:end] for end in ends if step.because[:end] in known), "")

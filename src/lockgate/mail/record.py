@@ -18,7 +18,7 @@ from lockgate.mail.ruling import Defer, Refuse, Ruling
 FORMAT = 1
 """Version of the recorded form; a reader refuses newer ones."""
 
-JUDGE = 3
+JUDGE = 4
 """Version of the judge: raised whenever the same policy and facts may be ruled on differently."""
 
 

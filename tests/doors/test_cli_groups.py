@@ -199,7 +199,7 @@ async def test_forwarding_and_who_may_send(here):
     assert "only a distribution group" in await no(here, *ann, "members_only=true")
     await ok(here, "group", "add", "team@c.test", "--member", "bob@c.test")
     err = await no(here, "recipient", "set", "team@c.test", "--kind", "mailbox")
-    assert "Members: only a distribution group" in err
+    assert "members: only a distribution group" in err
     assert row(here, "team").kind is RecipientKind.GROUP
 
 

@@ -111,7 +111,7 @@ async def test_hits_are_told_of_rules_there_are_and_of_those_that_are_no_more(he
     code, out, _ = await here.run("rule", "stats", "Watch", "--json")
     (row,) = json.loads(out)
     assert row["hits"] == 3 and row["audit"] == {"messages": 3, "recipients": 5} and row["microseconds"] == 2.5
-    assert (await here.run("rule", "stats", "Watch", "--organisation", "other"))[0] == 1
+    assert (await here.run("rule", "stats", "Watch", "--organisation", "other"))[0] == 2
 
 
 async def test_a_draft_is_begun_shown_and_stopped(here: Watched, draft: str) -> None:

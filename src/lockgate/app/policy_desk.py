@@ -36,7 +36,7 @@ def policy_sections(
     validated, listed = ValidationNotes(validations), ListNotes(lists)
     objects = ObjectDesk(
         revising, lambda: f"lockgate-proof={secrets.token_hex(16)}",
-        lambda written: {**validated.of(written), **listed.of(written), **notes(written)},
+        lambda written, documents: {**validated.of(written), **listed.of(written, documents), **notes(written)},
     )  # fmt: skip
     # It remembers nothing: a record that was published a minute ago must be found.
     resolver = resolver_of(config, clock, remembers=False)

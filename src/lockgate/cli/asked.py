@@ -172,13 +172,24 @@ def _control_of_environment() -> Path | None:
     return Path(named) if named else None
 
 
+def unreadable(file: str, trouble: OSError | UnicodeDecodeError) -> NoReturn:
+    """Say that a file cannot be read, and end."""
+    if isinstance(trouble, UnicodeDecodeError):
+        show.complain(f"{file} is not UTF-8 at octet {trouble.start}; write it as UTF-8")
+    else:
+        show.complain(f"{file} cannot be read: {trouble.strerror or trouble}")
+    raise typer.Exit(show.MISUSE) from None
+
+
 def _refused(answer: Answer, *, as_json: bool) -> NoReturn:
     found = answer.result.get("problems", []) if isinstance(answer.result, dict) else []
     if as_json:
         show.as_json({"kind": answer.kind, "sentence": answer.sentence, "problems": found})
     for row in found:
         show.complain(problem_line(row.get("file"), row.get("line"), row.get("path"), row.get("message")))
-    show.complain(answer.sentence[:1].upper() + answer.sentence[1:])
+    first = answer.sentence.partition(" ")[0]
+    # The name of a file or a property is written as it is.
+    show.complain(answer.sentence[:1].upper() + answer.sentence[1:] if first.isalpha() else answer.sentence)
     match answer.kind:
         case Kind.FINDING:
             raise typer.Exit(show.FINDING)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lockgate.cli import show
-from lockgate.cli.asked import AsJson, WhatIf, answered
+from lockgate.cli.asked import AsJson, WhatIf, answered, unreadable
 from lockgate.cli.directory_changes import (
     AcceptFrom,
     Aliases,
@@ -243,8 +243,7 @@ def _named(members: Sequence[str] | None, file: str) -> Iterator[str]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as trouble:
-        show.complain(f"{file} cannot be read: {trouble}; write it as UTF-8")
-        raise typer.Exit(show.MISUSE) from None
+        unreadable(file, trouble)
     for line in text.splitlines():
         if not line.lstrip().startswith("#"):
             yield from split(line)

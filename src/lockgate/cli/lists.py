@@ -10,7 +10,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from lockgate.cli import show
-from lockgate.cli.asked import AsJson, WhatIf, answered
+from lockgate.cli.asked import AsJson, WhatIf, answered, unreadable
 from lockgate.cli.objects import Organisation, writes
 from lockgate.cli.show import Column
 from lockgate.flow.asking import (
@@ -224,8 +224,7 @@ def _read(file: str) -> str:
             raise typer.Exit(show.MISUSE)
         return octets.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as trouble:
-        show.complain(f"{file} cannot be read: {trouble}; write it as UTF-8")
-        raise typer.Exit(show.MISUSE) from None
+        unreadable(file, trouble)
 
 
 def _told(done: dict[str, Any], *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from lockgate.cli import show
-from lockgate.cli.asked import AsJson, WhatIf, answered, problem_line
+from lockgate.cli.asked import AsJson, WhatIf, answered, problem_line, unreadable
 from lockgate.cli.directory_changes import (
     AcceptFrom,
     Aliases,
@@ -98,8 +98,7 @@ def import_(
             while text := lines.read(_PIECE):
                 answered(context, RecipientPiece(ticket, text), as_json=False)
     except (OSError, UnicodeDecodeError) as trouble:
-        show.complain(f"{file} cannot be read: {trouble}; write it as UTF-8")
-        raise typer.Exit(show.MISUSE) from None
+        unreadable(file, trouble)
     answered(context, RecipientLoad(ticket), as_json=False)
     wrong: list[dict[str, Any]] = []
     result: dict[str, Any] = {}

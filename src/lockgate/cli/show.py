@@ -36,7 +36,8 @@ def printable(value: object) -> str:
         case str():
             text = value
         case list() | tuple():
-            text = ", ".join(printable(item) for item in value)
+            # In brackets, so that where one of several tables ends is seen.
+            text = ", ".join(f"{{{printable(item)}}}" if isinstance(item, dict) else printable(item) for item in value)
         case dict():
             text = ", ".join(f"{printable(key)}={printable(item)}" for key, item in value.items())
         case float():

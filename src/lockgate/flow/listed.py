@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from lockgate.flow.settle import Ask
 from lockgate.mail.findings import Answer, InList, ListInText, OnList, Question, Unknown
 from lockgate.mail.lists import ListEntry, ListKind, ListName
 from lockgate.policy.catalog import standard
-from lockgate.policy.documents import Written
+from lockgate.policy.documents import Documents, Written
 from lockgate.policy.listed import find_value
 from lockgate.policy.named_lists import uses_of
 from lockgate.policy.objects.rules import MailFlowRule
@@ -74,27 +73,25 @@ class ListNotes(msgspec.Struct, frozen=True):
 
     keeper: ListKeeper
 
-    def of(self, written: Written[Any]) -> dict[str, Any]:
-        """How much is on the lists that a rule names; nothing for rules without, and for other objects."""
+    def of(self, written: Written[Any], documents: Documents) -> dict[str, Any]:
+        """How much is on the lists that a rule names; nothing for rules without, and for other objects.
+
+        Entries belong to a list of a kind, so the kind counts that the documents declare.
+        """
         rule = written.value
         if not isinstance(rule, MailFlowRule):
             return {}
         found: dict[str, str] = {}
-        for uses in uses_of(rule, standard()):
-            for name in uses.lists():
-                views = [self._view(ListName(rule.organisation, kind, name)) for kind in uses.list_kinds]
-                known = [view for view in views if view is not None]
-                most = max(known, key=lambda view: view.count, default=None)
-                if most is None:
-                    found[name] = "cannot be read"
-                else:
-                    found[name] = f"{most.count} entries" if most.count else "no entries, so nothing is on it"
+        declared = [one.value for one in documents.lists if one.value.organisation == rule.organisation]
+        kinds = {one.name: one.kind for one in declared}
+        for name in dict.fromkeys(name for uses in uses_of(rule, standard()) for name in uses.lists() if name in kinds):
+            try:
+                count = self.keeper.current(ListName(rule.organisation, kinds[name], name)).count
+            except Unavailable:
+                found[name] = "cannot be read, so nothing is known of it"
+            else:
+                found[name] = f"{count} entries" if count else "no entries, so nothing is on it"
         return {"lists": found} if found else {}
-
-    def _view(self, name: ListName) -> ListView | None:
-        with contextlib.suppress(Unavailable):
-            return self.keeper.current(name)
-        return None
 
 
 def _told(view: ListView, entry: ListEntry | None, *, cut: bool = False) -> OnList:

@@ -11,7 +11,7 @@ from lockgate.flow.asking.ask import Answer, Ask
 from lockgate.flow.asking.explain import Explain, WhatIf
 from lockgate.flow.blocking import with_blocks
 from lockgate.flow.desk.rights import Caller, Right
-from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing
+from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, check_organisation
 from lockgate.flow.desk.times import moment_before
 from lockgate.flow.leading_back import WaysBack
 from lockgate.flow.listed import in_texts, with_lists
@@ -97,6 +97,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
         if request.like and Right.RECIPIENTS_VIEW not in caller.rights:
             raise Forbidden(f"your account lacks the right {Right.RECIPIENTS_VIEW} to see recorded messages")
         policy, named = await policy_meant(self.revisions, request.documents, request.revision)
+        check_organisation(request.organisation, policy.organisations)
         story = await self._like(request) if request.like else None
         try:
             supposed = read_suppositions(request.suppose)

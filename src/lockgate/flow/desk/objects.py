@@ -15,12 +15,13 @@ from lockgate.flow.desk.section import Forbidden, Handler, Misuse, Nothing, the_
 from lockgate.flow.revising import Ground, Revising, Wish
 from lockgate.policy.catalog import standard
 from lockgate.policy.differences import by_identity, name_of, plain
-from lockgate.policy.documents import TABLES, Written, model_of, name_key
+from lockgate.policy.documents import TABLES, Documents, Written, model_of, name_key
 from lockgate.policy.editing import NEW_FILE, CannotEdit, Edit, Place, added, all_changed, filled, removed
 from lockgate.policy.numbering import is_priority, priorities_of, put_between, rules_of
 from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.problems import nearest
 from lockgate.policy.values import Kind, kind_of, value_of, without
+from lockgate.seams import Overtaken
 
 RIGHT_FOR = MappingProxyType(
     {
@@ -49,6 +50,9 @@ EVERYBODY = "*"
 
 RULES = "mail_flow_rule"
 
+_TRIES = 5
+"""So often a change is made anew of the policy that somebody else put in force meanwhile."""
+
 FIXED = frozenset({"domain_name"})
 """What cannot be renamed: a proof holds for one name."""
 
@@ -61,7 +65,7 @@ class ObjectDesk(msgspec.Struct, frozen=True):
 
     revising: Revising
     new_proof: Callable[[], str]
-    notes: Callable[[Written[Any]], Mapping[str, Any]] = lambda written: {}
+    notes: Callable[[Written[Any], Documents], Mapping[str, Any]] = lambda written, documents: {}
 
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section. Writing asks for the right of the table too."""
@@ -76,7 +80,7 @@ class ObjectDesk(msgspec.Struct, frozen=True):
         ground = await self.revising.ground()
         priorities = priorities_of(ground.understood.documents.rules)
         rows = [
-            {**row_of(written), **_standing(written, priorities), **self.notes(written)}
+            {**row_of(written), **_standing(written, priorities), **self.notes(written, ground.understood.documents)}
             for written in [*by_identity(ground.understood.documents).values(), *_built_in(ground)]
             if written.table in request.tables and request.organisation in ("", organisation_of(written))
         ]
@@ -94,7 +98,7 @@ class ObjectDesk(msgspec.Struct, frozen=True):
                     return Answer(result=row_of(written))
         written = found(ground, request.tables, request.name, request.organisation)
         standing = _standing(written, priorities_of(ground.understood.documents.rules))
-        return Answer(result={**row_of(written), **standing, **self.notes(written)})
+        return Answer(result={**row_of(written), **standing, **self.notes(written, ground.understood.documents)})
 
     async def write(self, request: ObjectWrite, caller: Caller) -> Answer:
         """Add, set, put or remove one object."""
@@ -111,12 +115,18 @@ class ObjectDesk(msgspec.Struct, frozen=True):
         act = actions.get(request.action)
         if act is None:
             raise Misuse(f"an object can be added, set, put or removed, not '{request.action[:40]}'")
-        ground = await self.revising.ground()
-        try:
-            change = await act(ground, request, caller)
-        except CannotEdit as trouble:
-            raise Misuse(str(trouble)) from None
-        return await self.publish(change, ground, request, caller)
+        tries = _TRIES if request.expect is None else 1
+        while True:
+            tries -= 1
+            ground = await self.revising.ground()
+            try:
+                change = await act(ground, request, caller)
+                return await self.publish(change, ground, request, caller)
+            except CannotEdit as trouble:
+                raise Misuse(str(trouble)) from None
+            except Overtaken:  # somebody else changed something at the same moment; what is wanted is made of that
+                if tries <= 0:
+                    raise
 
     async def publish(self, change: Change, ground: Ground, request: Any, caller: Caller) -> Answer:
         """Publish the changed texts; `request` says why and whether really."""
@@ -256,6 +266,16 @@ def assigned(table: str, before: Mapping[str, Any], assignments: Sequence[Assign
         if one.how == "=":
             texts.setdefault(one.key, []).append(one.text)
             values[one.key] = value_of(kind, texts[one.key])
+            continue
+        if kind is Kind.TABLES:
+            now, meant = [*(values.get(one.key, before.get(one.key)) or ())], value_of(kind, [one.text])
+            less = [table for table in now if table not in meant]
+            if one.how == "+":
+                values[one.key] = [*now, *(table for table in meant if table not in now)]
+            elif len(less) < len(now):
+                values[one.key] = less
+            else:
+                missed = f"{one.key} does not hold {one.text[:80]}"
             continue
         if kind is not Kind.LIST:
             raise Misuse(f"{one.key[:80]} is no list; write {one.key[:80]}=value")

@@ -11,7 +11,7 @@ from lockgate.flow.asking.ask import Answer, Ask
 from lockgate.flow.asking.explain import Replay, ReplayProgress
 from lockgate.flow.desk.explain import Revisions, policy_meant
 from lockgate.flow.desk.rights import Caller, Right
-from lockgate.flow.desk.section import Handler, Misuse
+from lockgate.flow.desk.section import Handler, Misuse, check_organisation
 from lockgate.flow.desk.times import moment_before
 from lockgate.flow.replay import MOST_MESSAGES, Job, Progress
 from lockgate.seams import Clock
@@ -53,7 +53,9 @@ class ReplayDesk(msgspec.Struct, frozen=True):
             raise Misuse(f"between 1 and {MOST_MESSAGES} messages can be judged again")
         if request.documents is None and not request.revision:
             raise Misuse("say which policy the mail is to be judged by: --policy DIR or --revision N")
-        _, named = await policy_meant(self.revisions, request.documents, request.revision)
+        policy, named = await policy_meant(self.revisions, request.documents, request.revision)
+        if request.organisation not in policy.organisations:
+            check_organisation(request.organisation, (await self.revisions.in_force()).organisations)
         since = moment_before(request.since, self.clock.now())
         job = Job(request.documents, request.revision, since, request.limit, request.organisation)
         return await self._look(await self.replayer.begin(job, named), request.wait)

@@ -10,7 +10,7 @@ import msgspec
 from lockgate.flow.asking.ask import Answer, Ask
 from lockgate.flow.asking.rules import RuleStats
 from lockgate.flow.desk.rights import Caller, Right
-from lockgate.flow.desk.section import Handler, Nothing
+from lockgate.flow.desk.section import Handler, Nothing, check_organisation
 from lockgate.flow.validated import when
 from lockgate.mail.rule_hits import RuleHits, RuleMode, joined
 from lockgate.policy.documents import Written
@@ -37,7 +37,9 @@ class RuleStatsDesk(msgspec.Struct, frozen=True):
 
     async def stats(self, request: RuleStats, caller: Caller) -> Answer:
         """Every rule in force in its order, then those that are no more and were hit once."""
-        rows = stats_of(await self.counted(), self.policy(), request.organisation)
+        counted, policy = await self.counted(), self.policy()
+        check_organisation(request.organisation, [*policy.organisations, *(one.organisation for one in counted)])
+        rows = stats_of(counted, policy, request.organisation)
         if request.name:
             rows = [row for row in rows if row["name"] == request.name]
             if not rows:

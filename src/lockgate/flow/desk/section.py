@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from lockgate.flow.asking.ask import Answer, Ask
@@ -50,11 +50,17 @@ def known_filters(filters: Mapping[str, str], names: tuple[str, ...]) -> dict[st
     return {name: value for name, value in filters.items() if value}
 
 
+def check_organisation(named: str, known: Iterable[str]) -> None:
+    """Raises Misuse if an organisation is named ("": none is) that there is not: an empty answer would be no answer."""
+    known = dict.fromkeys(known)
+    if named and named not in known:
+        raise Misuse(f"there is no organisation '{named[:80]}'; there are {', '.join(known) or 'none'}")
+
+
 def the_organisation(named: str, known: tuple[str, ...]) -> str:
     """The organisation that is meant; it need not be named where there is one. Raises Misuse."""
     if named:
-        if named not in known:
-            raise Misuse(f"there is no organisation '{named[:80]}'; there are {', '.join(known) or 'none'}")
+        check_organisation(named, known)
         return named
     if len(known) != 1:
         raise Misuse(f"say which organisation is meant: {', '.join(known) or 'there is none yet'}")

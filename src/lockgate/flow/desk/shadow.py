@@ -41,6 +41,8 @@ class ShadowDesk(msgspec.Struct, frozen=True):
     shelf: Shelf
     audit: Audit
     clock: Clock
+    turns: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
+    """One beginning or end after the other."""
 
     def handles(self) -> Mapping[type[Ask], Handler]:
         """See Section."""
@@ -55,6 +57,10 @@ class ShadowDesk(msgspec.Struct, frozen=True):
         """Check the draft as `apply` would, and keep it."""
         if not 0 < request.share <= 1:
             raise Misuse("a share is more than nothing and at most everything: 10%, 0.1, 100%")
+        async with self.turns:
+            return await self._start(request, caller)
+
+    async def _start(self, request: ShadowStart, caller: Caller) -> Answer:
         there = await asyncio.to_thread(self.shelf.draft)
         if there is not None:
             raise Nothing(f"{there.by} has a draft in the shadow already; end it first: lockgate shadow stop")
@@ -82,13 +88,18 @@ class ShadowDesk(msgspec.Struct, frozen=True):
 
     async def stop(self, request: ShadowStop, caller: Caller) -> Answer:
         """End it."""
-        draft = await self._draft()
-        if not request.what_if:
-            await self._end(draft, caller, "shadow stop")
+        async with self.turns:
+            draft = await self._draft()
+            if not request.what_if:
+                await self._end(draft, caller, "shadow stop")
         return Answer(result={**_named(draft), "what_if": request.what_if})
 
     async def promote(self, request: ShadowPromote, caller: Caller) -> Answer:
         """Put it in force as a new revision."""
+        async with self.turns:
+            return await self._promote(request, caller)
+
+    async def _promote(self, request: ShadowPromote, caller: Caller) -> Answer:
         draft = await self._draft()
         expect = draft.base if request.expect is None else request.expect
         reason = request.reason or draft.note or "the draft that was judged in the shadow"
@@ -96,7 +107,7 @@ class ShadowDesk(msgspec.Struct, frozen=True):
         try:
             told = await self.revising.publish(draft.documents, wish)
         except Overtaken as trouble:
-            if request.expect is not None:
+            if request.expect is not None or (await self.revising.ground()).number == draft.base:
                 raise
             raise Overtaken(
                 f"{trouble}. The draft was begun beside revision {draft.base} and may lack what was changed since; "

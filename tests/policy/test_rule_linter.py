@@ -39,6 +39,8 @@ ANA, BEN, CARL = "['ana@contoso.com']", "['ben@contoso.com']", "['carl@contoso.c
 IN, OUT_ = "'in_organization'", "'not_in_organization'"
 ENVELOPE = "sender_address_location = 'envelope'"
 
+LISTS = '[[named_list]]\nname = "l1"\nkind = "domains"\n[[named_list]]\nname = "l2"\nkind = "domains"\n'
+
 FOUND = {
     "dates the wrong way round": (
         marks("activation_date = 2027-01-02T00:00:00Z", "expiry_date = 2027-01-01T00:00:00Z"),
@@ -141,6 +143,27 @@ FOUND = {
     "every attribute": (
         marks("sender_ad_attribute_matches_patterns = {city = ['^']}"),
         "sender_ad_attribute_matches_patterns", "'^' matches",
+    ),
+    "a classification that is and is not there": (
+        marks("has_classification = 'Secret'", "has_no_classification = true"), "has_classification", "never matches",
+    ),
+    "an exception in a group": (
+        marks("subject_contains_words = ['x']", "except_if_either = [{subject_contains_words = ['x', 'y']}]"),
+        "except_if_either", "by a group of except_if_either",
+    ),
+    "the only group against an exception outside": (
+        marks(f"either = [{{from = {ANA}}}]", f"except_if_from = {ANA}"), "either", "this group never matches",
+    ),
+    "a group against a condition outside": (
+        marks("recipient_domain_is = ['contoso.com']", "either = [{sent_to = ['x@far.test']}]"),
+        "either", "none of sent_to is in a domain of recipient_domain_is",
+    ),
+    "a size in a group": (
+        OPERATOR + marks("either = [{message_size_over = '900MB'}]"), "either", "is ever taken",
+    ),
+    "a list among those of an earlier rule": (
+        LISTS + two("sender_in_list = ['l1', 'l2']\n" + STOP, "sender_in_list = ['l1']\n" + MARK),
+        "name", "rule 'B' is never reached",
     ),
     "every name in a group": (
         marks(f"either = [{{sent_to = {ANA}}}, {{attachment_name_matches_patterns = ['.']}}]"), "either", "'.' matches",
@@ -253,6 +276,17 @@ MISSED = {
     "within the connector's limit": CONNECTOR + rule(f"message_size_over = '10MB'\n{VIA}"),
     "redirects in a row": moves("A", ANA, BEN) + moves("B", BEN, CARL),
     "redirects with a copy that stays": moves("A", ANA, "['ben@contoso.com', 'x@far.test']") + moves("B", BEN, ANA),
+    "an expression that asks whether a field is there": marks(
+        "except_if_header_matches_patterns = {header = 'X-A', patterns = ['.']}"
+    ),
+    "a group that another one outside does not touch": marks(
+        "from_scope = 'in_organization'", f"either = [{{sent_to = {ANA}}}, {{sent_to = {BEN}}}]"
+    ),
+    "an exception in a group that asks for more": marks(
+        "subject_contains_words = ['x']", f"except_if_either = [{{subject_contains_words = ['x'], from = {ANA}}}]"
+    ),
+    "redirects of mail that is never the same": moves("A", ANA, BEN, f"from_scope = {IN}")
+    + moves("B", BEN, ANA, f"except_if_from_scope = {IN}"),
     "redirects of which one is off": moves("A", ANA, BEN) + moves("B", BEN, ANA, "enabled = false"),
     "a copy": rule(f"sent_to = {ANA}\nblind_copy_to = {BEN}\n", "A") + moves("B", BEN, ANA),
     "properties that say nothing": marks("rule_sub_type = 'none'", "use_legacy_regex = false", "dlp_policy = ''"),
@@ -310,6 +344,14 @@ def test_one_word_for_each_of_many_that_are_never_reached():
     many = "".join(rule(f"sent_to = {ANA}\n{MARK}", f"R{number}") for number in range(800))
     found = findings(rule(f"sent_to = {ANA}\n{STOP}", "A") + many)
     assert len([one for one in found if "is never reached" in one.message]) == 800
+
+
+def test_a_circle_is_found_in_groups_and_among_the_same_mail():
+    grouped = [rule(f"redirect_message_to = {to}\neither = [{{sent_to = {who}}}]\n", name)
+               for name, who, to in (("A", ANA, BEN), ("B", BEN, ANA))]  # fmt: skip
+    assert len([one for one in findings("".join(grouped)) if "in a circle" in one.message]) == 2
+    narrower = moves("A", ANA, BEN) + moves("B", BEN, ANA, f"from_scope = {IN}")
+    assert len([one for one in findings(narrower) if "in a circle" in one.message]) == 2, "mail from inside goes round"
 
 
 def test_the_path_leads_into_the_group():

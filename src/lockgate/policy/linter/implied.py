@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from lockgate.policy.kinds import is_left_out
 from lockgate.policy.networks import Network, parse_networks
 
-_ALTERNATIVES = ("_words", "_patterns", "_member_of", "_header")
+_ALTERNATIVES = ("_words", "_patterns", "_member_of", "_header", "_list")
 """How the names of conditions end whose values are alternatives, so that more values hit more."""
 
 _MORE_ALTERNATIVES = frozenset({"from", "sent_to", "manager_for_evaluated_user"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lockgate.policy.catalog import Catalog
+from lockgate.policy.catalog import EXCEPTION, Catalog
 from lockgate.policy.checks import Report
 from lockgate.policy.documents import Documents, Written
 from lockgate.policy.groups import said_in, written_in
@@ -18,7 +18,7 @@ from lockgate.policy.linter.sequences import ENDS, lint_order, lint_redirects
 from lockgate.policy.objects.connectors import OutboundConnector
 from lockgate.policy.objects.organisation import Organisation
 from lockgate.policy.objects.peers import Operator
-from lockgate.policy.objects.rules import MailFlowRule
+from lockgate.policy.objects.rules import EXCEPT_IF_EITHER, MailFlowRule
 from lockgate.policy.ordering import rules_in_order
 from lockgate.policy.text import TextSet, pattern
 from lockgate.policy.ties import accepted_by_organisation
@@ -30,6 +30,10 @@ _Path = tuple[str | int, ...]
 _TEXTS = ("a", "7", "ж", "-", " ", "?")
 _ADDRESSES = ("a@b.de", "x1@q-7.example", "zz.y+t@sub.host.museum")
 """Texts and addresses that have nothing in common: an expression that matches all of them matches everything."""
+
+_WHETHER_THERE = frozenset({"header_matches_patterns", "sender_ad_attribute_matches_patterns",
+                            "recipient_ad_attribute_matches_patterns"})  # fmt: skip
+"""With `.` or `.+` these ask whether the field or attribute is there at all; such expressions match no line end."""
 
 _KEPT = (
     ("rule_sub_type", "none", "a rule of the sub type dlp is a rule like others here",
@@ -61,8 +65,8 @@ def lint_rules(documents: Documents, catalog: Catalog, report: Report) -> None:
                 _everything(rule, catalog, report)
                 acting.append(rule)
         lint_order(acting, catalog, report)
-        lint_redirects(acting, report)
-    _sizes(documents, report)
+        lint_redirects(acting, catalog, report)
+    _sizes(documents, catalog, report)
 
 
 def _left_out(written: _Rule, catalog: Catalog, report: Report) -> None:
@@ -103,6 +107,8 @@ def _expressions(written: _Rule, catalog: Catalog, report: Report) -> None:
         if not key.endswith("_matches_patterns"):
             continue
         texts = _ADDRESSES if key.endswith("_address_matches_patterns") else _TEXTS
+        if key.removeprefix(EXCEPTION) in _WHETHER_THERE:
+            texts = (*texts, "\n")
         for inner, expression in _patterns(value.model_dump(mode="json")):
             if _matches_all(expression, texts):
                 report.doubtful(
@@ -131,7 +137,7 @@ def _matches_all(expression: str, texts: tuple[str, ...]) -> bool:
 # --- sizes ------------------------------------------------------------------------------------------------------------
 
 
-def _sizes(documents: Documents, report: Report) -> None:
+def _sizes(documents: Documents, catalog: Catalog, report: Report) -> None:
     """Conditions about sizes that no message has, because it is refused before or where the rule leads it."""
     operator = documents.operator.value if documents.operator is not None else Operator()
     most = operator.limits.message_size
@@ -139,18 +145,17 @@ def _sizes(documents: Documents, report: Report) -> None:
     connectors = {(w.value.organisation, w.value.name): w.value for w in documents.outbound}
     for written in documents.rules:
         rule = written.value
-        for key in ("message_size_over", "attachment_size_over"):
-            least = getattr(rule, key, None)
-            if not rule.enabled or least is None:
+        for path, least in written_in(rule, catalog) if rule.enabled else ():
+            if path[-1] not in ("message_size_over", "attachment_size_over") or EXCEPT_IF_EITHER in path:
                 continue
             beyond = _beyond(rule, least.root, most, organisations.get(rule.organisation))
             if beyond:
-                _too_large(written, key, least.root, beyond, report)
+                _too_large(written, path, least.root, beyond, report)
                 continue
             route = getattr(rule, "route_message_outbound_connector", None)
             connector = connectors.get((rule.organisation, route.root)) if route is not None else None
             if connector is not None and 0 < connector.size_limit < least.root:
-                _not_taken(written, key, least.root, connector, report)
+                _not_taken(written, path, least.root, connector, report)
 
 
 def _beyond(rule: MailFlowRule, least: int, most: int, organisation: Organisation | None) -> str:
@@ -165,20 +170,22 @@ def _beyond(rule: MailFlowRule, least: int, most: int, organisation: Organisatio
     return ""
 
 
-def _too_large(written: _Rule, key: str, least: int, beyond: str, report: Report) -> None:
+def _too_large(written: _Rule, path: _Path, least: int, beyond: str, report: Report) -> None:
     report.doubtful(
         written,
-        (key, "organisation"),
+        (path, "organisation"),
         f"no message of {least} octets is ever taken: {beyond}",
         why="it is refused whatever the rule would do with it",
         mend="a smaller size, or a larger limit",
     )
 
 
-def _not_taken(written: _Rule, key: str, least: int, connector: OutboundConnector, report: Report) -> None:
+def _not_taken(
+    written: _Rule, path: _Path, least: int, connector: OutboundConnector, report: Report
+) -> None:
     report.doubtful(
         written,
-        (key, "route_message_outbound_connector", "organisation"),
+        (path, "route_message_outbound_connector", "organisation"),
         f"connector '{connector.name}' takes {connector.size_limit} octets at most, and the rule sends it messages of "
         f"{least} and more",
         why="every message that the rule leads there is refused",

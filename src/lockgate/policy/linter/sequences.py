@@ -6,7 +6,7 @@ refuses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from lockgate.policy.catalog import EXCEPTION, Catalog
@@ -14,7 +14,7 @@ from lockgate.policy.checks import Report
 from lockgate.policy.documents import Written
 from lockgate.policy.groups import said_in
 from lockgate.policy.linter.implied import implies
-from lockgate.policy.objects.rules import EITHER, EXCEPT_IF_EITHER, MailFlowRule
+from lockgate.policy.objects.rules import EITHER, EXCEPT_IF_EITHER, MailFlowRule, groups_of
 
 _Rule = Written[MailFlowRule]
 
@@ -106,24 +106,54 @@ def _implied(key: str, earlier: MailFlowRule, later: MailFlowRule) -> bool:
 # --- redirects --------------------------------------------------------------------------------------------------------
 
 
-def lint_redirects(rules: Iterable[_Rule], report: Report) -> None:
+class _Way(NamedTuple):
+    """Where a rule redirects the mail for an address, and what else it asks for: conditions and exceptions by key."""
+
+    written: _Rule
+    address: str
+    targets: frozenset[str]
+    asks: frozenset[tuple[str, str]]
+
+
+def lint_redirects(rules: Iterable[_Rule], catalog: Catalog, report: Report) -> None:
     """Redirects to whom it is for anyhow, and those that lead back; `rules` are those that act."""
-    ways: dict[str, tuple[_Rule, frozenset[str]]] = {}
-    for written in rules:
-        redirect, people = (getattr(written.value, key, None) for key in ("redirect_message_to", "sent_to"))
-        if redirect is None or people is None:
-            continue
-        targets = frozenset(text.casefold() for text in redirect.root)
-        for text in people.root:
-            if targets == {text.casefold()}:
-                _vain(written, text, report)
-            ways.setdefault(text.casefold(), (written, targets))
+    found = [way for written in rules for way in _ways(written, catalog)]
+    for way in found:
+        if way.targets == {way.address}:
+            _vain(way.written, way.address, report)
     told: set[str] = set()
-    for start in ways:
-        circle = _circle(start, ways)
-        if len(circle) > 1 and told.isdisjoint(circle):
-            told |= set(circle)
-            _circles(circle, ways, report)
+    for asks in dict.fromkeys(way.asks for way in found):
+        ways: dict[str, tuple[_Rule, frozenset[str]]] = {}
+        for way in found:
+            if way.asks <= asks:  # whatever matches the one matches the other
+                ways.setdefault(way.address, (way.written, way.targets))
+        for start in ways:
+            circle = _circle(start, ways)
+            if len(circle) > 1 and told.isdisjoint(circle):
+                told |= set(circle)
+                _circles(circle, ways, report)
+
+
+def _ways(written: _Rule, catalog: Catalog) -> Iterator[_Way]:
+    """By address in sent_to, which may stand in a group that is enough."""
+    rule = written.value
+    redirect = getattr(rule, "redirect_message_to", None)
+    if redirect is None:
+        return
+    targets = frozenset(text.casefold() for text in redirect.root)
+    groups = [group for key, _, group in groups_of(rule) if key == EITHER and not any(True for _ in groups_of(group))]
+    whole = [] if any(True for _ in groups_of(rule)) else [(rule,)]
+    apart = [(rule, group) for group in groups] if getattr(rule, EXCEPT_IF_EITHER) is None else []
+    for holders in (*whole, *apart):
+        asked = [(key, getattr(one, key)) for one in holders for key in said_in(one) if _is_test(key, catalog)]
+        people = [value.root for key, value in asked if key == "sent_to"]
+        asks = frozenset((key, value.model_dump_json()) for key, value in asked if key != "sent_to")
+        for text in people[0] if len(people) == 1 else ():
+            yield _Way(written, text.casefold(), targets, asks)
+
+
+def _is_test(key: str, catalog: Catalog) -> bool:
+    return key.removeprefix(EXCEPTION) in catalog.conditions
 
 
 def _vain(written: _Rule, text: str, report: Report) -> None:

@@ -84,6 +84,45 @@ def test_the_operators_table() -> None:
     assert after["b.toml"] == '# nothing yet\n\n[operator]\nip_allow_list = ["192.0.2.1"]\n'
 
 
+LISTED = """[[mail_flow_rule]]
+name = "R"
+subject_contains_words = [  # agreed with sales
+    "a",   # the first
+    # the second
+    "b",
+    "c",
+]
+stop_rule_processing = true
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "gone", "fresh"),
+    [
+        (["a", "b", "c", "d"], (), ('"d"',)),
+        (["a", "c"], ('"b"',), ()),
+        (["b", "c", "x y"], ('"a"',), ('"x y"',)),
+        (["a", "b"], ('"c"',), ()),
+        (["a"], ('"b"', '"c"'), ()),
+    ],
+)
+def test_entries_of_a_list_come_and_go_alone(words: list[str], gone: tuple[str, ...], fresh: tuple[str, ...]) -> None:
+    place = Place("a.toml", "mail_flow_rule", 0)
+    after = changed({"a.toml": LISTED}, place, Edit({"subject_contains_words": words}))["a.toml"]
+    assert tomllib.loads(after)["mail_flow_rule"][0]["subject_contains_words"] == words
+    kept = [line for line in LISTED.splitlines() if not any(one in line for one in gone)]
+    there = after.splitlines()
+    assert [line for line in kept if line in there or line.rstrip(",") in there] == kept
+    assert all(any(one in line for line in there) for one in fresh)
+
+
+def test_a_list_in_another_order_is_written_anew() -> None:
+    place = Place("a.toml", "mail_flow_rule", 0)
+    for words in (["c", "b", "a"], ["x"], ["a", "a"], []):
+        after = changed({"a.toml": LISTED}, place, Edit({"subject_contains_words": words}))["a.toml"]
+        assert tomllib.loads(after)["mail_flow_rule"][0]["subject_contains_words"] == words
+
+
 def test_an_object_goes_with_its_comment() -> None:
     after = removed(FILES, [Place("a.toml", "outbound_connector", 0)])
     assert "headquarters" not in after["a.toml"] and "not a header" not in after["a.toml"]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Array
 
 NEW_FILE = "policy.toml"
 """Where the first object goes when there is no document yet."""
@@ -254,10 +255,30 @@ def _whole(text: str, place: Place) -> Any:
 
 def _apply(row: Any, edit: Edit) -> None:
     for key, value in edit.put.items():
-        row[key] = _item(value)
+        if not _in_place(row.get(key), value):
+            row[key] = _item(value)
     for key in edit.drop:
         if key in row:
             del row[key]
+
+
+def _in_place(array: Any, value: Any) -> bool:
+    """Take entries out of a list and put others behind them, so that those that stay keep their lines and comments.
+
+    False if more than that is wanted, or nothing stays; the list is written anew then.
+    """
+    if not isinstance(array, Array) or not isinstance(value, list | tuple):
+        return False
+    was, wanted = array.unwrap(), [*value]
+    stays = [one for one in was if one in wanted]
+    if not stays or wanted[: len(stays)] != stays:
+        return False
+    for number in reversed(range(len(was))):
+        if was[number] not in wanted:
+            del array[number]
+    for one in wanted[len(stays) :]:
+        array.append(_item(one))
+    return bool(array.unwrap() == wanted)
 
 
 def _item(value: Any) -> Any:

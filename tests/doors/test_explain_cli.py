@@ -168,6 +168,7 @@ async def test_a_supposed_message(asked: Asked, tmp_path: Path) -> None:
         (("--ip", "192.0.2.1", "--suppose", "spf=fail"), "nothing asks about 'spf'; what can be supposed is who-is,"),
         (("--ip", "192.0.2.1", "--at", "teatime"), "is no time"),
         (("--ip", "192.0.2.1", "missing.eml"), "missing.eml cannot be read"),
+        (("--ip", "192.0.2.1", "--organisation", "Contoso"), "no organisation 'Contoso'; there are contoso"),
     ],
 )
 async def test_what_makes_no_sense_is_misuse(asked: Asked, arguments: tuple[str, ...], says: str) -> None:
@@ -186,6 +187,9 @@ async def test_a_draft_with_mistakes_has_their_places(asked: Asked, tmp_path: Pa
     assert code == 1 and "revision 77 is not kept here any more" in err.casefold()
     code, _, err = await asked.run("replay")
     assert code == 2 and "--policy DIR or --revision N" in err
+    (folder / "a.toml").write_text(CONTOSO)
+    code, _, err = await asked.run("replay", "--policy", str(folder), "--organisation", "nope")
+    assert code == 2 and "There is no organisation 'nope'; there are contoso" in err
 
 
 async def test_replay_tells_what_would_change(asked: Asked, tmp_path: Path) -> None:

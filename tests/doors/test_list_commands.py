@@ -185,3 +185,16 @@ async def test_a_list_that_cannot_be_read_is_told_and_not_changed(here) -> None:
     assert code == 3 and "on fire" in err
     code, out, _ = await here.run("rule", "show", "Secret")
     assert code == 0 and "Project names=cannot be read" in out
+
+
+async def test_what_a_rule_says_of_its_lists_is_of_their_kind_and_of_now(here) -> None:
+    async def said() -> dict[str, str]:
+        return (await told(here, "rule", "show", "From partners"))["lists"]
+
+    await told(here, "list", "add", "vip", "ann@far.test")
+    assert await said() == {"partners": "no entries, so nothing is on it", "vip": "1 entries"}
+    other = ListName("contoso", ListKind.ADDRESSES, "partners")
+    here.lists.lists.views[other] = here.lists.lists.views[ListName("contoso", ListKind.ADDRESSES, "vip")]
+    assert (await said())["partners"] == "no entries, so nothing is on it", "entries of a list of another kind"
+    here.lists.lists.broken = "its file is damaged"
+    assert set((await said()).values()) == {"cannot be read, so nothing is known of it"}

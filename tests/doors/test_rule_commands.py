@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tomllib
 
@@ -162,3 +163,26 @@ async def test_a_rule_may_be_called_what_no_connector_may(here, name):
     await told(here, "rule", "remove", name)
     code, _, err = await here.run("connector", "add", name, "--outbound", "use_mx_record=yes")
     assert (code == 1 and "a name must not hold / or #" in err) is (name != "a=b, [c]")
+
+
+async def test_groups_come_and_go_one_by_one_and_are_seen_apart(here):
+    first, second = "{subject_contains_words = ['bill'], sent_to = ['x@b.test']}", "{from = ['a@b.test']}"
+    await told(here, "rule", "set", "A", f"either={first}")
+    await told(here, "rule", "set", "A", f"either+={second}")
+    shown = (await here.run("rule", "show", "A"))[1]
+    assert "{sent_to=x@b.test, subject_contains_words=bill}, {from=a@b.test}" in shown.replace(
+        "{subject_contains_words=bill, sent_to=x@b.test}", "{sent_to=x@b.test, subject_contains_words=bill}"
+    )
+    await told(here, "rule", "set", "A", f"either-={first}")
+    assert (await told(here, "rule", "show", "A"))["either"] == [{"from": ["a@b.test"]}]
+    code, _, err = await here.run("rule", "set", "A", f"either-={first}")
+    assert code == 1 and "does not hold {subject" in err
+
+
+async def test_rules_that_are_changed_at_the_same_moment_are_all_changed(here):
+    before = here.revisions.in_force().number
+    names = [f"N{number}" for number in range(4)]
+    answers = await asyncio.gather(*(here.run("rule", "add", name, "delete_message=true") for name in names))
+    assert [code for code, _, _ in answers] == [0] * 4, answers
+    assert {row["name"] for row in await told(here, "rule", "list")} >= set(names)
+    assert here.revisions.in_force().number == before + 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from lockgate.flow.desk.shadow import ShadowDesk
 from lockgate.flow.revising import Revising
 from lockgate.flow.shadow import Draft, ShadowTally
 from lockgate.mail.rule_hits import RuleHits, RuleMode
+from lockgate.seams import Overtaken
 from lockgate.testing.builders import policy_of
 from policies import CONTOSO
 
@@ -111,7 +113,8 @@ async def test_hits_are_told_of_rules_there_are_and_of_those_that_are_no_more(he
     code, out, _ = await here.run("rule", "stats", "Watch", "--json")
     (row,) = json.loads(out)
     assert row["hits"] == 3 and row["audit"] == {"messages": 3, "recipients": 5} and row["microseconds"] == 2.5
-    assert (await here.run("rule", "stats", "Watch", "--organisation", "other"))[0] == 2
+    code, _, err = await here.run("rule", "stats", "--organisation", "Contoso")
+    assert code == 2 and "There is no organisation 'Contoso'; there are contoso" in err
 
 
 async def test_a_draft_is_begun_shown_and_stopped(here: Watched, draft: str) -> None:
@@ -176,3 +179,22 @@ async def test_what_was_changed_meanwhile_is_not_undone_unasked(here: Watched, d
     assert code == 1 and "not 77" in err and here.shelf.kept is not None
     assert (await here.run("shadow", "promote", "--expect", str(number)))[0] == 0
     assert here.revisions.in_force().files["contoso.toml"] == CONTOSO + RULE
+
+
+async def test_two_who_begin_at_once_do_not_get_in_each_others_way(here: Watched, draft: str) -> None:
+    answers = await asyncio.gather(*(here.run("shadow", "start", "--policy", draft) for _ in range(3)))
+    assert sorted(code for code, _, _ in answers) == [0, 1, 1]
+    assert [row["did"] for row in here.audit.rows] == ["shadow start"] and here.shelf.kept is not None
+
+
+async def test_edits_by_hand_are_no_reason_to_say_that_another_revision_is_expected(
+    here: Watched, draft: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.run("shadow", "start", "--policy", draft)
+
+    def edited(*_: object, **__: object) -> None:
+        raise Overtaken("the documents were edited by hand")
+
+    monkeypatch.setattr(here.revisions, "put", edited)
+    code, _, err = await here.run("shadow", "promote")
+    assert code == 1 and "edited by hand" in err and "--expect" not in err

@@ -51,9 +51,20 @@ def test_what_an_expression_needs(expression, ways):
     assert pieces_of(translate(expression)) == ways
 
 
+def test_letters_whose_other_case_python_may_not_know_yet_are_no_part_of_a_piece():
+    assert pieces_of(r"\x{264}" * 4) == () == pieces_of(r"\x{E0080}" * 4)
+    assert pieces_of(rf"abcd{chr(0x264)}efgh") == needed("abcd|efgh")
+
+
+def test_a_group_that_says_little_does_not_multiply_the_ways():
+    assert pieces_of(r"(?:ab|cd|ef)invoice") == needed("invoice")
+    assert pieces_of(r"(?:ab|cde)xy") == ()
+
+
 @pytest.mark.parametrize(
     "expression",
-    [r"(?P<n>abcd)", r"[[:alpha:]]abcd", r"\Qabcd", r"abcd\1", "(abcd", "abcd)", r"\Babcd", r"(?:abcd", "abcd[", "\\"],
+    [r"(?P<n>abcd)", r"[[:alpha:]]abcd", r"\Qabcd", r"abcd\1", "(abcd", "abcd)", r"\Babcd", r"(?:abcd", "abcd[", "\\",
+     "abcd?+efgh"],
 )
 def test_of_what_is_not_understood_nothing_is_needed(expression):
     assert pieces_of(expression) == ()
@@ -73,6 +84,13 @@ def test_all_pieces_of_one_way_have_to_be_there():
     assert PieceSet([needed("warning|7")]).possible(b"warning 17") == {0}
     assert PieceSet([needed("warning|7")]).possible(b"warning 18") == set()
     assert PieceSet([(), ()]).possible(b"anything") == set()
+
+
+def test_what_is_in_a_text_at_every_place_hides_nothing_else():
+    pieces = PieceSet([needed("xxx"), needed("xxxx"), needed("needle"), needed("never there")])
+    for place in (0, 16_383, 16_390, 200_000):
+        text = b"x" * place + b"needle" + b"x" * (200_000 - place)
+        assert pieces.possible(text) == {0, 1, 2}
 
 
 def test_more_pieces_than_a_table_takes_are_found_as_well():

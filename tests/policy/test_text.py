@@ -1,14 +1,16 @@
 """Words and expressions of mail flow rules: what is found, what is refused when saved, and what it costs."""
 
 import random
+import re
 import time
+import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.policy.expressions import LONGEST, ExpressionError, translate
-from lockgate.policy.text import LONGEST_WORD, TextError, TextSet, pattern, word
+from lockgate.policy.text import LONGEST_WORD, TextError, TextSet, pattern, plain_of, word
 from pace import slower
 
 
@@ -89,6 +91,9 @@ def test_a_word_that_cannot_be_meant_is_refused(wanted, because):
         (r"\p{Lu}", "A", True),
         (r"(?s)a.b", "a\nb", True),
         (r"a.b", "a\nb", False),
+        (r"abc{02}d", "abccd", True),
+        (r"abc{02,003}d", "abcccd", True),
+        (r"abc{0,00}d", "abd", True),
         (r"(?m)^b$", "a\nb\nc", True),
         (r"\.exe$", "run.exe", True),
         (r"\bé", "é", True),
@@ -199,6 +204,36 @@ def test_a_text_full_of_what_is_looked_for_takes_no_tenth_of_a_second():
     for text in ("xvoice" * 40_000, "invoices" * 30_000, "voice" * 50_000):
         assert not found.hits(text)
         assert min(_spent(found, text) for _ in range(3)) < 0.1 * slower()
+
+
+ENDLESS = [word("x" * often) for often in range(3, 13)]
+PAIRS = "|".join(f"{one}{other}" for one in "bcdfghjkl" for other in "bcdfghjkl")
+
+
+@pytest.mark.parametrize(
+    ("needles", "text"),
+    [
+        (ENDLESS, "x" * 1_000_000),
+        ([word("哈哈")], "哈" * 300_000),
+        ([pattern(rf"(?:{PAIRS})\s.?invoice{n}") for n in range(50)], "invoice " * 130_000),
+        ([word("secret")], "a" + "\u0301\u0316" * 60_000),
+        ([pattern(r"invoice.{200}a.*c")], "invoice" + "ab" * 500_000 + "c"),
+    ],
+    ids=["found at every place", "in Han", "many ways", "marks in the wrong order", "far back"],
+)
+def test_a_large_text_made_to_cost_takes_no_tenth_of_a_second(needles, text):
+    found = TextSet(needles)
+    found.hits(text)
+    assert min(_spent(found, text) for _ in range(3)) < 0.1 * slower()
+
+
+def test_a_text_brought_into_nfkc_in_pieces_is_the_same():
+    dice = random.Random(5)
+    for signs in ("e\u0301\u0323 ", "\u1112\u1161\u11ab", "か\u3099", "ﬁ\u00a0x", "ক\u09c7\u09be"):
+        for length in (4_095, 4_096, 4_097, 9_000):
+            text = "".join(dice.choices(signs, k=length))
+            if not re.search("[\u0301\u0323\u3099\u09c7\u09be]{30}", text):
+                assert plain_of(text) == unicodedata.normalize("NFKC", text)
 
 
 def test_many_needles_together_find_what_each_finds_alone():

@@ -331,7 +331,9 @@ class _Reader:
         if _QUANTIFIER.match(self._all, self.at) and self._peek() != "{":
             raise self.wrong("a repetition is repeated")
         empty = item.empty or found[0][0] in "*?" or (least is not None and int(least) == 0)
-        return _Node(f"{item.text}{found[0]}", item.first, item.last, empty)
+        # RE2 takes {02} for letters.
+        often = re.sub(r"0*(\d+)", r"\1", found[0])
+        return _Node(f"{item.text}{often}", item.first, item.last, empty)
 
     def _settled(self, items: list[_Item], number: int, *, starts: bool, ends: bool) -> _Node:
         """The item; a boundary becomes what it says of the characters beside it."""

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from lockgate.mail.lists import ListEntry
-from lockgate.policy.text import TextError, check_word, forms_of, is_outside, is_space, open_ended
+from lockgate.policy.text import TextError, check_word, forms_of, is_outside, is_space, open_ended, plain_of
 
 MOST_PIECES = 32
 """Pieces of the longest phrase."""
@@ -152,7 +152,7 @@ def _plain(text: str) -> str:
     """As a text is looked through everywhere: in NFKC, what is no Unicode replaced."""
     if text.isascii():
         return text
-    return unicodedata.normalize("NFKC", text).encode("utf-8", "replace").decode("utf-8")
+    return plain_of(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def _folded(plain: str) -> str:

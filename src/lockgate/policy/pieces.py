@@ -7,6 +7,7 @@ be missed.
 
 from __future__ import annotations
 
+import enum
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -23,28 +24,34 @@ LONGEST_PIECE = 12
 """Characters of one piece; more would find hardly less and take memory."""
 
 _USABLE = 3
+"""Letters that the best piece of a way must have, for shorter ones are in nearly every text."""
+
 _GOOD = 4
-"""Letters of a piece that is worth being looked for: in any case, and beside a better one. Shorter ones are in nearly
-every text."""
+"""Letters of further pieces of a way that are looked for beside the best one."""
 
 _WIDE = 0x2E80
 """From here on a sign says as much as two letters of an alphabet (Unicode's blocks from CJK Radicals on)."""
 
 _LARGEST_TABLE = 64 * 1024
-"""Octets of pieces for which the automaton may have a table of all its steps (some MB, three times as fast)."""
+"""Octets of pieces for which the automaton may have a table of all its steps (12 to 33 MB, three times as fast)."""
+
+_AT_ONCE = 16 * 1024
+"""Octets of a text that are looked through at once."""
+
+_OFTEN = 10_000
+"""So many finds, each of which costs an object, and what was found is not looked for any more."""
 
 _TOKEN = re.compile(
     r"""
       \\x\{(?P<hex>[0-9A-Fa-f]{1,6})\}
     | (?P<other>
-          \[\^?(?:\\.|[^\]\\\[])+\] | \\[pP](?:\{[^}]*\}|[A-Z])
-        | \\x[0-9A-Fa-f]{2} | \\[AzdDsSwW] | \(\?[a-z-]+\) | [.^$]
+          \[\^?(?:\\.|[^\]\\\[])+\] | \\[pP]\{[^}]*\} | \\x[0-9A-Fa-f]{2} | \\[Az] | \(\?[a-z-]+\) | [.^$]
       )
-    | (?P<open>\((?:\?[a-z-]*:|(?!\?)))
+    | (?P<open>\(\?[a-z-]*:)
     | (?P<close>\))
     | (?P<bar>\|)
     | \\(?P<quoted>[^A-Za-z0-9])
-    | (?P<sign>[^\\\[(])
+    | (?P<sign>[^\\\[(*+?{])
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -62,39 +69,62 @@ class _Way(NamedTuple):
 class PieceSet:
     """Which needles are possible by their pieces: an automaton that is whole when made, so that no text is dearer."""
 
-    __slots__ = ("_automaton", "_ways")
+    __slots__ = ("_automaton", "_octets", "_overlap", "_ways")
 
     def __init__(self, needs: Sequence[Need]) -> None:
         numbers: dict[str, int] = {}
         ways: dict[int, list[_Way]] = {}
         for needle, need in enumerate(needs):
             for way in need:
-                best = max(way, key=weight)
+                best = max(way, key=lambda piece: (weight(piece), piece))
                 good = {best} | {piece for piece in way if weight(piece) >= _GOOD}
                 pieces = frozenset([numbers.setdefault(piece, len(numbers)) for piece in good])
                 short = tuple([piece.encode("utf-8", "replace") for piece in way - good])
                 ways.setdefault(numbers[best], []).append(_Way(needle, pieces, short))
         self._ways = ways
-        octets = [piece.encode("utf-8", "replace") for piece in numbers]
-        whole = sum(map(len, octets)) <= _LARGEST_TABLE
+        self._octets = [piece.encode("utf-8", "replace") for piece in numbers]
+        self._overlap = max(map(len, self._octets), default=1) - 1
+        whole = sum(map(len, self._octets)) <= _LARGEST_TABLE
         kind = ahocorasick_rs.Implementation.DFA if whole else ahocorasick_rs.Implementation.ContiguousNFA
-        self._automaton = ahocorasick_rs.BytesAhoCorasick(octets, implementation=kind) if octets else None
+        self._automaton = ahocorasick_rs.BytesAhoCorasick(self._octets, implementation=kind) if self._octets else None
 
     def possible(self, folded: bytes) -> set[int]:
-        """The numbers of the needles that a text, case-folded, has all pieces of."""
-        if self._automaton is None:
-            return set()
-        there = {piece for piece, _, _ in self._automaton.find_matches_as_indexes(folded, overlapping=True)}
+        """The numbers of the needles of which a text, case-folded, has all pieces of one way; none that has no way."""
+        there = self._there(folded)
         found = set[int]()
+        known: dict[bytes, bool] = {}
         for piece in there:
-            for needle, pieces, short in self._ways.get(piece, ()):  # loops, as there can be hundreds
+            for needle, pieces, short in self._ways.get(piece, ()):  # loops, as there can be thousands
+                if needle in found or not pieces <= there:
+                    continue
                 for one in short:
-                    if one not in folded:
+                    if (has := known.get(one)) is None:
+                        has = known[one] = one in folded
+                    if not has:
                         break
                 else:
-                    if pieces <= there:
-                        found.add(needle)
+                    found.add(needle)
         return found
+
+    def _there(self, folded: bytes) -> set[int]:
+        """The numbers of the pieces that are in the text."""
+        automaton, there, often = self._automaton, set[int](), 0
+        if automaton is None:
+            return there
+        numbers: Sequence[int] = range(len(self._octets))
+        for start in range(0, len(folded), _AT_ONCE):
+            block = folded[max(0, start - self._overlap) : start + _AT_ONCE]
+            finds = automaton.find_matches_as_indexes(block, overlapping=True)
+            there.update([numbers[piece] for piece, _, _ in finds])
+            often += len(finds)
+            if often > _OFTEN:
+                often, numbers = 0, [number for number in range(len(self._octets)) if number not in there]
+                if not numbers:
+                    break
+                kind = ahocorasick_rs.Implementation.NoncontiguousNFA  # the one that is made soonest
+                rest = [self._octets[number] for number in numbers]
+                automaton = ahocorasick_rs.BytesAhoCorasick(rest, implementation=kind)
+        return there
 
 
 def pieces_of(expression: str) -> Need:
@@ -105,6 +135,14 @@ def pieces_of(expression: str) -> Need:
     reader = _Reader(expression)
     need = reader.alternatives()
     return need if reader.at == len(expression) and _worth(need) >= _USABLE else ()
+
+
+class _Often(enum.Enum):
+    """How often something stands there: once, once and perhaps more, or perhaps never."""
+
+    ONCE = enum.auto()
+    SOME = enum.auto()
+    MAYBE = enum.auto()
 
 
 class _Reader:
@@ -131,13 +169,16 @@ class _Reader:
             self.at = token.end()
             if token["open"]:
                 inner = self._group()
-                if self._quantified() != "maybe":
+                if self._quantified() is not _Often.MAYBE:
                     needs.append(inner)
                 runs.append("")
             else:
                 self._read_on(runs, _letter(token))
         own, group = _together(runs), max(needs, key=_worth, default=())
-        return tuple([way | own[0] for way in group]) if own and group else own or group
+        if not own or not group:
+            return own or group
+        # Hundreds of ways that differ in a letter or two would be asked one by one.
+        return tuple([way | own[0] for way in group]) if _worth(group) >= _USABLE or _worth(own) < _USABLE else own
 
     def _group(self) -> Need:
         inner = self.alternatives()
@@ -149,19 +190,19 @@ class _Reader:
 
     def _read_on(self, runs: list[str], letter: str) -> None:
         """Put a letter behind the last run, or begin a new one where something else stands."""
-        repeated = self._quantified()
-        if letter and repeated != "maybe":
+        often = self._quantified()
+        if letter and often is not _Often.MAYBE:
             runs[-1] += letter
-        if repeated or not letter:
+        if often is not _Often.ONCE or not letter:
             runs.append("")
 
-    def _quantified(self) -> str:
-        """What the quantifier here says of what is before it: "maybe" or "some" of it; "" if there is none."""
+    def _quantified(self) -> _Often:
+        """What the quantifier here says of what is before it."""
         found = _QUANTIFIER.match(self._all, self.at)
         if found is None:
-            return ""
+            return _Often.ONCE
         self.at = found.end()
-        return "some" if found["some"] else "maybe"
+        return _Often.SOME if found["some"] else _Often.MAYBE
 
 
 def _letter(token: re.Match[str]) -> str:
@@ -173,7 +214,7 @@ def _letter(token: re.Match[str]) -> str:
 def _may_change(sign: str) -> bool:
     """Whether it is a letter whose cases are not known here: RE2's version of Unicode may be newer than Python's."""
     kind = unicodedata.category(sign) if sign else ""
-    return kind in ("Cn", "Cs") or (kind in ("Lu", "Ll", "Lt") and sign.lower() == sign.upper())
+    return kind == "Cn" or (kind in ("Lu", "Ll", "Lt") and sign.lower() == sign.upper())
 
 
 def _together(runs: Sequence[str]) -> Need:

@@ -31,6 +31,12 @@ _LARGEST_PROGRAM = 40_000
 _LOOKS = 30
 """Places in one text at which it is looked whether a word stands alone there."""
 
+_LONG_PIECE = 4096
+_SHORT_PIECE = 128
+_MOST_MARKS = 31
+"""Characters that are brought into NFKC at once: in a text of which that is a look only, and in others; and marks that
+belong to one letter, the letter with them."""
+
 _NOTHING = frozenset[int]()
 
 LOOKED_THROUGH = 16 * 1024
@@ -89,12 +95,12 @@ def open_ended(sign: str) -> bool:
 @functools.lru_cache(maxsize=1024)
 def is_outside(sign: str) -> bool:
     """Whether this sign beside a word bounds it."""
-    return _compiled(_OUTSIDE).fullmatch(sign.encode("utf-8", "replace")) is not None
+    return _one(_OUTSIDE).fullmatch(sign.encode("utf-8", "replace")) is not None
 
 
 def is_space(sign: str) -> bool:
     """Whether this sign is a space between the words of a phrase."""
-    return _compiled(_SPACE).fullmatch(sign.encode("utf-8", "replace")) is not None
+    return _one(_SPACE).fullmatch(sign.encode("utf-8", "replace")) is not None
 
 
 @functools.lru_cache(maxsize=4096)
@@ -105,7 +111,7 @@ def pattern(expression: str) -> Needle:
     except ExpressionError as trouble:
         raise TextError(f"'{expression[:80]}': {trouble}") from None
     try:
-        found = _compiled(translated)
+        found = re2.compile(_anywhere(translated), _options())
     except re2.error as trouble:
         raise TextError(f"'{expression[:80]}' cannot be used: {_said(trouble)}") from None
     if found.programsize > _LARGEST_PROGRAM:
@@ -114,9 +120,12 @@ def pattern(expression: str) -> Needle:
 
 
 class TextSet:
-    """Needles compiled together: RE2 looks for those of which every piece is there, and for those that have none."""
+    """Needles compiled together: RE2 looks for those that are possible by their pieces, and for those that have none.
 
-    __slots__ = ("_pieces", "_rest", "_without", "needles")
+    What RE2 needs for one of them is made when it is first possible, as most never are, and lives as long as the set.
+    """
+
+    __slots__ = ("_made", "_pieces", "_rest", "_without", "needles")
 
     def __init__(self, needles: Iterable[Needle]) -> None:
         self.needles = tuple(needles)
@@ -129,20 +138,21 @@ class TextSet:
             self._rest.Add(self.needles[number].found_by, options)
         if self._without:
             self._rest.Compile()
+        self._made: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self.needles)
 
     def hits(self, text: str) -> frozenset[int]:
-        """The numbers of the needles that the text has. Linear in its length, whatever the needles."""
+        """The numbers of the needles that the text has. Linear in its length, for each needle that is possible."""
         if not self.needles or not text:
             return _NOTHING
-        plain = unicodedata.normalize("NFKC", text)
+        plain = plain_of(text)
         possible = self._pieces.possible(plain.casefold().encode("utf-8", "replace"))
         if not possible and not self._without:
             return _NOTHING
         octets = plain.encode("utf-8", "replace")
-        found = [number for number in possible if _stands(self.needles[number], octets)]
+        found = [number for number in possible if self._stands(self.needles[number], octets)]
         return frozenset(found + self._found_without(octets))
 
     def _found_without(self, octets: bytes) -> list[int]:
@@ -150,31 +160,73 @@ class TextSet:
         if not self._without:
             return []
         there = [self._without[place] for place in self._rest.Match(octets) or ()]
-        return [n for n in there if not self.needles[n].alone or _stands(self.needles[n], octets)]
+        # Of expressions that was the answer; of words it is not known yet whether they stand alone.
+        return [n for n in there if not self.needles[n].alone or self._stands(self.needles[n], octets)]
+
+    def _stands(self, needle: Needle, octets: bytes) -> bool:
+        """Whether it is there, and as a word alone if it is one.
+
+        What stands beside a word is looked at where it was found: an expression that says it takes a hundred times the
+        memory. So it is made only for a text that has the word in others again and again.
+        """
+        if not needle.alone:
+            return self._compiled(_anywhere(needle.found_by)).match(octets) is not None
+        sought = self._compiled(needle.found_by)
+        open_left, open_right = needle.alone.startswith(needle.found_by), needle.alone.endswith(needle.found_by)
+        at = 0
+        for _ in range(_LOOKS):
+            found = sought.search(octets, at)
+            if found is None:
+                return False
+            start, end = found.span()
+            left = open_left or _bounds(octets[max(0, start - 4) : start], -1)
+            if left and (open_right or _bounds(octets[end : end + 4], 0)):
+                return True
+            at = start + 1
+        return self._compiled(needle.alone).search(octets) is not None
+
+    def _compiled(self, expression: str) -> Any:
+        made = self._made.get(expression)
+        if made is None:
+            made = self._made[expression] = re2.compile(expression, _options())
+        return made
 
 
-def _stands(needle: Needle, octets: bytes) -> bool:
-    """Whether it is there, and as a word alone if it is one.
+def plain_of(text: str) -> str:
+    """The text in NFKC, piece by piece: Python takes the square of the marks that follow each other.
 
-    What stands beside a word is looked at where it was found: an expression that says it takes a hundred times the
-    memory. So it is made only for a text that has the word in others again and again.
+    A run of more than thirty marks may be cut, which no language has (UAX 15, Stream-Safe Text Format).
     """
-    sought = _compiled(needle.found_by)
-    if not needle.alone:
-        return sought.search(octets) is not None
-    open_left, open_right = needle.alone.startswith(needle.found_by), needle.alone.endswith(needle.found_by)
-    at = 0
-    for _ in range(_LOOKS):
-        found = sought.search(octets, at)
-        if found is None:
-            return False
-        start, end = found.span()
-        if (open_left or _bounds(octets[max(0, start - 4) : start], -1)) and (
-            open_right or _bounds(octets[end : end + 4], 0)
-        ):
-            return True
-        at = start + 1
-    return _compiled(needle.alone).search(octets) is not None
+    if len(text) <= _LONG_PIECE or text.isascii():
+        return unicodedata.normalize("NFKC", text)
+    pieces: list[str] = []
+    start, size = 0, _LONG_PIECE
+    while start < len(text):
+        end = _cut(text, start + size)
+        piece = text[start:end]
+        plain = unicodedata.normalize("NFKC", piece)
+        if plain is not piece:  # it was more than a look, so it may have been dear
+            size = _SHORT_PIECE
+        pieces.append(plain)
+        start = end
+    return "".join(pieces)
+
+
+def _cut(text: str, end: int) -> int:
+    """Where a piece may end that ends about here: what follows never joins what is before it."""
+    for place in range(end, end - _MOST_MARKS, -1):
+        if place >= len(text):
+            return len(text)
+        sign = text[place]
+        if unicodedata.category(sign)[0] != "M" and not "\u1160" <= sign <= "\u11ff":  # Hangul's vowels and finals join
+            return place
+    return end
+
+
+def _anywhere(expression: str) -> str:
+    """The expression, to be matched from the beginning of a text on: where it stands is not asked, and finding that out
+    can take a thousand times as long."""
+    return f"(?s:.*?)(?:{expression})"
 
 
 def _bounds(beside: bytes, place: int) -> bool:
@@ -183,9 +235,9 @@ def _bounds(beside: bytes, place: int) -> bool:
     return not signs or is_outside(signs[place])
 
 
-@functools.lru_cache(maxsize=4096)
-def _compiled(expression: str) -> Any:
-    return re2.compile(expression, _options())
+@functools.cache
+def _one(kind: str) -> Any:
+    return re2.compile(kind, _options())
 
 
 def _said(trouble: Exception) -> str:

@@ -65,7 +65,6 @@ def told_of_rules(verdict: Verdict, known: Container[str] = ()) -> Iterator[Told
     `known` are subjects of rules ("rule NAME"): where only the doubt is told, as by older versions, they say which rule
     is meant.
     """
-    named = any(step.rule is not None and step.hit is Hit.UNKNOWN for step in verdict.steps)
     for step in verdict.steps:
         if step.stage != STAGE or step.hit is Hit.NO:
             continue
@@ -74,12 +73,16 @@ def told_of_rules(verdict: Verdict, known: Container[str] = ()) -> Iterator[Told
             yield Told(said.rule, step.hit, step.effect, said.mode == "enforce", counts)
         elif step.subject.startswith(_PREFIX):  # recorded by a version that told it in words alone
             yield Told(step.subject[len(_PREFIX) :], step.hit, step.effect, not step.effect.startswith(_ON_AUDIT))
-        elif step.because.startswith(_PREFIX) and not named:
+        elif step.because.startswith(_PREFIX) and not _names_doubts(verdict):
             # "rule NAME: why": a name may have a colon, so the known ones decide.
             ends = [n for n, letter in enumerate(step.because) if letter == ":"]
             name = next((step.because[:end] for end in ends if step.because[:end] in known), "")
             if name or ends:
                 yield Told((name or step.because[: ends[0]])[len(_PREFIX) :], step.hit)
+
+
+def _names_doubts(verdict: Verdict) -> bool:
+    return any(step.rule is not None and step.hit is Hit.UNKNOWN for step in verdict.steps)
 
 
 def is_final(verdict: Verdict) -> bool:

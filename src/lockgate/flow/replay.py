@@ -21,7 +21,7 @@ from lockgate.flow.settle import Ask
 from lockgate.flow.simulate import NOT_ASKED, Course, converse
 from lockgate.mail.findings import Answer, Question, Unknown
 from lockgate.mail.record import Kept, Recorder, Story, UnreadableStory
-from lockgate.mail.ruling import Effects, Hit, Ruling, Step, Verdict
+from lockgate.mail.ruling import Drop, Hit, Refuse, Ruling, Step, Verdict
 from lockgate.policy.policy import Policy
 
 MOST_MESSAGES = 1_000_000
@@ -38,6 +38,8 @@ class Comparison:
         self._ask = ask
         self._recorder = recorder
         self._last = ""
+        mine = policy.organisations.items()
+        self._subjects = {name: frozenset(rule.subject for rule in one.rules.all) for name, one in mine}
         self.found = found if found is not None else Compared()
 
     def look(self, kept: Kept) -> None:
@@ -79,8 +81,7 @@ class Comparison:
         new = {verdict.recipient: verdict for verdict in course.verdicts}
         pairs = [(verdict, new.get(verdict.recipient)) for verdict in before.recipients]
         sender = _sender_of(story)
-        known = self._policy.organisations.get(kept.organisation)
-        subjects = frozenset(rule.subject for rule in known.rules.all) if known is not None and pairs else frozenset()
+        subjects = self._subjects.get(kept.organisation, frozenset())
         part_of: dict[str, frozenset[str]] = {}
         for old, now in pairs:
             if now is not None:
@@ -168,14 +169,16 @@ def _same_besides(old: Verdict, now: Verdict) -> bool:
     """Whether rules asked for the same of a copy: what is written into it, who gets it too, and who is told of it."""
     if old.effects is now.effects or not is_final(old):
         return True
-    return _asked(old.effects) == _asked(now.effects)
+    return _asked(old) == _asked(now)
 
 
-def _asked(effects: Effects) -> tuple[object, ...]:
-    """What was asked for, without the names of rules."""
+def _asked(verdict: Verdict) -> tuple[object, ...]:
+    """What was asked for, without the names of rules; nobody sees the header of a copy that ends here."""
+    effects = verdict.effects
+    ends = isinstance(verdict.disposition, Refuse | Drop)
     added = frozenset([(one.address.key, one.redirect) for one in effects.added])
     told = frozenset([(one.to, one.content) for one in effects.reports])
-    return effects.edits, added, told, bool(effects.notes), effects.require_tls
+    return () if ends else effects.edits, added, told, bool(effects.notes), effects.require_tls
 
 
 def _otherwise(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from couriers.senders import CONTENT, QUICK, cargo, courier, hop
 from lockgate.mail.hop import CargoRecipient, Login
-from lockgate.mail.outcome import Fate
+from lockgate.mail.outcome import Fate, Outcome
 from lockgate.seams import Unreachable
 from lockgate.testing.dns import ZoneResolver
+from peers.certificates import Authority
 from peers.smtp_peer import ALL, PLAIN, Script, SmtpPeer
 
 WAYS = {
@@ -266,6 +268,67 @@ async def test_a_server_that_says_too_much_or_nonsense() -> None:
         (outcome,) = await sender.carry(hop(peer.host), cargo())
         assert outcome.fate is Fate.DELIVERED
         assert len(peer.sessions) == 2
+
+
+BEHIND = {
+    "empty line": b"\r\n",
+    "words": b"have a nice day\r\n",
+    "endless": b"x" * 5000,
+    "no line": b"250",
+    "two codes": b"250-a\r\n251 b\r\n",
+    "a yes and words": b"250 2.0.0 again\r\nhave a nice day\r\n",
+}
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["clear", "tls"])
+@pytest.mark.parametrize("extensions", WAYS.values(), ids=WAYS)
+async def test_a_yes_counts_whatever_stands_behind_it(
+    extensions: tuple[str, ...], secure: bool, tmp_path: Path
+) -> None:
+    context = Authority(tmp_path).issue("mail.partner.test").server_context() if secure else None
+    for behind in BEHIND.values():
+        told: list[Outcome] = []
+        with SmtpPeer(Script(extensions=extensions, context=context, behind=behind)) as peer:
+            sender = courier()
+            for count in (1, 2):
+                (outcome,) = await sender.carry(hop(peer.host), cargo(), told.extend)
+                assert outcome.fate is Fate.DELIVERED, (behind, outcome)
+                assert bool(outcome.tls) == secure
+                assert told == [outcome], "it is on record"
+                assert len(peer.mails) == count
+                told.clear()
+            assert [len(session.mails) for session in peer.sessions] == [1, 1], "no second message goes there"
+            await sender.close()
+
+
+async def test_a_no_counts_whatever_stands_behind_it() -> None:
+    with SmtpPeer(Script(final="554 5.7.1 spam", behind=b"\r\n")) as peer:
+        (outcome,) = await courier().carry(hop(peer.host), cargo())
+        assert (outcome.fate, outcome.reply.enhanced) == (Fate.FAILED, "5.7.1")
+        assert len(peer.sessions) == 1
+
+
+async def test_a_yes_counts_although_the_stream_breaks_behind_it(tmp_path: Path) -> None:
+    context = Authority(tmp_path).issue("mail.partner.test").server_context()
+    script = Script(context=context, behind=b"421 4.3.2 bye\r\n", behind_in_clear=True)
+    with SmtpPeer(script) as peer:
+        sender = courier()
+        for count in (1, 2):
+            (outcome,) = await sender.carry(hop(peer.host), cargo())
+            assert outcome.fate is Fate.DELIVERED, outcome
+            assert len(peer.mails) == count
+        assert len(peer.sessions) == 2
+
+
+@pytest.mark.parametrize("data", ["354 go\nnonsense", "nonsense"])
+async def test_nothing_is_sent_to_a_server_that_talks_nonsense_before_the_content(data: str) -> None:
+    with SmtpPeer(Script(extensions=PLAIN, data=data)) as bad, SmtpPeer() as good:
+        for _ in range(4):
+            (outcome,) = await courier().carry(hop(bad.host, good.host), cargo())
+            assert outcome.fate is Fate.DELIVERED
+        assert len(good.mails) == 4
+        assert bad.mails == []
+        assert all(CONTENT not in session.clear for session in bad.sessions)
 
 
 async def test_cancelling_leaves_no_connection() -> None:

@@ -12,7 +12,8 @@ from lockgate.couriers.hosts import Target
 from lockgate.couriers.settings import Patience
 from lockgate.couriers.witness import Attempt
 from lockgate.mail import replies
-from lockgate.wire.smtp.client import CLOSING, Answer, AnswerReader, BadServer, Opening, Phase, Transaction
+from lockgate.wire.smtp.answers import Answer, AnswerReader, BadServer
+from lockgate.wire.smtp.client import CLOSING, Opening, Phase, Transaction
 from lockgate.wire.smtp.inquiry import Inquiry
 from lockgate.wire.tls import TlsFailed, TlsPipe
 
@@ -94,7 +95,8 @@ class Link(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another transaction may begin here."""
-        return not (self.lost or self._leaving or self._backlog or self._talk is not None)
+        busy = self.lost or self._leaving or self._backlog or self._talk is not None
+        return not busy and self._reader.empty
 
     @property
     def local_address(self) -> str:
@@ -205,10 +207,14 @@ class Link(asyncio.Protocol):
 
     # --- listening -------------------------------------------------------------------------------------------------
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self, data: bytes, trouble: str = "") -> None:
+        """Take what was said; `trouble` is what stands behind it. Raises BadServer."""
         answers = self._reader.feed(data)
+        trouble = trouble or self._reader.trouble
         last = len(answers) - 1
         for number, answer in enumerate(answers):
+            if trouble and not self._to_be_heard():
+                break
             match self._talk:
                 case Transaction() | Inquiry() as transaction:
                     self._transaction_heard(transaction, answer)
@@ -218,6 +224,15 @@ class Link(asyncio.Protocol):
                     self._opening_heard(opening, answer, alone=alone)
                 case None:
                     self._unasked(answer)
+        if trouble:
+            raise BadServer(trouble)
+
+    def _to_be_heard(self) -> bool:
+        """Whether an answer counts although nonsense stands behind it: nothing more is said to such a server.
+
+        What has become of the content does; and so does a word to STARTTLS, behind which somebody may have put more.
+        """
+        return self._talk is not None and self._talk.phase in (Phase.FINAL, Phase.STARTTLS)
 
     def _transaction_heard(self, transaction: Transaction | Inquiry, answer: Answer) -> None:
         if self._backlog and answer.good and transaction.phase is Phase.FINAL:
@@ -296,7 +311,11 @@ class Link(asyncio.Protocol):
             self.tls = f"{pipe.version} {pipe.cipher}"
             self._reader = AnswerReader()
             self._send(self.opening.secured())
-        plain = pipe.read()
+        try:
+            plain = pipe.read()
+        except TlsFailed as damage:
+            self._hear(damage.before, str(damage))
+            raise
         self._write(pipe.take())
         if pipe.closed and self._transport is not None:
             self._transport.close()

@@ -12,7 +12,7 @@ from typing import Protocol
 from lockgate.couriers.link import Link
 from lockgate.mail.outcome import Fate
 from lockgate.mail.reply import Reply
-from lockgate.wire.smtp.client import Answer
+from lockgate.wire.smtp.answers import Answer
 
 
 class Errand(Protocol):

@@ -25,7 +25,8 @@ from lockgate.mail.hop import Cargo, HopKind, NextHop
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.reply import Reply
 from lockgate.seams import Clock, Journal, Resolver, StsPolicies, Taken, TlsResults, Unreachable
-from lockgate.wire.smtp.client import TOO_MANY, Answer, Capabilities, Phase, Transaction, mail_command, rcpt_command
+from lockgate.wire.smtp.answers import Answer
+from lockgate.wire.smtp.client import TOO_MANY, Capabilities, Phase, Transaction, mail_command, rcpt_command
 
 
 def _nobody_waits(outcomes: Sequence[Outcome]) -> None:

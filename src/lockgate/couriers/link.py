@@ -26,10 +26,9 @@ _FAREWELL = 5.0
 class Link(asyncio.Protocol):
     """Owned by a lane. `wait` returns when the conversation under way is over, however it ended.
 
-    `lost` tells why the connection is gone ("" while it is not), `secure` whether TLS is on, `in_handshake` that it
-    broke while TLS was being made, `untrusted` why the certificate does not meet the demand. `carried` counts the
-    transactions begun. `make_tls` gives the TLS side, `objection` judges what the server showed. `attempt` is told how
-    the opening goes; in delivery there is none.
+    `lost` tells why the connection is gone ("" while it is not), `secure` whether TLS is on, `untrusted` why the
+    certificate does not meet the demand. `carried` counts the transactions begun. `make_tls` gives the TLS side,
+    `objection` judges what the server showed. `attempt` is told how the opening goes; in delivery there is none.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class Link(asyncio.Protocol):
         self.opening = opening
         self.lost = ""
         self.secure = False
-        self.in_handshake = False
         self.untrusted = ""
         self.tls = ""
         self.carried = 0
@@ -97,6 +95,11 @@ class Link(asyncio.Protocol):
         """Whether another transaction may begin here."""
         busy = self.lost or self._leaving or self._backlog or self._talk is not None
         return not busy and self._reader.empty
+
+    @property
+    def making_tls(self) -> bool:
+        """Whether TLS was asked for and is not there yet; where the connection is lost, whether it broke over that."""
+        return self.opening.phase in (Phase.STARTTLS, Phase.HANDSHAKE)
 
     @property
     def local_address(self) -> str:
@@ -262,7 +265,6 @@ class Link(asyncio.Protocol):
             self._send(out)
         match opening.phase:
             case Phase.HANDSHAKE:
-                self.in_handshake = True
                 self.pipe = self._make_tls()
                 if self.attempt is not None:
                     self.attempt.pipe = self.pipe
@@ -307,7 +309,6 @@ class Link(asyncio.Protocol):
                 self._wake()
                 return b""
             self.secure = True
-            self.in_handshake = False
             self.tls = f"{pipe.version} {pipe.cipher}"
             self._reader = AnswerReader()
             self._send(self.opening.secured())

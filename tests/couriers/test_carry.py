@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,34 @@ async def test_more_recipients_than_one_transaction_takes() -> None:
         outcomes = await courier(recipients=5).carry(hop(peer.host), cargo(*names))
         assert [len(mail.rcpt) for mail in peer.mails] == [5, 3]
         assert len(outcomes) == 8
+
+
+@pytest.mark.parametrize("said", ["552 too many recipients", "552 5.5.3 too many", "552 5.0.0 Error: too many"])
+@pytest.mark.parametrize("extensions", WAYS.values(), ids=WAYS)
+async def test_552_of_old_servers_says_that_so_many_were_enough(extensions: tuple[str, ...], said: str) -> None:
+    with SmtpPeer(Script(extensions=extensions, most_recipients=2, too_many=said)) as peer:
+        outcomes = await courier().carry(hop(peer.host), cargo(*[f"r{n}@x.test" for n in range(5)]))
+        assert {o.fate for o in outcomes} == {Fate.DELIVERED}
+        assert [len(mail.rcpt) for mail in peer.mails] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("said", ["552 5.2.2 mailbox full", "552 5.3.4 too large for her", "552 no room for her"])
+async def test_552_that_speaks_of_something_else_is_final(said: str) -> None:
+    with SmtpPeer(Script(rcpt={"her@x.test": said})) as peer:
+        outcomes = await courier().carry(hop(peer.host), cargo("a@x.test", "her@x.test", "b@x.test"))
+        assert [o.fate for o in outcomes] == [Fate.DELIVERED, Fate.FAILED, Fate.DELIVERED]
+        assert outcomes[1].reply.code == 552
+        assert len(peer.mails) == 1
+    with SmtpPeer(Script(rcpt={"her@x.test": said})) as peer:
+        (outcome,) = await courier().carry(hop(peer.host), cargo("her@x.test"))
+        assert (outcome.fate, outcome.reply.code) == (Fate.FAILED, 552)
+
+
+@pytest.mark.parametrize("script", [Script(hang_up="final"), Script(extensions=PLAIN, final="451 4.3.0 not now")])
+async def test_nobody_fails_by_552_when_the_others_have_to_wait(script: Script) -> None:
+    with SmtpPeer(dataclasses.replace(script, most_recipients=2, too_many="552 too many recipients")) as peer:
+        outcomes = await courier().carry(hop(peer.host), cargo(*[f"r{n}@x.test" for n in range(3)]))
+        assert {o.fate for o in outcomes} == {Fate.DEFERRED}
 
 
 async def test_the_next_server_is_tried_and_a_refused_greeting_is_temporary() -> None:

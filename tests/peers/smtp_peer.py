@@ -46,6 +46,7 @@ class Script:
     hang_up: str = ""
     hang_up_times: int = 1_000_000
     most_recipients: int = 0
+    too_many: str = "452 4.5.3 too many"
     bite: int = 65536
     pause: float = 0.0
     idle_out: int = 0
@@ -286,7 +287,7 @@ class _Talk:
             return
         reply = self.script.rcpt.get(address, "250 2.1.5 ok")
         if self.script.most_recipients and len(self.rcpt) >= self.script.most_recipients:
-            reply = "452 4.5.3 too many"
+            reply = self.script.too_many
         if reply.startswith("2"):
             self.rcpt.append(text)
         self.say(reply)

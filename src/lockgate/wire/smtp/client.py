@@ -21,6 +21,8 @@ from lockgate.wire.smtp.grammar import xtext
 CLOSING = replies.SHUTTING_DOWN.code
 _DOT_LINE = re.compile(rb"\r\n\.").search
 TOO_MANY = replies.TOO_MANY_RECIPIENTS.code
+FULL = 552
+"""Storage is exceeded; of old also that there are too many recipients."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -266,6 +268,20 @@ class Opening:
         return self._end(Trouble.LOGIN_REFUSED)
 
 
+_NOT_OF_NUMBER = re.compile(r"5\.(2\.\d+|3\.4)").fullmatch
+"""Enhanced codes of a mailbox that is full and of a message that is too large (RFC 3463 3.3, 3.4)."""
+
+
+def _of_number(answer: Answer) -> Answer:
+    """A 552 to a recipient behind others that were taken is as 452: so many were enough (RFC 5321 4.5.3.1.10).
+
+    Unless its enhanced code says that it speaks of something else.
+    """
+    if _NOT_OF_NUMBER(answer.reply().enhanced):
+        return answer
+    return Answer(TOO_MANY, tuple([b"4" + line[1:] if line.startswith(b"5.") else line for line in answer.lines]))
+
+
 # --- one transaction -----------------------------------------------------------------------------------------------
 
 
@@ -367,6 +383,8 @@ class Transaction:
         return self._rcpts[0] if answer.good else self._done(unclean=False)
 
     def _recipient_answered(self, answer: Answer) -> bytes:
+        if answer.code == FULL and self._any():
+            answer = _of_number(answer)
         self.given.append(answer)
         if self.closing:
             return self._done(unclean=True)

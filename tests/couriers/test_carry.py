@@ -360,6 +360,26 @@ async def test_nothing_is_sent_to_a_server_that_talks_nonsense_before_the_conten
         assert all(CONTENT not in session.clear for session in bad.sessions)
 
 
+@pytest.mark.parametrize(
+    ("script", "spoken"),
+    [
+        (Script(), True),
+        (Script(rcpt={"bob@there.test": "451 4.2.1 later"}), True),
+        (Script(final="554 5.6.0 no"), True),
+        (Script(mail="421 4.3.2 bye", hang_up="rcpt"), True),
+        (Script(hang_up="final"), False),
+        (Script(hang_up="mail"), False),
+        (Script(final="777 odd"), False),
+        (Script(final="354 hm"), False),
+        (Script(extensions=("PIPELINING", "SIZE 10")), False),
+    ],
+)
+async def test_our_words_about_a_server_are_not_taken_for_its_own(script: Script, spoken: bool) -> None:
+    with SmtpPeer(script) as peer:
+        (outcome,) = await courier().carry(hop(peer.host), cargo())
+    assert outcome.spoken is spoken, outcome
+
+
 async def test_cancelling_leaves_no_connection() -> None:
     with SmtpPeer(Script(final="")) as peer:
         sender = courier()

@@ -192,6 +192,23 @@ async def test_an_unknown_task_is_ignored(stage):
     await stage.settle()
 
 
+async def test_what_waits_is_listed_and_counted_by_address_with_and_without_brackets(stage):
+    await stage.accept("bob", "joe", held="why")
+    await stage.accept("bob", sender=None)
+    for filters, count in (
+        ({"recipient": "bob@contoso.com"}, 2),
+        ({"recipient": "<Bob@contoso.com>"}, 2),
+        ({"recipient": "<joe@contoso.com>", "held": "yes"}, 1),
+        ({"sender": "<>"}, 1),
+        ({"sender": "<ann@example.net>"}, 1),
+        ({"lane": HQ.lane}, 2),
+        ({"id": "unknown"}, 0),
+    ):
+        assert len(await stage.keeping.queue_list(filters)) == count, filters
+        assert await stage.keeping.queue_count(filters) == count, filters
+    assert await stage.keeping.queue_edit("delete", {"recipient": "<bob@contoso.com>"}, "eva") == 2
+
+
 async def test_deleting_leaves_status_and_event(stage):
     new, ((task, _),) = await stage.accept("bob", held="why")
     assert await stage.keeping.queue_edit("delete", {"task": str(task)}, "eva") == 1

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from couriers.senders import CONTENT, QUICK, cargo, courier, hop
 from lockgate.mail.hop import CargoRecipient, Login
-from lockgate.mail.outcome import Fate
+from lockgate.mail.outcome import Fate, Outcome
 from lockgate.seams import Unreachable
 from lockgate.testing.dns import ZoneResolver
+from peers.certificates import Authority
 from peers.smtp_peer import ALL, PLAIN, Script, SmtpPeer
 
 WAYS = {
@@ -137,6 +140,34 @@ async def test_more_recipients_than_one_transaction_takes() -> None:
         outcomes = await courier(recipients=5).carry(hop(peer.host), cargo(*names))
         assert [len(mail.rcpt) for mail in peer.mails] == [5, 3]
         assert len(outcomes) == 8
+
+
+@pytest.mark.parametrize("said", ["552 too many recipients", "552 5.5.3 too many", "552 5.0.0 Error: too many"])
+@pytest.mark.parametrize("extensions", WAYS.values(), ids=WAYS)
+async def test_552_of_old_servers_says_that_so_many_were_enough(extensions: tuple[str, ...], said: str) -> None:
+    with SmtpPeer(Script(extensions=extensions, most_recipients=2, too_many=said)) as peer:
+        outcomes = await courier().carry(hop(peer.host), cargo(*[f"r{n}@x.test" for n in range(5)]))
+        assert {o.fate for o in outcomes} == {Fate.DELIVERED}
+        assert [len(mail.rcpt) for mail in peer.mails] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("said", ["552 5.2.2 mailbox full", "552 5.3.4 too large for her", "552 no room for her"])
+async def test_552_that_speaks_of_something_else_is_final(said: str) -> None:
+    with SmtpPeer(Script(rcpt={"her@x.test": said})) as peer:
+        outcomes = await courier().carry(hop(peer.host), cargo("a@x.test", "her@x.test", "b@x.test"))
+        assert [o.fate for o in outcomes] == [Fate.DELIVERED, Fate.FAILED, Fate.DELIVERED]
+        assert outcomes[1].reply.code == 552
+        assert len(peer.mails) == 1
+    with SmtpPeer(Script(rcpt={"her@x.test": said})) as peer:
+        (outcome,) = await courier().carry(hop(peer.host), cargo("her@x.test"))
+        assert (outcome.fate, outcome.reply.code) == (Fate.FAILED, 552)
+
+
+@pytest.mark.parametrize("script", [Script(hang_up="final"), Script(extensions=PLAIN, final="451 4.3.0 not now")])
+async def test_nobody_fails_by_552_when_the_others_have_to_wait(script: Script) -> None:
+    with SmtpPeer(dataclasses.replace(script, most_recipients=2, too_many="552 too many recipients")) as peer:
+        outcomes = await courier().carry(hop(peer.host), cargo(*[f"r{n}@x.test" for n in range(3)]))
+        assert {o.fate for o in outcomes} == {Fate.DEFERRED}
 
 
 async def test_the_next_server_is_tried_and_a_refused_greeting_is_temporary() -> None:
@@ -266,6 +297,87 @@ async def test_a_server_that_says_too_much_or_nonsense() -> None:
         (outcome,) = await sender.carry(hop(peer.host), cargo())
         assert outcome.fate is Fate.DELIVERED
         assert len(peer.sessions) == 2
+
+
+BEHIND = {
+    "empty line": b"\r\n",
+    "words": b"have a nice day\r\n",
+    "endless": b"x" * 5000,
+    "no line": b"250",
+    "two codes": b"250-a\r\n251 b\r\n",
+    "a yes and words": b"250 2.0.0 again\r\nhave a nice day\r\n",
+}
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["clear", "tls"])
+@pytest.mark.parametrize("extensions", WAYS.values(), ids=WAYS)
+async def test_a_yes_counts_whatever_stands_behind_it(
+    extensions: tuple[str, ...], secure: bool, tmp_path: Path
+) -> None:
+    context = Authority(tmp_path).issue("mail.partner.test").server_context() if secure else None
+    for behind in BEHIND.values():
+        told: list[Outcome] = []
+        with SmtpPeer(Script(extensions=extensions, context=context, behind=behind)) as peer:
+            sender = courier()
+            for count in (1, 2):
+                (outcome,) = await sender.carry(hop(peer.host), cargo(), told.extend)
+                assert outcome.fate is Fate.DELIVERED, (behind, outcome)
+                assert bool(outcome.tls) == secure
+                assert told == [outcome], "it is on record"
+                assert len(peer.mails) == count
+                told.clear()
+            assert [len(session.mails) for session in peer.sessions] == [1, 1], "no second message goes there"
+            await sender.close()
+
+
+async def test_a_no_counts_whatever_stands_behind_it() -> None:
+    with SmtpPeer(Script(final="554 5.7.1 spam", behind=b"\r\n")) as peer:
+        (outcome,) = await courier().carry(hop(peer.host), cargo())
+        assert (outcome.fate, outcome.reply.enhanced) == (Fate.FAILED, "5.7.1")
+        assert len(peer.sessions) == 1
+
+
+async def test_a_yes_counts_although_the_stream_breaks_behind_it(tmp_path: Path) -> None:
+    context = Authority(tmp_path).issue("mail.partner.test").server_context()
+    script = Script(context=context, behind=b"421 4.3.2 bye\r\n", behind_in_clear=True)
+    with SmtpPeer(script) as peer:
+        sender = courier()
+        for count in (1, 2):
+            (outcome,) = await sender.carry(hop(peer.host), cargo())
+            assert outcome.fate is Fate.DELIVERED, outcome
+            assert len(peer.mails) == count
+        assert len(peer.sessions) == 2
+
+
+@pytest.mark.parametrize("data", ["354 go\nnonsense", "nonsense"])
+async def test_nothing_is_sent_to_a_server_that_talks_nonsense_before_the_content(data: str) -> None:
+    with SmtpPeer(Script(extensions=PLAIN, data=data)) as bad, SmtpPeer() as good:
+        for _ in range(4):
+            (outcome,) = await courier().carry(hop(bad.host, good.host), cargo())
+            assert outcome.fate is Fate.DELIVERED
+        assert len(good.mails) == 4
+        assert bad.mails == []
+        assert all(CONTENT not in session.clear for session in bad.sessions)
+
+
+@pytest.mark.parametrize(
+    ("script", "spoken"),
+    [
+        (Script(), True),
+        (Script(rcpt={"bob@there.test": "451 4.2.1 later"}), True),
+        (Script(final="554 5.6.0 no"), True),
+        (Script(mail="421 4.3.2 bye", hang_up="rcpt"), True),
+        (Script(hang_up="final"), False),
+        (Script(hang_up="mail"), False),
+        (Script(final="777 odd"), False),
+        (Script(final="354 hm"), False),
+        (Script(extensions=("PIPELINING", "SIZE 10")), False),
+    ],
+)
+async def test_our_words_about_a_server_are_not_taken_for_its_own(script: Script, spoken: bool) -> None:
+    with SmtpPeer(script) as peer:
+        (outcome,) = await courier().carry(hop(peer.host), cargo())
+    assert outcome.spoken is spoken, outcome
 
 
 async def test_cancelling_leaves_no_connection() -> None:

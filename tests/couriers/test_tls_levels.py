@@ -45,6 +45,10 @@ TABLE = {
     "TLS 1.0 only": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
     "alert with 220": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
     "hangs up": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
+    "hangs up at STARTTLS": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
+    "nonsense to STARTTLS": {"opportunistic": "clear", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
+    "leaves at STARTTLS": {"opportunistic": "4.7.5", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
+    "nonsense with 220": {"opportunistic": "4.7.5", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
     "injection": {"opportunistic": "4.7.5", "encryption": "4.7.5", "chain": "4.7.5", "name": "4.7.5"},
 }
 
@@ -102,6 +106,10 @@ def script(kind: str, world: World) -> Script:
         "STARTTLS 5xx": Script(offer_tls=True, starttls="502 5.5.1 no"),
         "TLS broken": Script(offer_tls=True, broken_tls=True),
         "hangs up": Script(offer_tls=True, hang_up="handshake"),
+        "hangs up at STARTTLS": Script(offer_tls=True, hang_up="starttls"),
+        "nonsense to STARTTLS": Script(offer_tls=True, starttls="<html>"),
+        "leaves at STARTTLS": Script(offer_tls=True, starttls="421 4.3.2 bye"),
+        "nonsense with 220": Script(offer_tls=True, inject=b"<html>\r\n"),
     }[kind]
 
 

@@ -51,6 +51,8 @@ FAILS_AT = {
     "client purpose": {"chain": "chain", "name": "chain"},
     "no EHLO": dict.fromkeys(("encryption", "chain", "name"), "ehlo"),
     "injection": dict.fromkeys(LEVELS, "starttls"),
+    "nonsense with 220": dict.fromkeys(LEVELS, "starttls"),
+    "leaves at STARTTLS": dict.fromkeys(LEVELS, "starttls"),
 }
 """kind -> level -> the step that fails; for a kind that is not here STARTTLS fails at every level that demands TLS."""
 

@@ -129,12 +129,13 @@ class Here:
         objects = ObjectDesk(revising, lambda: "lockgate-proof=1234", ListNotes(self.lists).of)
         self.audited: list[dict[str, Any]] = []
         self.audit_asked: list[tuple[Any, ...]] = []
+        self.policies = PolicyDesk(revising, self._around)
         sections: tuple[Section, ...] = (
             AuditDesk(FixedClock(), self._audited),
             QueueDesk(self.keeping, self.audit),
             TraceDesk(self.keeping, FixedClock()),
             HoldDesk(self.keeping, self.audit, FixedClock()),
-            PolicyDesk(revising, self._around),
+            self.policies,
             ListDesk(revising, self.audit, self.lists),
             objects,
             DomainDesk(objects, self.resolver, FixedClock()),

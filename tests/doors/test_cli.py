@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from doors.desk_here import EVIL, desk_here
+from lockgate.seams import MOST_TASKS
 
 
 @pytest.fixture
@@ -70,6 +71,61 @@ async def test_nothing_is_edited_without_a_filter(here):
     assert here.keeping.edits == []
     code, _, err = await here.run("queue", "retry", "gone")
     assert code == 1 and "No waiting message matches" in err
+
+
+ALL_IDS = ("m1", "gone", "m2", "m1")
+
+
+@pytest.mark.parametrize("action", ["retry", "hold", "release", "delete"])
+async def test_an_unknown_id_is_named_and_keeps_nobody_from_the_others(here, action):
+    code, out, err = await here.run("queue", action, *ALL_IDS, "--what-if")
+    assert code == 1 and "2 tasks would be" in out and "m1" in out and "m2" in out
+    assert err == "No waiting message matches: gone\n" and here.keeping.edits == []
+    code, out, err = await here.run("queue", action, *ALL_IDS)
+    assert code == 1 and out.startswith("2 tasks ") and err == "No waiting message matches: gone\n"
+    assert [(done, message) for done, message, _ in here.keeping.edits] == [(action, "m1"), (action, "m2")]
+
+
+async def test_json_of_several_ids_is_one_document(here):
+    code, out, _ = await here.run("queue", "hold", *ALL_IDS, "--what-if", "--json")
+    told = json.loads(out)
+    assert (code, told["count"], [task["id"] for task in told["tasks"]]) == (1, 2, ["m1", "m2"])
+    code, out, _ = await here.run("queue", "hold", *ALL_IDS, "--json")
+    assert (code, json.loads(out)) == (1, {"action": "hold", "what_if": False, "count": 2, "unknown": ["gone"]})
+    code, out, _ = await here.run("queue", "hold", "gone", "--json")
+    assert (code, json.loads(out)) == (1, {"unknown": ["gone"]})
+    code, out, _ = await here.run("queue", "hold", "m1", "--json")
+    assert (code, json.loads(out)["count"]) == (0, 1)
+
+
+@pytest.mark.parametrize("json_", [[], ["--json"]])
+async def test_what_was_done_is_told_when_the_keeper_goes_away_in_between(here, json_):
+    edit = here.keeping.queue_edit
+
+    async def and_goes(*order):
+        count = await edit(*order)
+        here.keeping.away = True
+        return count
+
+    here.keeping.queue_edit = and_goes
+    code, out, err = await here.run("queue", "delete", "m1", "m2", *json_)
+    assert code == 3 and "keeper" in err
+    assert json.loads(out)["count"] == 1 if json_ else out == "1 task deleted.\n"
+    code, out, err = await here.run("queue", "delete", "m1", "m2")
+    assert (code, out) == (3, "")
+
+
+async def test_a_list_that_is_cut_says_so_and_what_if_counts_all(here):
+    (one, _) = here.keeping.tasks
+    here.keeping.tasks = [{**one, "id": f"m{number}", "task": number} for number in range(MOST_TASKS + 30)]
+    code, out, err = await here.run("queue", "list", "--lane", "contoso/HQ", "--json")
+    assert (code, len(json.loads(out)), err) == (0, 5000, "The first 5000 of 5030 tasks are shown.\n")
+    code, out, err = await here.run("queue", "delete", "--lane", "contoso/HQ", "--what-if")
+    assert "5030 tasks would be deleted; nothing was changed." in out and "first 5000 of 5030" in err
+    code, out, err = await here.run("queue", "delete", "--lane", "contoso/HQ")
+    assert (code, out, err) == (0, "5030 tasks deleted.\n", "")
+    here.keeping.tasks = [dict(one)]
+    assert (await here.run("queue", "list", "--lane", "contoso/HQ"))[2] == ""
 
 
 async def test_trace_find_filters_and_refusals(here):

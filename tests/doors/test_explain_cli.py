@@ -66,7 +66,7 @@ class Asked(Here):
         )
         self.replays = ReplaysHere(house, revisions)
         replays = ReplayDesk(revisions, self.replays, FixedClock())
-        self.desk = Desk((section, replays), self.audit, self.journal)
+        self.desk = Desk((section, replays, self.policies), self.audit, self.journal)
 
 
 @pytest.fixture

@@ -53,6 +53,23 @@ async def test_hold_list_and_show_are_safe_to_look_at(here):
     assert code == 1 and "No message gone is held" in err
 
 
+async def test_held_messages_by_id_are_decided_about_one_by_one(here):
+    here.keeping.held.append({**HELD[0], "id": "h2", "task": 8})
+    code, out, err = await here.run("hold", "release", "h1", "gone", "h2", "--what-if", "--json")
+    told = json.loads(out)
+    assert (code, told["count"], [row["id"] for row in told["held"]]) == (1, 2, ["h1", "h2"])
+    assert told["unknown"] == ["gone"] and err == "Nothing that is held matches: gone\n"
+    code, out, err = await here.run("hold", "release", "h1", "gone", "h2")
+    assert (code, out, err) == (1, "2 held tasks released.\n", "Nothing that is held matches: gone\n")
+
+
+async def test_what_if_counts_all_that_is_held(here):
+    here.keeping.held = [{**HELD[0], "id": f"h{number}", "task": number} for number in range(5030, 0, -1)]
+    code, out, err = await here.run("hold", "delete", "--organisation", "contoso", "--what-if")
+    assert code == 0 and "5030 held tasks would be deleted; nothing was changed." in out
+    assert err == "The first 5000 of 5030 held tasks are shown.\n"
+
+
 @pytest.mark.parametrize("action", ["release", "delete"])
 async def test_what_if_touches_nothing_and_the_real_thing_is_audited(here, action):
     code, out, _ = await here.run("hold", action, "h1", "--recipient", "ann@contoso.test", "--what-if")

@@ -43,7 +43,8 @@ class Script:
         for number, recipient in enumerate(cargo.recipients):
             reply = self.answers.get(recipient.address.partition("@")[0], replies.OK)
             fate = Fate.DELIVERED if reply.accepts else Fate.DEFERRED if reply.temporary else Fate.FAILED
-            outcomes.append(Outcome(number, fate, reply, "hq.test[192.0.2.9]:25", "TLSv1.3", self.dsn, self.final))
+            host, tls = "hq.test[192.0.2.9]:25", "TLSv1.3"
+            outcomes.append(Outcome(number, fate, reply, host, tls, self.dsn, self.final, spoken=True))
         if delivered := [outcome for outcome in outcomes if outcome.fate is Fate.DELIVERED]:
             taken(delivered)
         return tuple(outcomes)
@@ -213,8 +214,11 @@ async def test_the_sender_is_told_once_that_it_is_late_and_at_the_end_that_it_fa
     ends = [r.get_payload()[1].get_payload()[1] for r in reports(house)]
     assert [end["Action"] for end in ends] == ["delayed", "failed"]
     assert ends[1]["Status"] == "5.4.300"
-    assert "hq.test does not answer" in ends[1]["Diagnostic-Code"]
+    assert ends[1]["Diagnostic-Code"] == "smtp; 451 4.4.316 hq.test does not answer"
+    assert ends[1]["Remote-MTA"] is None, "what we say of a server is not said by it"
     assert house.statuses()["ben@contoso.com"] == "Failed"
+    (trace,) = [t for t in house.spool.traces.values() if t.recipient == "ben@contoso.com"]
+    assert trace.events[-1].reply == "550 5.4.300 Message expired; last answer: 451 4.4.316 hq.test does not answer"
 
 
 async def test_a_lane_that_is_down_is_not_dialled_for_a_word_to_the_sender() -> None:

@@ -40,12 +40,16 @@ def test_t_eop_4_a_message_whose_life_is_over_is_returned_once(tmp_path: Path) -
     assert (sender(report), recipients(report)) == ("", ["alice@outside.example"])
     whole = message_from_bytes(report.content)
     assert whole.get_content_type() == "multipart/report"
-    _, status, original = whole.get_payload()
+    text, status, original = whole.get_payload()
     about_all, about_one = status.get_payload()
     assert about_one["Action"] == "failed" and about_one["Status"] == "5.4.300"
     assert about_one["Final-Recipient"].replace(" ", "") == "rfc822;ben@contoso.com"
     kind, _, diagnostic = about_one["Diagnostic-Code"].partition(";")
-    assert kind == "smtp" and BUSY in " ".join(diagnostic.split()), diagnostic
+    assert kind == "smtp" and " ".join(diagnostic.split()) == BUSY, "the last word of that server, and not ours"
+    assert about_one["Remote-MTA"] == "dns; 127.0.0.1"
+    words = " ".join(text.get_payload(decode=True).decode().split())
+    server = f"127.0.0.1[127.0.0.1]:{headquarters.port}"
+    assert f"Our own server gave up: 550 5.4.300 Message expired The server {server} said last: {BUSY}" in words
     assert "t-eop-4" in original.as_string() and about_all["Reporting-MTA"]
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from peers.contoso import contoso
+from peers.names import Names
 from peers.service import running
 from peers.smtp_peer import SmtpPeer
 
@@ -39,9 +40,9 @@ reject_message = {reason_text = "Not so"}
 """
 
 
-def letter() -> bytes:
+def letter(last: bytes = b"About Project  Falcon.") -> bytes:
     """What matters lies far behind the beginning, and in base64."""
-    text = b"filler words\r\n" * 30_000 + b"About Project  Falcon.\r\n"
+    text = b"filler words\r\n" * 30_000 + last + b"\r\n"
     program = base64.encodebytes(b"MZ" * 300).decode()
     return (
         f"From: {OUTSIDE}\nSubject: hello\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n"
@@ -49,6 +50,43 @@ def letter() -> bytes:
         f"{base64.encodebytes(text).decode()}\n--b\nContent-Disposition: attachment; filename=run.exe\n"
         f"Content-Transfer-Encoding: base64\n\n{program}\n--b--\n"
     ).encode()
+
+
+def test_what_if_with_a_file_says_what_becomes_of_it(tmp_path: Path) -> None:
+    secret, odd, plain = tmp_path / "secret.eml", tmp_path / "odd.eml", tmp_path / "plain.eml"
+    secret.write_bytes(letter())
+    odd.write_bytes(letter(b"About nothing."))
+    plain.write_bytes(f"From: {OUTSIDE}\nSubject: hello\n\nGood day.\n".encode())
+    draft = tmp_path / "draft"
+    draft.mkdir()
+    with SmtpPeer() as headquarters, Names({}, {}) as names, running(
+        tmp_path / "service", contoso(headquarters.host) + RULES, recipients=PEOPLE, dns=names.settings
+    ) as service:  # fmt: skip
+
+        def asked(eml: Path, *more: str) -> tuple[int, dict]:
+            code, out, err = service.command(
+                "what-if", str(eml), "--from", OUTSIDE, "--to", "ben@contoso.com", "--ip", "192.0.2.10",
+                "--suppose", "dmarc = pass", "--json", *more,
+            )  # fmt: skip
+            assert out, err
+            return code, json.loads(out)["parts"][0]
+
+        for eml, code in ((secret, 550), (odd, 250), (plain, 250)):
+            with service.client() as client:
+                said, text = client.letter(OUTSIDE, "ben@contoso.com", content=eml.read_bytes().replace(b"\n", b"\r\n"))
+            assert said == code, text
+            refused, part = asked(eml)
+            (ben,) = part["recipients"]
+            assert refused == (code == 550) == (ben["what"] == "refused"), ben
+            assert "not asked" not in json.dumps(part)
+        assert "550 5.7.1 Not so" in json.dumps(asked(secret)[1])
+        (draft / "contoso.toml").write_text(contoso(headquarters.host) + RULES.replace("project falcon", "good day"))
+        assert [asked(eml, "--policy", str(draft))[0] for eml in (secret, plain)] == [0, 1]
+        assert asked(secret, "--revision", str(service.status()["policy_revision"]))[0] == 1
+        assert asked(secret, "--suppose", "text = unknown it is too long")[0] == 1, "a supposition wins"
+        service.until(lambda: len(headquarters.mails) == 2, "what is taken arrives")
+        arrived = {mail.content.split(b"Subject: ")[1].split(b"\r\n")[0] for mail in headquarters.mails}
+        assert arrived == {b"[EXE] hello", b"hello"}
 
 
 def test_every_rule_is_explained_for_a_message_in_a_file(tmp_path: Path) -> None:

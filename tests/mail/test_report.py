@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockgate.mail import replies
+from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.reply import Reply
 from lockgate.mail.report import FULL_LIMIT, Report, ReportedRecipient, compose
 from lockgate.mail.report_advice import advice
@@ -109,11 +110,28 @@ def test_a_delay_says_until_when_and_a_success_that_it_was_passed_on() -> None:
 
 
 def test_an_expired_message_bears_the_code_and_the_last_answer() -> None:
-    gone = ReportedRecipient("ben@contoso.test", replies.expired(replies.unreachable("connection refused")))
-    _, _, status, _ = parts_of(compose(report(recipients=(gone,))))
+    ours = Outcome(0, Fate.DEFERRED, replies.unreachable("connection refused")).given_up()
+    gone = ReportedRecipient("ben@contoso.test", ours.reply, last=ours.last)
+    _, text, status, _ = parts_of(compose(report(recipients=(gone,))))
     _, second = status.get_payload()
     assert second["Status"] == "5.4.300"
-    assert "connection refused" in second["Diagnostic-Code"]
+    assert second["Diagnostic-Code"] == "smtp; 451 4.4.316 connection refused"
+    assert second["Remote-MTA"] is None
+    words = " ".join(text.get_content().split())
+    assert "What happened: The recipient's system could not be reached" in words
+    assert "gave up: 550 5.4.300 Message expired Our own server said last: 451 4.4.316 connection refused" in words
+
+
+def test_recipients_that_expired_after_different_words_are_told_apart() -> None:
+    host = "mail.hq.test[192.0.2.1]:25"
+    late = [("a@x.test", Reply(451, "4.2.1", "later")), ("b@x.test", Reply(452, "4.2.2", "full"))]
+    gone = tuple(ReportedRecipient(who, replies.EXPIRED, remote_host=host, last=last) for who, last in late)
+    _, text, status, _ = parts_of(compose(report(recipients=gone)))
+    words = " ".join(text.get_content().split())
+    for (who, last), block in zip(late, status.get_payload()[1:], strict=True):
+        assert f"The server {host} said last: {last}" in words.partition(who)[2]
+        assert (block["Final-Recipient"], block["Status"]) == (f"rfc822; {who}", "5.4.300")
+        assert (block["Remote-MTA"], block["Diagnostic-Code"]) == ("dns; mail.hq.test", f"smtp; {last}")
 
 
 def test_addresses_in_utf8_are_typed_so_and_the_rest_stays_seven_bit() -> None:

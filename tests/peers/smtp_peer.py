@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import struct
@@ -23,6 +24,7 @@ class Script:
     rcpt, data, content (in the midst of it), final (after the content, before the answer), after (after the answer).
     `hang_up_times` bounds how often. `rcpt` gives the reply for single addresses. `bite` is the number of octets read
     at a time, `pause` the seconds between; `idle_out` closes a connection after so many messages without a word.
+    `behind` are octets in the same segment as the answer to the content, in clear if `behind_in_clear` even under TLS.
     """
 
     extensions: tuple[str, ...] = ALL
@@ -38,10 +40,13 @@ class Script:
     rcpt: Mapping[str, str] = field(default_factory=dict)
     data: str = "354 go"
     final: str = "250 2.0.0 taken"
+    behind: bytes = b""
+    behind_in_clear: bool = False
     auth: str = "235 2.7.0 welcome"
     hang_up: str = ""
     hang_up_times: int = 1_000_000
     most_recipients: int = 0
+    too_many: str = "452 4.5.3 too many"
     bite: int = 65536
     pause: float = 0.0
     idle_out: int = 0
@@ -282,7 +287,7 @@ class _Talk:
             return
         reply = self.script.rcpt.get(address, "250 2.1.5 ok")
         if self.script.most_recipients and len(self.rcpt) >= self.script.most_recipients:
-            reply = "452 4.5.3 too many"
+            reply = self.script.too_many
         if reply.startswith("2"):
             self.rcpt.append(text)
         self.say(reply)
@@ -334,7 +339,13 @@ class _Talk:
             self.session.mails.append(Mail(self.mail, list(self.rcpt), content, raw))
         self.peer.hang_up("final")
         self.mail, self.rcpt = "", []
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         self.say(self.script.final)
+        if self.script.behind_in_clear:
+            os.write(self.socket.fileno(), self.script.behind)
+        else:
+            self.socket.sendall(self.script.behind)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
         self.peer.hang_up("after")
         if self.script.idle_out and len(self.session.mails) >= self.script.idle_out:
             raise _HangUp

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockgate.wire.smtp.answers import Answer, AnswerReader, BadServer
 from lockgate.wire.smtp.client import (
-    Answer,
-    AnswerReader,
-    BadServer,
     Capabilities,
     Opening,
     Phase,
@@ -57,6 +56,19 @@ def test_any_octets_are_answers_or_a_bad_server(octets: bytes) -> None:
 def test_endless_replies_are_not_followed(octets: bytes) -> None:
     with pytest.raises(BadServer):
         AnswerReader().feed(octets)
+
+
+@pytest.mark.parametrize(
+    "behind", [b"\r\n", b"nonsense\r\n", b"x" * 5000, b"250-a\r\n251 b\r\n", b"250-a\r\n" * 200]
+)
+def test_answers_before_nonsense_are_given_and_none_after_it(behind: bytes) -> None:
+    reader = AnswerReader()
+    assert reader.feed(b"250 one\r\n250 two\r\n" + behind) == [Answer(250, (b"one",)), Answer(250, (b"two",))]
+    assert reader.trouble.isprintable()
+    assert not reader.empty
+    for _ in range(2):
+        with pytest.raises(BadServer, match=re.escape(reader.trouble)):
+            reader.feed(b"250 three\r\n")
 
 
 @given(st.lists(st.binary(max_size=60), max_size=10))

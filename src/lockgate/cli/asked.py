@@ -136,20 +136,63 @@ def advice(row: Mapping[str, Any]) -> None:
 def answered(context: typer.Context, request: Request, *, as_json: bool, patience: float = PATIENCE) -> Any:
     """The result of a request; with `as_json` already printed. Ends the command if there is none.
 
-    `patience` is how many seconds it is waited for.
+    What an answer says beside its result goes to standard error. `patience` is how many seconds it is waited for.
     """
-    options = given(context)
-    control = options.control or _control_of_environment() or places(options).control_socket
-    try:
-        answer = ask(control, request, patience)
-    except NotReachable as trouble:
-        show.complain(str(trouble))
-        raise typer.Exit(show.UNREACHABLE) from None
+    answer = _answer(context, request, patience)
     if answer.kind != Kind.OK:
         _refused(answer, as_json=as_json)
+    if answer.sentence:
+        show.complain(f"{answer.sentence[:1].upper()}{answer.sentence[1:]}.")
     if as_json:
         show.as_json(answer.result)
     return answer.result
+
+
+def answered_for_each(
+    context: typer.Context,
+    ids: Sequence[str],
+    request: Callable[[str], Request],
+    tell: Callable[[dict[str, Any]], None],
+    *,
+    as_json: bool,
+) -> None:
+    """Make the same request for each of these ids, then `tell` of all answers as of one; with `as_json` one document.
+
+    Lists and counts of the answers are added up, and `unknown` has the ids for which there is nothing to be done: each
+    is named, and the command ends with code 1 behind them all. If the command has to end sooner, what was done until
+    then is told first.
+    """
+    told: dict[str, Any] = {}
+    unknown: list[str] = []
+    try:
+        for one in dict.fromkeys(ids):
+            answer = _answer(context, request(one), PATIENCE)
+            if answer.kind == Kind.FINDING:
+                show.complain(f"{answer.sentence[:1].upper()}{answer.sentence[1:]}: {one}")
+                unknown.append(one)
+                continue
+            if answer.kind != Kind.OK:
+                _refused(answer, as_json=as_json and not (told or unknown))
+            for name, value in answer.result.items():
+                adds = name in told and (isinstance(value, list) or type(value) is int)
+                told[name] = told[name] + value if adds else value
+    finally:
+        if as_json and (told or unknown):
+            show.as_json({**told, "unknown": unknown})
+        elif told:
+            tell(told)
+    if unknown:
+        raise typer.Exit(show.FINDING)
+
+
+def _answer(context: typer.Context, request: Request, patience: float) -> Answer:
+    options = given(context)
+    control = options.control or _control_of_environment() or places(options).control_socket
+    try:
+        return ask(control, request, patience)
+    except NotReachable as trouble:
+        show.complain(str(trouble))
+        raise typer.Exit(show.UNREACHABLE) from None
 
 
 def asked_again(context: typer.Context, request: Request) -> Any:

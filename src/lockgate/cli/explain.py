@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +10,9 @@ import typer
 
 from lockgate.cli import asked, show, telling
 from lockgate.cli.asked import AsJson, answered, given
-from lockgate.flow.asking import Explain, WhatIf
+from lockgate.cli.message_file import HEAD, Said, read, said_to_rules
+from lockgate.flow.asking import Explain, Export, WhatIf
 from lockgate.policy.problems import Invalid
-
-_HEAD = 256 * 1024
 
 Short = Annotated[bool, typer.Option("--short", help="Three lines for each recipient instead of every step.")]
 Organisation = Annotated[str, typer.Option(help="Only what concerns this organisation.")]
@@ -72,13 +70,16 @@ def what_if(
 
     Without --to judging ends at MAIL FROM, without --from at connect. Code 1 if anything would be refused.
     """
-    head, length = _read(message) if message is not None else (b"", 0)
+    octets = read(message) if message is not None else b""
+    documents = documents_of(context, policy)
+    said = _said(context, documents, revision, octets, organisation) if message is not None else Said()
     request = WhatIf(
         sender=sender, recipients=tuple(to or ()), ip=ip, helo=helo, login=login, tls=tls,
         certificate=_certificate(cert), untrusted=untrusted, certificate_trouble=cert_trouble,
         certificate_trusted_by=tuple(cert_ca or ()), certificate_key=cert_key, require_tls=require_tls,
-        size=size or length, head=head, declared_size=declared_size, at=at, documents=documents_of(context, policy),
-        revision=revision, organisation=organisation, suppose=tuple(suppose or ()), like=like,
+        size=size or len(octets), head=octets[:HEAD], declared_size=declared_size, at=at, documents=documents,
+        revision=revision, organisation=organisation, suppose=tuple(suppose or ()), like=like, contents=said.contents,
+        texts=said.texts, cut=said.cut,
     )  # fmt: skip
     explanation = answered(context, request, as_json=as_json)
     if not as_json:
@@ -93,6 +94,19 @@ def _refuses(explanation: Mapping[str, Any]) -> bool:
         part.get("refusal") or any(row.get("what") in ("refused", "put off") for row in part["recipients"])
         for part in parts
     )
+
+
+def _said(
+    context: typer.Context, draft: Mapping[str, str] | None, revision: int, octets: bytes, organisation: str
+) -> Said:
+    """What the message says to the rules that are meant."""
+    documents = draft
+    if documents is None:
+        documents = answered(context, Export(revision or None), as_json=False)["files"]
+    try:
+        return said_to_rules(documents, octets, organisation)
+    except Invalid:
+        return Said()  # whoever judges by them says what is wrong
 
 
 def documents_of(context: typer.Context, folder: Path | None) -> dict[str, str] | None:
@@ -116,14 +130,3 @@ def _certificate(named: str) -> str:
     except (OSError, UnicodeDecodeError) as trouble:
         show.complain(f"{named} cannot be read: {trouble}")
         raise typer.Exit(show.MISUSE) from None
-
-
-def _read(message: Path) -> tuple[bytes, int]:
-    """The beginning of a message with the line ends of the wire, and its size there."""
-    try:
-        content = sys.stdin.buffer.read() if str(message) == "-" else message.read_bytes()
-    except OSError as trouble:
-        show.complain(f"{message} cannot be read: {trouble}")
-        raise typer.Exit(show.MISUSE) from None
-    content = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return content[:_HEAD], len(content)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from lockgate.cli import show
-from lockgate.cli.asked import AsJson, WhatIf, answered
+from lockgate.cli.asked import AsJson, WhatIf, answered, answered_for_each
 from lockgate.cli.show import Column
 from lockgate.cli.trace import sentence
 from lockgate.flow.asking import HoldBody, HoldEdit, HoldList, HoldShow
@@ -119,19 +119,24 @@ def _edit(
     if ids and others:
         show.complain(f"Give ids (with --recipient for some of their recipients), or --{others[0]}, not both.")
         raise typer.Exit(show.MISUSE)
-    results = [
-        answered(context, HoldEdit(action, chosen, what_if=what_if), as_json=as_json)
-        for chosen in ([{**filters, "id": message} for message in ids] if ids else [filters])
-    ]
-    if as_json:
+
+    def of_message(message: str) -> HoldEdit:
+        return HoldEdit(action, {**filters, "id": message}, what_if=what_if)
+
+    def tell(result: Mapping[str, Any]) -> None:
+        count = show.counted(result["count"], "held task")
+        if what_if:
+            show.table(result["held"], ROWS)
+            show.say(f"{count} would be {action}d; nothing was changed.")
+        else:
+            show.say(f"{count} {action}d.")
+
+    if ids:
+        answered_for_each(context, ids, of_message, tell, as_json=as_json)
         return
-    count = sum(result["count"] for result in results)
-    said = "1 held task" if count == 1 else f"{count} held tasks"
-    if what_if:
-        show.table([row for result in results for row in result["held"]], ROWS)
-        show.say(f"{said} would be {action}d; nothing was changed.")
-    else:
-        show.say(f"{said} {action}d.")
+    result = answered(context, HoldEdit(action, filters, what_if=what_if), as_json=as_json)
+    if not as_json:
+        tell(result)
 
 
 @commands.command()

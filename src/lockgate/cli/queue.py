@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from lockgate.cli import show
-from lockgate.cli.asked import AsJson, WhatIf, answered
+from lockgate.cli.asked import AsJson, WhatIf, answered, answered_for_each
 from lockgate.cli.show import Column
 from lockgate.flow.asking import QueueEdit, QueueList
 
@@ -81,25 +82,26 @@ def _edit(
     if ids and filters:
         show.complain("Give ids, or --lane, --sender, --recipient (and --restored), not both.")
         raise typer.Exit(show.MISUSE)
-    total: list[dict[str, Any]] = []
-    for chosen in [{"id": message} for message in ids] if ids else [filters]:
-        request = QueueEdit(action, chosen, what_if=what_if)
-        result = answered(context, request, as_json=as_json)
-        total.append(result)
-    if as_json:
-        return
-    count = sum(result["count"] for result in total)
-    if what_if:
-        show.table([task for result in total for task in result["tasks"]], TASKS)
-        show.say(f"{_tasks(count)} would be {done}; nothing was changed.")
-        if RESTORED in (filters.get("held"), *(str(task.get("held"))[: len(RESTORED)] for task in total[0]["tasks"])):
+
+    def of_message(message: str) -> QueueEdit:
+        return QueueEdit(action, {"id": message}, what_if=what_if)
+
+    def tell(result: Mapping[str, Any]) -> None:
+        count = show.counted(result["count"], "task")
+        if not what_if:
+            show.say(f"{count} {done}.")
+            return
+        show.table(result["tasks"], TASKS)
+        show.say(f"{count} would be {done}; nothing was changed.")
+        if RESTORED in (filters.get("held"), *(str(task.get("held"))[: len(RESTORED)] for task in result["tasks"])):
             show.say("What was delivered after that backup was made would be delivered a second time.")
-    else:
-        show.say(f"{_tasks(count)} {done}.")
 
-
-def _tasks(count: int) -> str:
-    return "1 task" if count == 1 else f"{count} tasks"
+    if ids:
+        answered_for_each(context, ids, of_message, tell, as_json=as_json)
+        return
+    result = answered(context, QueueEdit(action, filters, what_if=what_if), as_json=as_json)
+    if not as_json:
+        tell(result)
 
 
 @commands.command()

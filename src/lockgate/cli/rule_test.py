@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,16 +10,15 @@ import typer
 
 from lockgate.cli import asked, show
 from lockgate.cli.asked import AsJson, answered, given
+from lockgate.cli.message_file import HEAD, Said, read, said_to_rules
 from lockgate.cli.objects import Organisation
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Export, WhatIf
-from lockgate.mail.findings import InText, ListInText, WhatParts
 from lockgate.policy.problems import Invalid
 
 MOST = 50 * 1024 * 1024
 """Octets of a message that is tested."""
 
-_HEAD = 256 * 1024
 _NOBODYS = "192.0.2.1"
 """An address that no server has: of no connector, as mail from the internet is."""
 
@@ -56,14 +54,14 @@ def test(
     otherwise.
     """
     supposed = _with_sender(suppose or ())
-    octets = _read(message)
+    octets = read(message, MOST)
     documents, revision = _documents(context, policy)
-    contents, texts = _answered_here(documents, octets, organisation)
+    said = _said(documents, octets, organisation)
     request = WhatIf(
-        sender=sender, recipients=tuple(to), ip=ip, head=octets[:_HEAD], size=len(octets),
+        sender=sender, recipients=tuple(to), ip=ip, head=octets[:HEAD], size=len(octets),
         documents=documents if policy is not None else None, revision=revision if policy is None else 0,
-        organisation=organisation, suppose=supposed, contents=contents,
-        texts=texts[0] if texts is not None else None, cut=texts is not None and texts[1],
+        organisation=organisation, suppose=supposed, contents=said.contents,
+        texts=said.texts, cut=said.cut,
     )  # fmt: skip
     explanation = answered(context, request, as_json=False)
     told = {**_told(explanation["parts"][0]), "supposed": supposed}
@@ -79,23 +77,6 @@ def _with_sender(suppose: Sequence[str]) -> tuple[str, ...]:
     return (*suppose,) if said else (*suppose, _PROVEN)
 
 
-def _read(message: Path) -> bytes:
-    """The message with the line ends of the wire; ends the command if it cannot be had."""
-    try:
-        if str(message) == "-":
-            content = sys.stdin.buffer.read(MOST + 1)
-        else:
-            with message.open("rb") as file:
-                content = file.read(MOST + 1)
-    except OSError as trouble:
-        show.complain(f"{message} cannot be read: {trouble}")
-        raise typer.Exit(show.MISUSE) from None
-    if len(content) > MOST:
-        show.complain(f"{message} is longer than {MOST // 1024 // 1024} MB, which is the most that is tested.")
-        raise typer.Exit(show.MISUSE)
-    return content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-
-
 def _documents(context: typer.Context, folder: Path | None) -> tuple[dict[str, str], int]:
     """The documents to judge by, and the number of the revision (0: a draft)."""
     if folder is None:
@@ -108,30 +89,13 @@ def _documents(context: typer.Context, folder: Path | None) -> tuple[dict[str, s
         raise typer.Exit(show.MISUSE) from None
 
 
-def _answered_here(
-    documents: Mapping[str, str], octets: bytes, organisation: str
-) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], bool] | None]:
-    """What the rules ask of the message itself, with the answers: hostile parts are taken apart on this side.
-
-    Then the texts, where a rule looks for the words of lists, which only the service has; and whether they are cut.
-    """
-    from lockgate.flow.contents import answers, texts_in
-    from lockgate.policy.compile import compile_policy
-
+def _said(documents: Mapping[str, str], octets: bytes, organisation: str) -> Said:
+    """What the rules ask of the message itself, with the answers; ends the command if the documents have mistakes."""
     try:
-        policy = compile_policy(documents, hostname="localhost.localdomain", revision=0, advise=False)
+        return said_to_rules(documents, octets, organisation)
     except Invalid as trouble:
         asked.problems(trouble.problems)
         raise typer.Exit(show.MISUSE) from None
-    asks = [
-        question
-        for name, mine in policy.organisations.items()
-        if organisation in ("", name)
-        for question in mine.rules.asks
-    ]
-    questions = [question for question in asks if isinstance(question, WhatParts | InText)]
-    texts = texts_in(octets) if any(isinstance(question, ListInText) for question in asks) else None
-    return tuple(answers(policy, octets, questions).items()) if questions else (), texts
 
 
 def _told(part: Mapping[str, Any]) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class Dialler:
                 link.quit()
                 raise _NoSession(replies.NEEDS_REQUIRETLS, 0, tls=link.tls)
             return link
-        if link.in_handshake or link.untrusted:
+        if link.making_tls or link.untrusted:
             self._assurance.forget(key)
         self._results.failed(hop, terms, target.name, link, judgement.objection, use)
         reason = _reason(link, use, judgement, demanded(hop, terms))
@@ -253,6 +253,7 @@ def _reason(link: Link, use: TlsUse, judgement: _Judgement, demand: str) -> _NoS
         case Trouble.REFUSED:
             return _NoSession(replies.unreachable(f"{host} refused the session: {said}"), 3, tls=link.tls)
         case None:
-            if link.in_handshake:
-                return _NoSession(replies.tls_failed(host, link.lost), 5, plainly=use is TlsUse.IF_OFFERED)
+            if link.making_tls:
+                why = link.lost if link.pipe is not None else f"STARTTLS was not answered ({link.lost})"
+                return _NoSession(replies.tls_failed(host, why), 5, plainly=use is TlsUse.IF_OFFERED)
             return _NoSession(replies.unreachable(f"{host} let no session begin: {link.lost}"), 2, tls=link.tls)

@@ -12,7 +12,8 @@ from lockgate.couriers.hosts import Target
 from lockgate.couriers.settings import Patience
 from lockgate.couriers.witness import Attempt
 from lockgate.mail import replies
-from lockgate.wire.smtp.client import CLOSING, Answer, AnswerReader, BadServer, Opening, Phase, Transaction
+from lockgate.wire.smtp.answers import Answer, AnswerReader, BadServer
+from lockgate.wire.smtp.client import CLOSING, Opening, Phase, Transaction
 from lockgate.wire.smtp.inquiry import Inquiry
 from lockgate.wire.tls import TlsFailed, TlsPipe
 
@@ -25,10 +26,9 @@ _FAREWELL = 5.0
 class Link(asyncio.Protocol):
     """Owned by a lane. `wait` returns when the conversation under way is over, however it ended.
 
-    `lost` tells why the connection is gone ("" while it is not), `secure` whether TLS is on, `in_handshake` that it
-    broke while TLS was being made, `untrusted` why the certificate does not meet the demand. `carried` counts the
-    transactions begun. `make_tls` gives the TLS side, `objection` judges what the server showed. `attempt` is told how
-    the opening goes; in delivery there is none.
+    `lost` tells why the connection is gone ("" while it is not), `secure` whether TLS is on, `untrusted` why the
+    certificate does not meet the demand. `carried` counts the transactions begun. `make_tls` gives the TLS side,
+    `objection` judges what the server showed. `attempt` is told how the opening goes; in delivery there is none.
     """
 
     def __init__(
@@ -48,7 +48,6 @@ class Link(asyncio.Protocol):
         self.opening = opening
         self.lost = ""
         self.secure = False
-        self.in_handshake = False
         self.untrusted = ""
         self.tls = ""
         self.carried = 0
@@ -94,7 +93,13 @@ class Link(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether another transaction may begin here."""
-        return not (self.lost or self._leaving or self._backlog or self._talk is not None)
+        busy = self.lost or self._leaving or self._backlog or self._talk is not None
+        return not busy and self._reader.empty
+
+    @property
+    def making_tls(self) -> bool:
+        """Whether TLS was asked for and is not there yet; where the connection is lost, whether it broke over that."""
+        return self.opening.phase in (Phase.STARTTLS, Phase.HANDSHAKE)
 
     @property
     def local_address(self) -> str:
@@ -205,10 +210,14 @@ class Link(asyncio.Protocol):
 
     # --- listening -------------------------------------------------------------------------------------------------
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self, data: bytes, trouble: str = "") -> None:
+        """Take what was said; `trouble` is what stands behind it. Raises BadServer."""
         answers = self._reader.feed(data)
+        trouble = trouble or self._reader.trouble
         last = len(answers) - 1
         for number, answer in enumerate(answers):
+            if trouble and not self._to_be_heard():
+                break
             match self._talk:
                 case Transaction() | Inquiry() as transaction:
                     self._transaction_heard(transaction, answer)
@@ -218,6 +227,15 @@ class Link(asyncio.Protocol):
                     self._opening_heard(opening, answer, alone=alone)
                 case None:
                     self._unasked(answer)
+        if trouble:
+            raise BadServer(trouble)
+
+    def _to_be_heard(self) -> bool:
+        """Whether an answer counts although nonsense stands behind it: nothing more is said to such a server.
+
+        What has become of the content does; and so does a word to STARTTLS, behind which somebody may have put more.
+        """
+        return self._talk is not None and self._talk.phase in (Phase.FINAL, Phase.STARTTLS)
 
     def _transaction_heard(self, transaction: Transaction | Inquiry, answer: Answer) -> None:
         if self._backlog and answer.good and transaction.phase is Phase.FINAL:
@@ -247,7 +265,6 @@ class Link(asyncio.Protocol):
             self._send(out)
         match opening.phase:
             case Phase.HANDSHAKE:
-                self.in_handshake = True
                 self.pipe = self._make_tls()
                 if self.attempt is not None:
                     self.attempt.pipe = self.pipe
@@ -292,11 +309,14 @@ class Link(asyncio.Protocol):
                 self._wake()
                 return b""
             self.secure = True
-            self.in_handshake = False
             self.tls = f"{pipe.version} {pipe.cipher}"
             self._reader = AnswerReader()
             self._send(self.opening.secured())
-        plain = pipe.read()
+        try:
+            plain = pipe.read()
+        except TlsFailed as damage:
+            self._hear(damage.before, str(damage))
+            raise
         self._write(pipe.take())
         if pipe.closed and self._transport is not None:
             self._transport.close()

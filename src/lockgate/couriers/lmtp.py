@@ -12,13 +12,15 @@ from typing import Protocol
 from lockgate.couriers.link import Link
 from lockgate.mail.outcome import Fate
 from lockgate.mail.reply import Reply
-from lockgate.wire.smtp.client import Answer
+from lockgate.wire.smtp.answers import Answer
 
 
 class Errand(Protocol):
     """What is told of each recipient's fate."""
 
-    def decide(self, numbers: Sequence[int], fate: Fate, reply: Reply, link: Link | None = None) -> None:
+    def decide(
+        self, numbers: Sequence[int], fate: Fate, reply: Reply, link: Link | None = None, *, spoken: bool = False
+    ) -> None:
         """Note an outcome."""
 
     def tell(self, numbers: Sequence[int]) -> None:
@@ -32,5 +34,5 @@ def heard(link: Link, errand: Errand, numbers: Sequence[int], place: int, answer
     """
     if answer.good:
         number = numbers[place]
-        errand.decide([number], Fate.DELIVERED, answer.reply(), link)
+        errand.decide([number], Fate.DELIVERED, answer.reply(), link, spoken=True)
         errand.tell([number])

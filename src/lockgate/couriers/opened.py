@@ -132,6 +132,10 @@ def _on_papers(where: StepName) -> bool:
     return where in (StepName.CHAIN, StepName.NAME, StepName.PIN)
 
 
+_ABOUT_TLS = (replies.tls_missing("", "").enhanced, replies.tls_failed("", "").enhanced)
+"""Of refusals in clear; STARTTLS may have had no answer at all."""
+
+
 def _where(attempt: Attempt, reply: Reply) -> StepName:
     """At which step the attempt ended, by how far the conversation had come."""
     if attempt.seconds is None or not attempt.heard:
@@ -141,7 +145,7 @@ def _where(attempt: Attempt, reply: Reply) -> StepName:
     if not attempt.tls:
         if phase is Phase.STARTTLS and attempt.asked:
             return StepName.CLIENT_CERTIFICATE
-        if phase is Phase.STARTTLS or reply.enhanced == replies.tls_missing("", "").enhanced:
+        if phase is Phase.STARTTLS or reply.enhanced in _ABOUT_TLS:
             return StepName.STARTTLS
         if reply.text == replies.LOGIN_IMPOSSIBLE.text:
             return StepName.LOGIN

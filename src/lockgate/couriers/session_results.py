@@ -58,7 +58,7 @@ class SessionResults:
     ) -> None:
         """A connection on which none may; troubles that are none of TLS are not told."""
         word = objection.result if objection is not None else ""
-        if not word and link.in_handshake:
+        if not word and link.making_tls:
             word = _BROKEN
         if not word and link.opening.trouble is not None and use is not TlsUse.NEVER:
             word = _WORDS.get(link.opening.trouble, "")

@@ -25,7 +25,8 @@ from lockgate.mail.hop import Cargo, HopKind, NextHop
 from lockgate.mail.outcome import Fate, Outcome
 from lockgate.mail.reply import Reply
 from lockgate.seams import Clock, Journal, Resolver, StsPolicies, Taken, TlsResults, Unreachable
-from lockgate.wire.smtp.client import TOO_MANY, Answer, Capabilities, Phase, Transaction, mail_command, rcpt_command
+from lockgate.wire.smtp.answers import Answer
+from lockgate.wire.smtp.client import TOO_MANY, Capabilities, Phase, Transaction, mail_command, rcpt_command
 
 
 def _nobody_waits(outcomes: Sequence[Outcome]) -> None:
@@ -50,12 +51,14 @@ class _Errand:
         self.avoid: set[Target] = set()
         self.last: Outcome | None = None
 
-    def decide(self, numbers: Sequence[int], fate: Fate, reply: Reply, link: Link | None = None) -> None:
-        """The same for several recipients."""
+    def decide(
+        self, numbers: Sequence[int], fate: Fate, reply: Reply, link: Link | None = None, *, spoken: bool = False
+    ) -> None:
+        """The same for several recipients; `spoken` tells that the server said it."""
         host, tls, dsn = (link.host, link.tls, link.opening.offered.dsn) if link is not None else ("", "", False)
         final = self.store and not dsn
         for number in numbers:
-            self.outcomes[number] = Outcome(number, fate, reply, host, tls, dsn, final)
+            self.outcomes[number] = Outcome(number, fate, reply, host, tls, dsn, final, spoken)
 
     def tell(self, numbers: Sequence[int]) -> None:
         """Have it put on record that these, as far as they are delivered, are delivered; once for each."""
@@ -248,9 +251,10 @@ class SmtpCourier:
                 _settle(errand, number, answer, link)
         reply = replies.CONNECTION_LOST
         if transaction.closing:
-            spoken = transaction.given[-1] if transaction.given else transaction.mail
-            reply = spoken.reply() if spoken is not None and not spoken.good else reply
-        errand.last = Outcome(0, Fate.DEFERRED, reply, link.host, link.tls)
+            said = transaction.given[-1] if transaction.given else transaction.mail
+            reply = said.reply() if said is not None and not said.good else reply
+        spoken = reply is not replies.CONNECTION_LOST
+        errand.last = Outcome(0, Fate.DEFERRED, reply, link.host, link.tls, spoken=spoken)
         if fresh:
             errand.avoid.add(link.target)
         errand.pending = again + errand.pending
@@ -290,7 +294,7 @@ def _note(link: Link, transaction: Transaction, errand: _Errand, numbers: list[i
         if answer is not None and answer.good:
             if last is None or last[0] is not answer:
                 last = (answer, answer.reply())
-            errand.decide([number], Fate.DELIVERED, last[1], link)
+            errand.decide([number], Fate.DELIVERED, last[1], link, spoken=True)
         elif answer is not None and answer.code == TOO_MANY and _was_enough(transaction, verdicts, place):
             # RFC 5321 4.5.3.1.10: so many were enough for one transaction; the others follow in the next.
             more.append(number)
@@ -307,14 +311,12 @@ def _was_enough(transaction: Transaction, verdicts: Sequence[Answer | None], pla
 
 def _settle(errand: _Errand, number: int, answer: Answer | None, link: Link) -> None:
     """The outcome of an answer that did not deliver."""
-    if answer is None:
-        reply = replies.CONNECTION_LOST
-    else:
-        reply = answer.reply()
-        if reply.accepts:
-            # Neither yes nor no (3xx out of place): what cannot be understood is temporary.
-            reply = Answer(0, answer.lines).reply()
-    errand.decide([number], Fate.FAILED if reply.permanent else Fate.DEFERRED, reply, link)
+    reply = replies.CONNECTION_LOST if answer is None else answer.reply()
+    if answer is not None and reply.accepts:
+        # Neither yes nor no (3xx out of place): what cannot be understood is temporary.
+        reply = Answer(0, answer.lines).reply()
+    spoken = answer is not None and answer.code == reply.code  # what is not understood is told in our words
+    errand.decide([number], Fate.FAILED if reply.permanent else Fate.DEFERRED, reply, link, spoken=spoken)
 
 
 def _stricter(hop: NextHop) -> NextHop:

@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from lockgate.couriers.terms import PLAIN
-from lockgate.wire.smtp.client import Answer, Phase, TlsUse
+from lockgate.wire.smtp.answers import Answer
+from lockgate.wire.smtp.client import Phase, TlsUse
 from lockgate.wire.tls import TlsPipe
 
 if TYPE_CHECKING:

@@ -109,7 +109,8 @@ def _reported(task: Assigned, outcome: Outcome) -> ReportedRecipient:
     return ReportedRecipient(
         address=recipient.id.root.original.text,
         reply=outcome.reply,
+        last=outcome.last,
         orcpt=recipient.id.orcpt,
-        # A name without an address is no server that spoke, and the store behind a mailbox is nobody's business.
-        remote_host=outcome.host if "[" in outcome.host and not outcome.final else "",
+        # What we say of a server is not said by it, and the store behind a mailbox is nobody's business.
+        remote_host=outcome.host if outcome.spoken and not outcome.final else "",
     )

@@ -255,7 +255,7 @@ class Delivery:
             elif outcome.fate is Fate.FAILED:
                 failed.append(outcome)
             elif expired:
-                failed.append(msgspec.structs.replace(outcome, reply=replies.expired(outcome.reply)))
+                failed.append(outcome.given_up())
             else:
                 deferred.append(outcome)
         self._tell_log(task, outcomes, now)
@@ -384,4 +384,4 @@ def _result(outcome: Outcome, status: Status | None, event: Event) -> Result:
 
 
 def _event(now: float, kind: Happening, outcome: Outcome, detail: str = "", pool: str = "") -> Event:
-    return Event(now, kind, detail, str(outcome.reply), outcome.host, outcome.tls, pool)
+    return Event(now, kind, detail, outcome.words, outcome.host, outcome.tls, pool)

@@ -275,7 +275,7 @@ class _Sorting:
                 # Accepted once, so the peer will not hear of it; and a sender that may be forged must not (2.1 P7).
                 self._hold(number, recipient, untold(reply, sender))
             case Defer(reply) if self._expired:
-                self._refused.append(Outcome(number, Fate.FAILED, replies.expired(reply)))
+                self._refused.append(Outcome(number, Fate.DEFERRED, reply).given_up())
             case Defer(reply):
                 self._deferred.append(Outcome(number, Fate.DEFERRED, reply))
             case None:

@@ -196,6 +196,7 @@ NEEDS_REQUIRETLS = Reply(554, "5.7.30", "REQUIRETLS support is needed and the ne
 UNSAFE_CONTENT = Reply(554, "5.6.0", "The message has bare CR, bare LF or NUL and is not passed on")
 TOO_LARGE_FOR_NEXT_HOP = Reply(552, "5.3.4", "The message is larger than the next hop accepts")
 LOGIN_IMPOSSIBLE = Reply(454, "4.7.0", "The next hop offers no login that these credentials fit")
+EXPIRED = Reply(550, "5.4.300", "Message expired")
 SECRET_MISSING = Reply(454, "4.7.0", "The secret for the login at the next hop cannot be read")
 
 
@@ -263,12 +264,6 @@ def tls_failed(host: str, why: str) -> Reply:
 def login_refused(host: str, said: str) -> Reply:
     """The next hop does not take our login; an administrator can mend it, so the mail waits."""
     return Reply(454, "4.7.0", clean(f"{host} refused the login: {said}"))
-
-
-def expired(last: Reply | None) -> Reply:
-    """The life of the message is over (specification 1.21: 5.4.300), with the last word of the next hop."""
-    said = f"; last answer: {last}" if last else ""
-    return Reply(550, "5.4.300", clean(f"Message expired{said}"))
 
 
 # --- replies of others ---------------------------------------------------------------------------------------------

@@ -39,14 +39,21 @@ _SUBJECTS = {
 class ReportedRecipient(msgspec.Struct, frozen=True):
     """One recipient in a report. `address` is what the sender wrote, so that a target address stays private.
 
-    `orcpt` is "type;address", the xtext of RFC 3461 4.2 undone already, `reply` the last word about this recipient,
-    `remote_host` "name[address]:port" of the server that said it, "" if it was said by us.
+    `orcpt` is "type;address", the xtext of RFC 3461 4.2 undone already, `reply` decides what is reported. `last` is
+    there where that is our own decision to give up: the reply before it. `remote_host` is "name[address]:port" of the
+    server that said the last of them, "" if it was said by us.
     """
 
     address: str
     reply: Reply
     orcpt: str = ""
     remote_host: str = ""
+    last: Reply | None = None
+
+    @property
+    def said(self) -> Reply:
+        """The reply of `remote_host`, or ours where there is none."""
+        return self.last or self.reply
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -122,9 +129,9 @@ def _text_part(report: Report) -> bytes:
     about = f' with the subject "{subject}"' if subject else ""
     opening = f"Your message{about}, received here on {mail_date(report.arrival)}, {_WHAT[report.kind]}"
     lines += [*_wrap(opening), ""]
-    for (reply, host), addresses in _by_answer(report.recipients).items():
-        lines += [*(f"    {_line(address)[:400]}" for address in addresses), ""]
-        lines += [*_story(report, reply, host), ""]
+    for alike in _by_answer(report.recipients):
+        lines += [*(f"    {_line(recipient.address)[:400]}" for recipient in alike), ""]
+        lines += [*_story(report, alike[0]), ""]
     lines += _wrap(f"If you ask an administrator for help, give this reference: {_line(report.message_id)}")
     text = "\r\n".join(lines) + "\r\n"
     kind, content = "text/plain", text.encode("utf-8", "replace")
@@ -142,20 +149,21 @@ _WHAT = {
 }
 
 
-def _by_answer(recipients: Iterable[ReportedRecipient]) -> dict[tuple[Reply, str], list[str]]:
-    groups: dict[tuple[Reply, str], list[str]] = {}
+def _by_answer(recipients: Iterable[ReportedRecipient]) -> list[list[ReportedRecipient]]:
+    """Those of whom the same is told, together."""
+    groups: dict[tuple[Reply, Reply | None, str], list[ReportedRecipient]] = {}
     for recipient in recipients:
-        groups.setdefault((recipient.reply, recipient.remote_host), []).append(recipient.address)
-    return groups
+        groups.setdefault((recipient.reply, recipient.last, recipient.remote_host), []).append(recipient)
+    return list(groups.values())
 
 
-def _story(report: Report, reply: Reply, host: str) -> list[str]:
+def _story(report: Report, recipient: ReportedRecipient) -> list[str]:
     """What happened, who must act and how; then the words of the server."""
     if report.kind == "relayed":
         return _wrap("Nobody has to do anything. You will hear from us no more about this recipient.")
     if report.kind == "delivered":
         return _wrap("Nobody has to do anything. That it was delivered does not mean that it was read.")
-    said: Advice = advice(reply.enhanced)
+    said: Advice = advice(recipient.reply.enhanced)
     lines = _wrap(f"What happened: {said.cause}") + _wrap(f"Who can fix it: {said.who}")
     if report.kind == "delayed":
         lines += _wrap(
@@ -164,8 +172,11 @@ def _story(report: Report, reply: Reply, host: str) -> list[str]:
         )
     else:
         lines += _wrap(f"What to do: {said.remedy}")
-    speaker = f"The server {_line(host)}" if host else "Our own server"
-    return lines + _wrap(f"{speaker} said: {_line(str(reply))}")
+    if recipient.last is not None:
+        lines += _wrap(f"Our own server gave up: {recipient.reply}")
+    speaker = f"The server {_line(recipient.remote_host)}" if recipient.remote_host else "Our own server"
+    said_last = "said last" if recipient.last is not None else "said"
+    return lines + _wrap(f"{speaker} {said_last}: {_line(str(recipient.said))}")
 
 
 def _wrap(text: str) -> list[str]:
@@ -200,7 +211,7 @@ def _fields_of(report: Report, recipient: ReportedRecipient) -> list[str]:
     if recipient.remote_host:
         name = recipient.remote_host.partition("[")[0] or recipient.remote_host
         fields.append(f"Remote-MTA: dns; {_ascii(name)}")
-    fields.append(f"Diagnostic-Code: smtp; {_ascii(str(reply))}")
+    fields.append(f"Diagnostic-Code: smtp; {_ascii(str(recipient.said))}")
     fields.append(f"Last-Attempt-Date: {mail_date(report.now)}")
     fields.append(f"Final-Log-ID: {_ascii(report.message_id)}")
     if report.kind == "delayed":

@@ -8,12 +8,13 @@ from lockgate.seams.connectors import Blocks
 from lockgate.seams.examining import Examiner, Validations
 from lockgate.seams.lists import ListChange, ListKeeper, Lists, ListView
 from lockgate.seams.people import Difference, Directory, Loading, Recipients
-from lockgate.seams.queue import Accepted, BodyWriter, Keeping, Spool, Unavailable
+from lockgate.seams.queue import MOST_TASKS, Accepted, BodyWriter, Keeping, Spool, Unavailable
 from lockgate.seams.revisions import NoPolicy, Overtaken, Revision, RevisionNote, Revisions
 from lockgate.seams.telling import Audit, Clock, Journal
 from lockgate.seams.trust import Authenticator, KeyStore, Resolver, SigningKeys, StsPolicies, StsShelf, TlsResults
 
 __all__ = [
+    "MOST_TASKS",
     "Accepted",
     "Asked",
     "Audit",

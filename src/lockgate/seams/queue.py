@@ -82,6 +82,10 @@ class Spool(Protocol):
         """
 
 
+MOST_TASKS = 5000
+"""Tasks that `Keeping.queue_list` gives at most."""
+
+
 class Keeping(Protocol):
     """What the desk asks of the keeper: queue commands and stored rows.
 
@@ -90,10 +94,13 @@ class Keeping(Protocol):
     """
 
     async def queue_list(self, filters: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
-        """Lanes; with a filter (lane, id, sender, recipient) the tasks.
+        """Lanes; with a filter (lane, id, sender, recipient) the tasks, MOST_TASKS of them at most.
 
-        A task has id, task, lane, sender, recipients, attempts, due and why.
+        A task has id, task, lane, sender, recipients, attempts, due and why. Addresses may stand in angle brackets.
         """
+
+    async def queue_count(self, filters: Mapping[str, str]) -> int:
+        """How many tasks match, however many those are."""
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
         """retry, hold, release, delete or reroute what matches; returns how many tasks. `by` goes into the audit row.

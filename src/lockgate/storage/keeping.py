@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import msgspec
 
 from lockgate.mail.discreet import row_as_wished, story_as_wished
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
-from lockgate.seams import Unavailable
+from lockgate.seams import MOST_TASKS, Unavailable
 from lockgate.storage import following, frames, holds, traces
 from lockgate.storage.edits import FILTERS, Misuse, Order
-from lockgate.storage.frames import NEVER, Ask, FrameReader, frame
+from lockgate.storage.frames import NEVER, Ask, FrameReader, What, frame
 from lockgate.storage.ledger import SHIFT, recipients_of
 from lockgate.storage.segments import SegmentFolder
 from lockgate.storage.trace_filters import wanted
@@ -44,10 +45,13 @@ class KeeperKeeping:
 
         Raises Misuse for an unknown filter.
         """
-        unknown = set(filters) - set(FILTERS)
-        if unknown:
-            raise Misuse(f"the queue cannot be listed by {', '.join(sorted(unknown))}; by {', '.join(FILTERS)}")
+        _check(filters)
         return await asyncio.to_thread(_tasks if filters else _lanes, self._queue, filters)
+
+    async def queue_count(self, filters: Mapping[str, str]) -> int:
+        """How many tasks match. Raises Misuse for an unknown filter."""
+        _check(filters)
+        return await asyncio.to_thread(_count, self._queue, filters)
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
         """retry, hold, release, delete or reroute what matches; how many. Raises Misuse, Unavailable."""
@@ -145,6 +149,12 @@ class KeeperKeeping:
         raise Unavailable("the keeper of the queue went away; look at the queue before you try again")
 
 
+def _check(filters: Mapping[str, str]) -> None:
+    unknown = set(filters) - set(FILTERS)
+    if unknown:
+        raise Misuse(f"the queue cannot be listed by {', '.join(sorted(unknown))}; by {', '.join(FILTERS)}")
+
+
 def _lanes(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
     del filters
     with contextlib.closing(traces.reader(queue)) as db:
@@ -163,47 +173,66 @@ def _lanes(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
         return found
 
 
-def _tasks(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
+def _conditions(db: sqlite3.Connection, filters: Mapping[str, str]) -> tuple[str, list[Any]]:
+    """What the columns of a task `k` say; the addresses stand in what was packed (`_means`)."""
     where, values = ["1"], list[Any]()
+    if "lane" in filters:
+        where.append("k.lane = ?")
+        values.append(filters["lane"])
+    if "held" in filters:
+        begins = "" if filters["held"] == "yes" else filters["held"]
+        where.append("k.held <> '' AND substr(k.held, 1, ?) = ?")
+        values += [len(begins), begins]
+    if "task" in filters:
+        where.append("k.id = ?")
+        values.append(int(filters["task"]) if filters["task"].isdigit() else -1)
+    if "id" in filters:
+        row = db.execute("SELECT seq FROM message WHERE id = ?", (filters["id"],)).fetchone()
+        low = (row[0] if row else -1) << SHIFT
+        where.append("k.id BETWEEN ? AND ?")
+        values += [low, low | (1 << SHIFT) - 1]
+    return " AND ".join(where), values
+
+
+def _tasks(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
     with contextlib.closing(traces.reader(queue)) as db:
-        if "lane" in filters:
-            where.append("k.lane = ?")
-            values.append(filters["lane"])
-        if "held" in filters:
-            begins = "" if filters["held"] == "yes" else filters["held"]
-            where.append("k.held <> '' AND substr(k.held, 1, ?) = ?")
-            values += [len(begins), begins]
-        if "task" in filters:
-            where.append("k.id = ?")
-            values.append(int(filters["task"]) if filters["task"].isdigit() else -1)
-        if "id" in filters:
-            row = db.execute("SELECT seq FROM message WHERE id = ?", (filters["id"],)).fetchone()
-            low = (row[0] if row else -1) << SHIFT
-            where.append("k.id BETWEEN ? AND ?")
-            values += [low, low | (1 << SHIFT) - 1]
+        where, values = _conditions(db, filters)
         query = (
             "SELECT k.id, k.lane, k.owner, k.due, k.held, k.attempts, k.received, k.last_reply, k.what, l.next_at,"
-            " l.last_reply FROM task k LEFT JOIN lane l ON l.name = k.lane WHERE " + " AND ".join(where)
+            f" l.last_reply FROM task k LEFT JOIN lane l ON l.name = k.lane WHERE {where} ORDER BY k.id"
         )
         found: list[dict[str, Any]] = []
-        for row in db.execute(query + " ORDER BY k.id", values):
+        for row in db.execute(query, values):
             task = _task(row, filters)
             if task is not None:
                 found.append(task)
-                if len(found) >= MOST:
+                if len(found) >= MOST_TASKS:
                     break
         return found
+
+
+def _count(queue: Path, filters: Mapping[str, str]) -> int:
+    with contextlib.closing(traces.reader(queue)) as db:
+        where, values = _conditions(db, filters)
+        if not {"sender", "recipient"} & set(filters):
+            return int(db.execute(f"SELECT count(*) FROM task k WHERE {where}", values).fetchone()[0])
+        rows = db.execute(f"SELECT k.what FROM task k WHERE {where}", values)
+        return sum(_means(recipients_of(what), filters) for (what,) in rows)
+
+
+def _means(parts: What, filters: Mapping[str, str]) -> bool:
+    """Whether sender and recipients are those that are asked for."""
+    sender, recipient = filters.get("sender"), filters.get("recipient")
+    if sender is not None and parts.envelope.sender_text.casefold() != sender.strip("<>").casefold():
+        return False
+    key = recipient.strip("<>").casefold() if recipient is not None else ""
+    return recipient is None or any(key in (r.target.key, r.id.original.key) for r in parts.recipients)
 
 
 def _task(row: tuple[Any, ...], filters: Mapping[str, str]) -> dict[str, Any] | None:
     task, lane, owner, due, held, attempts, received, reply, what, lane_at, lane_reply = row
     parts = recipients_of(what)
-    sender, recipient = filters.get("sender"), filters.get("recipient")
-    if sender is not None and parts.envelope.sender_text.casefold() != sender.strip("<>").casefold():
-        return None
-    if recipient is not None and not any(
-        recipient.casefold() in (r.target.key, r.id.original.key) for r in parts.recipients
-    ):
+    if not _means(parts, filters):
         return None
     return {
         "id": parts.id, "task": task, "lane": lane, "sender": parts.envelope.sender_text,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lockgate.seams import Unavailable
+from lockgate.seams import MOST_TASKS, Unavailable
 
 _OVER = {"hold": "held", "release": "waiting"}
 
@@ -30,13 +30,18 @@ class ListedKeeping:
         """Lanes, or the tasks that match."""
         self._here()
         if filters:
-            return [task for task in self.tasks if _matches(task, filters)]
+            return [task for task in self.tasks if _matches(task, filters)][:MOST_TASKS]
         lanes: dict[str, dict[str, Any]] = {}
         for task in self.tasks:
             lane = lanes.setdefault(task["lane"], {"lane": task["lane"], "tasks": 0, "held": 0, "why": task["why"]})
             lane["tasks"] += 1
             lane["held"] += task.get("state") == "held"
         return list(lanes.values())
+
+    async def queue_count(self, filters: Mapping[str, str]) -> int:
+        """How many tasks match."""
+        self._here()
+        return sum(_matches(task, filters) for task in self.tasks)
 
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
         """Change the tasks that match."""

@@ -255,6 +255,10 @@ class MemorySpool:
             row["with_workers"] += int(t.owner)
         return list(rows.values())
 
+    async def queue_count(self, filters: Mapping[str, str]) -> int:
+        """How many tasks match."""
+        return sum(bool(recipients_meant(t, filters)) for t in self.tasks.values())
+
     async def queue_edit(self, action: str, filters: Mapping[str, str], by: str) -> int:
         """retry, hold, release, delete or reroute. Raises ValueError for anything else."""
         if action not in ("retry", "hold", "release", "delete", "reroute") or not filters:

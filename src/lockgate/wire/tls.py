@@ -34,7 +34,14 @@ _FLIGHT = 4 * 1024
 
 
 class TlsFailed(Exception):
-    """The handshake or the stream is broken; `str()` says why, for people."""
+    """The handshake or the stream is broken; `str()` says why, for people.
+
+    `before` is the plaintext that came whole before the damage and has not been given yet.
+    """
+
+    def __init__(self, why: str, before: bytes = b"") -> None:
+        super().__init__(why)
+        self.before = before
 
 
 class _Noted:
@@ -130,7 +137,7 @@ class TlsPipe:
                 self.closed = True
             except SSL.Error as trouble:
                 if "unexpected eof" not in _reason(trouble):
-                    raise TlsFailed(_reason(trouble)) from None
+                    raise TlsFailed(_reason(trouble), b"".join(chunks)) from None
                 self.closed = True
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

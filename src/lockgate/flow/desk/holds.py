@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -89,11 +89,22 @@ class HoldDesk(msgspec.Struct, frozen=True):
         if not rows:
             raise Nothing("nothing that is held matches")
         if request.what_if:
-            return Answer(result={"action": request.action, "what_if": True, "count": len(rows), "held": rows})
+            count = await self._count(filters, rows)
+            said = {"action": request.action, "what_if": True, "count": count, "held": rows}
+            cut = f"the first {len(rows)} of {count} held tasks are shown" if count > len(rows) else ""
+            return Answer(result=said, sentence=cut)
         count = await self.keeping.queue_edit(request.action, {**filters, "held": "yes"}, caller.name)
-        said: dict[str, Any] = {f"for_{key}": value for key, value in filters.items()}
-        self.audit.wrote(caller.name, f"hold {request.action}", count=count, **said)
+        noted: dict[str, Any] = {f"for_{key}": value for key, value in filters.items()}
+        self.audit.wrote(caller.name, f"hold {request.action}", count=count, **noted)
         return Answer(result={"action": request.action, "what_if": False, "count": count})
+
+    async def _count(self, filters: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> int:
+        """How many are held, these rows being the first of them."""
+        count = len(rows)
+        while len(rows) == MOST_ROWS:
+            rows = await self.keeping.hold_list({**filters, "state": "held"}, MOST_ROWS, rows[-1]["task"])
+            count += len(rows)
+        return count
 
     def _filters(self, given: Mapping[str, str]) -> dict[str, str]:
         known = known_filters(given, FILTERS)

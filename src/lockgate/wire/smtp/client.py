@@ -1,4 +1,4 @@
-"""The client's side of an SMTP or LMTP conversation: replies in, commands out, no socket.
+"""The client's side of an SMTP or LMTP conversation: answers in, commands out, no socket.
 
 RFC 5321, 2920, 3030, 3207; RFC 2033 for LMTP.
 """
@@ -15,88 +15,14 @@ import msgspec
 from lockgate.mail import replies
 from lockgate.mail.envelope import Body, Envelope
 from lockgate.mail.hop import CargoRecipient
-from lockgate.mail.reply import Reply
+from lockgate.wire.smtp.answers import Answer, BadServer
 from lockgate.wire.smtp.grammar import xtext
 
-LINE_LIMIT = 4096
-"""Octets of one reply line that are read (RFC 5321 4.5.3.1.5 asks for 512; servers say more)."""
-
-REPLY_LIMIT = 128
-"""Lines of one reply that are read; a server that says more is not followed."""
-
 CLOSING = replies.SHUTTING_DOWN.code
-_MARKS = (b" ", b"-", b"")
 _DOT_LINE = re.compile(rb"\r\n\.").search
 TOO_MANY = replies.TOO_MANY_RECIPIENTS.code
-
-
-class BadServer(Exception):
-    """The server says what no SMTP server says, or more than anybody wants to hear; str() tells what, for people."""
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """One reply as it came: the code and the text of each line, not decoded."""
-
-    code: int
-    lines: tuple[bytes, ...]
-
-    @property
-    def good(self) -> bool:
-        """2xx."""
-        return 200 <= self.code < 300
-
-    def reply(self) -> Reply:
-        """The same as a noun of ours; hostile text becomes printable there."""
-        return replies.parse_reply(self.code, [line.decode("utf-8", "replace") for line in self.lines])
-
-
-class AnswerReader:
-    """Cuts the server's octets into answers within bounds (RFC 5321 4.2)."""
-
-    __slots__ = ("_code", "_lines", "_rest")
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._code = b""
-        self._lines: list[bytes] = []
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing of a further reply has been read."""
-        return not self._rest and not self._lines
-
-    @property
-    def alert(self) -> bytes:
-        """A TLS alert behind the last reply: a server whose TLS is out of order may send one with its 220."""
-        return self._rest if self._rest.startswith(b"\x15\x03") and not self._lines else b""
-
-    def feed(self, data: bytes) -> list[Answer]:
-        """The answers that are complete now. Raises BadServer."""
-        lines = (self._rest + data).split(b"\n") if self._rest else data.split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > LINE_LIMIT:
-            raise BadServer("a reply line of the server does not end")
-        answers: list[Answer] = []
-        for line in lines:
-            if line.endswith(b"\r"):
-                line = line[:-1]
-            code, mark = line[:3], line[3:4]
-            if len(line) > LINE_LIMIT or not (len(code) == 3 and code.isdigit()) or mark not in _MARKS:
-                raise BadServer(f"the server sent what is no SMTP reply: {replies.clean(line[:80].decode('latin-1'))}")
-            if mark != b"-" and not self._lines:
-                answers.append(Answer(int(code), (line[4:],)))
-                continue
-            if self._lines and code != self._code:
-                raise BadServer("the lines of one reply of the server have different codes")
-            self._lines.append(line[4:])
-            if mark == b"-":
-                self._code = code
-                if len(self._lines) >= REPLY_LIMIT:
-                    raise BadServer("a reply of the server has too many lines")
-                continue
-            answers.append(Answer(int(code), tuple(self._lines)))
-            self._lines = []
-        return answers
+FULL = 552
+"""Storage is exceeded; of old also that there are too many recipients."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -342,6 +268,20 @@ class Opening:
         return self._end(Trouble.LOGIN_REFUSED)
 
 
+_NOT_OF_NUMBER = re.compile(r"5\.(2\.\d+|3\.4)").fullmatch
+"""Enhanced codes of a mailbox that is full and of a message that is too large (RFC 3463 3.3, 3.4)."""
+
+
+def _of_number(answer: Answer) -> Answer:
+    """A 552 to a recipient behind others that were taken is as 452: so many were enough (RFC 5321 4.5.3.1.10).
+
+    Unless its enhanced code says that it speaks of something else.
+    """
+    if _NOT_OF_NUMBER(answer.reply().enhanced):
+        return answer
+    return Answer(TOO_MANY, tuple([b"4" + line[1:] if line.startswith(b"5.") else line for line in answer.lines]))
+
+
 # --- one transaction -----------------------------------------------------------------------------------------------
 
 
@@ -443,6 +383,8 @@ class Transaction:
         return self._rcpts[0] if answer.good else self._done(unclean=False)
 
     def _recipient_answered(self, answer: Answer) -> bytes:
+        if answer.code == FULL and self._any():
+            answer = _of_number(answer)
         self.given.append(answer)
         if self.closing:
             return self._done(unclean=True)

@@ -5,7 +5,8 @@ The next transaction on the connection begins with RSET (RFC 5321 4.1.1.5), whic
 
 from __future__ import annotations
 
-from lockgate.wire.smtp.client import CLOSING, Answer, BadServer, Phase
+from lockgate.wire.smtp.answers import Answer, BadServer
+from lockgate.wire.smtp.client import CLOSING, Phase
 
 
 class Inquiry:

@@ -12,9 +12,8 @@ import typer
 from lockgate.cli import asked, show, telling
 from lockgate.cli.asked import AsJson, answered, given
 from lockgate.flow.asking import Explain, WhatIf
+from lockgate.mail.headers import HEAD
 from lockgate.policy.problems import Invalid
-
-_HEAD = 256 * 1024
 
 Short = Annotated[bool, typer.Option("--short", help="Three lines for each recipient instead of every step.")]
 Organisation = Annotated[str, typer.Option(help="Only what concerns this organisation.")]
@@ -126,4 +125,4 @@ def _read(message: Path) -> tuple[bytes, int]:
         show.complain(f"{message} cannot be read: {trouble}")
         raise typer.Exit(show.MISUSE) from None
     content = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return content[:_HEAD], len(content)
+    return content[:HEAD], len(content)

@@ -15,12 +15,12 @@ from lockgate.cli.objects import Organisation
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Export, WhatIf
 from lockgate.mail.findings import InText, ListInText, WhatParts
+from lockgate.mail.headers import HEAD
 from lockgate.policy.problems import Invalid
 
 MOST = 50 * 1024 * 1024
 """Octets of a message that is tested."""
 
-_HEAD = 256 * 1024
 _NOBODYS = "192.0.2.1"
 """An address that no server has: of no connector, as mail from the internet is."""
 
@@ -60,7 +60,7 @@ def test(
     documents, revision = _documents(context, policy)
     contents, texts = _answered_here(documents, octets, organisation)
     request = WhatIf(
-        sender=sender, recipients=tuple(to), ip=ip, head=octets[:_HEAD], size=len(octets),
+        sender=sender, recipients=tuple(to), ip=ip, head=octets[:HEAD], size=len(octets),
         documents=documents if policy is not None else None, revision=revision if policy is None else 0,
         organisation=organisation, suppose=supposed, contents=contents,
         texts=texts[0] if texts is not None else None, cut=texts is not None and texts[1],

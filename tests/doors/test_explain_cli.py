@@ -155,6 +155,19 @@ async def test_a_supposed_message(asked: Asked, tmp_path: Path) -> None:
     assert not asked.house.spool.messages and not asked.house.spool.refusals and not asked.audit.rows
 
 
+async def test_what_if_knows_that_a_header_is_too_large(asked: Asked, tmp_path: Path) -> None:
+    mail = tmp_path / "mail.eml"
+    say = ("what-if", "--from", "x@sender.test", "--to", "ben@contoso.com", "--ip", "198.51.100.9",
+           "--suppose", "directory = mail_user")  # fmt: skip
+    for junk, said in ((300 * 1024, "larger than 256 KB"), (262_100, ""), (9_000, "")):
+        mail.write_bytes(b"X-Junk: " + b"z" * junk + b"\nSubject: s\n\nbody\n")
+        code, out, _ = await asked.run(*say, str(mail), "--json")
+        assert (code, said in out) == (bool(said), True)
+    mail.write_bytes(b"Subject: no empty line behind it\n")
+    code, out, _ = await asked.run(*say, str(mail), "--size", "500000", "--json")
+    assert code == 0, out
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

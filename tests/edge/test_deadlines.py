@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from edge.fake_visit import Hall, Peer, open_door
 from edge.test_client_certificates import our_certificates
 from lockgate.edge.deadlines import GONE, NEVER, Wheel
@@ -72,7 +74,7 @@ async def test_data_has_an_end_even_if_it_is_fast(tmp_path):
             peer.send(b"x" * 1000 + b"\r\n")
             await settle()
             await opened.pass_time(20)
-        assert await peer.rest() == replies.TIMED_OUT.wire()
+        assert await peer.rest() == replies.TOO_LONG.wire()
 
 
 async def test_a_chunk_that_does_not_come_is_cut_off(tmp_path):
@@ -82,6 +84,82 @@ async def test_a_chunk_that_does_not_come_is_cut_off(tmp_path):
         peer.send(b"BDAT 3\r\nabc")
         assert (await peer.reply()).startswith("250")
         peer.send(b"BDAT 1000 LAST\r\nx")
+        await settle()
+        await opened.pass_time(62)
+        assert await peer.rest() == replies.TOO_SLOW.wire()
+
+
+async def test_a_message_in_chunks_has_an_end_too(tmp_path):
+    async with open_door(tmp_path, rate_window=60.0, data_timeout=200.0) as opened:
+        peer = await Peer.dial(opened.port)
+        await peer.envelope()
+        for _ in range(9):
+            peer.send(b"BDAT 1\r\nx")
+            assert (await peer.reply()).startswith("250")
+            await opened.pass_time(22)
+        await opened.pass_time(3)
+        assert await peer.rest() == replies.TOO_LONG.wire()
+        assert opened.hall.visits[0].body.aborted and opened.hall.taken == []
+
+
+async def test_octets_that_drip_chunk_by_chunk_are_too_slow(tmp_path):
+    async with open_door(tmp_path, rate_window=60.0, min_rate=1.0) as opened:
+        peer = await Peer.dial(opened.port)
+        await peer.envelope()
+        for _ in range(3):
+            peer.send(b"BDAT 2\r\nx")
+            await settle()
+            await opened.pass_time(16)
+            peer.send(b"x")
+            assert (await peer.reply()).startswith("250")
+        assert opened.door.open_connections == 1
+        peer.send(b"BDAT 2000 LAST\r\nx")
+        await settle()
+        await opened.pass_time(14)
+        assert await peer.rest() == replies.TOO_SLOW.wire()
+
+
+async def test_a_pause_between_chunks_is_not_slow_but_has_an_end(tmp_path):
+    async with open_door(tmp_path, rate_window=60.0, min_rate=100.0, command_timeout=300.0) as opened:
+        peer = await Peer.dial(opened.port)
+        await peer.envelope()
+        for _ in range(3):
+            peer.send(b"BDAT 3000\r\n" + b"x" * 1000)
+            await settle()
+            await opened.pass_time(20)
+            peer.send(b"x" * 2000)
+            assert (await peer.reply()).startswith("250")
+            await opened.pass_time(200, step=10)
+            assert (await peer.ask("NOOP")).startswith("250")
+        await opened.pass_time(301, step=10)
+        assert await peer.rest() == replies.TIMED_OUT.wire()
+
+
+@pytest.mark.parametrize("before", [b"", b"BDAT 900\r\n" + b"x" * 900], ids=["first", "later"])
+async def test_a_chunk_that_is_too_large_is_thrown_away_as_fast_as_it_comes(tmp_path, before):
+    async with open_door(tmp_path, size_limit=1000, rate_window=60.0, min_rate=100.0) as opened:
+        peer = await Peer.dial(opened.port)
+        await peer.envelope()
+        if before:
+            peer.send(before)
+            assert (await peer.reply()).startswith("250")
+        peer.send(b"BDAT 70000 LAST\r\n")
+        for _ in range(7):
+            peer.send(b"x" * 10_000)
+            await settle()
+            await opened.pass_time(50)
+        said = await peer.reply()
+        assert said.startswith("552 5.3.4 The message is larger") and "(id " in said
+        assert ("spoiled", replies.MESSAGE_TOO_LARGE) in opened.hall.told
+        assert (await peer.ask("NOOP")).startswith("250")
+        await peer.hang_up()
+
+
+async def test_a_chunk_that_is_too_large_must_come_at_all(tmp_path):
+    async with open_door(tmp_path, size_limit=1000, rate_window=60.0) as opened:
+        peer = await Peer.dial(opened.port)
+        await peer.envelope()
+        peer.send(b"BDAT 70000 LAST\r\nx")
         await settle()
         await opened.pass_time(62)
         assert await peer.rest() == replies.TOO_SLOW.wire()

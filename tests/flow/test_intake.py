@@ -292,3 +292,9 @@ async def test_octets_that_are_no_message_are_refused_by_the_judge_and_can_be_ju
     course = converse(house.policy, story.facts, unasked)
     assert course.ruling.refusal == reply == story.ruling.refusal
     assert guest.mail(Envelope(address("y@sender.test"))).code == 250, "the conversation goes on"
+    assert guest.rcpt(RecipientId(address("ben@contoso.com"))).code == 250
+    assert guest.spoiled(reply) == said, "refused before the first of its octets"
+    row = house.spool.refusals[-1]
+    story = house.reception.recorder.read_story(row.story)
+    assert (row.sender, row.reply) == ("y@sender.test", str(reply))
+    assert story.facts.message is not None and (story.facts.message.id, story.facts.message.size) == ("", 0)

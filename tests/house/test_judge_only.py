@@ -30,6 +30,7 @@ ip_block_list = ["192.0.2.66"]
 own_hops = 2
 received_hops = 5
 errors_per_connection = 1000
+recipients_per_message = 100
 
 [[organisation]]
 name = "contoso"
@@ -52,6 +53,7 @@ sender_ip_addresses = ["203.0.113.0/24"]
 """
 PEERS = ("192.0.2.66", "192.0.2.67", "198.51.100.1")
 SENDERS = ("alice@outside.example", "ben@contoso.com", "teller@bank.example", "")
+MANY = 102
 RECIPIENTS = ("nobody@contoso.com", "x@elsewhere.example", "postmaster@contoso.com", "ben@contoso.com")
 LOOPED = b"".join(b"Received: from a by b; Mon, 1 Jan 2026 00:00:00 +0000\r\n" for _ in range(40))
 CONTENT = LOOPED + b"Subject: loop\r\n\r\n" + b"large enough\r\n" * 100 + b".\r\n"
@@ -140,3 +142,20 @@ async def test_no_policy_reply_but_the_judges(tmp_path: Path, point: Point | Non
         assert not protocol
     if point is None:
         assert len([line for line in heard if "Queued as" in line]) == turns
+
+
+async def test_how_many_recipients_are_taken_is_for_the_judge(tmp_path: Path) -> None:
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "0.toml").write_text(POLICY)
+    (tmp_path / "lockgate.toml").write_text(toml({**DEFAULTS, "alerts": {"disk_free": "1MB"}}))
+
+    def named(port: int) -> list[str]:
+        with Raw(port, PEERS[-1]) as raw:
+            raw.reply()
+            raw.say(b"EHLO raw.test\r\n")
+            raw.say(b"MAIL FROM:<alice@outside.example>\r\n")
+            return [raw.say(f"RCPT TO:<{number}@contoso.com>\r\n".encode()) for number in range(MANY)]
+
+    async with worker_with(read_config(tmp_path / "lockgate.toml"), None) as port:
+        heard = await asyncio.to_thread(named, port)
+    assert [line[:3] for line in heard] == ["250"] * MANY

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import smtplib
+import socket
 import ssl
 import threading
 import time
@@ -115,6 +116,34 @@ def test_a_message_under_way_is_still_taken_while_the_service_stops(tmp_path: Pa
         assert service.process.wait(20) == 0
         service.start()
         assert subject(arrived(sink)[0]) == "late"
+
+
+def test_nobody_new_is_let_in_while_the_service_stops(tmp_path: Path) -> None:
+    deadlines = {"drain": "30s"}
+    with SmtpPeer() as sink, running(tmp_path / "s", relay(sink), workers=2, deadlines=deadlines) as service:
+
+        def refused(port: int) -> bool:
+            """Whether a connection is refused at once; one that came before all had closed is reset."""
+            try:
+                with socket.create_connection(("127.0.0.1", port), 5):
+                    return False
+            except ConnectionRefusedError:
+                return True
+            except ConnectionResetError:
+                return False
+
+        with service.client() as client:
+            client.begin("alice@outside.example")
+            client.to("ben@contoso.com")
+            assert client.docmd("DATA")[0] == 354
+            service.signal(signal.SIGTERM)
+            for port in service.ports:
+                service.until(lambda port=port: refused(port), "new peers are refused")
+            assert service.process is not None and service.process.poll() is None
+            client.send(letter("alice@outside.example", "ben@contoso.com", "late") + b".\r\n")
+            code, text = client.getreply()
+            assert code == 250, text
+        assert service.process.wait(20) == 0
 
 
 @pytest.mark.parametrize("by", ["SIGHUP", "reload"])

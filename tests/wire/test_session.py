@@ -223,7 +223,16 @@ def test_a_chunk_that_is_too_large_is_consumed_and_forgets_the_transaction():
     driver = Driver(size_limit=10)
     said = codes(driver, READY + b"BDAT 6\r\n123456BDAT 6\r\nNOOP\r\nBDAT 1 LAST\r\nx")
     assert said == ["250"] * 4 + ["552", "503"]
-    assert Signal.FORGET in driver.events and not driver.messages
+    assert driver.events[-1] == Spoiled(replies.MESSAGE_TOO_LARGE) and not driver.messages
+
+
+def test_it_is_told_at_once_and_answered_once_it_is_thrown_away():
+    driver = Driver(size_limit=10)
+    driver.say(READY)
+    assert driver.say(b"BDAT 11 LAST\r\n12345") == []
+    assert driver.events[-1] == Spoiled(replies.MESSAGE_TOO_LARGE) and driver.session.heard == 5
+    assert driver.say(b"67890\nNOOP\r\n") == [str(replies.MESSAGE_TOO_LARGE), str(replies.OK)]
+    assert driver.session.heard == 11 and not driver.session.between_chunks
 
 
 @pytest.mark.parametrize("size", [b"", b"x", b"-1", b"9" * 19, b"1 FIRST"])

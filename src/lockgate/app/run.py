@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -20,12 +21,14 @@ from lockgate.app.config import OperatorFile, check_files, read_config
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import ENDS, Meters, start_anew
 from lockgate.app.policies import NoPolicy, Policies
-from lockgate.app.sockets import CannotListen, Listening, open_listeners
+from lockgate.app.sockets import CannotListen, Listening, close_listeners, open_listeners
 from lockgate.policy.phrases import read_phrase
 from lockgate.policy.problems import Invalid, Problem
 from lockgate.storage.audits import AuditBook
 from lockgate.storage.lists import ListStore
 from lockgate.storage.recipients import RecipientStore
+
+Ready = Callable[[], None]
 
 _AT_START = "the policy folder as it was at start"
 _ON_SIGHUP = "the policy folder was read again"
@@ -83,6 +86,7 @@ class Supervisor:
             keeps_mailboxes=config.mailboxes.kept,
         )
         self._load_table = config.run_directory / "load.table"
+        self._doors: tuple[Listening, ...] = ()
         self._policy_doors: tuple[Listening, ...] = ()
 
     def run(self) -> int:
@@ -93,7 +97,7 @@ class Supervisor:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             self._publish()
-            listening = open_listeners([(one.address, one.port) for one in config.listener], config.worker_count)
+            self._doors = open_listeners([(one.address, one.port) for one in config.listener], config.worker_count)
             own, port = config.mta_sts.addresses, config.mta_sts.port
             self._policy_doors = open_listeners([(one, port) for one in own] if port is not None else (), 1)
         except (NoPolicy, CannotListen) as trouble:
@@ -101,10 +105,10 @@ class Supervisor:
         except Invalid as trouble:
             return _give_up(*[_spelled(problem) for problem in trouble.problems])
         self._handle_signals()
-        if not self._start(listening):
+        if not self._start():
             self._stop()
             return 0 if self._stopping else 1
-        self._announce(listening)
+        self._announce()
         self._watch()
         self._stop()
         return 0
@@ -148,7 +152,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGHUP, reload)
 
-    def _start(self, listening: tuple[Listening, ...]) -> bool:
+    def _start(self) -> bool:
         """Keeper first, then those who need it. False if somebody does not get ready."""
         # Imported before the first fork, so that all children share the pages.
         from lockgate.app import office, policy_host, wiring
@@ -159,15 +163,19 @@ class Supervisor:
         ListStore(config.lists_directory, self._clock).ensure(read_phrase)
         if not RecipientStore(config.recipients_directory).ensure():
             self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
-        self._family.start(Child("keeper", lambda ready: wiring.run_keeper(config, ready)))
+        doors, policy_doors = self._doors, self._policy_doors
+        everywhere = (*doors, *policy_doors)
+        self._family.start(Child("keeper", _not_at(everywhere, lambda ready: wiring.run_keeper(config, ready))))
         if not self._all_ready():
             return False
-        names = tuple(one.name for one in listening)
+        names = tuple(one.name for one in doors)
         for slot in range(config.worker_count):
-            self._family.start(self._worker(slot, listening, names))
-        self._family.start(Child("desk", lambda ready: office.run_desk(config, self._path, names, ready)))
-        if doors := [one for listening in self._policy_doors for one in listening.sockets]:
-            self._family.start(Child("policy-host", lambda ready: policy_host.run_policy_host(config, doors, ready)))
+            self._family.start(self._worker(slot, names))
+        desk = _not_at(everywhere, lambda ready: office.run_desk(config, self._path, names, ready))
+        self._family.start(Child("desk", desk))
+        if sockets := [one for listening in policy_doors for one in listening.sockets]:
+            host = _not_at(doors, lambda ready: policy_host.run_policy_host(config, sockets, ready))
+            self._family.start(Child("policy-host", host))
         return self._all_ready()
 
     def _all_ready(self) -> bool:
@@ -176,21 +184,23 @@ class Supervisor:
             self._say("start", f"given up, not ready within {_START_PATIENCE:g} s: {', '.join(late)}")
         return not late
 
-    def _worker(self, slot: int, listening: tuple[Listening, ...], names: tuple[str, ...]) -> Child:
+    def _worker(self, slot: int, names: tuple[str, ...]) -> Child:
         from lockgate.app import wiring
 
         config, table = self._config, self._load_table
-        sockets = tuple(one.sockets for one in listening)
+        sockets = tuple(one.sockets for one in self._doors)
         return Child(
             f"worker-{slot}",
-            lambda ready: wiring.run_worker(config, slot, sockets, names, table, ready),
+            _not_at(
+                self._policy_doors, lambda ready: wiring.run_worker(config, slot, sockets, names, table, ready)
+            ),
             lambda pid: wiring.clear_load(table, slot, config.worker_count),
         )
 
-    def _announce(self, listening: tuple[Listening, ...]) -> None:
+    def _announce(self) -> None:
         config = self._config
         running = Running(
-            os.getpid(), config.hostname, tuple(one.name for one in listening), str(config.control_socket)
+            os.getpid(), config.hostname, tuple(one.name for one in self._doors), str(config.control_socket)
         )
         fresh = config.run_directory / ".service.json"
         fresh.write_bytes(msgspec.json.encode(running))
@@ -222,6 +232,7 @@ class Supervisor:
     def _stop(self) -> None:
         """Doors first, so that nothing new comes; the keeper last, so that everything said is kept."""
         _notify_systemd("STOPPING=1")
+        close_listeners((*self._doors, *self._policy_doors))  # nobody is started again who would need them
         patience = self._config.deadlines.drain
         self._family.end(lambda name: name != "keeper", patience + 5.0)
         self._family.end(lambda name: name == "keeper", _KEEPER_PATIENCE)
@@ -249,6 +260,16 @@ class Supervisor:
             self._clock, role="supervisor", form=log.format, destination=log.destination,
             alarms=self._config.alarm_file, host=self._config.hostname,
         )  # fmt: skip
+
+
+def _not_at(doors: Sequence[Listening], main: Callable[[Ready], None]) -> Callable[[Ready], None]:
+    """`main` in a process that lets nobody in there: a socket it held open would take connections that nobody hears."""
+
+    def run(ready: Ready) -> None:
+        close_listeners(doors)
+        main(ready)
+
+    return run
 
 
 def _watchdog_seconds() -> float:

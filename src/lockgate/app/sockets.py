@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _BACKLOG = 1024
@@ -34,11 +34,16 @@ def open_listeners(wanted: Sequence[tuple[str, int]], slots: int) -> tuple[Liste
         for address, port in wanted:
             opened.append(_open(address, port, slots))
     except CannotListen:
-        for listening in opened:
-            for one in listening.sockets:
-                one.close()
+        close_listeners(opened)
         raise
     return tuple(opened)
+
+
+def close_listeners(opened: Iterable[Listening]) -> None:
+    """Close what this process has of them; the kernel takes connections until the last process has."""
+    for listening in opened:
+        for one in listening.sockets:
+            one.close()
 
 
 def _open(address: str, port: int, slots: int) -> Listening:

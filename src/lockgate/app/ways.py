@@ -23,7 +23,8 @@ def door_settings(config: OperatorFile, policy: Policy, implicit_tls: bool, prox
         implicit_tls=implicit_tls,
         proxies=tuple(proxies),
         max_errors=policy.limits.errors_per_connection,
-        max_recipients=policy.limits.recipients_per_message,
+        # One too many is for the judge to refuse; this bounds what it has to look at, one address named ever again too.
+        max_recipients=10 * policy.limits.recipients_per_message,
         proxy_timeout=deadlines.handshake,
         handshake_timeout=deadlines.handshake,
         command_timeout=deadlines.command,

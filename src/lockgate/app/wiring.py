@@ -374,6 +374,11 @@ class Worker:
         """Doors first, then what is under way, then the goodbyes."""
         patience = self._config.deadlines.drain
         self.spool.stop_taking()
+        for door in self._doors:
+            door.shut()
+        for by_slot in self._sockets:
+            for one in by_slot:  # those of the others too: while one process has it, the kernel takes connections
+                one.close()
         await asyncio.gather(*(door.drain(patience) for door in self._doors))
         await self.delivery.close(patience)
         await self._courier.close()

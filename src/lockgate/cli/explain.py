@@ -10,8 +10,9 @@ import typer
 
 from lockgate.cli import asked, show, telling
 from lockgate.cli.asked import AsJson, answered, given
-from lockgate.cli.message_file import HEAD, Said, read, said_to_rules
+from lockgate.cli.message_file import Said, read, said_to_rules
 from lockgate.flow.asking import Explain, Export, WhatIf
+from lockgate.mail.headers import HEAD
 from lockgate.policy.problems import Invalid
 
 Short = Annotated[bool, typer.Option("--short", help="Three lines for each recipient instead of every step.")]

@@ -15,9 +15,6 @@ import typer
 from lockgate.cli import show
 from lockgate.mail.findings import InText, ListInText, WhatParts
 
-HEAD = 256 * 1024
-"""Octets from the beginning that the service gets."""
-
 
 class Said(NamedTuple):
     """`contents` are questions with their answers. `texts` are the texts where a rule looks for the words of lists in

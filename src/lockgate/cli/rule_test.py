@@ -10,10 +10,11 @@ import typer
 
 from lockgate.cli import asked, show
 from lockgate.cli.asked import AsJson, answered, given
-from lockgate.cli.message_file import HEAD, Said, read, said_to_rules
+from lockgate.cli.message_file import Said, read, said_to_rules
 from lockgate.cli.objects import Organisation
 from lockgate.cli.show import Column
 from lockgate.flow.asking import Export, WhatIf
+from lockgate.mail.headers import HEAD
 from lockgate.policy.problems import Invalid
 
 MOST = 50 * 1024 * 1024

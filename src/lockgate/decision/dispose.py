@@ -57,8 +57,10 @@ def measure(policy: Policy, facts: Facts, ruling: Ruling, depth: Depth) -> Rulin
     elif message.size > limits.message_size:
         because = f"the message has {message.size} octets, {limits.message_size} are allowed"
         trouble = "size limit", because, replies.MESSAGE_TOO_LARGE
+    elif message.crowded:
+        trouble = "header limit", "the header has more fields than the 1,000 that are allowed", replies.TOO_MANY_FIELDS
     elif message.cut:
-        trouble = "header limit", "the header has more octets or fields than allowed", replies.HEADER_TOO_LARGE
+        trouble = "header limit", "the header is larger than the 256 KB that are allowed", replies.HEADER_TOO_LARGE
     elif message.own_hops >= limits.own_hops:
         because = f"the message has passed this installation {message.own_hops} times"
         trouble = "hop limit", because, replies.HOP_COUNT_EXCEEDED

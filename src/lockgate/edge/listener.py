@@ -133,11 +133,15 @@ class Door:
                 server = await loop.create_server(lambda: Talk(self), sock=bound.dup(), backlog=self.settings.backlog)
                 self._stood_in[slot] = server
 
-    async def drain(self, patience: float) -> None:
-        """Accept nobody any more; let transactions finish for `patience` seconds, then part with everybody."""
+    def shut(self) -> None:
+        """Accept nobody any more; whoever is here stays."""
         self.draining = True
         for server in (*self._servers, *self._stood_in.values()):
             server.close()
+
+    async def drain(self, patience: float) -> None:
+        """Accept nobody any more; let transactions finish for `patience` seconds, then part with everybody."""
+        self.shut()
         for talk in tuple(self._talks):
             talk.drain()
         await self._all_gone(patience)

@@ -9,14 +9,16 @@ class DoorSettings(msgspec.Struct, frozen=True):
     """The settings of one Door.
 
     `command_timeout` runs from our last reply to the end of the next command, whatever arrives in between (RFC 5321
-    4.5.3.2.7). A message must be complete within `data_timeout`, and in every `rate_window` at least `min_rate`
-    octets a second must arrive. `greet_pause` holds the greeting back to catch peers that talk first. `linger` is
-    how long a peer may still send after we have refused it, so that it can read why. `proxies` are the networks
-    (CIDR) whose connections must begin with a PROXY header; nobody else's may. `bare_newlines` is "refuse" or
-    "normalise". `text_line_limit` 0 takes text lines of any length (RFC 5321 allows 1,000, honest mail has more).
-    `max_connections` bounds this Door alone; limits per peer are policy and use the shared counts. `tick` is the
-    resolution of all deadlines. After `silence` the lone dot of an old device ends its message. While many messages
-    come, one that is complete waits `gather_delay` for others, or until `gather_most` are (edge/company.py).
+    4.5.3.2.7). A message must be complete within `data_timeout`, however many chunks it comes in, and in every
+    `rate_window` in which its octets are awaited at least `min_rate` octets a second must arrive. `max_recipients`
+    bounds the RCPT commands of one transaction that are taken, well above what policy allows. `greet_pause` holds the
+    greeting back to catch peers that talk first. `linger` is how long a peer may still send after we have refused it,
+    so that it can read why. `proxies` are the networks (CIDR) whose connections must begin with a PROXY header; nobody
+    else's may. `bare_newlines` is "refuse" or "normalise". `text_line_limit` 0 takes text lines of any length (RFC 5321
+    allows 1,000, honest mail has more). `max_connections` bounds this Door alone; limits per peer are policy and use
+    the shared counts. `tick` is the resolution of all deadlines. After `silence` the lone dot of an old device ends its
+    message. While many messages come, one that is complete waits `gather_delay` for others, or until `gather_most` are
+    (edge/company.py).
     """
 
     hostname: str
@@ -28,7 +30,7 @@ class DoorSettings(msgspec.Struct, frozen=True):
     max_errors: int = 20
     max_refusals: int = 200
     max_idle_commands: int = 100
-    max_recipients: int = 1000
+    max_recipients: int = 10_000
     max_connections: int = 20_000
     greet_pause: float = 0.0
     proxy_timeout: float = 10.0

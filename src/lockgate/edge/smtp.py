@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from lockgate.edge.deadlines import GONE, NEVER
 from lockgate.edge.line import Line
-from lockgate.edge.pace import Pace
+from lockgate.edge.pace import Pace, timed
 from lockgate.edge.peers import plain_address
 from lockgate.edge.phases import Phase
 from lockgate.mail import replies
@@ -49,7 +49,7 @@ class Talk(asyncio.Protocol):
         self._body: BodyWriter | None = None
         self._early = b""
         self._phase = Phase.PROXY
-        self._pace: Pace | None = None  # of the current body
+        self._pace: Pace | None = None  # of the message that is under way
         self._half = False  # the peer has closed its side
         self.deadline = NEVER
         self.bucket = -1
@@ -296,10 +296,8 @@ class Talk(asyncio.Protocol):
             self._line.send(out)
         if session.waiting is not None:
             self._pace, self.deadline = None, NEVER
-        elif session.takes_body:
-            self._time_body(session)
-        elif out:
-            self._pace, self.deadline = None, door.wheel.now + door.settings.command_timeout
+        elif out or session.takes_body:
+            self._pace, self.deadline = timed(self._pace, session, door.wheel.now, door.settings)
         if session.closing:
             self._end(session.parted)
 
@@ -336,22 +334,14 @@ class Talk(asyncio.Protocol):
         return True
 
     def _begin(self, session: ServerSession, visit: Visit) -> None:
+        self._pace = None
         body = visit.begin()
         if isinstance(body, Reply):
             visit.reset()
             session.reply(body)
             return
-        self._body, self._pace = body, None
+        self._body = body
         session.take_body(body.write, normalise=visit.normalises())
-
-    def _time_body(self, session: ServerSession) -> None:
-        """Octets of a message have to arrive, and not too slowly."""
-        now, settings = self._door.wheel.now, self._door.settings
-        if self._pace is None:
-            self._pace = Pace(now, session.body_size)
-            self.deadline = self._pace.first(settings)
-        if session.mends:
-            self.deadline = self._pace.heard(now, session.body_size, settings, lone_end=session.lone_end)
 
     def _finish(self, visit: Visit, *, mended: bool) -> None:
         body, self._body = self._body, None
@@ -435,8 +425,8 @@ class Talk(asyncio.Protocol):
         elif session.lone_end:
             self._answer(session, session.end_here())
             self._converse(session)
-        elif self._pace is not None and session.takes_body:
-            again = self._pace.look(now, session.body_size, door.settings)
+        elif self._pace is not None:
+            again = self._pace.look(now, session.heard, door.settings)
             if isinstance(again, Reply):
                 self._cut_off(again)
             else:

@@ -282,8 +282,10 @@ class Guest:
 
     def spoiled(self, reply: Reply) -> Reply:
         policy, facts, ruling, body = self._policy, self._facts, self._ruling, self._body
-        network_id, prefix, flaw = self._id, self._prefix, flaw_of(reply)
-        size = max(0, body.size - prefix) if body is not None else 0
+        # Without a body it is refused before the first of its octets.
+        network_id, size, flaw = ("", 0, flaw_of(reply)) if body is None else (
+            self._id, max(0, body.size - self._prefix), flaw_of(reply)
+        )  # fmt: skip
         self.reset()
         try:
             if policy is None or facts is None or ruling is None or flaw is None:

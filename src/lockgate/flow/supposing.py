@@ -147,8 +147,8 @@ def _address(text: str) -> Address:
 
 
 def _message(said: WhatIf, like: Facts | None, scene: Scene) -> Message | None:
-    if said.head:
-        return message_of(ID, said.head, said.size or len(said.head), scene.installation)
-    if like is not None and like.message is not None:
+    if like is not None and like.message is not None and not said.head:
         return msgspec.structs.replace(like.message, size=said.size) if said.size else like.message
-    return message_of(ID, b"", said.size or _A_MESSAGE, scene.installation)
+    # The fields that are given are all there are, whatever size of the message is supposed.
+    message = message_of(ID, said.head, len(said.head), scene.installation)
+    return msgspec.structs.replace(message, size=said.size or len(said.head) or _A_MESSAGE)

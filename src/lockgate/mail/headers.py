@@ -15,6 +15,9 @@ from lockgate.mail.message import Message
 HEADER_LIMIT = 256 * 1024
 """Octets of a header block (specification 1.22)."""
 
+HEAD = HEADER_LIMIT + 8 * 1024
+"""Octets of the beginning of a message that show every header within the limit whole, behind our trace fields too."""
+
 FIELD_LIMIT = 1000
 """Number of header fields (threats 3.1)."""
 
@@ -33,14 +36,16 @@ _BETWEEN = re.compile(r"(\?=)[ \t]+(?==\?)")
 class Headers(msgspec.Struct, frozen=True):
     """A header block. `fields` holds (name, raw value) as bytes; `end` is the offset of the first body octet.
 
-    `oversize` tells that the block or the number of fields is over the limit; `malformed` that a line is no header
-    field (missing colon, blank before the colon, NUL), so that parsers may disagree about what it says.
+    `oversize` tells that the block or the number of fields is over the limit, `crowded` that it is the number;
+    `malformed` that a line is no header field (missing colon, blank before the colon, NUL), so that parsers may
+    disagree about what it says.
     """
 
     fields: tuple[tuple[bytes, bytes], ...]
     end: int
     oversize: bool = False
     malformed: bool = False
+    crowded: bool = False
 
     def count(self, name: bytes) -> int:
         """How many fields have this name (lower case)."""
@@ -57,7 +62,7 @@ def read_headers(head: bytes) -> Headers:
         return Headers((), 2)
     end = head.find(b"\r\n\r\n")
     block, after = (head, len(head)) if end < 0 else (head[:end], end + 4)
-    oversize = len(block) > HEADER_LIMIT
+    oversize, crowded = len(block) > HEADER_LIMIT, False
     block = block[:HEADER_LIMIT]
     malformed = b"\0" in block
     fields: list[tuple[bytes, bytes]] = []
@@ -76,12 +81,12 @@ def read_headers(head: bytes) -> Headers:
             if not name:
                 continue
         if len(fields) >= FIELD_LIMIT:
-            oversize = True
+            oversize = crowded = True
             break
         fields.append((name, value))
     if folded:
         _join(fields, folded)
-    return Headers(tuple(fields), after, oversize, malformed)
+    return Headers(tuple(fields), after, oversize, malformed, crowded)
 
 
 def _join(fields: list[tuple[bytes, bytes]], folded: list[bytes]) -> None:
@@ -120,7 +125,10 @@ def _decode_word(match: re.Match[str]) -> str:
 
 
 def message_of(network_id: str, head: bytes, size: int, installation: str) -> Message:
-    """The facts of a message from its first octets (`size` octets in all, as received)."""
+    """The facts of a message from its first octets (`size` octets in all, as received).
+
+    `head` is the whole message or HEAD octets of it: a header that has no end there goes on where nobody looks.
+    """
     headers = read_headers(head)
     fields: list[tuple[str, str]] = []
     kept, hops, own, claims = 0, 0, 0, 0
@@ -159,7 +167,13 @@ def message_of(network_id: str, head: bytes, size: int, installation: str) -> Me
         hops=hops,
         own_hops=own,
         claims=claims,
-        cut=headers.oversize or kept > HEADER_LIMIT,
+        cut=headers.oversize or kept > HEADER_LIMIT or (len(head) < size and _unended(head, headers.end)),
+        crowded=headers.crowded,
         eight_bit=not head.isascii(),
         internal=may_hold_any(block, letters),
     )
+
+
+def _unended(head: bytes, end: int) -> bool:
+    """Whether no empty line follows the fields, as far as `head` goes; `end` is where the header was taken to end."""
+    return end == len(head) and not head.endswith(b"\r\n\r\n")

@@ -29,13 +29,14 @@ class Message(msgspec.Struct, frozen=True):
 
     `id` is the network message id (one per accepted message, shared by all its copies). `fields` are the
     header fields in order as (name, value) with the value unfolded to one line, decoded as UTF-8 with
-    surrogate-free replacement; at most 256 KiB in all are kept, `cut` tells that more were there. `size` counts
-    the octets as received. `hops` is the number of Received fields, `own_hops` how many of them are ours.
-    `claims` counts the fields that might be taken for our word about the message (Authentication-Results of any name,
-    and those that only we may write), also the ones that are not among `fields`. `internal` tells that there may be
-    fields by which servers of one organisation tell each other what they found (mail/internal_headers.py). A message
-    with a `flaw` was not kept: `size` is then what had come when it showed. `mended` tells that lines ended in bare CR
-    or LF, which became CRLF because the connector of an old device says so.
+    surrogate-free replacement; at most 256 KiB and 1,000 fields in all are kept, `cut` tells that more were there,
+    `crowded` that it is the fields which are too many. `size` counts the octets as received. `hops` is the number of
+    Received fields, `own_hops` how many of them are ours. `claims` counts the fields that might be taken for our word
+    about the message (Authentication-Results of any name, and those that only we may write), also the ones that are not
+    among `fields`. `internal` tells that there may be fields by which servers of one organisation tell each other what
+    they found (mail/internal_headers.py). A message with a `flaw` was not kept: `size` is then what had come when it
+    showed. `mended` tells that lines ended in bare CR or LF, which became CRLF because the connector of an old device
+    says so.
     """
 
     id: str
@@ -51,3 +52,4 @@ class Message(msgspec.Struct, frozen=True):
     claims: int = 0
     internal: bool = False
     mended: bool = False
+    crowded: bool = False

@@ -25,6 +25,7 @@ HELP = Reply(214, "2.0.0", "RFC 5321: EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSE
 SHUTTING_DOWN = Reply(421, "4.3.2", "This server is closing for a moment, please try again")
 TIMED_OUT = Reply(421, "4.4.2", "You were silent for too long")
 TOO_SLOW = Reply(421, "4.4.2", "Your data arrives too slowly")
+TOO_LONG = Reply(421, "4.4.2", "Your message takes longer to arrive than is waited for")
 UNCLEAN_END = Reply(421, "4.7.0", "The data did not end in <CRLF>.<CRLF>, so only one message is taken on a connection")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many mistakes on this connection")
 TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections from your network, please try again later")
@@ -56,7 +57,6 @@ NOT_SMTP = Reply(554, "5.5.1", "This is an SMTP server")
 BARE_LINE_ENDS = Reply(550, "5.6.11", "Bare CR or LF, or NUL, in the message; lines must end in CRLF (RFC 5321 2.3.8)")
 TEXT_LINE_TOO_LONG = Reply(554, "5.6.0", "A line of the message is longer than is accepted here (RFC 5321 4.5.3.1.6)")
 CHUNK_TAKEN = Reply(250, "2.0.0", "Chunk taken")
-BDAT_TOO_LARGE = Reply(552, "5.3.4", "The chunk is larger than a message may be")
 
 
 def greeting(hostname: str) -> Reply:
@@ -136,6 +136,7 @@ GROUP_EMPTY = Reply(550, "5.1.10", "The group has no members")
 GROUP_TOO_LARGE = Reply(550, "5.5.3", "The groups of this message have more members than one message may go to")
 MESSAGE_TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")
 HEADER_TOO_LARGE = Reply(552, "5.3.4", "The header is larger than 256 KB")
+TOO_MANY_FIELDS = Reply(552, "5.3.4", "The header has more than 1,000 fields")
 DOMAIN_CLOSED = Reply(550, "5.7.1", "Mail to this domain is switched off by its administrator")
 SENDING_CLOSED = Reply(550, "5.7.1", "Mail from this domain is switched off by its administrator")
 HELD_REFUSED = Reply(550, "5.7.1", "Delivery not authorized, message refused")

@@ -26,7 +26,7 @@ class BodyWriter(Protocol):
         """Take more octets. Memory is bounded: large bodies go to a file of their own. Raises Unavailable."""
 
     def head(self) -> bytes:
-        """The first octets (at most 256 KiB), for the header parser."""
+        """The first octets (at most HEAD of mail/headers.py), for the header parser."""
 
     def finish(self) -> BodyRef:
         """Append to the segment; durable only once `Spool.accept` has returned. Raises Unavailable."""

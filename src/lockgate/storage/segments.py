@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from lockgate.mail.headers import HEAD
 from lockgate.mail.message import BodyRef
 from lockgate.seams import Unavailable
 
@@ -26,7 +27,6 @@ SEGMENT_SIZE = 64 * 1024 * 1024
 LARGE = 1024 * 1024
 """Bodies above this many octets go to a file of their own while they arrive."""
 
-HEAD = 256 * 1024
 _NAME = re.compile(r"[0-9a-f]{16}-[0-9]{6,12}\.(?:seg|big|hold)")
 _ZEROS = bytes(1024 * 1024)
 
@@ -278,7 +278,7 @@ class Body:
             self._go_large()
 
     def head(self) -> bytes:
-        """The first octets (at most 256 KiB), for the header parser."""
+        """The first octets (at most HEAD), for the header parser."""
         return self._head if self._large else self._whole()[:HEAD]
 
     def finish(self) -> BodyRef:

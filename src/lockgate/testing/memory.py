@@ -18,6 +18,7 @@ from lockgate.mail.discreet import (
 )
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.findings import Known, Members, Unknown, Who
+from lockgate.mail.headers import HEAD
 from lockgate.mail.message import BodyRef
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
 from lockgate.mail.task import MOVED_LANE, Assigned, Finished, NewMessage, NewTask, Refusal
@@ -56,8 +57,8 @@ class MemoryBody:
         self._octets += chunk
 
     def head(self) -> bytes:
-        """The first octets."""
-        return bytes(self._octets[: 256 * 1024])
+        """The first octets (at most HEAD)."""
+        return bytes(self._octets[:HEAD])
 
     def finish(self) -> BodyRef:
         """Keep them under a reference."""

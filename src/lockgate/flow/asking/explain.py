@@ -27,11 +27,12 @@ class WhatIf(Ask, frozen=True, tag="what_if"):
     named one may be supposed what is wrong with it (`untrusted`: it is self-signed; `certificate_trouble`: see
     flow/supposing.py), which CA files vouch for it (`certificate_trusted_by`; "public" for the operator's bundle; none
     given: all) and its key (`certificate_key`, SHA-256 of the SPKI as hex). `head` is the beginning of the message
-    (CRLF line ends, at most 256 KiB) and `size` its size in octets, `declared_size` the SIZE of MAIL (0: not said).
-    `documents` is a draft policy ({file name: TOML text}), `revision` an earlier one (0: the one in force). `at` is a
-    time; `suppose` holds texts like "directory = unknown". `contents` are answers of whoever has the whole message to
-    what rules ask of it; a supposition wins over them. `texts` are the texts of the message for rules that look for the
-    words of lists in them (None: not known), not all of them if `cut`.
+    (CRLF line ends; HEAD octets of mail/headers.py are enough), and the header ends where it does; `size` is the size
+    of the message in octets, `declared_size` the SIZE of MAIL (0: not said). `documents` is a draft policy ({file name:
+    TOML text}), `revision` an earlier one (0: the one in force). `at` is a time; `suppose` holds texts like "directory
+    = unknown". `contents` are answers of whoever has the whole message to what rules ask of it; a supposition wins over
+    them. `texts` are the texts of the message for rules that look for the words of lists in them (None: not known), not
+    all of them if `cut`.
     """
 
     sender: str | None = None

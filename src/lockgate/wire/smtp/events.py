@@ -28,7 +28,9 @@ class Signal(enum.Enum):
 
 
 class Spoiled(msgspec.Struct, frozen=True):
-    """The octets came to their end and cannot become a message: forget the transaction and answer.
+    """The octets cannot become a message: forget the transaction and answer.
+
+    They have come to their end, or a chunk begins that is too large; its octets are awaited and thrown away then.
 
     `reply` says why to the peer; it is None if the writer failed, then `trouble` is what it raised.
     """

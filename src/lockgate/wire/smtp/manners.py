@@ -33,7 +33,7 @@ def manners(
     max_errors: int = 20,
     max_refusals: int = 200,
     max_idle_commands: int = 100,
-    max_recipients: int = 1000,
+    max_recipients: int = 10_000,
 ) -> Manners:
     """The manners of one listener; `line_limit` 0 takes text lines of any length."""
     always = ("PIPELINING", f"SIZE {size_limit}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "CHUNKING")

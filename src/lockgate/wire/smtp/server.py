@@ -36,7 +36,8 @@ class ServerSession:
     """One session. `closing` tells that the connection ends once the output is sent, `parted` that QUIT was said.
 
     `waiting` is the event that is not answered yet; until it is, commands stay in the buffer. `mended` tells of a
-    message that is complete whether bare line ends became CRLF in it.
+    message that is complete whether bare line ends became CRLF in it. `heard` counts the octets of messages that came
+    on this connection, also those that are thrown away because the message is refused already.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class ServerSession:
         "_unclean",
         "_utf8",
         "closing",
+        "heard",
         "mended",
         "parted",
         "waiting",
@@ -80,6 +82,7 @@ class ServerSession:
         self._utf8 = False
         self._unclean = False
         self.mended = False
+        self.heard = 0
         self.closing = False
         self.parted = False
 
@@ -96,9 +99,9 @@ class ServerSession:
         return self._chunk >= 0 or isinstance(self._body, DataReader | MendingReader)
 
     @property
-    def body_size(self) -> int:
-        """Octets of the current message so far."""
-        return self._body.size if self._body is not None else 0
+    def between_chunks(self) -> bool:
+        """Whether a part of a message is here and the next chunk has not begun."""
+        return self._state == State.CHUNKS and self._chunk < 0
 
     @property
     def mends(self) -> bool:
@@ -175,7 +178,7 @@ class ServerSession:
     def reply(self, reply: Reply) -> None:
         """The answer to the event that waits."""
         event, self.waiting = self.waiting, None
-        if event is Signal.BEGIN:
+        if event is Signal.BEGIN or self._chunk >= 0:
             self._refuse_body(reply)
             return
         self._out.append(reply.wire())
@@ -219,6 +222,7 @@ class ServerSession:
         rest = body.feed(data)
         self._at = 0
         if rest is None:
+            self.heard += len(data)
             self._buffer = b""
             return None
         self._buffer = rest
@@ -228,6 +232,7 @@ class ServerSession:
         data = self._buffer[self._at : self._at + self._chunk]
         self._at += len(data)
         self._chunk -= len(data)
+        self.heard += len(data)
         body = self._body
         if data and isinstance(body, ChunkReader) and self._late is None:
             body.feed(data)
@@ -258,7 +263,7 @@ class ServerSession:
         return event
 
     def _refuse_body(self, reply: Reply) -> None:
-        if self._chunk >= 0:
+        if self._chunk >= 0:  # it is said once its octets are here and thrown away
             self._forget()
             self._late = reply
             return
@@ -391,14 +396,11 @@ class ServerSession:
             return None
         self._chunk, self._last = read
         self._late = OUT_OF_ORDER[b"BDAT"].get(self._state)
-        if self._late is None and self._chunk + self.body_size > self._manners.limits.size:
-            self._late = replies.BDAT_TOO_LARGE
-            self._forget()
-            return Signal.FORGET
-        if self._late is None and self._state == State.RECIPIENTS:
+        if self._late is None and self._chunk + (self._body.size if self._body else 0) > self._manners.limits.size:
+            self.waiting = Spoiled(replies.MESSAGE_TOO_LARGE)
+        elif self._late is None and self._state == State.RECIPIENTS:
             self.waiting = Signal.BEGIN
-            return Signal.BEGIN
-        return None
+        return self.waiting
 
     def _rset(self, rest: bytes) -> Event | None:
         if rest:

@@ -50,7 +50,7 @@ EVERYBODY = "*"
 
 RULES = "mail_flow_rule"
 
-_TRIES = 5
+MOST_TRIES = 5
 """So often a change is made anew of the policy that somebody else put in force meanwhile."""
 
 FIXED = frozenset({"domain_name"})
@@ -115,7 +115,7 @@ class ObjectDesk(msgspec.Struct, frozen=True):
         act = actions.get(request.action)
         if act is None:
             raise Misuse(f"an object can be added, set, put or removed, not '{request.action[:40]}'")
-        tries = _TRIES if request.expect is None else 1
+        tries = MOST_TRIES if request.expect is None else 1
         while True:
             tries -= 1
             ground = await self.revising.ground()

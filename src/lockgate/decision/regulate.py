@@ -374,10 +374,11 @@ def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
     found = [moved] if moved else []
     if after.require_tls and not before.require_tls:
         found.append("may leave over TLS only")
-    fresh = after.added[len(before.added) :]
-    if fresh:
-        to = ", ".join(one.address.text for one in fresh[:5])
-        found.append(f"{'redirected to' if fresh[0].redirect else 'also to'} {to}")
+    fresh = [one for one in after.added if one not in before.added] if after.added != before.added else []
+    for redirect, words in ((False, "also to"), (True, "redirected to")):
+        to = ", ".join([one.address.text for one in fresh if one.redirect is redirect][:5])
+        if to:
+            found.append(f"{words} {to}")
     found += [_edit(edit) for edit in after.edits[len(before.edits) :]]
     found += [f"incident report to {one.to}" for one in after.reports[len(before.reports) :]]
     if len(after.notes) > len(before.notes):

@@ -13,6 +13,7 @@ from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Question
 from lockgate.mail.header_edits import Change as What
 from lockgate.mail.header_edits import HeaderEdit
+from lockgate.mail.our_fields import may_be_ours
 from lockgate.mail.ruling import Drop, Effects, Hit, Hold, Refuse, Ruling, Step, Verdict
 from lockgate.policy.found import in_order
 from lockgate.policy.rules import Applied, Case, Change, Course, Seen
@@ -50,7 +51,7 @@ def regulate(
     mine = policy.organisations.get(verdict.standing.organisation)
     if mine is None or not mine.rules.all or verdict.effects.ruled:
         return verdict
-    outcome = _regulated(mine.rules, facts, verdict, depth)
+    outcome = _regulated(mine.rules, facts, ruling, verdict, depth)
     if isinstance(outcome, Either):
         going_on = [one.effects for one in outcome.verdicts if one.disposition is None]
         if any(effects.added for effects in going_on):
@@ -78,10 +79,13 @@ def _said_of_it(effects: Effects) -> tuple[object, ...]:
 
 
 def _regulated(
-    rules: CompiledRules, facts: Facts, verdict: Verdict, depth: Depth
+    rules: CompiledRules, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth
 ) -> Verdict | Either | Questions:
-    recipient = verdict.identity or verdict.target
-    case = Case(facts, verdict.standing, original=verdict.recipient.original)
+    recipient, message = verdict.identity or verdict.target, facts.message
+    back = message is not None and message.claims > 0 and may_be_ours(
+        message, ruling.candidates, verdict.standing.organisation
+    )
+    case = Case(facts, verdict.standing, original=verdict.recipient.original, handed_back=back)
     if depth is Depth.FULL:
         clear = _course(rules, verdict.effects, recipient, case) is not None
         unasked = () if clear else _unasked(rules, verdict.effects, recipient, case)

@@ -180,7 +180,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         partners=_partners([connector for connector in inbound if connector.enabled and not connector.on_premises]),
         outbound=_outbound(mine.outbound.get(name, [])),
         peers=mine.peers.get(name) or PeerLists(NetworkMap(), NetworkMap()),
-        rules=_rules(mine.rules.get(name, []), catalog, _receiving(domains), name, mine.lists.get(name, ())),
+        rules=_rules(mine.rules.get(name, []), catalog, _receiving(domains), name, mine.lists.get(name, ()), hostname),
         inbound=MappingProxyType({connector.name: connector for connector in inbound}),
         accepted=domains,
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
@@ -292,9 +292,9 @@ def _receiving(domains: Iterable[AcceptedDomain]) -> DomainMap[AcceptedDomain]:
 
 def _rules(
     rules: list[Written[MailFlowRule]], catalog: Catalog, own: DomainMap[AcceptedDomain], organisation: str,
-    lists: Iterable[NamedList],
+    lists: Iterable[NamedList], hostname: str,
 ) -> CompiledRules:  # fmt: skip
-    context = Context(own, organisation, {one.name: one.kind for one in lists})
+    context = Context(own, organisation, {one.name: one.kind for one in lists}, hostname)
     compiled = tuple(_rule(rule.value, priority, catalog, context) for priority, rule in rules_in_order(rules))
     context.seal()
     return CompiledRules(

@@ -17,13 +17,15 @@ from lockgate.policy.found import UNBOUND, Bounds, RuleIndex, Sender, in_order
 
 class Case(NamedTuple):
     """What a condition may look at: the facts, what the stages concluded of this recipient so far, what earlier
-    rules did to the header of its copy, and its address as it was sent.
+    rules did to the header of its copy, and its address as it was sent. `handed_back` tells that header fields in our
+    name may be ours, because an own server hands the message back; without it nobody sees them.
     """
 
     facts: Facts
     standing: Standing
     edits: tuple[HeaderEdit, ...] = ()
     original: Address | None = None
+    handed_back: bool = False
 
 
 class Seen(NamedTuple):

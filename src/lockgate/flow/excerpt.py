@@ -9,7 +9,7 @@ import msgspec
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import ABOUT_MESSAGE, Answer, Findings, InList, Members, MembersOf, Question
 from lockgate.mail.lists import ListKind
-from lockgate.mail.mailboxes import read_mailboxes
+from lockgate.mail.loose_mailboxes import all_mailboxes
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Ruling, Verdict
 
@@ -113,7 +113,7 @@ def _senders(facts: Facts) -> set[str]:
     found = {sender.key} if sender is not None else set()
     if facts.message is not None:
         values = [value for name, value in facts.message.fields if name.lower() == "from"]
-        found |= {box.address.casefold() for value in values for box in read_mailboxes(value).found}
+        found |= {box.address.casefold() for value in values for box in all_mailboxes(value)}
     return found
 
 

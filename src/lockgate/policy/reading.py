@@ -16,7 +16,8 @@ from lockgate.mail.header_edits import HeaderEdit, fields_after
 from lockgate.mail.headers import decode_words
 from lockgate.mail.internal_headers import seen_by_rules
 from lockgate.mail.lists import ListKind
-from lockgate.mail.mailboxes import Mailbox, read_mailboxes
+from lockgate.mail.loose_mailboxes import all_mailboxes
+from lockgate.mail.mailboxes import Mailbox
 from lockgate.mail.message import Message
 from lockgate.mail.our_fields import without_forged
 from lockgate.policy.clues import Look
@@ -161,7 +162,7 @@ class Context:
         return self.mailboxes(case, "from")
 
     def mailboxes(self, case: Case, name: str) -> tuple[Mailbox, ...]:
-        """The mailboxes that the fields of this name (lower case) list."""
+        """The mailboxes that the fields of this name (lower case) list; all that any reader might find in them."""
         return self._once(case, f"mailboxes {name}", lambda fields: _mailboxes(fields, name))
 
     def senders(self, case: Case, location: str) -> tuple[Mailbox, ...]:
@@ -263,4 +264,4 @@ def _values(fields: Fields, name: str) -> tuple[str, ...]:
 
 def _mailboxes(fields: Fields, name: str) -> tuple[Mailbox, ...]:
     values = [value for field, value in fields if field.lower() == name]
-    return tuple([mailbox for value in values for mailbox in read_mailboxes(value).found])
+    return tuple([mailbox for value in values for mailbox in all_mailboxes(value)])

@@ -253,7 +253,7 @@ def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, s
     if rule.simple:
         hit, because, _, for_good = rule.when[0](case, recipient)
         return (Hit.NO, _left_out(because)) if for_good and not rule.defer_on_unknown else (hit, because)
-    if rule.begins or rule.ends:
+    if rule.timed:
         untimely = _untimely(rule, case.facts.at)
         if untimely:
             return Hit.NO, untimely
@@ -282,7 +282,7 @@ def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, s
 def _untimely(rule: CompiledRule, at: float) -> str:
     if at < rule.begins:
         return "its time has not begun"
-    return "its time is over" if rule.ends and at >= rule.ends else ""
+    return "its time is over" if at >= rule.ends else ""
 
 
 def _left_out(because: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -326,8 +327,8 @@ def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context)
         defer_on_unknown=rule.rule_error_action == "defer",
         by_domain=tests.by_domain and not (rule.activation_date or rule.expiry_date or finding),
         audit=rule.mode != "enforce",
-        begins=rule.activation_date.timestamp() if rule.activation_date is not None else 0.0,
-        ends=rule.expiry_date.timestamp() if rule.expiry_date is not None else 0.0,
+        begins=rule.activation_date.timestamp() if rule.activation_date is not None else -math.inf,
+        ends=rule.expiry_date.timestamp() if rule.expiry_date is not None else math.inf,
         even_so=tuple(
             changes[id(value)] for value in actions if isinstance(value, EvenOnAudit) and rule.mode in value.even_on
         ),

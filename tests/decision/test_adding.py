@@ -9,7 +9,7 @@ from lockgate.decision.stage import Depth
 from lockgate.mail.header_edits import Change, HeaderEdit, edited, fields_after
 from lockgate.mail.headers import message_of
 from lockgate.mail.recipient import Relation
-from lockgate.mail.ruling import Defer, Deliver, Refuse, Resolved
+from lockgate.mail.ruling import Defer, Deliver, Drop, Refuse, Resolved
 from lockgate.policy.problems import Invalid
 from lockgate.testing.builders import facts_of, people, policy_of, who_of
 
@@ -130,6 +130,127 @@ def test_a_rule_that_ends_the_way_adds_nobody():
 def test_after_a_redirect_no_later_rule_is_looked_at():
     rules = rule("A", 'redirect_message_to = ["ben@contoso.com"]') + rule("B", "reject_message = {}")
     assert kinds(judged(rules, "ana@contoso.com")) == {"ana@contoso.com": Resolved, "ben@contoso.com": Deliver}
+
+
+ARCHIVE = 'blind_copy_to = ["archive@contoso.com"]'
+TO_ARCHIVE = 'redirect_message_to = ["archive@contoso.com"]'
+
+
+@pytest.mark.parametrize("depth", Depth)
+@pytest.mark.parametrize(
+    "rules",
+    [
+        rule("A", ARCHIVE) + rule("B", TO_ARCHIVE) + rule("C", "reject_message = {}"),
+        rule("B", f"{ARCHIVE}\n{TO_ARCHIVE}") + rule("C", "reject_message = {}"),
+        rule("A", 'copy_to = ["Archive@contoso.com"]') + rule("B", TO_ARCHIVE),
+    ],
+    ids=["a rule before", "the same rule", "another case"],
+)
+def test_redirected_to_whom_was_to_get_it_as_well(rules, depth):
+    ruling = judged(rules, "ana@contoso.com", depth=depth)
+    found = by_address(ruling)
+    assert kinds(ruling) in ({"ana@contoso.com": Resolved, one: Deliver} for one in found if one != "ana@contoso.com")
+    assert found["ana@contoso.com"].disposition.why == "redirected by rule B to archive@contoso.com"
+    (told,) = [step for step in found["ana@contoso.com"].steps if step.subject == "rule B" and step.effect]
+    assert "redirected to archive@contoso.com" in told.effect
+    assert not any(step.subject == "rule C" and step.effect for step in found["ana@contoso.com"].steps)
+
+
+def test_to_the_manager_as_well_and_then_instead():
+    directory = people(*PEOPLE["who"], who_of("contoso", OUTSIDE, kind="mail_contact", manager="ben@contoso.com"))
+    rules = "".join(rule(how, f'add_manager_as_recipient_type = "{how}"') for how in ("cc", "redirect"))
+    ruling = judged(rules, "ana@contoso.com", directory=directory)
+    assert kinds(ruling) == {"ana@contoso.com": Resolved, "ben@contoso.com": Deliver}
+
+
+def test_a_redirect_says_who_gets_it_besides():
+    ruling = judged(rule("A", 'blind_copy_to = ["ben@contoso.com"]') + rule("B", TO_ARCHIVE), "ana@contoso.com")
+    found = by_address(ruling)
+    assert found["ana@contoso.com"].disposition.why == "redirected by rule B to archive@contoso.com"
+    assert found["ben@contoso.com"].recipient.relation is Relation.ADDED
+    assert found["archive@contoso.com"].recipient.relation is Relation.REDIRECTED
+
+
+def many(letter, count=100):
+    addresses = ", ".join(f'"{letter}{n}@far.example"' for n in range(count))
+    return f"blind_copy_to = [{addresses}]"
+
+
+def test_a_redirect_has_room_however_many_were_added():
+    ruling = judged(rule("A", many("a")) + rule("B", TO_ARCHIVE), "ana@contoso.com")
+    assert len(ruling.recipients) == 102
+    assert kinds(ruling)["ana@contoso.com"] is Resolved
+    assert kinds(ruling)["archive@contoso.com"] is Deliver
+
+
+def test_what_cannot_be_redirected_whole_does_not_stay():
+    members = {"team@contoso.com": [f"m{n}@far.example" for n in range(1000)]}
+    directory = people(*PEOPLE["who"], who_of("contoso", "team@contoso.com", kind="distribution_group"),
+                       members=members)  # fmt: skip
+    text = rule("A", f'sent_to = ["ana@contoso.com"]\n{TO_ARCHIVE}')
+    text += "[operator.limits]\nderived_recipients_per_message = 1000\n"
+    found = by_address(judged(text, "ana@contoso.com", "team@contoso.com", directory=directory))
+    assert "archive@contoso.com" not in found
+    assert found["ana@contoso.com"].disposition.reply.enhanced == "5.5.3"
+
+
+def test_rules_add_a_hundred_to_one_message_whoever_its_recipients_are():
+    rules = rule("A", many("a", 60) + '\nsent_to = ["ana@contoso.com"]')
+    rules += rule("B", many("b", 60) + '\nsent_to = ["ben@contoso.com"]')
+    ruling = judged(rules, "ana@contoso.com", "ben@contoso.com")
+    added = [one.recipient.original.text for one in ruling.recipients if one.recipient.relation is Relation.ADDED]
+    assert added == [f"a{n}@far.example" for n in range(60)] + [f"b{n}@far.example" for n in range(40)]
+    assert set(kinds(ruling).values()) == {Deliver}
+    told = [step.because for step in by_address(ruling)["ben@contoso.com"].steps if step.effect == "left out"]
+    assert told == ["rules add 100 recipients to one message at most, and these would be 20 more"]
+
+
+def test_of_whom_is_left_out_the_header_says_nothing():
+    shown = 'copy_to = ["late@far.example"]'
+    ruling = judged(rule("A", many("a")) + rule("B", shown), "ana@contoso.com")
+    assert len(ruling.recipients) == 101
+    assert by_address(ruling)["ana@contoso.com"].effects.edits == ()
+
+
+@pytest.mark.parametrize("end", ["reject_message = {}", "delete_message = true"])
+@pytest.mark.parametrize("action", [ARCHIVE, TO_ARCHIVE])
+@pytest.mark.parametrize("last", ["ben@contoso.com", "archive@contoso.com"])
+def test_whose_own_copy_a_rule_ends_gets_the_one_that_a_rule_adds(action, end, last):
+    rules = rule("A", f'sent_to = ["ben@contoso.com"]\n{action}')
+    rules += rule("B", f'sent_to = ["archive@contoso.com"]\n{end}')
+    ruling = judged(rules, *sorted(("ben@contoso.com", "archive@contoso.com"), key=lambda text: text == last))
+    (copy,) = [one for one in ruling.recipients if one.recipient.derived_from is not None]
+    assert copy.recipient.original.text == "archive@contoso.com"
+    assert isinstance(copy.disposition, Deliver)
+    ended = next(one for one in ruling.recipients if one.recipient.original.text == "archive@contoso.com")
+    assert isinstance(ended.disposition, Refuse if "reject" in end else Drop)
+    assert isinstance(by_address(ruling)["ben@contoso.com"].disposition, Deliver if action == ARCHIVE else Resolved)
+
+
+@pytest.mark.parametrize("ended", ["ben@contoso.com", "team@contoso.com"])
+def test_whose_own_copy_a_rule_ends_gets_the_one_that_a_group_leads_to(ended):
+    directory = people(*PEOPLE["who"], who_of("contoso", "team@contoso.com", kind="distribution_group"),
+                       members={"team@contoso.com": ["ben@contoso.com"]})  # fmt: skip
+    rules = rule("A", 'sent_to = ["ana@contoso.com"]\nblind_copy_to = ["team@contoso.com"]')
+    rules += rule("B", 'sent_to = ["ben@contoso.com"]\ndelete_message = true')
+    ruling = judged(rules, ended, "ana@contoso.com", directory=directory)
+    ends = [type(one.disposition) for one in ruling.recipients if one.recipient.original.text == "ben@contoso.com"]
+    assert ends == [Drop, Deliver]
+
+
+def test_what_another_organisation_refuses_it_refuses_once():
+    rules = rule("A", 'blind_copy_to = ["fab@fabrikam.com"]') + rule("F", "reject_message = {}", "fabrikam")
+    ruling = judged(rules, "fab@fabrikam.com", "ana@contoso.com")
+    assert [type(one.disposition) for one in ruling.recipients] == [Refuse, Deliver]
+
+
+def test_named_twice_the_copy_that_a_rule_redirects_leads_on():
+    directory = people(*PEOPLE["who"], who_of("contoso", "boss@contoso.com"),
+                       aliases={"chief@contoso.com": "boss@contoso.com"})  # fmt: skip
+    rules = rule("A", f'sent_to = ["chief@contoso.com"]\nrecipient_address_type = "original"\n{ARCHIVE}')
+    ruling = judged(rules, "boss@contoso.com", "chief@contoso.com", directory=directory)
+    found = kinds(ruling)
+    assert found == {"boss@contoso.com": Deliver, "chief@contoso.com": Resolved, "archive@contoso.com": Deliver}
 
 
 def test_outside_another_organisation_and_nobody():

@@ -93,6 +93,20 @@ def test_a_rule_acts_within_its_time(at: float, fate: str, because: str) -> None
     assert told(ruling)[0].because == because
 
 
+@pytest.mark.parametrize("condition", ["", 'subject_contains_words = ["greetings"]\n'])
+@pytest.mark.parametrize(
+    ("time", "fate"),
+    [
+        ("expiry_date = 1970-01-01T00:00:00Z", "-> contoso/HQ ana@contoso.com"),
+        ("expiry_date = 1960-01-01T00:00:00Z", "-> contoso/HQ ana@contoso.com"),
+        ("activation_date = 1970-01-01T00:00:00Z", "held: rule r0"),
+        ("activation_date = 1960-01-01T00:00:00Z", "held: rule r0"),
+    ],
+)
+def test_the_epoch_is_a_time_like_others(time: str, fate: str, condition: str) -> None:
+    assert fates(ruling_of(rules(f"{condition}{time}\nquarantine = true"), PLAIN)) == [fate]
+
+
 def test_a_rule_demands_tls_of_whatever_way_out() -> None:
     text = rules("route_message_outbound_require_tls = true").replace(HQ, "")
     by_connector = ruling_of(text + HQ + '\n', PLAIN)

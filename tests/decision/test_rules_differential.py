@@ -191,8 +191,11 @@ def act(rule: dict[str, Any], copy: Copy) -> None:
     if "add_manager_as_recipient_type" in rule:
         known = [PEOPLE[sender.lower()] for sender in senders_of(rule, copy) if sender.lower() in PEOPLE]
         manager = known[0].get("manager", "") if known else ""
-        if "@" in manager and manager.lower() not in [address.lower() for address, _ in copy.added]:
-            copy.added.append((manager, rule["add_manager_as_recipient_type"] == "redirect"))
+        there = {address.lower(): (address, redirect) for address, redirect in copy.added}
+        if "@" in manager:
+            instead = rule["add_manager_as_recipient_type"] == "redirect"
+            there[manager.lower()] = (manager, instead or there.get(manager.lower(), ("", False))[1])
+            copy.added = list(there.values())
 
 
 def tell(rule: dict[str, Any], mode: str, copy: Copy) -> None:

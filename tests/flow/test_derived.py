@@ -9,18 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decision.judging import settled
 from decision.test_expand_properties import RECIPIENTS, reachable, worlds
 from flow.house import House
 from lockgate.decision.judge import judge
 from lockgate.flow.commit import MOST_AT_ONCE
+from lockgate.flow.excerpt import about
 from lockgate.flow.retelling import Recorded, Retelling
 from lockgate.flow.story import told as story_told
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.findings import CallForward, MembersOf, Said, Unknown
+from lockgate.mail.headers import message_of
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.ruling import Hold, Ruling
-from lockgate.testing.builders import address, people, who_of
+from lockgate.testing.builders import address, facts_of, people, policy_of, who_of
 
 TWO = """
 [[organisation]]
@@ -250,6 +253,44 @@ async def test_a_refused_group_leaves_rows_that_tell_of_each_member_alone() -> N
     assert "gone8" not in str(Recorder().read_story(row.story))
     told = await Retelling(at(house), Recorder()).tell(Recorded("contoso", row.story, (), row.reply))
     assert not told["differs"] and told["recipients"][-1]["recipient"] == "gone7@contoso.com"
+
+
+def redirecting(**ways: str) -> str:
+    table = '[[mail_flow_rule]]\norganisation = "contoso"\nname = "{0}"\nsent_to = ["{0}@contoso.com"]\n'
+    return "".join(f'{table.format(one)}redirect_message_to = ["{to}@contoso.com"]\n' for one, to in ways.items())
+
+
+@pytest.mark.parametrize("through_a_group", [False, True])
+async def test_redirects_that_cross_are_explained_from_each_row_alone(through_a_group: bool) -> None:
+    house = House(policy=TWO + redirecting(ana="ben", ben="ana", carl="ben", dora="eve"))
+    names = ("ana", "ben", "carl", "dora", "eve")
+    everybody = [f"{name}@contoso.com" for name in names]
+    house.ask = people(*(mailbox(name) for name in names), group("sales"), members={SALES: everybody[:3]})
+    lost = [SALES] if through_a_group else everybody[:3]
+    said = await house.send(*lost)
+    assert (said[-1].code, said[-1].enhanced) == (550, "5.7.128") and not house.spool.messages
+    assert [row.recipient for row in house.spool.refusals] == everybody[:3]
+    for row in house.spool.refusals:
+        story = Recorder().read_story(row.story)
+        assert [one.recipient.original.text for one in story.ruling.recipients] == [row.recipient]
+        told = await Retelling(at(house), Recorder()).tell(Recorded("contoso", row.story, (), row.reply))
+        assert told["judged"]["steps"] == "judged again" and not told["differs"]
+        (verdict,) = told["recipients"]
+        assert (verdict["recipient"], verdict["what"]) == (row.recipient, "refused")
+        assert {one["recipient"] for one in told["conversation"]} <= {"", row.recipient, SALES}
+
+
+def test_of_a_circle_only_those_in_it_are_recorded() -> None:
+    ask = people(*(mailbox(name) for name in ("ana", "ben", "carl", "dora")))
+    facts = facts_of("x@far.test", *(f"{name}@contoso.com" for name in ("carl", "ben", "dora", "ana")),
+                     message=message_of("id", b"Subject: x\r\n\r\n", 100, "house"))  # fmt: skip
+    policy = policy_of(TWO + redirecting(ana="ben", ben="ana", carl="dora"))
+    facts, ruling = settled(policy, facts, ask)
+    carl, ben, dora, ana = ruling.recipients
+    for one, kept in ((ana, [ben, ana]), (ben, [ben, ana]), (carl, [carl]), (dora, [dora])):
+        excerpt, told = about(facts, ruling, one)
+        assert excerpt.recipients == tuple(other.recipient for other in kept)
+        assert told.recipients == (one,)
 
 
 async def test_a_refused_member_among_others_is_held_for_a_stranger() -> None:

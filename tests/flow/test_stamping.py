@@ -24,6 +24,7 @@ from lockgate.mail.authentication import Arc, ArcVerdict
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import WhoSent
 from lockgate.mail.headers import message_of
+from lockgate.mail.ruling import Deliver, Drop, Refuse
 from lockgate.mail.task import PLAIN, Stamp
 from lockgate.probes.trust.sender import SenderCheck
 from lockgate.testing.builders import connection_of, facts_of, people, policy_of, who_of
@@ -92,6 +93,42 @@ def test_own_servers_give_back_what_bears_our_results_already() -> None:
     assert stamp(facts(returned, "ben@contoso.com", peer=OURS, sender="ann@contoso.com")) is PLAIN
     assert stamp(facts(returned, "ben@contoso.com")) == Stamp(foreign=True), "a stranger gives nothing back"
     assert stamp(facts(letter(FORGED), "ben@contoso.com", peer=OURS)) == Stamp(foreign=True), "it never passed us"
+
+
+TRUSTING = """
+[[mail_flow_rule]]
+name = "Doubtful"
+except_if_header_contains_words = {header = "Authentication-Results", words = ["dmarc=pass"]}
+reject_message = {}
+[[mail_flow_rule]]
+name = "Marked"
+header_matches_patterns = {header = "X-Lockgate-Verdict", patterns = ["."]}
+delete_message = true
+"""
+HANDED_BACK = "X-Lockgate-Hop: house; id-0\r\n"
+
+
+@pytest.mark.parametrize("depth", Depth)
+@pytest.mark.parametrize(
+    ("fields", "peer", "fate"),
+    [
+        ((), "198.51.100.7", Refuse),
+        ((FORGED,), "198.51.100.7", Refuse),
+        ((FORGED.replace(US, f"(;) {US.upper()}"),), "198.51.100.7", Refuse),
+        ((FORGED, HANDED_BACK), "198.51.100.7", Refuse),
+        ((FORGED,), OURS, Refuse),
+        ((FORGED, HANDED_BACK), OURS, Deliver),
+        ((FORGED.replace(US, "mx.other.test"),), "198.51.100.7", Deliver),
+        ((FORGED.replace(US, "mx.other.test"), "X-Lockgate-Verdict: ok\r\n"), "198.51.100.7", Deliver),
+        ((FORGED, HANDED_BACK, "X-Lockgate-Verdict: ok\r\n"), OURS, Drop),
+    ],
+)
+def test_rules_see_fields_in_our_name_where_they_may_leave(
+    fields: tuple[str, ...], peer: str, fate: type, depth: Depth
+) -> None:
+    given = facts(letter(*fields), "ben@contoso.com", peer=peer)
+    _, ruling = settled(policy_of(CONTOSO + TRUSTING), given, PEOPLE, depth=depth)
+    assert type(ruling.recipients[0].disposition) is fate
 
 
 def test_what_was_found_is_written_with_what_was_done() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from peers.contoso import contoso
 from peers.listening import arrived, recipients
-from peers.service import running
+from peers.service import HOSTNAME, running
 from peers.smtp_peer import SmtpPeer
 
 OUTSIDE = "alice@outside.example"
@@ -168,3 +168,35 @@ def test_rules_redirect_and_add_recipients(tmp_path: Path) -> None:
         service.until(lambda: sorted(a for one in arrived(headquarters)[1:] for a in recipients(one)) == both, "both")
         last = arrived(headquarters)[1:]
         assert all(b"Cc: carl@contoso.com\r\n" in one.content for one in last)
+
+
+def test_nobody_outside_switches_a_rule_off(tmp_path: Path) -> None:
+    """By naming the archive as well, by results in our name, by an odd From; and a redirect wins over a copy."""
+    with SmtpPeer() as headquarters, running(
+        tmp_path / "service", contoso(headquarters.host), recipients=PEOPLE
+    ) as service:  # fmt: skip
+        told = service.told
+        told("rule", "add", "Bad", 'sender_domain_is=["bad.example"]', "quarantine=true")
+        told("rule", "add", "Doubt", 'subject_contains_words=["doubt"]', "quarantine=true",
+             'except_if_header_contains_words={header = "Authentication-Results", words = ["dmarc=pass"]}')  # fmt: skip
+        told("rule", "add", "Journal", 'blind_copy_to=["carl@contoso.com"]', 'except_if_sent_to=["carl@contoso.com"]')
+        told("rule", "add", "Closed", 'sent_to=["carl@contoso.com"]', "delete_message=true")
+        told("rule", "add", "Away", 'sent_to=["ana@contoso.com"]', 'redirect_message_to=["carl@contoso.com"]')
+        service.in_force()
+        letter = "From: {}\r\nTo: all\r\nSubject: {}\r\n{}\r\nHello\r\n".format
+
+        service.send(OUTSIDE, "ben@contoso.com", "carl@contoso.com", content=letter(OUTSIDE, "one", "").encode())
+        service.until(lambda: len(arrived(headquarters)) == 1, "it arrives for both in one transaction")
+        assert sorted(recipients(arrived(headquarters)[0])) == ["ben@contoso.com", "carl@contoso.com"]
+
+        away = service.send(OUTSIDE, "ana@contoso.com", content=letter(OUTSIDE, "two", "").encode())
+        copy = service.until(lambda: len(arrived(headquarters)) == 2 and arrived(headquarters)[1], "it is redirected")
+        assert recipients(copy) == ["carl@contoso.com"]
+        code, out, _ = service.command("explain", away)
+        assert code == 0 and "redirected to carl@contoso.com" in out
+
+        forged = f"Authentication-Results: {HOSTNAME}; dmarc=pass header.from=outside.example\r\n"
+        for author, field in ((OUTSIDE, forged), ("U <u@bad.example> x", ""), ("U: <u@bad.example", "")):
+            service.send(OUTSIDE, "ben@contoso.com", content=letter(author, "no doubt", field).encode())
+        service.until(lambda: len(service.trace(status="Held")) == 3, "all three are held")
+        assert len(arrived(headquarters)) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from email import message_from_bytes, policy
 
@@ -39,6 +40,43 @@ def test_a_subject_gets_its_beginning_whatever_it_was_written_in() -> None:
     assert found["Subject"] == "[außen] Grüße an alle"
     without = edited(b"From: a@d.test\r\n\r\nbody", [HeaderEdit(Change.PREPEND, "Subject", "[x] ")])
     assert without == b"Subject: [x] \r\nFrom: a@d.test\r\n\r\nbody"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["a" * 1800, "a" * 1000, "a" * 990, " " * 1500 + "x", "a " * 900 + "a", "\u00fc" * 900, "x " * 40 + "b" * 1100],
+)
+def test_no_line_is_longer_than_mail_may_have(subject: str) -> None:
+    words = b"\r\n ".join(
+        b"=?utf-8?b?" + base64.b64encode(subject[at : at + 20].encode()) + b"?=" for at in range(0, len(subject), 20)
+    )
+    header = edited(b"Subject: " + words + b"\r\n\r\nbody", [HeaderEdit(Change.PREPEND, "Subject", "[E] ")])
+    lines = header.removesuffix(b"\r\n\r\nbody").split(b"\r\n")
+    assert max(map(len, lines)) <= 998
+    assert all(line.strip() for line in lines)
+    ((_, value),) = message_of("id", header, len(header), "here").fields
+    assert decode_words(value) == f"[E] {subject}"
+
+
+@pytest.mark.parametrize(
+    ("words", "subject"),
+    [
+        ("=?utf-8?B?R3LD?= =?utf-8?B?vMOfZQ==?=", "Gr\u00fc\u00dfe"),
+        ("=?utf-8?q?Gr=C3?= \t =?UTF-8?Q?=BC=C3=9Fe?=", "Gr\u00fc\u00dfe"),
+        ("=?utf-8?q?Gr=C3?==?utf-8?b?vMOfZQ==?=", "Gr\u00fc\u00dfe"),
+        ("=?utf-8?q?Gr=C3?= =?utf-8*de?q?=BC?=", "Gr\u00fc"),
+        ("=?utf-8?q?=C3?= =?iso-8859-1?q?=BC?=", "\ufffd\u00bc"),
+        ("=?utf-8?q?=C3?= and =?utf-8?q?=BC?=", "\ufffd and \ufffd"),
+        ("=?utf-8?q?a?= =?utf-8?b?x?= =?utf-8?q?b?=", "a=?utf-8?b?x?=b"),
+        ("=?iso-2022-jp?b?GyRCJDM=?= =?iso-2022-jp?b?JHMbKEI=?=", "\u3053\u3093"),
+        ("=?none?q?a?= =?none?q?b?= c", "=?none?q?a?==?none?q?b?= c"),
+    ],
+)
+def test_a_character_may_be_cut_between_encoded_words(words: str, subject: str) -> None:
+    assert decode_words(words) == subject
+    changed = edited(f"Subject: {words}\r\n\r\n".encode(), [HeaderEdit(Change.PREPEND, "Subject", "[E] ")])
+    ((_, value),) = message_of("id", changed, len(changed), "here").fields
+    assert decode_words(value) == decode_words(f"[E] {subject}")
 
 
 @pytest.mark.parametrize("content", [b"", b"\r\nbody", b"A: b", b"A: b\r\n", b"A: b\r\n\r\n", b"\r\n\r\n"])

@@ -30,23 +30,22 @@ def add(policy: Policy, facts: Facts, ruling: Ruling, verdict: Verdict, depth: D
     effects = verdict.effects
     if not effects.added or effects.ruled:
         return verdict
-    if any(one.redirect for one in effects.added) and _was_redirected(facts):
+    redirects = effects.redirects
+    if redirects and _was_redirected(facts):
         because = f"it bears {MARK}, and no message is redirected by rules twice"
-        return refuse(NAME, verdict, replies.RULES_LOOP, f"rule {effects.added[0].rule}", because)
+        return refuse(NAME, verdict, replies.RULES_LOOP, f"rule {redirects[0].rule}", because)
     own = {verdict.recipient.original.key, verdict.target.key, (verdict.identity or verdict.target).key}
     added = [one for one in effects.added if one.address.key not in own]
     if not added:
         return verdict
-    redirected = any(one.redirect for one in effects.added)
-    if redirected and len(added) < len(effects.added) and any(
-        one.redirect and one.address.key in own for one in effects.added
-    ):
+    redirected = bool(redirects)
+    if any(one.address.key in own for one in redirects):
         redirected = False  # to the recipient as well, who so keeps a copy
-    children = tuple(_child(policy, verdict, one, redirected=redirected) for one in added)
+    children = tuple(_child(policy, verdict, one, redirected=redirected and one.redirect) for one in added)
     if not redirected:
         return Derived(verdict, children)
-    to = ", ".join(one.address.text for one in added[:3]) + (", ..." if len(added) > 3 else "")
-    return Derived(decided(verdict, Resolved(f"redirected by rule {added[0].rule} to {to}")), children)
+    to = ", ".join(one.address.text for one in redirects[:3]) + (", ..." if len(redirects) > 3 else "")
+    return Derived(decided(verdict, Resolved(f"redirected by rule {redirects[0].rule} to {to}")), children)
 
 
 def _was_redirected(facts: Facts) -> bool:
@@ -74,10 +73,9 @@ def _child(policy: Policy, verdict: Verdict, added: Added, *, redirected: bool) 
     return msgspec.structs.replace(child, effects=effects)
 
 
-def left_out(verdict: Verdict) -> Verdict:
+def left_out(verdict: Verdict, because: str = "no more may be derived from this message") -> Verdict:
     """Of whom more were added than one message may have: the recipient keeps its copy."""
-    step = Step(NAME, "recipients added by rules", Hit.NO, "no more may be derived from this message", "left out",
-                verdict.recipient.original.text)  # fmt: skip
+    step = Step(NAME, "recipients added by rules", Hit.NO, because, "left out", verdict.recipient.original.text)
     return told(verdict, step)
 
 

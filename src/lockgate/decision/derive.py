@@ -9,7 +9,7 @@ refused (specification 1.6 rule 4). All of it depends on the order of recipients
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,8 +20,19 @@ from lockgate.mail import replies
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import Members
-from lockgate.mail.recipient import RecipientId
-from lockgate.mail.ruling import Deliver, Disposition, Hit, Hold, Refuse, Resolved, Step, Verdict
+from lockgate.mail.recipient import RecipientId, Relation
+from lockgate.mail.ruling import (
+    MOST_ADDED,
+    Deliver,
+    Disposition,
+    Drop,
+    Hit,
+    Hold,
+    Refuse,
+    Resolved,
+    Step,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from lockgate.policy.policy import Policy
@@ -39,31 +50,78 @@ def join(
     `stage` is the place of the one that derived it: of groups and forwarding, or of mail flow rules.
     """
     taken = _taken(policy, verdicts)
+    added = _added(verdicts) if stage != HERE else Counter()
     left = policy.limits.derived_recipients_per_message - max(0, len(verdicts) - len(facts.recipients))
     for number in sorted(found):
         verdict, (parent, children) = verdicts[number], found[number]
         first = taken[_key(policy, verdict)]
-        if first != number:
+        if first != number and stage == HERE:  # behind the rules the copies may differ, and whom they lead to
             verdicts[number] = _shared(verdict, verdicts[first], "expand")
             continue
-        fresh: dict[_Key, Verdict] = {}
-        already = 0
-        for child in children:
-            key = _key(policy, child)
-            if key not in taken and key not in fresh:
-                fresh[key] = child
-            else:  # who else gets it in another organisation is not told here
-                already += key[0] == verdict.standing.organisation
+        fresh, already = _fresh(policy, verdicts, number, children, taken)
+        if stage != HERE:
+            parent = _within_bounds(parent, fresh, added)
         no = _too_many(verdict, len(fresh), left) if fresh else None
         if no is not None:
-            # Whom rules add is left out; a group that cannot be expanded whole has nobody who may be left out.
-            verdicts[number] = no if stage == HERE else placed(verdict, None, left_out(verdict).steps, stage + 1)
+            verdicts[number] = _not_whole(verdict, parent, no, stage)
             continue
         for key, child in fresh.items():
             taken[key] = len(verdicts)
             verdicts.append(child)
         left -= len(fresh)
         verdicts[number] = _told(parent, already, stage)
+
+
+def _fresh(
+    policy: Policy, verdicts: Sequence[Verdict], number: int, children: Iterable[Verdict], taken: Mapping[_Key, int]
+) -> tuple[dict[_Key, Verdict], int]:
+    """Of those derived from a recipient the ones that do not get the message yet, and how many others do.
+
+    Whose own copy was ended gets the one that a rule adds, because no rule is looked at for that one.
+    """
+    fresh: dict[_Key, Verdict] = {}
+    already = 0
+    for child in children:
+        key = _key(policy, child)
+        there = taken.get(key)
+        ended = there is not None and child.effects.ruled and _is_ended(verdicts[there])
+        if (there is None or ended) and key not in fresh:
+            fresh[key] = child
+        else:  # who else gets it in another organisation is not told here
+            already += key[0] == verdicts[number].standing.organisation
+    return fresh, already
+
+
+def _added(verdicts: Iterable[Verdict]) -> Counter[str]:
+    """How many recipients the rules of each organisation have added beside others."""
+    whose = {one.recipient: one.standing.organisation for one in verdicts}
+    return Counter(
+        whose[one.derived_from]
+        for one in whose
+        if one.relation is Relation.ADDED and one.derived_from is not None and one.derived_from in whose
+    )
+
+
+def _within_bounds(parent: Verdict, fresh: dict[_Key, Verdict], added: Counter[str]) -> Verdict:
+    """Leave out whom the organisation's rules add beyond what they may add to one message, and count the others; the
+    recipient, with a step that tells of it."""
+    wanted = [key for key, child in fresh.items() if child.recipient.relation is Relation.ADDED]
+    organisation = parent.standing.organisation
+    room = MOST_ADDED - added[organisation]
+    added[organisation] += min(room, len(wanted))
+    over = wanted[room:]
+    for key in over:
+        del fresh[key]
+    because = f"rules add {MOST_ADDED} recipients to one message at most, and these would be {len(over)} more"
+    return left_out(parent, because) if over else parent
+
+
+def _not_whole(verdict: Verdict, parent: Verdict, no: Verdict, stage: int) -> Verdict:
+    """A recipient from whom more would be derived than may be: a group that cannot be expanded whole has nobody who may
+    be left out, and a copy that is redirected does not stay; but whom rules add besides is left out."""
+    if stage == HERE or isinstance(parent.disposition, Resolved):
+        return placed(no, no.disposition, no.steps, stage + 1)
+    return placed(verdict, None, left_out(verdict).steps, stage + 1)
 
 
 def _too_many(verdict: Verdict, more: int, left: int) -> Verdict | None:
@@ -84,7 +142,7 @@ def _subject(verdict: Verdict) -> str:
     if verdict.group:
         return f"{GROUP}{verdict.target}"
     if verdict.effects.added:
-        return f"rule {verdict.effects.added[0].rule}"
+        return f"rule {(verdict.effects.redirects or verdict.effects.added)[0].rule}"
     return f"{FORWARDING}{verdict.identity or verdict.target}"
 
 
@@ -113,13 +171,23 @@ def _key(policy: Policy, verdict: Verdict) -> _Key:
     return organisation, (verdict.identity or verdict.recipient.original).key
 
 
-def _taken(policy: Policy, verdicts: Iterable[Verdict]) -> dict[_Key, int]:
-    """Who gets the message, and as which of these; those refused before they were expanded do not."""
+def _taken(policy: Policy, verdicts: Sequence[Verdict]) -> dict[_Key, int]:
+    """Who gets the message, and as which of these; those refused before they were expanded do not. Whose copy was ended
+    later gets it as another of these, if there is one.
+    """
     taken: dict[_Key, int] = {}
     for number, verdict in enumerate(verdicts):
         if verdict.stage > HERE or not isinstance(verdict.disposition, Refuse):
-            taken.setdefault(_key(policy, verdict), number)
+            first = taken.setdefault(_key(policy, verdict), number)
+            if first != number and _is_ended(verdicts[first]) and not _is_ended(verdict):
+                taken[_key(policy, verdict)] = number
     return taken
+
+
+def _is_ended(verdict: Verdict) -> bool:
+    """Whether it has no copy; that of a group is one for each of its members, whose own may have been ended."""
+    disposition = verdict.disposition
+    return isinstance(disposition, Refuse | Drop) or (isinstance(disposition, Resolved) and disposition.expanded)
 
 
 def _shared(verdict: Verdict, other: Verdict, stage: str) -> Verdict:
@@ -151,7 +219,7 @@ def finished(policy: Policy, facts: Facts, verdicts: Sequence[Verdict]) -> tuple
 
 def _to(verdict: Verdict) -> list[Address]:
     """To whom rules have redirected it."""
-    return [one.address for one in verdict.effects.added if one.redirect]
+    return [one.address for one in verdict.effects.redirects]
 
 
 def _in_circles(policy: Policy, facts: Facts, verdicts: list[Verdict], resolved: list[int]) -> Iterator[int]:

@@ -13,6 +13,7 @@ from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Question
 from lockgate.mail.header_edits import Change as What
 from lockgate.mail.header_edits import HeaderEdit
+from lockgate.mail.our_fields import may_be_ours
 from lockgate.mail.ruling import Drop, Effects, Hit, Hold, Refuse, Ruling, Step, Verdict
 from lockgate.policy.found import in_order
 from lockgate.policy.rules import Applied, Case, Change, Course, Seen
@@ -50,7 +51,7 @@ def regulate(
     mine = policy.organisations.get(verdict.standing.organisation)
     if mine is None or not mine.rules.all or verdict.effects.ruled:
         return verdict
-    outcome = _regulated(mine.rules, facts, verdict, depth)
+    outcome = _regulated(mine.rules, facts, ruling, verdict, depth)
     if isinstance(outcome, Either):
         going_on = [one.effects for one in outcome.verdicts if one.disposition is None]
         if any(effects.added for effects in going_on):
@@ -78,10 +79,13 @@ def _said_of_it(effects: Effects) -> tuple[object, ...]:
 
 
 def _regulated(
-    rules: CompiledRules, facts: Facts, verdict: Verdict, depth: Depth
+    rules: CompiledRules, facts: Facts, ruling: Ruling, verdict: Verdict, depth: Depth
 ) -> Verdict | Either | Questions:
-    recipient = verdict.identity or verdict.target
-    case = Case(facts, verdict.standing, original=verdict.recipient.original)
+    recipient, message = verdict.identity or verdict.target, facts.message
+    back = message is not None and message.claims > 0 and may_be_ours(
+        message, ruling.candidates, verdict.standing.organisation
+    )
+    case = Case(facts, verdict.standing, original=verdict.recipient.original, handed_back=back)
     if depth is Depth.FULL:
         clear = _course(rules, verdict.effects, recipient, case) is not None
         unasked = () if clear else _unasked(rules, verdict.effects, recipient, case)
@@ -249,7 +253,7 @@ def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, s
     if rule.simple:
         hit, because, _, for_good = rule.when[0](case, recipient)
         return (Hit.NO, _left_out(because)) if for_good and not rule.defer_on_unknown else (hit, because)
-    if rule.begins or rule.ends:
+    if rule.timed:
         untimely = _untimely(rule, case.facts.at)
         if untimely:
             return Hit.NO, untimely
@@ -278,7 +282,7 @@ def _applies(rule: CompiledRule, case: Case, recipient: Address) -> tuple[Hit, s
 def _untimely(rule: CompiledRule, at: float) -> str:
     if at < rule.begins:
         return "its time has not begun"
-    return "its time is over" if rule.ends and at >= rule.ends else ""
+    return "its time is over" if at >= rule.ends else ""
 
 
 def _left_out(because: str) -> str:
@@ -374,10 +378,11 @@ def _changes(before: Effects, after: Effects, *, stop: bool) -> str:
     found = [moved] if moved else []
     if after.require_tls and not before.require_tls:
         found.append("may leave over TLS only")
-    fresh = after.added[len(before.added) :]
-    if fresh:
-        to = ", ".join(one.address.text for one in fresh[:5])
-        found.append(f"{'redirected to' if fresh[0].redirect else 'also to'} {to}")
+    fresh = [one for one in after.added if one not in before.added] if after.added != before.added else []
+    for redirect, words in ((False, "also to"), (True, "redirected to")):
+        to = ", ".join([one.address.text for one in fresh if one.redirect is redirect][:5])
+        if to:
+            found.append(f"{words} {to}")
     found += [_edit(edit) for edit in after.edits[len(before.edits) :]]
     found += [f"incident report to {one.to}" for one in after.reports[len(before.reports) :]]
     if len(after.notes) > len(before.notes):

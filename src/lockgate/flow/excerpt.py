@@ -9,9 +9,10 @@ import msgspec
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import ABOUT_MESSAGE, Answer, Findings, InList, Members, MembersOf, Question
 from lockgate.mail.lists import ListKind
-from lockgate.mail.mailboxes import read_mailboxes
+from lockgate.mail.loose_mailboxes import all_mailboxes
 from lockgate.mail.recipient import RecipientId
-from lockgate.mail.ruling import Ruling, Verdict
+from lockgate.mail.replies import RULES_LOOP
+from lockgate.mail.ruling import Refuse, Ruling, Verdict
 
 _FEW = 10
 """So many answers are recorded as they are, chains of target addresses included."""
@@ -50,29 +51,69 @@ def about(facts: Facts, ruling: Ruling, verdict: Verdict, *, before: int = 0) ->
     """Facts and ruling about this recipient alone; of whoever it is derived from what is needed to judge it again.
 
     That keeps other organisations' recipients out, and the cost the same however many there are; of the members of a
-    group only the one that is meant is left. `before` counts the recipients named before it that are left out.
+    group only the one that is meant is left. `before` counts the recipients named before it that are left out. Of a
+    circle of redirects the others are kept as well: alone it would be redirected, and nobody would know why it was not.
     """
     chain: dict[RecipientId, None] = {}
-    here: RecipientId | None = verdict.recipient
-    while here is not None:
-        chain[here] = None
-        here = here.derived_from
+    circle = _circle(ruling, verdict)
+    for one in circle:
+        here: RecipientId | None = one.recipient
+        while here is not None:
+            chain[here] = None
+            here = here.derived_from
     organisation = verdict.standing.organisation
     verdicts = (verdict,) if len(chain) == 1 else tuple(v for v in ruling.recipients if v.recipient in chain)
     own = {v.recipient for v in verdicts if v.standing.organisation == organisation}
-    entry = verdict.recipient  # of another organisation's recipient it was judged as if it had been named
-    while entry.derived_from in own:
-        entry = entry.derived_from
+    entries = tuple(dict.fromkeys(_entry(one.recipient, own) for one in circle))
+    if len(entries) > 1:  # who was named first is redirected first
+        entries = tuple(one for one in facts.recipients if one in entries)
     return (
         _replace(
             facts,
-            recipients=(entry,),
+            recipients=entries,
             findings=_answers(facts, organisation, verdict, verdicts),
             before=before,
             excerpt=facts.excerpt or len(facts.recipients) > 1,
         ),
         _replace(ruling, recipients=(verdict,), settled=min(ruling.settled, 1)),
     )
+
+
+def _entry(recipient: RecipientId, own: Container[RecipientId]) -> RecipientId:
+    """Of another organisation's recipient it was judged as if it had been named."""
+    while recipient.derived_from is not None and recipient.derived_from in own:
+        recipient = recipient.derived_from
+    return recipient
+
+
+def _circle(ruling: Ruling, verdict: Verdict) -> tuple[Verdict, ...]:
+    """The verdict, and of its organisation those to whom redirects lead from it that were refused because they lead
+    back; not more than a few.
+    """
+    if not _leads_back(verdict):
+        return (verdict,)
+    organisation = verdict.standing.organisation
+    by_address: dict[str, Verdict] = {}
+    for one in ruling.recipients:
+        if one.standing.organisation == organisation and _leads_back(one):
+            by_address.setdefault((one.identity or one.recipient.original).key, one)
+    found = {verdict.recipient: verdict}
+    waiting = [verdict]
+    while waiting and len(found) < _FEW:
+        for to in waiting.pop(0).effects.redirects:
+            other = by_address.get(to.address.key)
+            if other is not None and other.recipient not in found:
+                found[other.recipient] = other
+                waiting.append(other)
+    return tuple(found.values())
+
+
+def _leads_back(verdict: Verdict) -> bool:
+    """Whether it was refused because rules redirect it in a circle."""
+    match verdict.disposition:
+        case Refuse(reply):
+            return reply == RULES_LOOP and bool(verdict.effects.redirects)
+    return False
 
 
 def _answers(facts: Facts, organisation: str, verdict: Verdict, chain: tuple[Verdict, ...]) -> Findings:
@@ -113,7 +154,7 @@ def _senders(facts: Facts) -> set[str]:
     found = {sender.key} if sender is not None else set()
     if facts.message is not None:
         values = [value for name, value in facts.message.fields if name.lower() == "from"]
-        found |= {box.address.casefold() for value in values for box in read_mailboxes(value).found}
+        found |= {box.address.casefold() for value in values for box in all_mailboxes(value)}
     return found
 
 

@@ -61,7 +61,9 @@ class Comparison:
         except Exception:  # one record that cannot be judged must not end the judging of all others
             found.unreadable += 1
             return
-        found.recipients += max(1, len(story.facts.recipients))
+        told = {verdict.recipient for verdict in story.ruling.recipients}
+        named = [one for one in story.facts.recipients if not told or one in told]
+        found.recipients += max(1, len(named))
         self._compare(kept, story, course)
 
     def goes_on(self, kept: Kept) -> bool:

@@ -144,8 +144,13 @@ def retold(policy: Policy, story: Story, organisation: str) -> Course:
     # Whoever is derived and not on record is told elsewhere: in another organisation's story, or in one of its own.
     known = {verdict.recipient for verdict in story.ruling.recipients}
     derived = any(verdict.recipient.derived_from is not None for verdict in story.ruling.recipients)
-    mine = tuple(v for v in course.verdicts if v.recipient in known or not (derived or v.recipient.derived_from))
-    return course if len(mine) == len(course.verdicts) else msgspec.structs.replace(course, verdicts=mine)
+    # So is whoever is named in an excerpt only because the other's redirect ends there.
+    other = derived or (story.facts.excerpt and bool(known))
+    mine = tuple(v for v in course.verdicts if v.recipient in known or not (other or v.recipient.derived_from))
+    if len(mine) == len(course.verdicts):
+        return course
+    said = tuple(s for s in course.said if derived or s.recipient is None or s.recipient in known)
+    return msgspec.structs.replace(course, verdicts=mine, said=said)
 
 
 def _recipients(facts: Facts) -> int:

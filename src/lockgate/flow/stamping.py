@@ -10,10 +10,11 @@ from lockgate.decision.authenticate import composed_of, is_exempt
 from lockgate.decision.rewriting import leaves_for_somebody
 from lockgate.flow.firewall import fields_of
 from lockgate.mail.authentication import ArcVerdict, Authenticated
-from lockgate.mail.authentication_results import claims_to_be, is_ours_by_name, results
+from lockgate.mail.authentication_results import results
 from lockgate.mail.composite import Composite, Reason, action_of
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import Message
+from lockgate.mail.our_fields import is_in_our_name, may_be_ours
 from lockgate.mail.ruling import Ruling, Standing, Verdict
 from lockgate.mail.task import PLAIN, Stamp, TaskRecipient
 from lockgate.policy.policy import Policy
@@ -84,19 +85,13 @@ def _chain(policy: Policy, found: Authenticated, verdicts: Sequence[Verdict]) ->
 def _is_foreign(policy: Policy, message: Message, ruling: Ruling, verdict: Verdict) -> bool:
     """Whether fields in our name came from outside, where nobody may write them (RFC 8601 5).
 
-    What an own server hands over that has passed us before may bear ours from then. In doubt (some fields are not in
-    the facts) they are looked at when the message leaves.
+    In doubt (some fields are not in the facts) they are looked at when the message leaves.
     """
-    organisation = verdict.standing.organisation
-    if message.own_hops and any(candidate.organisation == organisation for candidate in ruling.candidates):
+    if may_be_ours(message, ruling.candidates, verdict.standing.organisation):
         return False
     seen = 0
     for name, value in message.fields:
-        kind = name.lower()
-        if is_ours_by_name(kind):
+        if is_in_our_name(name, value, policy.hostname):
             return True
-        if kind == "authentication-results":
-            seen += 1
-            if claims_to_be(value.encode(), policy.hostname):
-                return True
+        seen += name.lower() == "authentication-results"
     return seen < message.claims

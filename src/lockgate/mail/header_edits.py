@@ -14,6 +14,8 @@ import msgspec
 from lockgate.mail.headers import decode_words, unfold
 
 _LINE = 76
+_LONGEST = 998
+"""Octets of a line without its end, at most (RFC 5322 2.1.1)."""
 _CHUNK = 39
 """Octets of one encoded word, so that it fits with its frame into 75 characters (RFC 2047 2)."""
 
@@ -118,9 +120,12 @@ def _prepended(field: bytes, edit: HeaderEdit) -> bytes:
 
 
 def field_of(name: str, value: str) -> bytes:
-    """One field with its line end: folded at blanks; encoded words where it is not ASCII (RFC 2047)."""
+    """One field with its line end: folded at blanks; encoded words where it is not ASCII, or cannot be folded
+    otherwise (RFC 2047)."""
     if value.isascii() and value.isprintable():
-        return _folded(name, value.split(" ")).encode("ascii")
+        text = _folded(name, value.split(" "))
+        if len(text) <= _LONGEST or all(len(line) <= _LONGEST for line in text.split("\r\n")):
+            return text.encode("ascii")
     octets = value.encode("utf-8", "replace")
     words = [f"=?utf-8?b?{base64.b64encode(part).decode('ascii')}?=" for part in _parts(octets)]
     return (f"{name}: " + "\r\n ".join(words) + "\r\n").encode("ascii", "replace")

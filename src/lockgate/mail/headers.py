@@ -106,22 +106,40 @@ def unfold(value: bytes) -> str:
 
 
 def decode_words(text: str) -> str:
-    """Decode RFC 2047 encoded words; what cannot be decoded stays as it is. Linear."""
+    """Decode RFC 2047 encoded words; what cannot be decoded stays as it is. Linear.
+
+    Neighbours of one character set are decoded together: section 5 wants whole characters in each, and many senders cut
+    where the line is full.
+    """
     if "=?" not in text:
         return text
-    return _WORD.sub(_decode_word, _BETWEEN.sub(r"\1", text))
+    text = _BETWEEN.sub(r"\1", text)
+    parts: list[str] = []
+    words: list[re.Match[str]] = []
+    place = 0
+    for match in _WORD.finditer(text):
+        if words and (match.start() != place or match[1].lower() != words[0][1].lower()):
+            parts.append(_decoded(words))
+            words = []
+        parts.append(text[place : match.start()])
+        words.append(match)
+        place = match.end()
+    return "".join((*parts, _decoded(words), text[place:]))
 
 
-def _decode_word(match: re.Match[str]) -> str:
-    charset, encoding, data = match[1], match[2].upper(), match[3]
+def _decoded(words: list[re.Match[str]]) -> str:
     try:
-        if encoding == "B":
-            raw = base64.b64decode(data + "=" * (-len(data) % 4))
-        else:
-            raw = binascii.a2b_qp(data.replace("_", " ").encode(), header=True)
-        return raw.decode(charset, "replace")
+        return b"".join(map(_octets, words)).decode(words[0][1], "replace") if words else ""
     except (LookupError, ValueError):
-        return match[0]
+        # One that is broken leaves the others readable.
+        return words[0][0] if len(words) == 1 else "".join([_decoded([word]) for word in words])
+
+
+def _octets(word: re.Match[str]) -> bytes:
+    data = word[3]
+    if word[2] in "bB":
+        return base64.b64decode(data + "=" * (-len(data) % 4))
+    return binascii.a2b_qp(data.replace("_", " ").encode(), header=True)
 
 
 def message_of(network_id: str, head: bytes, size: int, installation: str) -> Message:

@@ -243,6 +243,13 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
         return WhoSent(self.organisation, self.source, self.source_helo if self.source else "")
 
 
+MOST_ADDED = 100
+"""Recipients that all rules of an organisation together add to one message; further ones are left out (1.15.11).
+
+To whom they redirect it is not counted: that has a bound of its own, and the copy must not stay where it was.
+"""
+
+
 class Added(msgspec.Struct, frozen=True, array_like=True):
     """A recipient that a rule adds, or to whom it redirects the copy instead."""
 
@@ -281,6 +288,11 @@ class Effects(msgspec.Struct, frozen=True, omit_defaults=True):
     classification: str = ""
     reports: tuple[ReportWanted, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def redirects(self) -> tuple[Added, ...]:
+        """Of `added` those who get the copy instead of the recipient."""
+        return tuple([one for one in self.added if one.redirect])
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -180,7 +181,7 @@ def _organisation(organisation: Organisation, mine: _Grouped, catalog: Catalog, 
         partners=_partners([connector for connector in inbound if connector.enabled and not connector.on_premises]),
         outbound=_outbound(mine.outbound.get(name, [])),
         peers=mine.peers.get(name) or PeerLists(NetworkMap(), NetworkMap()),
-        rules=_rules(mine.rules.get(name, []), catalog, _receiving(domains), name, mine.lists.get(name, ())),
+        rules=_rules(mine.rules.get(name, []), catalog, _receiving(domains), name, mine.lists.get(name, ()), hostname),
         inbound=MappingProxyType({connector.name: connector for connector in inbound}),
         accepted=domains,
         remote=DomainMap((remote.domain_name, remote) for remote in mine.remote.get(name, ())),
@@ -292,9 +293,9 @@ def _receiving(domains: Iterable[AcceptedDomain]) -> DomainMap[AcceptedDomain]:
 
 def _rules(
     rules: list[Written[MailFlowRule]], catalog: Catalog, own: DomainMap[AcceptedDomain], organisation: str,
-    lists: Iterable[NamedList],
+    lists: Iterable[NamedList], hostname: str,
 ) -> CompiledRules:  # fmt: skip
-    context = Context(own, organisation, {one.name: one.kind for one in lists})
+    context = Context(own, organisation, {one.name: one.kind for one in lists}, hostname)
     compiled = tuple(_rule(rule.value, priority, catalog, context) for priority, rule in rules_in_order(rules))
     context.seal()
     return CompiledRules(
@@ -326,8 +327,8 @@ def _rule(rule: MailFlowRule, priority: int, catalog: Catalog, context: Context)
         defer_on_unknown=rule.rule_error_action == "defer",
         by_domain=tests.by_domain and not (rule.activation_date or rule.expiry_date or finding),
         audit=rule.mode != "enforce",
-        begins=rule.activation_date.timestamp() if rule.activation_date is not None else 0.0,
-        ends=rule.expiry_date.timestamp() if rule.expiry_date is not None else 0.0,
+        begins=rule.activation_date.timestamp() if rule.activation_date is not None else -math.inf,
+        ends=rule.expiry_date.timestamp() if rule.expiry_date is not None else math.inf,
         even_so=tuple(
             changes[id(value)] for value in actions if isinstance(value, EvenOnAudit) and rule.mode in value.even_on
         ),

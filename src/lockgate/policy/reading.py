@@ -16,8 +16,10 @@ from lockgate.mail.header_edits import HeaderEdit, fields_after
 from lockgate.mail.headers import decode_words
 from lockgate.mail.internal_headers import seen_by_rules
 from lockgate.mail.lists import ListKind
-from lockgate.mail.mailboxes import Mailbox, read_mailboxes
+from lockgate.mail.loose_mailboxes import all_mailboxes
+from lockgate.mail.mailboxes import Mailbox
 from lockgate.mail.message import Message
+from lockgate.mail.our_fields import without_forged
 from lockgate.policy.clues import Look
 from lockgate.policy.found import Clue
 from lockgate.policy.objects.domains import AcceptedDomain
@@ -35,6 +37,9 @@ Read = Callable[[Case, Address], tuple[str, ...] | None]
 TEXT = "text"
 """The place that is the text of the message, bounded by who reads it out (mail/mime/text.py)."""
 
+_Read = tuple[Message | None, tuple[HeaderEdit, ...], bool, bool, dict[str, object]]
+"""What was read of a message, by what it depends on: the message, changes, and whose fields are believed."""
+
 HEADER = "header"
 ENVELOPE = "envelope"
 HEADER_OR_ENVELOPE = "header_or_envelope"
@@ -48,21 +53,23 @@ class Context:
     which the organisation receives mail. What only the message itself can answer is a question: `asks` are those that
     its rules have, `searches` finds by their digest the needles that are looked for in the text. `among` are those that
     are looked for in the addresses of all recipients, `notes` the texts of notifications by the rule that has one,
-    `lists` the kinds of the named lists. `looks` tells of the places by which rules are found what is there.
+    `lists` the kinds of the named lists, `hostname` what this server is called in header fields. `looks` tells of the
+    places by which rules are found what is there.
     """
 
     __slots__ = (
-        "_needles", "_read", "_seen", "_sets", "among", "asks", "lists", "looks", "notes", "organisation", "own",
-        "searches",
+        "_needles", "_read", "_seen", "_sets", "among", "asks", "hostname", "lists", "looks", "notes", "organisation",
+        "own", "searches",
     )  # fmt: skip
 
     def __init__(
         self, own: DomainMap[AcceptedDomain], organisation: str = "",
-        lists: Mapping[str, ListKind] = MappingProxyType({}),
+        lists: Mapping[str, ListKind] = MappingProxyType({}), hostname: str = "",
     ) -> None:  # fmt: skip
         self.own = own
         self.organisation = organisation
         self.lists = lists
+        self.hostname = hostname
         self.asks: dict[Question, None] = {}
         self.searches: dict[str, Finder] = {}
         self.among: dict[AnyRecipient, Finder] = {}
@@ -70,7 +77,7 @@ class Context:
         self.looks: dict[str, Look[Case]] = {}
         self._needles: dict[str, dict[Needle, int]] = {}
         self._sets: dict[str, TextSet] = {}
-        self._read: tuple[Message | None, tuple[HeaderEdit, ...], bool, dict[str, object]] = (None, (), False, {})
+        self._read: _Read = (None, (), False, False, {})
         self._seen: dict[str, tuple[tuple[str, ...], tuple[frozenset[int], ...]]] = {}
 
     # -- compiling ---------------------------------------------------------------------------------------------------
@@ -155,7 +162,7 @@ class Context:
         return self.mailboxes(case, "from")
 
     def mailboxes(self, case: Case, name: str) -> tuple[Mailbox, ...]:
-        """The mailboxes that the fields of this name (lower case) list."""
+        """The mailboxes that the fields of this name (lower case) list; all that any reader might find in them."""
         return self._once(case, f"mailboxes {name}", lambda fields: _mailboxes(fields, name))
 
     def senders(self, case: Case, location: str) -> tuple[Mailbox, ...]:
@@ -174,12 +181,17 @@ class Context:
         message = case.facts.message
         if message is None:
             raise LookupError("there is no message to read yet")
-        promotes = case.standing.promotes
-        if self._read[0] is not message or self._read[1] != case.edits or self._read[2] != promotes:
-            self._read = (message, case.edits, promotes, {})
-        known = self._read[3]
+        promotes, back = case.standing.promotes, case.handed_back
+        last = self._read
+        if last[0] is not message or last[1] != case.edits or last[2] != promotes or last[3] != back:
+            self._read = last = (message, case.edits, promotes, back, {})
+        known = last[4]
         if what not in known:
-            fields = seen_by_rules(message.fields, promote=promotes) if message.internal else message.fields
+            fields = message.fields
+            if message.claims and not back:
+                fields = without_forged(fields, self.hostname)
+            if message.internal:
+                fields = seen_by_rules(fields, promote=promotes)
             known[what] = read(fields_after(fields, case.edits) if case.edits else fields)
         return known[what]  # type: ignore[return-value]
 
@@ -252,4 +264,4 @@ def _values(fields: Fields, name: str) -> tuple[str, ...]:
 
 def _mailboxes(fields: Fields, name: str) -> tuple[Mailbox, ...]:
     values = [value for field, value in fields if field.lower() == name]
-    return tuple([mailbox for value in values for mailbox in read_mailboxes(value).found])
+    return tuple([mailbox for value in values for mailbox in all_mailboxes(value)])

@@ -45,6 +45,10 @@ its name. Rules are looked at for each recipient, in order of priority, 0 first;
 in order of writing. Each sees the message as the earlier ones changed it. A condition that cannot be answered, because
 the directory is out of reach for instance, is neither a hit nor a miss; `lockgate explain` shows it with a question
 mark.
+
+Where From, To or Cc breaks the grammar, so that readers differ about whom it names, every address that any of them
+might find there counts: `U <u@bad.test> x` and `U: <u@bad.test` are from bad.test. What is proven of a sender rests on
+the strict reading alone ([authentication](authentication.md)).
 """
 
 GROUPS_HEAD = f"""\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -17,13 +18,15 @@ from lockgate.policy.found import UNBOUND, Bounds, RuleIndex, Sender, in_order
 
 class Case(NamedTuple):
     """What a condition may look at: the facts, what the stages concluded of this recipient so far, what earlier
-    rules did to the header of its copy, and its address as it was sent.
+    rules did to the header of its copy, and its address as it was sent. `handed_back` tells that header fields in our
+    name may be ours, because an own server hands the message back; without it nobody sees them.
     """
 
     facts: Facts
     standing: Standing
     edits: tuple[HeaderEdit, ...] = ()
     original: Address | None = None
+    handed_back: bool = False
 
 
 class Seen(NamedTuple):
@@ -79,11 +82,11 @@ class CompiledRule:
     """One rule, ready to run: all of `when` must hit and none of `unless`.
 
     `bounds` are the recipients and senders for which it can match at all, and what has to be in the message.
-    `defer_on_unknown` is rule_error_action = defer; it acts from `begins` to `ends` (seconds since the epoch, 0: no
-    bound). `then` are its actions; with `audit` it carries out `even_so` alone, and is told of the others. `finds` are
-    actions that have to know more of the case. `hit` is what is told where it applies. `subject` names the rule in
-    explanations; `simple` tells that it has one condition and no exception, `by_domain` that whether it applies and
-    what it does follows from the recipient's domain alone.
+    `defer_on_unknown` is rule_error_action = defer; it acts from `begins` to `ends` (seconds since the epoch, infinite
+    without a bound; `timed` tells that there is one). `then` are its actions; with `audit` it carries out `even_so`
+    alone, and is told of the others. `finds` are actions that have to know more of the case. `hit` is what is told
+    where it applies. `subject` names the rule in explanations; `simple` tells that it has one condition and no
+    exception, `by_domain` that whether it applies and what it does follows from the recipient's domain alone.
     """
 
     name: str
@@ -97,17 +100,19 @@ class CompiledRule:
     defer_on_unknown: bool = False
     by_domain: bool = False
     audit: bool = False
-    begins: float = 0.0
-    ends: float = 0.0
+    begins: float = -math.inf
+    ends: float = math.inf
     even_so: tuple[Change, ...] = ()
     finds: tuple[Find, ...] = ()
     hit: RuleHit = _NAMELESS
     subject: str = field(init=False, repr=False, compare=False)
     simple: bool = field(init=False, repr=False, compare=False)
+    timed: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "subject", f"rule {self.name}")
-        object.__setattr__(self, "simple", len(self.when) == 1 and not (self.unless or self.begins or self.ends))
+        object.__setattr__(self, "timed", self.begins > -math.inf or self.ends < math.inf)
+        object.__setattr__(self, "simple", len(self.when) == 1 and not (self.unless or self.timed))
 
 
 class Applied(NamedTuple):

@@ -13,15 +13,12 @@ from pydantic import AfterValidator, Field, RootModel
 from lockgate.mail.address import Address, parse_address
 from lockgate.mail.header_edits import Change as What
 from lockgate.mail.header_edits import HeaderEdit
-from lockgate.mail.ruling import Added, Effects
+from lockgate.mail.ruling import MOST_ADDED, Added, Effects
 from lockgate.policy.kinds import action
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import Change
 from lockgate.policy.spelling import MailboxText
-
-MOST_ADDED = 100
-"""Recipients that all rules together add to one message; further ones are left out (specification 1.15.11)."""
 
 
 def _ascii(text: str) -> str:
@@ -97,14 +94,28 @@ def _parsed(text: str) -> Address:
 
 
 def adding(added: tuple[Added, ...], edits: tuple[HeaderEdit, ...]) -> Change:
-    """These are added, as far as they are not yet and there is room; `edits` are what the header shows of them."""
+    """These are added, as far as they are not yet and there is room; `edits` are what the header shows of them, one for
+    each or none.
+
+    Who was to get it as well and now gets it instead does get it instead: a redirect is never left out, because then
+    the copy would stay with those who are to have nothing (specification 1.15.9).
+    """
 
     def change(effects: Effects) -> Effects:
-        known = {one.address.key for one in effects.added}
-        fresh = tuple(one for one in added if one.address.key not in known)[: MOST_ADDED - len(effects.added)]
-        more = tuple(edit for edit in edits if edit not in effects.edits)
-        if not fresh and not more:
+        found = {one.address.key: one for one in effects.added}
+        room = MOST_ADDED - sum(not one.redirect for one in effects.added)
+        for one in added:
+            there = found.get(one.address.key)
+            if one.redirect:
+                found[one.address.key] = there if there is not None and there.redirect else one
+            elif there is None and room > 0:
+                found[one.address.key] = one
+                room -= 1
+        shown = [edit for edit, one in zip(edits, added, strict=False) if one.address.key in found]
+        more = tuple(edit for edit in shown if edit not in effects.edits)
+        after = tuple(found.values())
+        if after == effects.added and not more:
             return effects
-        return msgspec.structs.replace(effects, added=effects.added + fresh, edits=effects.edits + more)
+        return msgspec.structs.replace(effects, added=after, edits=effects.edits + more)
 
     return change

@@ -21,9 +21,6 @@ _Rule = Written[MailFlowRule]
 ENDS = ("reject_message", "quarantine", "delete_message", "redirect_message_to")
 """Actions after which no later rule is looked at."""
 
-_FOR_SURE = ("reject_message", "quarantine", "delete_message")
-"""Those that always end the rules; a redirect to whom an earlier rule added does not."""
-
 _LEAVE_ALONE = frozenset((
     *ENDS, "route_message_outbound_connector", "route_message_outbound_require_tls", "blind_copy_to",
     "generate_incident_report", "generate_notification",
@@ -74,7 +71,7 @@ def _shadowed(written: _Rule, first: _Rule, report: Report) -> None:
 
 
 def _ends(rule: MailFlowRule) -> bool:
-    return rule.stop_rule_processing or any(getattr(rule, key, None) is not None for key in _FOR_SURE)
+    return rule.stop_rule_processing or any(getattr(rule, key, None) is not None for key in ENDS)
 
 
 def _reaches_all(ender: _Ender, later: MailFlowRule, said: frozenset[str], changed: int) -> bool:

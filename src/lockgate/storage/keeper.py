@@ -21,7 +21,7 @@ import msgspec
 from lockgate.mail.redaction import Kept
 from lockgate.seams import Clock, Journal
 from lockgate.storage import completions, frames
-from lockgate.storage.edits import Edit, Misuse, Order
+from lockgate.storage.edits import Edit, Misuse, Order, carry_out
 from lockgate.storage.frames import Ask, Done, Hello, frame
 from lockgate.storage.kept import Everybody, Lives
 from lockgate.storage.lanes import Pace
@@ -328,12 +328,8 @@ class Keeper:
         return int(kept)
 
     def _proceed_edits(self, now: float) -> None:
-        if self.ledger.again:
-            # Orders for some recipients of a task that has just come back, before anybody can take it again.
-            again, self.ledger.again = self.ledger.again, []
-            for task, action, by, names in again:
-                part = {"task": str(task), "recipient": names}
-                Edit(action, part, by, audited=False).proceed(self.ledger, now)
+        if self.ledger.standing.back:
+            carry_out(self.ledger, now)
         if self._edits and self._edits[0][2].proceed(self.ledger, now):
             link, request, edit = self._edits.pop(0)
             link.out.append(frame(frames.ANSWER, _ENCODE((request, edit.count))))

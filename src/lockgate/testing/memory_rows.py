@@ -13,7 +13,8 @@ from lockgate.mail.task import NewMessage, NewTask, Refusal, TaskRecipient
 
 
 class MemoryTask(msgspec.Struct):
-    """One task of the fake queue; `owner` tells that the worker has it."""
+    """One task of the fake queue; `owner` tells that the worker has it, `orders` (by recipient: action and by whom)
+    what is to be done when it comes back."""
 
     number: int
     message: NewMessage
@@ -29,6 +30,7 @@ class MemoryTask(msgspec.Struct):
     warned: bool = False
     last_reply: str = ""
     expires: float = 0.0
+    orders: dict[TaskRecipient, dict[str, str]] = {}
 
 
 class MemoryTrace(msgspec.Struct):

@@ -105,6 +105,7 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._soon = False
+        self._closed = False
         self._pinned_until = 0.0
 
     def _open_ledger(self) -> Ledger:
@@ -195,7 +196,7 @@ class Keeper:
 
     def _at(self, when: float) -> None:
         """See to a turn at this time (seconds since the epoch)."""
-        if when >= self._timer_at:
+        if when >= self._timer_at or self._closed:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -207,6 +208,8 @@ class Keeper:
 
     def turn(self) -> None:
         """Make everything durable that has been gathered, and answer it."""
+        if self._closed:
+            return  # it was due before the end
         self._soon = False
         if self._timer is not None:
             self._timer.cancel()
@@ -420,6 +423,9 @@ class Keeper:
         """Commit what has been gathered and end."""
         if self._batch and not self._broken:
             self.turn()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         for link in list(self.links):
             link.close()
         self.refusals.close()

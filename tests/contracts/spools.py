@@ -172,8 +172,6 @@ class RealScene(Scene):
         keeper, self.keeper = self.keeper, None
         if kill:
             keeper._batch.clear()
-        if keeper._timer is not None:
-            keeper._timer.cancel()
         keeper.close()
         await asyncio.sleep(0)
 

@@ -159,3 +159,61 @@ async def test_an_order_for_one_recipient_of_a_task_that_is_under_way_is_carried
     await stage.advance(31)
     assert [r.target.local for t in stage.taken for r in t.recipients] == ["joe"]
     assert await statuses(stage, new) == {"bob": "Delivered", "eve": "Dropped", "joe": "Pending"}
+
+
+async def held_for(stage, new, seconds):
+    assert await stage.keeping.queue_edit("hold", {"id": new.id}, "ada") == 1
+    await stage.advance(seconds)
+    assert await stage.keeping.queue_edit("release", {"id": new.id}, "ada") == 1
+    await stage.settle()
+
+
+async def put_off(stage, task, seconds, *, warned=False):
+    now = stage.clock.now()
+    stage.spool.finish(Finished(task, (deferred(0, now),), due=now + seconds, warned=warned))
+    await stage.settle()
+
+
+async def test_the_life_of_a_message_is_longer_by_the_time_it_was_held_and_no_more(stage):
+    new, ((task, _),) = await stage.accept("bob", life=1000)
+    await put_off(stage, task, 300)
+    for seconds in (0, 30, 7):
+        await stage.advance(100)
+        await held_for(stage, new, seconds)
+        (got,) = stage.taken
+        stage.taken.clear()
+        await put_off(stage, got.task, 300)
+    assert got.expires == new.expires + 37
+    await stage.advance(new.expires + 38 - stage.clock.now())
+    assert stage.taken.pop().expired
+
+
+async def test_a_short_hold_does_not_silence_the_notice_of_delay(stage):
+    new, ((task, _),) = await stage.accept("bob", life=1000)
+    await put_off(stage, task, 5)
+    await held_for(stage, new, 50)
+    got = stage.taken.pop()
+    assert not got.warned, "it is not late yet, so somebody has to be told when it is"
+    await put_off(stage, got.task, 500)
+    await stage.advance(501)
+    assert not stage.taken.pop().warned
+
+
+async def test_the_notice_that_was_sent_is_not_sent_again_after_a_hold(stage):
+    new, ((task, _),) = await stage.accept("bob", life=1000)
+    await stage.advance(420)
+    await put_off(stage, task, 5, warned=True)
+    await held_for(stage, new, 20)
+    assert stage.taken.pop().warned
+
+
+async def test_nobody_is_told_of_a_delay_that_fell_due_while_the_message_was_held(stage):
+    new, ((task, _),) = await stage.accept("bob", life=1000)
+    await put_off(stage, task, 5)
+    await held_for(stage, new, 450)
+    assert stage.taken.pop().warned
+    late, ((task, _),) = await stage.accept("bob", life=1000)
+    await stage.advance(450)
+    await put_off(stage, task, 5)
+    await held_for(stage, late, 20)
+    assert not stage.taken.pop().warned, "it was late before it was held"

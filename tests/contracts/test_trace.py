@@ -62,6 +62,38 @@ async def test_search_by_every_key(stage):
     assert row["rules"] == ["Big", "Late, too"] and row["pool"] == "main"
 
 
+async def test_an_organisation_is_found_in_any_case_and_an_address_in_any_form(stage):
+    writer = stage.spool.begin(b"Received: here\r\n")
+    new = message(stage.clock.now(), writer.finish(), writer.size, ("bob",), HQ)
+    await stage.spool.accept(msgspec.structs.replace(new, from_ip="2001:db8::7"))
+    stage.spool.refused(msgspec.structs.replace(refusal(), peer="2001:db8::7"))
+    stage.spool.refused(msgspec.structs.replace(refusal(2, organisation="fabrikam"), peer="192.0.2.9"))
+    await stage.settle()
+    await stage.advance(2)
+    for filters in (
+        {"organisation": "Contoso"}, {"organisation": "CONTOSO"}, {"ip": "2001:db8:0:0:0:0:0:7"},
+        {"from_ip": "2001:DB8::0007"}, {"organisation": "conTOSO", "ip": "2001:0db8::7"},
+    ):  # fmt: skip
+        assert sorted(await ids(stage, **filters)) == sorted([new.id, "REFUSED1"]), filters
+    assert await ids(stage, ip="::ffff:192.0.2.9") == await ids(stage, organisation="Fabrikam") == ["REFUSED2"]
+    for text in ("2001:db8::8", "2001:db8:::7", "bob", "192.0.2"):
+        assert await ids(stage, ip=text) == [] and await ids(stage, from_ip=text) == [], text
+
+
+async def test_the_next_servers_address_is_found_in_any_form(tmp_path):
+    async with scene("real", tmp_path) as stage:
+        new, ((task, _),) = await stage.accept("bob")
+        event = Event(START, Happening.SEND, "", "250 2.0.0 ok", "hq[2001:db8::25]:25")
+        stage.spool.finish(Finished(task, (msgspec.structs.replace(delivered(0, START), event=event),)))
+        await stage.settle()
+        for _ in ("in the queue", "in its day's file"):
+            for text in ("2001:db8::25", "2001:db8:0:0::25", "2001:0DB8::0025"):
+                assert await ids(stage, to_ip=text) == await ids(stage, ip=text) == [new.id], text
+            assert await ids(stage, to_ip="2001:db8::26") == [] and await ids(stage, organisation="ConToso") == [new.id]
+            await stage.advance(200)
+            await stage.settle()
+
+
 async def test_refusals_are_searched_by_the_keys_they_have(stage):
     stage.spool.refused(refusal())
     await stage.settle()

@@ -143,9 +143,11 @@ async def test_little_room_puts_new_mail_off_before_the_disk_is_full(stage, monk
     spool = stage.spool = stage.new_spool(3, low_space=1024 * 1024)
     await spool.open()
     monkeypatch.setattr(os, "statvfs", lambda path: Room())
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match=r"too little room.*1 MiB and 17 files have to stay free"):
         spool.begin(b"")
-    assert [told for told, _ in stage.journal.alarms] == ["new mail is put off because there is too little room"]
+    ((told, details),) = stage.journal.alarms
+    assert told == "new mail is put off because there is too little room"
+    assert (details["free"], details["files"], details["needed"]) == ("0 MiB", 1000, "1 MiB and 17 files")
     full[0] = False
     stage.clock.at += 1.5
     await stage.accept("bob")

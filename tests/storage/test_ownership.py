@@ -11,6 +11,7 @@ from contracts.spools import HQ, RealScene, deferred, delivered, unreachable
 from lockgate.mail.task import Finished
 from lockgate.seams import Unavailable
 from lockgate.storage.completions import CompletionLog, read_log
+from lockgate.storage.links import Link
 
 
 @pytest.fixture
@@ -231,3 +232,36 @@ def test_the_log_stays_small_and_keeps_what_is_not_applied(tmp_path):
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 3 * 1024 * 1024
     assert {s for s, _ in read_log(tmp_path, 5)} >= set(range(4951, 5001))
     log.close(remove=True)
+
+
+@pytest.mark.parametrize("kill", [False, True])
+async def test_a_keeper_that_has_ended_does_nothing_more_and_raises_no_alarm(stage, kill):
+    """Tasks wait, a worker is connected, outcomes have just come: each of these wakes a keeper soon."""
+    for n in range(25):
+        _, ((task, _),) = await stage.accept("bob")
+        if n < 3:
+            stage.spool.finish(Finished(task, (deferred(0, stage.clock.now()),), due=stage.clock.now() + 0.01))
+    keeper = stage.keeper
+    stage.clock.at += 1
+    keeper._at(stage.clock.now() + 0.01)
+    asyncio.get_running_loop().call_soon(keeper.turn)
+    await stage.stop_keeper(kill=kill)
+    keeper.left(next(iter(keeper.links), Link(keeper)))
+    await asyncio.sleep(0.1)
+    assert stage.journal.alarms == []
+    await stage.start_keeper()
+    for _ in range(30):
+        await stage.settle()
+    assert len(await stage.keeping.queue_list({"lane": HQ.lane})) == 25
+
+
+async def test_outcomes_that_wait_for_company_are_kept_when_the_keeper_ends(stage):
+    _, ((task, _),) = await stage.accept("bob")
+    stage.deliver(task)
+    await asyncio.sleep(0)
+    await stage.stop_keeper()
+    assert stage.journal.alarms == []
+    await stage.start_keeper()
+    for _ in range(10):
+        await stage.settle()
+    assert await stage.keeping.queue_list({}) == []

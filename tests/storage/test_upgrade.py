@@ -21,6 +21,7 @@ ALTER TABLE lane ADD COLUMN invented TEXT NOT NULL DEFAULT '';
 ALTER TABLE worker ADD COLUMN invented REAL NOT NULL DEFAULT 0;
 ALTER TABLE meta ADD COLUMN invented TEXT;
 ALTER TABLE audit ADD COLUMN invented TEXT NOT NULL DEFAULT '';
+ALTER TABLE standing ADD COLUMN invented TEXT;
 CREATE TABLE invented(x INTEGER);
 CREATE INDEX task_invented ON task(invented);
 """
@@ -130,7 +131,7 @@ def test_every_step_only_adds(number):
             assert "DEFAULT" in statement, statement
 
 
-@pytest.mark.parametrize("name", ["ledger", "edits", "salvage", "restoring"])
+@pytest.mark.parametrize("name", ["ledger", "edits", "salvage", "restoring", "standing"])
 def test_every_insert_names_its_columns(name):
     """Else it would break on a table that a later version has given one more."""
     text = Path(tables.__file__).with_name(f"{name}.py").read_text("utf-8")

@@ -210,7 +210,7 @@ def _restored(
         must_be_free(early, config)
     except MailboxesThere as trouble:
         raise CannotRestore(str(trouble)) from None
-    held = hold_everything(early / "state", moment_text(manifest.made), clock, journal)
+    held = hold_everything(early / "state", manifest.made, moment_text(manifest.made), clock, journal)
     record = _Restored(manifest.made, clock.now(), manifest.hostname)
     (early / "state" / RECORD).write_bytes(msgspec.json.encode(record))
     told = {

@@ -16,6 +16,7 @@ from lockgate.app.config_kinds import Hostname, IpAddress, Network, Port, Sectio
 from lockgate.app.config_operation import Alerts, ConnectorWatch, Control, Dkim, Log, Metrics, Trace
 from lockgate.app.config_sts import MtaSts
 from lockgate.app.roles import unknown_names
+from lockgate.app.state_folder import unusable
 from lockgate.app.units import Duration, Size
 from lockgate.mail.ruling import TlsLevel
 from lockgate.policy.locate import line_of, locate
@@ -305,6 +306,8 @@ def check_files(config: OperatorFile, path: Path) -> tuple[Problem, ...]:
     if boxes is not None and not (boxes.is_dir() and os.access(boxes, os.W_OK | os.X_OK)):
         what = f"{boxes} is not a folder that we may write to; is its file system mounted? (mkdir -m 700 {boxes})"
         found.append((("mailboxes", "directory"), what))
+    if what := unusable(config.state_directory):
+        found.append((("state_directory",), what))
     if not config.policy_directory.is_dir():
         found.append((("policy_directory",), f"{config.policy_directory} is not a folder"))
     lines = locate(text) if found else {}

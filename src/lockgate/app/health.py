@@ -82,7 +82,8 @@ class Health:
         if not up:
             found.append("no worker is up, so nobody answers the senders")
         if self.disk_free() < LOW_SPACE:
-            found.append(f"there is too little room in {self._config.state_directory}, so new mail is put off")
+            reserve = f"{LOW_SPACE // 1024**2} MiB"
+            found.append(f"less than {reserve} is free in {self._config.state_directory}, so new mail is put off")
         return found
 
     async def _keeper_answers(self) -> bool:

@@ -22,6 +22,7 @@ from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import ENDS, Meters, start_anew
 from lockgate.app.policies import NoPolicy, Policies
 from lockgate.app.sockets import CannotListen, Listening, close_listeners, open_listeners
+from lockgate.app.state_folder import refused
 from lockgate.policy.phrases import read_phrase
 from lockgate.policy.problems import Invalid, Problem
 from lockgate.storage.audits import AuditBook
@@ -93,17 +94,20 @@ class Supervisor:
         """The whole life of the service."""
         config = self._config
         state = (config.state_directory, config.queue_directory, config.recipients_directory, config.run_directory)
-        for folder in state:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
+            for folder in state:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._publish()
             self._doors = open_listeners([(one.address, one.port) for one in config.listener], config.worker_count)
             own, port = config.mta_sts.addresses, config.mta_sts.port
             self._policy_doors = open_listeners([(one, port) for one in own] if port is not None else (), 1)
+            self._lay_out()
         except (NoPolicy, CannotListen) as trouble:
             return _give_up(str(trouble))
         except Invalid as trouble:
             return _give_up(*[_spelled(problem) for problem in trouble.problems])
+        except OSError as trouble:
+            return _give_up(refused(config.state_directory, trouble))
         self._handle_signals()
         if not self._start():
             self._stop()
@@ -112,6 +116,15 @@ class Supervisor:
         self._watch()
         self._stop()
         return 0
+
+    def _lay_out(self) -> None:
+        """The files that every process finds there. The doors are ours by now, so no other service uses them."""
+        from lockgate.app import wiring
+
+        config = self._config
+        start_anew(config.run_directory / "meters.table")
+        wiring.create_load_table(self._load_table, config.worker_count)
+        ListStore(config.lists_directory, self._clock).ensure(read_phrase)
 
     def _publish(self) -> None:
         """Put the documents in force. Broken ones do not stop a service that has a revision to work with."""
@@ -158,9 +171,6 @@ class Supervisor:
         from lockgate.app import office, policy_host, wiring
 
         config = self._config
-        start_anew(config.run_directory / "meters.table")
-        wiring.create_load_table(self._load_table, config.worker_count)
-        ListStore(config.lists_directory, self._clock).ensure(read_phrase)
         if not RecipientStore(config.recipients_directory).ensure():
             self._say("recipients", "none are loaded; authoritative domains refuse all mail until `recipient import`")
         doors, policy_doors = self._doors, self._policy_doors

@@ -132,3 +132,13 @@ def _literal(text: str) -> str:
         return f"[{ipaddress.IPv4Address(inner)}]"
     except ValueError:
         raise AddressError("the address literal holds no IPv4 address and no IPv6: address") from None
+
+
+def ip_text(text: str) -> str:
+    """An IP address in the one form in which it is kept (RFC 5952; IPv4-mapped as IPv4); other text as it is."""
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return text
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)

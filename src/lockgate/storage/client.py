@@ -36,6 +36,10 @@ _ANSWER = msgspec.msgpack.Decoder(tuple[int, Any])
 _NUMBER = msgspec.msgpack.Decoder(int)
 _STORIES = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
 
+_MIB = 1024 * 1024
+_FILES = 17
+"""Files that the file system must have room for, or new mail is put off."""
+
 FULL_ROWS = 50
 """Full refusal rows per peer network, reason and hour (DESIGN 4)."""
 
@@ -363,19 +367,29 @@ class KeeperSpool:
             self._looked_at_space = now
             self._look_at_space()
         if not self._space:
-            raise Unavailable("there is too little room left for new mail")
+            raise Unavailable(f"there is too little room left for new mail ({self._reserve} have to stay free)")
         return Body(self._folder, self._writer, prefix, self._may_keep, self._bodies.__setitem__)
 
     def _look_at_space(self) -> None:
         there = os.statvfs(self._folder.flow)
         room = there.f_bavail * there.f_frsize >= self._settings.low_space
-        space = room and (there.f_files == 0 or there.f_favail > 16)
+        space = room and (there.f_files == 0 or there.f_favail >= _FILES)
         if space != self._space:
             if space:
                 self._journal.note("there is room for mail again")
             else:
-                self._journal.alarm("new mail is put off because there is too little room", folder=self._folder.flow)
+                self._journal.alarm(
+                    "new mail is put off because there is too little room",
+                    folder=self._folder.flow,
+                    free=f"{there.f_bavail * there.f_frsize // _MIB} MiB",
+                    files=there.f_favail,
+                    needed=self._reserve,
+                )
         self._space = space
+
+    @property
+    def _reserve(self) -> str:
+        return f"{self._settings.low_space // _MIB} MiB and {_FILES} files"
 
     def _may_keep(self, size: int) -> bool:
         return self._memory + size <= self._settings.memory

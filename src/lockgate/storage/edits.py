@@ -25,6 +25,11 @@ FILTERS = ("lane", "id", "task", "sender", "recipient", "organisation", "why", "
 """`held` is "yes" for every held task, or how the reason begins; "" bounds nothing, and with hold means every task."""
 
 _ENCODE = msgspec.msgpack.Encoder().encode
+_WORDS = {
+    "hold": (Status.HELD, Happening.HOLD, "held"),
+    "release": (Status.PENDING, Happening.RELEASE, "released"),
+    "delete": (Status.DROPPED, Happening.DROP, "deleted"),
+}
 _SPLIT = (
     "INSERT INTO task(id,bucket,lane,owner,due,attention,received,expires,attempts,warned,held,segment,at,length,crc,"
     "last_reply,what,held_at,held_until) SELECT ?,bucket,lane,0,due,attention,received,expires,attempts,warned,held,"
@@ -40,9 +45,10 @@ class Edit:
     """One order on its way through the queue, slice by slice.
 
     With a `recipient` (several: one a line) it concerns these recipients of a task only, except for a retry.
+    What a worker has now is dealt with when it comes back (standing.py); the trace says so at once.
     """
 
-    def __init__(self, action: str, filters: Mapping[str, str], by: str, *, audited: bool = True) -> None:
+    def __init__(self, action: str, filters: Mapping[str, str], by: str, *, standing: bool = False) -> None:
         if action not in ACTIONS:
             raise Misuse(f"{action!r} is not something that can be done to the queue; there are {', '.join(ACTIONS)}")
         unknown = set(filters) - set(FILTERS)
@@ -53,7 +59,7 @@ class Edit:
         self.action, self.filters, self.by = action, dict(filters), by
         self.count = 0
         self._after = 0
-        self._audited = audited
+        self._standing = standing
         self._recipients = {text.casefold().strip("<>") for text in filters.get("recipient", "").split("\n") if text}
 
     def proceed(self, ledger: Ledger, now: float) -> bool:
@@ -65,14 +71,13 @@ class Edit:
             parts = recipients_of(what)
             chosen = self._chosen(parts)
             if chosen:
-                self.count += int(self._part(ledger, task, parts, chosen, now))
+                self.count += int(self.part(ledger, task, parts, chosen, now))
         if len(rows) == SLICE:
             return False
         if self.action == "retry" and "lane" in self.filters:
             ledger.roster.retry(ledger.roster.lane(self.filters["lane"]), now)
-        if self._audited:
-            row = (now, self.by, self.action, json.dumps(self.filters, sort_keys=True), self.count)
-            ledger.db.execute("INSERT INTO audit(at, who, what, filters, count) VALUES(?,?,?,?,?)", row)
+        row = (now, self.by, self.action, json.dumps(self.filters, sort_keys=True), self.count)
+        ledger.db.execute("INSERT INTO audit(at, who, what, filters, count) VALUES(?,?,?,?,?)", row)
         return True
 
     def _chosen(self, parts: What) -> tuple[TaskRecipient, ...]:
@@ -86,90 +91,81 @@ class Edit:
             r for r in parts.recipients if r.target.key in self._recipients or r.id.original.key in self._recipients
         )
 
-    def _part(
-        self, ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, ...], now: float
-    ) -> bool:
-        """Do it to the chosen recipients; if the task has others, the chosen ones get a task of their own first."""
-        if self.action == "reroute":
-            return self._reroute(ledger, task, parts, chosen, now)
-        columns = "lane, owner, due, held"
-        lane, owner, due, held = ledger.db.execute(f"SELECT {columns} FROM task WHERE id=?", (task,)).fetchone()
-        if len(chosen) < len(parts.recipients) and self.action != "retry":
-            if (self.action == "hold") == bool(held) and self.action != "delete":
-                return False  # nothing would change
-            if owner:
-                names = "\n".join(r.id.original.key for r in chosen)
-                ledger.partly.setdefault(task, []).append((self.action, self.by, names))
-                return True
-            task = split(ledger, task, parts, chosen)
-        return self._apply(ledger, _Row(task, lane, owner, due, held, chosen), now)
+    def part(self, ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, ...], now: float) -> bool:
+        """Do it to the chosen recipients; if the task has others, the chosen ones get a task of their own first.
 
-    def _apply(self, ledger: Ledger, row: _Row, now: float) -> bool:
-        """Whether the order changed anything about this task."""
-        match self.action:
-            case "retry":
-                return self._retry(ledger, row, now)
-            case "release":
-                return self._release(ledger, row, now)
-            case "hold":
-                if row.held:
-                    return False
-                event = Event(now, Happening.HOLD, f"held by {self.by}")
-                if not self._leave(ledger, row):
-                    ledger.db.execute(
-                        "UPDATE task SET held=?, due=?, attention=?, held_at=?, held_until=0 WHERE id=?",
-                        (f"held by {self.by}", NEVER, NEVER, now, row.task),
-                    )
-                tell(ledger, row.task, row.chosen, Status.HELD, event)
-                return True
-            case _:
-                event = Event(now, Happening.DROP, f"deleted by {self.by}")
-                if not self._leave(ledger, row, counted=False):
-                    ledger.remove_task(row.task)
-                tell(ledger, row.task, row.chosen, Status.DROPPED, event)
-                return True
-
-    def _reroute(
-        self, ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, ...], now: float
-    ) -> bool:
-        """The judge decides anew where these go: at once, or when they are released."""
-        if parts.route is None:
-            return False  # it is asked anyway
+        Whether it changed anything.
+        """
+        if self.action == "reroute" and parts.route is None:
+            return False  # the judge is asked anyway
         columns = "lane, owner, due, held, attention"
         lane, owner, due, held, attention = ledger.db.execute(
             f"SELECT {columns} FROM task WHERE id=?", (task,)
         ).fetchone()
-        if owner:  # once the worker gives it back
-            names = "\n".join(r.id.original.key for r in chosen)
-            ledger.partly.setdefault(task, []).append((self.action, self.by, names))
-            return True
-        if len(chosen) < len(parts.recipients):
+        if owner:
+            return self._under_way(ledger, task, chosen, now)
+        if self.action in ("hold", "release") and (self.action == "hold") == bool(held):
+            return False
+        if len(chosen) < len(parts.recipients) and self.action != "retry":
             task = split(ledger, task, parts, chosen)
-        if due == 0:
-            ledger.roster.departed(ledger.roster.lane(lane), 1)
-        there = f"{lane.partition('/')[0]}/{MOVED_LANE}"
-        what = _ENCODE(msgspec.structs.replace(parts, recipients=chosen, route=None))
-        row = (there, what, due if held else 0.0, task)
-        ledger.db.execute("UPDATE task SET lane=?, what=?, due=? WHERE id=?", row)
-        if not held:
-            ledger.roster.arrived(ledger.roster.lane(there), attention)
-        event = Event(now, Happening.DEFER, f"the mailbox moved ({self.by}); where it goes is decided again")
-        base = task >> SHIFT << SHIFT
-        ledger.db.executemany("UPDATE trace SET outbound='' WHERE number=?", [(base | r.trace,) for r in chosen])
-        tell(ledger, task, chosen, Status.HELD if held else Status.PENDING, event)
+        row = _Row(task, lane, due, held, attention, chosen)
+        match self.action:
+            case "retry":
+                return self._retry(ledger, row, now)
+            case "release":
+                self._release(ledger, row, now)
+            case "reroute":
+                self._reroute(ledger, row, parts, now)
+            case "hold":
+                self._hold(ledger, row, now)
+            case _:
+                ledger.remove_task(task)
+                self._say(ledger, task, chosen, now)
         return True
 
-    def _leave(self, ledger: Ledger, row: _Row, *, counted: bool = True) -> bool:
-        """A worker has the task now: the order is carried out when it comes back. Else take it out of the line."""
-        if row.owner:
-            ledger.marks[row.task] = (self.action, self.by)
-            return True
-        if row.due == 0 and counted:
+    def _under_way(self, ledger: Ledger, task: int, chosen: tuple[TaskRecipient, ...], now: float) -> bool:
+        """A worker has the task: the order stands until it comes back, and a release takes a hold that stands away."""
+        if self.action == "retry":
+            return False
+        if self.action == "release":
+            changed = ledger.standing.take_back(task, chosen)
+        else:
+            changed = ledger.standing.give(task, chosen, self.action, self.by)
+        if self.action != "reroute":
+            self._say(ledger, task, changed, now)
+        return bool(changed)
+
+    def _say(self, ledger: Ledger, task: int, recipients: tuple[TaskRecipient, ...], now: float) -> None:
+        """Write the order into the trace of these, unless it is there since the order was given."""
+        word, kind, done = _WORDS[self.action]
+        tell(ledger, task, recipients, word, Event(now, kind, f"{done} by {self.by}"), again=not self._standing)
+
+    def _hold(self, ledger: Ledger, row: _Row, now: float) -> None:
+        if row.due == 0:
             ledger.roster.departed(ledger.roster.lane(row.lane), 1)
-        return False
+        ledger.db.execute(
+            "UPDATE task SET held=?, due=?, attention=?, held_at=?, held_until=0 WHERE id=?",
+            (f"held by {self.by}", NEVER, NEVER, now, row.task),
+        )
+        self._say(ledger, row.task, row.chosen, now)
+
+    def _reroute(self, ledger: Ledger, row: _Row, parts: What, now: float) -> None:
+        """The judge decides anew where these go: at once, or when they are released."""
+        if row.due == 0:
+            ledger.roster.departed(ledger.roster.lane(row.lane), 1)
+        there = f"{row.lane.partition('/')[0]}/{MOVED_LANE}"
+        what = _ENCODE(msgspec.structs.replace(parts, recipients=row.chosen, route=None))
+        due = row.due if row.held else 0.0
+        ledger.db.execute("UPDATE task SET lane=?, what=?, due=? WHERE id=?", (there, what, due, row.task))
+        if not row.held:
+            ledger.roster.arrived(ledger.roster.lane(there), row.attention)
+        event = Event(now, Happening.DEFER, f"the mailbox moved ({self.by}); where it goes is decided again")
+        base = row.task >> SHIFT << SHIFT
+        ledger.db.executemany("UPDATE trace SET outbound='' WHERE number=?", [(base | r.trace,) for r in row.chosen])
+        tell(ledger, row.task, row.chosen, Status.HELD if row.held else Status.PENDING, event)
 
     def _retry(self, ledger: Ledger, row: _Row, now: float) -> bool:
-        if row.held or row.owner:
+        if row.held:
             return False
         there = ledger.roster.lane(row.lane)
         if row.due > 0:
@@ -178,20 +174,43 @@ class Edit:
         ledger.roster.retry(there, now)
         return True
 
-    def _release(self, ledger: Ledger, row: _Row, now: float) -> bool:
-        if not row.held:
-            return False
-        received, expires = ledger.db.execute("SELECT received, expires FROM task WHERE id=?", (row.task,)).fetchone()
-        # Time spent held does not count against the life of the message, and nobody is told that it is late.
-        expires = max(expires, now + (expires - received))
+    def _release(self, ledger: Ledger, row: _Row, now: float) -> None:
+        received, expires, warned, held_at = ledger.db.execute(
+            "SELECT received, expires, warned, held_at FROM task WHERE id=?", (row.task,)
+        ).fetchone()
+        # Time spent held does not count against the life of the message. A notice that fell due meanwhile would tell
+        # of a delay that a person or policy wanted; any other is still owed. Rows older than the column lack held_at.
+        since = held_at or received
+        expires += max(0.0, now - since)
+        notice = ledger.pace.delay_notice
+        warned = bool(warned) or (notice > 0 and since <= received + notice <= now)
+        attention = ledger.roster.attention(received, expires, now, warned=warned)
         ledger.db.execute(
-            "UPDATE task SET held='', due=0, expires=?, attention=?, warned=1, held_at=0, held_until=0 WHERE id=?",
-            (expires, expires, row.task),
+            "UPDATE task SET held='', due=0, expires=?, attention=?, warned=?, held_at=0, held_until=0 WHERE id=?",
+            (expires, attention, int(warned), row.task),
         )
-        ledger.roster.arrived(ledger.roster.lane(row.lane), expires)
-        event = Event(now, Happening.RELEASE, f"released by {self.by}")
-        tell(ledger, row.task, row.chosen, Status.PENDING, event)
-        return True
+        ledger.roster.arrived(ledger.roster.lane(row.lane), attention)
+        self._say(ledger, row.task, row.chosen, now)
+
+
+def carry_out(ledger: Ledger, now: float) -> None:
+    """Do what was ordered for tasks while a worker had them and that have come back; before they can be taken again."""
+    ledger.flush()
+    standing = ledger.standing
+    while standing.back:
+        task = standing.back[-1]
+        row = ledger.db.execute("SELECT what FROM task WHERE id=? AND owner=0", (task,)).fetchone()
+        order = standing.next_of(task) if row is not None else None
+        if order is None:
+            standing.back.pop()
+            if row is None and task not in ledger.roster.owned:
+                standing.forget(task)  # it is gone
+            continue
+        action, who, meant = order
+        parts = recipients_of(row[0])
+        chosen = tuple([r for r in parts.recipients if (r.trace, r.target.key) in meant])
+        if chosen:
+            Edit(action, {"task": str(task)}, who, standing=True).part(ledger, task, parts, chosen, now)
 
 
 class _Row(msgspec.Struct, frozen=True):
@@ -199,9 +218,9 @@ class _Row(msgspec.Struct, frozen=True):
 
     task: int
     lane: str
-    owner: int
     due: float
     held: str
+    attention: float
     chosen: tuple[TaskRecipient, ...]
 
 
@@ -251,6 +270,7 @@ def split(ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, .
         "SELECT lane, due, attention, segment, length FROM task WHERE id=?", (number,)
     ).fetchone()
     ledger.live.add(segment, length)
+    ledger.standing.move(task, number, chosen)
     if due == 0:
         ledger.roster.arrived(ledger.roster.lane(lane), attention)
     elif due < NEVER:
@@ -259,14 +279,15 @@ def split(ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, .
 
 
 def tell(
-    ledger: Ledger, task: int, recipients: tuple[TaskRecipient, ...], status: Status, event: Event
-) -> None:
-    """Write what became of these recipients of a task into their trace rows."""
+    ledger: Ledger, task: int, recipients: tuple[TaskRecipient, ...], status: Status, event: Event, *,
+    again: bool = True,
+) -> None:  # fmt: skip
+    """Write what became of these recipients of a task into their trace rows; unless `again`, only where it is news."""
     base, packed = task >> SHIFT << SHIFT, event_bytes(event)
     numbers = [base | r.trace for r in recipients]
     ledger.db.executemany(
-        "UPDATE trace SET status=?, events=CAST(events||? AS BLOB) WHERE number=?",
-        [(status.value, packed, number) for number in numbers],
+        "UPDATE trace SET status=?1, events=CAST(events||?2 AS BLOB) WHERE number=?3 AND (?4 OR status<>?1)",
+        [(status.value, packed, number, again) for number in numbers],
     )
     ledger.changes.note(numbers)
 

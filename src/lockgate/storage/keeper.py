@@ -21,7 +21,7 @@ import msgspec
 from lockgate.mail.redaction import Kept
 from lockgate.seams import Clock, Journal
 from lockgate.storage import completions, frames
-from lockgate.storage.edits import Edit, Misuse, Order
+from lockgate.storage.edits import Edit, Misuse, Order, carry_out
 from lockgate.storage.frames import Ask, Done, Hello, frame
 from lockgate.storage.kept import Everybody, Lives
 from lockgate.storage.lanes import Pace
@@ -105,6 +105,7 @@ class Keeper:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
         self._soon = False
+        self._closed = False
         self._pinned_until = 0.0
 
     def _open_ledger(self) -> Ledger:
@@ -195,7 +196,7 @@ class Keeper:
 
     def _at(self, when: float) -> None:
         """See to a turn at this time (seconds since the epoch)."""
-        if when >= self._timer_at:
+        if when >= self._timer_at or self._closed:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -207,6 +208,8 @@ class Keeper:
 
     def turn(self) -> None:
         """Make everything durable that has been gathered, and answer it."""
+        if self._closed:
+            return  # it was due before the end
         self._soon = False
         if self._timer is not None:
             self._timer.cancel()
@@ -328,12 +331,8 @@ class Keeper:
         return int(kept)
 
     def _proceed_edits(self, now: float) -> None:
-        if self.ledger.again:
-            # Orders for some recipients of a task that has just come back, before anybody can take it again.
-            again, self.ledger.again = self.ledger.again, []
-            for task, action, by, names in again:
-                part = {"task": str(task), "recipient": names}
-                Edit(action, part, by, audited=False).proceed(self.ledger, now)
+        if self.ledger.standing.back:
+            carry_out(self.ledger, now)
         if self._edits and self._edits[0][2].proceed(self.ledger, now):
             link, request, edit = self._edits.pop(0)
             link.out.append(frame(frames.ANSWER, _ENCODE((request, edit.count))))
@@ -424,6 +423,9 @@ class Keeper:
         """Commit what has been gathered and end."""
         if self._batch and not self._broken:
             self.turn()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         for link in list(self.links):
             link.close()
         self.refusals.close()

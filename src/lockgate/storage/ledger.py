@@ -18,6 +18,7 @@ from lockgate.storage.changes import Changes
 from lockgate.storage.frames import NEVER, Accept, AssignedRow, Done, TaskRow, What, pack_event
 from lockgate.storage.lanes import Lane, Owned, Pace, Roster, Worker
 from lockgate.storage.reclaim import Live
+from lockgate.storage.standing import Standing
 from lockgate.storage.tables import open_tables
 
 SHIFT = 20
@@ -42,8 +43,8 @@ _RESULT = (
     " outbound=iif(?8='',outbound,?8) WHERE number=?1"
 )
 _BACK = (
-    "UPDATE task SET owner=0, due=?2, attention=?3, attempts=attempts+?4, warned=max(warned,?5), held=?6,"
-    " last_reply=iif(?7='',last_reply,?7), what=coalesce(?8,what), held_at=?9 WHERE id=?1"
+    "UPDATE task SET owner=0, due=?2, attention=?3, attempts=attempts+?4, warned=max(warned,?5),"
+    " last_reply=iif(?6='',last_reply,?6), what=coalesce(?7,what) WHERE id=?1"
 )
 _DUE = "SELECT id, lane, attention FROM task WHERE owner=0 AND due>0 AND due<=? ORDER BY due LIMIT 500"
 _WORK = (
@@ -73,12 +74,6 @@ class Ledger:
         self.next_due = float("inf")
         self.unwanted: list[str] = []
         """Message ids whose transaction failed: should they be found after all, they are taken back first."""
-        self.marks: dict[int, tuple[str, str]] = {}
-        """Orders for tasks that are with a worker now, carried out when they come back: task -> (action, by)."""
-        self.partly: dict[int, list[tuple[str, str, str]]] = {}
-        """The same for some of a task's recipients: task -> (action, by, recipients)."""
-        self.again: list[tuple[int, str, str, str]] = []
-        """Such orders whose task has come back: (task, action, by, recipients), to be carried out before `assign`."""
         self.changes = Changes()
         self.settled: deque[tuple[float, list[int]]] = deque()
         """When which messages (sequence numbers) lost a task; without any left they move to their day's file."""
@@ -96,9 +91,6 @@ class Ledger:
         self.db.close()
         self.db = open_tables(self._path)
         self.roster = Roster(self.pace)
-        self.marks.clear()
-        self.partly.clear()
-        self.again.clear()
         self.changes.forget()
         self._clear()
         self._load()
@@ -142,6 +134,7 @@ class Ledger:
             lane.marker, lane.drained = self.newest, lane.drained and not lane.waiting
             owned = Owned(owner, lane, segment, length, received, expires, bool(warned))
             roster.own(task, owned, from_waiting=False)
+        self.standing = Standing(db, roster.owned)
         self.live.reset(db.execute("SELECT segment, count(*), sum(length) FROM task GROUP BY segment").fetchall())
         (due,) = db.execute("SELECT min(due) FROM task WHERE owner=0 AND due>0").fetchone()
         self.next_due = float("inf") if due is None else due
@@ -296,7 +289,7 @@ class Ledger:
         elif due == 0:
             self.roster.departed(self.roster.lane(name), 1)
         self.live.remove(segment, length)
-        self.marks.pop(task, None)
+        self.standing.forget(task)
         self._settled.append(task >> SHIFT)
         self.db.execute("DELETE FROM task WHERE id=?", (task,))
 
@@ -323,8 +316,7 @@ class Ledger:
             self._settled.append(done.task >> SHIFT)
             self.roster.disown(done.task)
             self.live.remove(owned.segment, owned.length)
-            self.marks.pop(done.task, None)
-            self.partly.pop(done.task, None)
+            self.standing.forget(done.task)
         elif done.replace:
             self._replace(done, owned)
         elif done.keep:
@@ -344,38 +336,32 @@ class Ledger:
         warned = owned.warned or done.warned
         attention = roster.attention(owned.received, owned.expires, now, warned=warned)
         reply = done.lane_down or (done.results[-1].reply if done.results else "")
-        due, held = done.due if done.due > now else 0.0, ""
+        due = done.due if done.due > now else 0.0
         roster.disown(done.task)
-        action, by = self.marks.pop(done.task, ("", ""))
-        if action == "hold":
-            due, held, attention = NEVER, f"held by {by}", NEVER
-        row = (done.task, due, attention, int(done.due > 0), int(done.warned), held, reply, done.rest,
-               now if held else 0.0)  # fmt: skip
-        self._backs.append(row)
-        self.again += [(done.task, *order) for order in self.partly.pop(done.task, ())]
-        if action == "delete":
-            self._gone.append((done.task,))
-            self._settled.append(done.task >> SHIFT)
-            self.live.remove(owned.segment, owned.length)
-        elif due == 0:
+        self._backs.append((done.task, due, attention, int(done.due > 0), int(done.warned), reply, done.rest))
+        self.standing.came_back(done.task)
+        if due == 0:
             roster.arrived(lane, attention)
         else:
             self.next_due = min(self.next_due, due)
 
     def _replace(self, done: Done, owned: Owned) -> None:
         self.flush()
-        row = self.db.execute("SELECT segment, at, length, crc FROM task WHERE id=?", (done.task,)).fetchone()
+        what, *body = self.db.execute(
+            "SELECT what, segment, at, length, crc FROM task WHERE id=?", (done.task,)
+        ).fetchone()
         self.roster.disown(done.task)
-        self.marks.pop(done.task, None)
-        self.partly.pop(done.task, None)
         self._gone.append((done.task,))
         seq = done.task >> SHIFT
         (made,) = self.db.execute(
             "UPDATE message SET tasks=tasks+? WHERE seq=? RETURNING tasks", (len(done.replace), seq)
         ).fetchone()
-        first = made - len(done.replace)
+        first = seq << SHIFT | made - len(done.replace)
         for n, task in enumerate(done.replace):
-            self._new_task(seq << SHIFT | first + n, task, 0, owned.received, owned.expires, row)
+            self._new_task(first + n, task, 0, owned.received, owned.expires, tuple(body))
+        if done.task in self.standing:
+            heirs = {first + n: recipients_of(task.what).recipients for n, task in enumerate(done.replace)}
+            self.standing.pass_on(done.task, recipients_of(what).recipients, heirs)
         self.live.remove(owned.segment, owned.length)
 
     def died(self, worker: int) -> None:

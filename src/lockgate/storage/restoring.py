@@ -19,9 +19,10 @@ RESTORED = "restore of the backup"
 """How the reason begins for which restored tasks are held; `queue release --restored` looks for it."""
 
 
-def hold_everything(state: Path, made: str, clock: Clock, journal: Journal) -> int:
-    """Hold every task that is not held; how many. `made` says when the backup was made, for people.
+def hold_everything(state: Path, made: float, told: str, clock: Clock, journal: Journal) -> int:
+    """Hold every task that is not held; how many. `made` is when the backup was made, `told` the same for people.
 
+    From then on they count as held, for none of this mail could leave: it does not shorten their lives.
     Raises NewerSchema, AlreadyKept, sqlite3.Error, OSError.
     """
     lock = lock_queue(state)
@@ -31,11 +32,14 @@ def hold_everything(state: Path, made: str, clock: Clock, journal: Journal) -> i
         try:
             # Workers of the backup are dead here: what they had noted is applied, what they held waits again.
             keeper.start()
-            edit = Edit("hold", {"held": ""}, f"{RESTORED} of {made}")
+            edit = Edit("hold", {"held": ""}, f"{RESTORED} of {told}")
             done = False
             while not done:
                 keeper.ledger.begin(clock.now())
                 done = edit.proceed(keeper.ledger, clock.now())
+                if done:
+                    why = f"held by {edit.by}"
+                    keeper.ledger.db.execute("UPDATE task SET held_at=min(held_at, ?) WHERE held=?", (made, why))
                 keeper.ledger.commit()
         finally:
             keeper.close()

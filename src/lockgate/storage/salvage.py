@@ -12,7 +12,9 @@ from typing import Any
 
 from lockgate.storage.tables import open_tables
 
-_KEYS = {"message": "seq", "trace": "number", "task": "id", "worker": "incarnation", "audit": "rowid"}
+_KEYS = {
+    "message": "seq", "trace": "number", "task": "id", "worker": "incarnation", "audit": "rowid", "standing": "rowid",
+}  # fmt: skip
 _SMALL = ("lane", "meta")
 _FURTHEST = 1 << 62
 _FILES = ("", "-wal", "-shm")

@@ -59,7 +59,13 @@ FOURTH = """
 ALTER TABLE message ADD COLUMN network_id TEXT NOT NULL DEFAULT '';
 """
 
-STEPS: tuple[str, ...] = (FIRST, SECOND, THIRD, FOURTH)
+FIFTH = """
+CREATE TABLE standing(
+    task INTEGER NOT NULL, trace INTEGER NOT NULL, address TEXT NOT NULL, action TEXT NOT NULL, who TEXT NOT NULL,
+    PRIMARY KEY(task, trace, address, action));
+"""
+
+STEPS: tuple[str, ...] = (FIRST, SECOND, THIRD, FOURTH, FIFTH)
 """STEPS[n] takes the schema from version n to n + 1; each step only expands."""
 
 VERSION = len(STEPS)

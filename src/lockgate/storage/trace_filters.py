@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.address import ip_text
 from lockgate.mail.events import Status
 from lockgate.mail.redaction import Redactor
 
@@ -16,6 +17,8 @@ FILTERS = (
     "connector", "inbound_connector", "outbound_connector", "rule", "status", "revision", "pool", "subject",
     "organisation", "since", "until",
 )  # fmt: skip
+
+_IPS = ("ip", "from_ip", "to_ip")
 
 Clause = tuple[str, list[Any]]
 _NOTHING: Clause = ("0", [])
@@ -31,7 +34,7 @@ def fingerprint(text: str) -> int:
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A checked search: `filters` as they were given, times as numbers, addresses also as they look when masked."""
+    """A checked search: times as numbers, mail addresses also as they look masked, IP addresses as they are kept."""
 
     filters: dict[str, str]
     since: float
@@ -86,7 +89,8 @@ def wanted(filters: Mapping[str, str], masks: Sequence[Redactor] = ()) -> Wanted
         bare = filters[name].strip("<>")
         hide = Redactor.address if name in ("sender", "recipient") else Redactor.message_id
         addresses[name] = tuple(dict.fromkeys((bare, *(hide(mask, bare) for mask in masks))))
-    return Wanted(dict(filters), times["since"], times["until"], addresses)
+    kept = {name: ip_text(value) if name in _IPS else value for name, value in filters.items()}
+    return Wanted(kept, times["since"], times["until"], addresses)
 
 
 def message_clauses(search: Wanted, *, indexed: bool) -> Clause:
@@ -127,7 +131,7 @@ def _of_message(name: str, search: Wanted, *, indexed: bool) -> Clause:
         case _:
             columns = {"from_ip": "m.from_ip", "to_ip": "t.to_ip", "inbound_connector": "t.inbound COLLATE NOCASE",
                        "outbound_connector": "t.outbound COLLATE NOCASE", "status": "t.status COLLATE NOCASE",
-                       "organisation": "t.organisation", "pool": "t.pool"}  # fmt: skip
+                       "organisation": "t.organisation COLLATE NOCASE", "pool": "t.pool"}  # fmt: skip
             return f"{columns[name]} = ?", [value]
 
 

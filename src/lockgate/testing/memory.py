@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ from lockgate.mail.findings import Known, Members, Unknown, Who
 from lockgate.mail.headers import HEAD
 from lockgate.mail.message import BodyRef
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
-from lockgate.mail.task import MOVED_LANE, Assigned, Finished, NewMessage, NewTask, Refusal
+from lockgate.mail.task import MOVED_LANE, Assigned, Finished, NewMessage, NewTask, Refusal, TaskRecipient
 from lockgate.seams import Accepted, Clock, Unavailable
 from lockgate.testing.memory_rows import (
     MemoryTask,
@@ -177,7 +177,8 @@ class MemorySpool:
         if done.replace or not entry.left:
             del self.tasks[done.task]
             for task in done.replace:
-                self._add(entry.message, task, fresh=False)
+                number, _ = self._add(entry.message, task, fresh=False)
+                self._carry_out(self.tasks[number], entry.orders)
         elif not done.keep:
             entry.owner = False
             entry.recipients = tuple(entry.left.values())
@@ -187,6 +188,8 @@ class MemorySpool:
             if done.lane_down and self.lanes_down.get(entry.task.lane, (0.0, ""))[0] <= self.clock.now():
                 self.lanes_down[entry.task.lane] = (self.clock.now() + self._pause, done.lane_down)
                 entry.last_reply = done.lane_down
+            orders, entry.orders = entry.orders, {}
+            self._carry_out(entry, orders)
 
     def receive_with(self, take: Callable[[Sequence[Assigned]], None]) -> None:
         """Have tasks handed to `take` by `assign`."""
@@ -267,7 +270,11 @@ class MemorySpool:
         count = 0
         for task in list(self.tasks.values()):
             meant = recipients_meant(task, filters)
-            if meant and (action != "reroute" or task.task.route is not None):
+            if not meant or (action == "reroute" and task.task.route is None):
+                continue
+            if task.owner:
+                count += self._under_way(task, meant, action, by)
+            elif action not in ("hold", "release") or (action == "hold") != bool(task.held):
                 count += self._edit(self._part(task, meant) if action != "retry" else task, action, by)
         self.audit.append((self.clock.now(), by, action, dict(filters), count))
         return count
@@ -279,32 +286,64 @@ class MemorySpool:
         number = next(self._numbers)
         chosen = {n: entry.left.pop(n) for n in meant}
         part = msgspec.structs.replace(entry, number=number, left=dict(enumerate(chosen.values())),
-                                       recipients=tuple(chosen.values()), owner=False)  # fmt: skip
-        if not entry.owner:
-            entry.recipients = tuple(entry.left.values())
-            entry.left = dict(enumerate(entry.recipients))
+                                       recipients=tuple(chosen.values()), orders={})  # fmt: skip
+        entry.recipients = tuple(entry.left.values())
+        entry.left = dict(enumerate(entry.recipients))
         self.tasks[number] = part
         return part
 
-    def _edit(self, entry: MemoryTask, action: str, by: str) -> bool:
+    def _under_way(self, entry: MemoryTask, meant: Sequence[int], action: str, by: str) -> bool:
+        """The worker has the task: whether there is anything new to be done when it comes back."""
+        changed = []
+        for recipient in [entry.left[n] for n in meant]:
+            given = entry.orders.get(recipient, {})
+            if action == "release":
+                if given.pop("hold", ""):
+                    changed.append(recipient)
+            elif action != "retry" and not {action, "delete"} & given.keys():
+                entry.orders[recipient] = {action: by} if action == "delete" else {**given, action: by}
+                changed.append(recipient)
+        status, event = self._said(action, by)
+        if action != "reroute":
+            self._tell(entry, status, event, changed)
+        return bool(changed)
+
+    def _carry_out(self, entry: MemoryTask, orders: Mapping[TaskRecipient, Mapping[str, str]]) -> None:
+        """Do what was ordered while the worker had the task; it holds for all that has become of a recipient."""
+        by_trace = {recipient.trace: given for recipient, given in orders.items()}
+        for recipient in [*entry.left.values()]:
+            for action, by in orders.get(recipient, by_trace.get(recipient.trace, {})).items():
+                (task,) = [t for t in self.tasks.values() if not t.owner and recipient in t.left.values()
+                           and t.message.id == entry.message.id]  # fmt: skip
+                if action != "hold" or not task.held:
+                    meant = [n for n, one in task.left.items() if one == recipient]
+                    self._edit(self._part(task, meant), action, by, standing=True)
+
+    def _said(self, action: str, by: str) -> tuple[Status, Event]:
+        """The word and the event of the trace for an order."""
+        now = self.clock.now()
+        if action == "hold":
+            return Status.HELD, Event(now, Happening.HOLD, f"held by {by}")
+        if action == "release":
+            return Status.PENDING, Event(now, Happening.RELEASE, f"released by {by}")
+        return Status.DROPPED, Event(now, Happening.DROP, f"deleted by {by}")
+
+    def _edit(self, entry: MemoryTask, action: str, by: str, *, standing: bool = False) -> bool:
         now = self.clock.now()
         match action:
             case "retry":
-                if entry.held or entry.owner:
+                if entry.held:
                     return False
                 entry.due = 0.0
                 self.lanes_down.pop(entry.task.lane, None)
+                return True
             case "hold":
-                if entry.held:
-                    return False
                 entry.held, entry.held_at, entry.held_until = f"held by {by}", now, 0.0
-                self._tell(entry, Status.HELD, Event(now, Happening.HOLD, entry.held))
             case "release":
-                if not entry.held:
-                    return False
-                entry.held, entry.due, entry.warned, entry.held_at, entry.held_until = "", 0.0, True, 0.0, 0.0
-                entry.expires = max(entry.expires, now + entry.message.expires - entry.message.received)
-                self._tell(entry, Status.PENDING, Event(now, Happening.RELEASE, f"released by {by}"))
+                late = entry.held_at <= entry.message.received + self._notice <= now and self._notice > 0
+                entry.warned = entry.warned or late
+                entry.expires += now - entry.held_at
+                entry.held, entry.due, entry.held_at, entry.held_until = "", 0.0, 0.0, 0.0
             case "reroute":
                 there = f"{entry.task.lane.partition('/')[0]}/{MOVED_LANE}"
                 entry.task = msgspec.structs.replace(entry.task, lane=there, route=None)
@@ -313,13 +352,18 @@ class MemorySpool:
                     self.traces[entry.message.id, recipient.trace].outbound = ""
                 event = Event(now, Happening.DEFER, f"the mailbox moved ({by}); where it goes is decided again")
                 self._tell(entry, Status.HELD if entry.held else Status.PENDING, event)
+                return True
             case _:
-                self._tell(entry, Status.DROPPED, Event(now, Happening.DROP, f"deleted by {by}"))
                 del self.tasks[entry.number]
+        status, event = self._said(action, by)
+        news = [r for r in entry.left.values() if self.traces[entry.message.id, r.trace].status != status]
+        self._tell(entry, status, event, news if standing else None)
         return True
 
-    def _tell(self, entry: MemoryTask, status: Status, event: Event) -> None:
-        for recipient in entry.left.values():
+    def _tell(
+        self, entry: MemoryTask, status: Status, event: Event, whom: Iterable[TaskRecipient] | None = None
+    ) -> None:
+        for recipient in entry.left.values() if whom is None else whom:
             trace = self.traces[entry.message.id, recipient.trace]
             trace.status = status
             trace.events.append(event)

@@ -7,13 +7,15 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.address import ip_text
 from lockgate.mail.events import Event, Status
 from lockgate.mail.redaction import Redactor
 from lockgate.mail.task import NewMessage, NewTask, Refusal, TaskRecipient
 
 
 class MemoryTask(msgspec.Struct):
-    """One task of the fake queue; `owner` tells that the worker has it."""
+    """One task of the fake queue; `owner` tells that the worker has it, `orders` (by recipient: action and by whom)
+    what is to be done when it comes back."""
 
     number: int
     message: NewMessage
@@ -29,6 +31,7 @@ class MemoryTask(msgspec.Struct):
     warned: bool = False
     last_reply: str = ""
     expires: float = 0.0
+    orders: dict[TaskRecipient, dict[str, str]] = {}
 
 
 class MemoryTrace(msgspec.Struct):
@@ -155,7 +158,9 @@ def _fits(row: Mapping[str, Any], name: str, value: str, masks: tuple[Redactor, 
             have = {str(row["message_id"]).strip("<>")}
             return bool(spelled & have) or (name == "id" and str(row["id"]).casefold() == value.casefold())
         case "ip":
-            return value in (row["from_ip"], row["to_ip"])
+            return ip_text(value) in (row["from_ip"], row["to_ip"])
+        case "from_ip" | "to_ip":
+            return str(row[name]) == ip_text(value)
         case "connector":
             return bare in (row["inbound_connector"].casefold(), row["outbound_connector"].casefold())
         case "rule":

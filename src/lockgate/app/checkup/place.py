@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lockgate.app.config import OperatorFile
+from lockgate.app.state_folder import nearest
 from lockgate.flow.checkup import Found, blocked, passed, warned
 
 SLOW_SYNC = 0.1
@@ -27,7 +28,7 @@ _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
 def folders(config: OperatorFile) -> Iterator[Found]:
     """The state directory: there, ours, on a local disk with room, and quick enough."""
     folder = config.state_directory
-    place = folder if folder.exists() else _nearest(folder)
+    place = nearest(folder)
     if not os.access(place, os.W_OK | os.X_OK):
         mend = f"chown $(id -un) {folder}    # or run as the account that owns it"
         yield blocked("state directory", f"{place} cannot be written by this account", mend)
@@ -101,10 +102,6 @@ def _tried(address: str, port: int, name: str) -> Found:
 def _among(address: str, port: int, ours: frozenset[str]) -> bool:
     written = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     return written in ours or (port == 0 and bool(ours))
-
-
-def _nearest(folder: Path) -> Path:
-    return next(parent for parent in folder.parents if parent.exists())
 
 
 def _sync_time(folder: Path) -> float:

@@ -298,6 +298,14 @@ def test_explained_the_same():
     assert "redirected to archive@contoso.com, ben@contoso.com" in told[0].effect
 
 
+@pytest.mark.parametrize("depth", Depth)
+def test_who_gets_it_already_is_told_where_the_rule_is(depth):
+    rules = rule("A", 'sent_to = ["ana@contoso.com"]\nredirect_message_to = ["ben@contoso.com"]') + rule("B", ARCHIVE)
+    ana = by_address(judged(rules, "ana@contoso.com", "ben@contoso.com", depth=depth))["ana@contoso.com"]
+    told = [step.subject for step in ana.steps if step.because.endswith(", 1 of them gets it already")]
+    assert told == ["rule A"]
+
+
 def test_too_many_are_refused_when_saved():
     many = ", ".join(f'"a{n}@contoso.com"' for n in range(11))
     with pytest.raises(Invalid):

@@ -153,10 +153,12 @@ def _told(parent: Verdict, already: int, stage: int = HERE) -> Verdict:
         some = f"{already} of them get{'s' if already == 1 else ''} it already"
         if not parent.group and stage == HERE:
             some = "who gets it already"
-        last = steps[-1]
+        # Behind the one that derived them there may be steps of rules that were not looked at any more.
+        place = next((n for n in range(len(steps) - 1, -1, -1) if steps[n].hit is Hit.YES), len(steps) - 1)
+        last = steps[place]
         because = f"{last.because}, {some}"
         told = Step(last.stage, last.subject, last.hit, because, last.effect, last.recipient, last.rule)
-        steps = (*steps[:-1], told)
+        steps = (*steps[:place], told, *steps[place + 1 :])
         if isinstance(disposition, Resolved):
             disposition = Resolved(f"{disposition.why}, {some}", disposition.expanded)
     return placed(parent, disposition, steps, stage + 1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.address import kept_spelling
 from lockgate.mail.discreet import row_as_wished, story_as_wished
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
 from lockgate.seams import Unavailable
@@ -199,10 +200,10 @@ def _task(row: tuple[Any, ...], filters: Mapping[str, str]) -> dict[str, Any] | 
     task, lane, owner, due, held, attempts, received, reply, what, lane_at, lane_reply = row
     parts = recipients_of(what)
     sender, recipient = filters.get("sender"), filters.get("recipient")
-    if sender is not None and parts.envelope.sender_text.casefold() != sender.strip("<>").casefold():
+    if sender is not None and parts.envelope.sender_text.casefold() != kept_spelling(sender).casefold():
         return None
     if recipient is not None and not any(
-        recipient.casefold() in (r.target.key, r.id.original.key) for r in parts.recipients
+        kept_spelling(recipient).casefold() in (r.target.key, r.id.original.key) for r in parts.recipients
     ):
         return None
     return {

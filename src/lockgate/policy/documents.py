@@ -26,6 +26,7 @@ from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.objects.stores import MailboxStore
 from lockgate.policy.problems import Problem, nearest
+from lockgate.policy.wording import in_words, without_consequences
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -247,7 +248,7 @@ class _Reader:
         try:
             value = model.model_validate(raw)
         except ValidationError as trouble:
-            errors = trouble.errors(include_url=False)
+            errors = tuple(without_consequences(trouble.errors(include_url=False)))
             for error in errors:
                 self.problems.append(self.places.problem(file, (*prefix, *error["loc"]), self._message(error, model)))
             suspect = frozenset(str(error["loc"][0]) for error in errors if error["loc"])
@@ -315,34 +316,12 @@ def _told(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in path).removeprefix(".")
 
 
-_WORDS = {
-    "string_type": 'must be text in quotes, "..."',
-    "string_unicode": "must be valid Unicode text",
-    "tuple_type": 'must be a list, ["...", "..."]',
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "model_type": "must be a table",
-    "dict_type": "must be a table",
-}
-
-
 def _message(error: ErrorDetails, model: type[BaseModel]) -> str:
-    kind, where = error["type"], error["loc"]
+    where = error["loc"]
+    if error["type"] != "extra_forbidden":
+        return in_words(error)
     key = str(where[-1]) if where else ""
-    if kind == "extra_forbidden":
-        known = _keys_at(model, where[:-1])
-        return f"there is no '{key[:80]}' here{nearest(key, known)}"
-    if kind == "missing":
-        return "must be given"
-    if kind in {"enum", "literal_error"}:
-        return f"must be {error['ctx']['expected']}"
-    if kind in _WORDS:
-        return _WORDS[kind]
-    message = error["msg"].removeprefix("Value error, ")
-    return "must be" + message.removeprefix("Input should be") if message.startswith("Input should be") else message
+    return f"there is no '{key[:80]}' here{nearest(key, _keys_at(model, where[:-1]))}"
 
 
 def _keys_at(model: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:

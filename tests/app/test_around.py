@@ -260,3 +260,25 @@ async def test_nothing_is_said_of_postmasters_while_the_directory_cannot_answer(
     away.broken = "the table is being built"
     assert not await found(MORE, directory=away)
     assert not await found(MORE)
+
+
+SENT_TO = RULE + """sent_to = ["boss@contoso.com", "Chief@contoso.com"]
+except_if_sent_to = ["x@y.test"]
+either = [{sent_to = ["chief@contoso.com"]}]
+"""
+BOSS = who_of("contoso", "boss@contoso.com")
+ALIASES = {**PEOPLE, ("contoso", "boss@contoso.com"): BOSS, ("contoso", "chief@contoso.com"): BOSS}
+
+
+async def test_recipients_named_by_an_alias():
+    told = await found(SENT_TO, directory=MemoryDirectory(ALIASES))
+    assert [(one.path.partition(".")[2], one.message) for one in told] == [
+        ("sent_to[1]", "Chief@contoso.com is another address of boss@contoso.com, and the primary address counts"),
+        ("either[0].sent_to[0]",
+         "chief@contoso.com is another address of boss@contoso.com, and the primary address counts"),
+    ]  # fmt: skip
+    assert all('"boss@contoso.com" in its place' in one.mend for one in told)
+    assert not await found(SENT_TO + 'recipient_address_type = "original"\n', directory=MemoryDirectory(ALIASES))
+    away = MemoryDirectory(ALIASES)
+    away.broken = "the table is being built"
+    assert not await found(SENT_TO, directory=away)

@@ -194,8 +194,11 @@ either = [{sent_to = ["x@y.test"]}, {from_member_of = ["lost@contoso.com"]}]
 """
 PEOPLE = {
     ("contoso", who.primary.key): who
-    for who in (who_of("contoso", "team@contoso.com", kind="distribution_group"), who_of("contoso", "ana@contoso.com"))
-}
+    for who in (
+        who_of("contoso", "team@contoso.com", kind="distribution_group"), who_of("contoso", "ana@contoso.com"),
+        who_of("contoso", "postmaster@contoso.com"),
+    )
+}  # fmt: skip
 
 
 async def test_groups_that_nobody_has():
@@ -222,3 +225,60 @@ async def test_a_rule_whose_time_is_over():
     assert at(one, text).startswith("expiry_date") and "rule remove" in one.mend
     assert not await found(text, now=over - 1)
     assert not await found(text.replace('"R"', '"R"\nenabled = false'), now=over)
+
+
+MORE = '[[accepted_domain]]\ndomain_name = "more.test"\nvouched_by_operator = true\n'
+TO_MORE = '[[outbound_connector]]\nname = "M"\nuse_mx_record = false\nsmart_hosts = ["mail.more.test"]\n'
+
+
+async def test_a_postmaster_whom_nobody_reads():
+    (one,) = await found(MORE, directory=MemoryDirectory(PEOPLE))
+    assert one.message == "postmaster@more.test is no recipient, and no outbound connector is for more.test"
+    assert "5.4.14" in one.why and "lockgate recipient add" in one.mend
+    assert (one.path, at(one, MORE)) == ("accepted_domain[1].domain_name", 'domain_name = "more.test"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        MORE + 'alias_of = "contoso.com"\n',
+        MORE + 'catch_all_recipient_id = "ana@contoso.com"\n',
+        MORE.replace("vouched_by_operator = true", 'proof = "token"'),
+        MORE + 'domain_type = "internal_relay"\n',
+        MORE + TO_MORE + 'recipient_domains = ["more.test"]\n',
+        MORE + TO_MORE + 'recipient_domains = ["*"]\n',
+        MORE + TO_MORE + 'connector_type = "on_premises"\nall_accepted_domains = true\n',
+        MORE + TO_MORE + 'connector_type = "on_premises"\nroute_all_messages_via_on_premises = true\n',
+    ],
+)
+async def test_a_postmaster_whose_mail_has_a_way(text):
+    assert not await found(text, directory=MemoryDirectory(PEOPLE))
+
+
+async def test_nothing_is_said_of_postmasters_while_the_directory_cannot_answer():
+    away = MemoryDirectory(PEOPLE)
+    away.broken = "the table is being built"
+    assert not await found(MORE, directory=away)
+    assert not await found(MORE)
+
+
+SENT_TO = RULE + """sent_to = ["boss@contoso.com", "Chief@contoso.com"]
+except_if_sent_to = ["x@y.test"]
+either = [{sent_to = ["chief@contoso.com"]}]
+"""
+BOSS = who_of("contoso", "boss@contoso.com")
+ALIASES = {**PEOPLE, ("contoso", "boss@contoso.com"): BOSS, ("contoso", "chief@contoso.com"): BOSS}
+
+
+async def test_recipients_named_by_an_alias():
+    told = await found(SENT_TO, directory=MemoryDirectory(ALIASES))
+    assert [(one.path.partition(".")[2], one.message) for one in told] == [
+        ("sent_to[1]", "Chief@contoso.com is another address of boss@contoso.com, and the primary address counts"),
+        ("either[0].sent_to[0]",
+         "chief@contoso.com is another address of boss@contoso.com, and the primary address counts"),
+    ]  # fmt: skip
+    assert all('"boss@contoso.com" in its place' in one.mend for one in told)
+    assert not await found(SENT_TO + 'recipient_address_type = "original"\n', directory=MemoryDirectory(ALIASES))
+    away = MemoryDirectory(ALIASES)
+    away.broken = "the table is being built"
+    assert not await found(SENT_TO, directory=away)

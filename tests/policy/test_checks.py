@@ -16,6 +16,8 @@ CERT = 'tls_sender_certificate_name = "mail.contosobank.com"\n'
 FILTER = '[[connection_filter]]\nip_allow_list = ["192.0.2.9"]\n'
 REMOTE = '[[remote_domain]]\ndomain_name = "far.test"\n'
 PIN = f'pinned_keys = ["{"ab" * 32}"]\n'
+CA = 'ca_file = "/etc/ca.pem"\n'
+OWN_CERT = 'tls_sender_certificate_name = "*.contoso.com"\n'
 
 WRONG = [
     # a restriction switch without its list (1.1.1 rule 2)
@@ -24,6 +26,11 @@ WRONG = [
     (PARTNER + "restrict_domains_to_certificate = true\n", "restrict_domains_to_certificate", PIN),
     ('[[inbound_connector]]\nname = "B"\n', "sender_domains", 'sender_domains = ["*"]\n'),
     ('[[inbound_connector]]\nname = "B"\nconnector_type = "on_premises"\n', "connector_type", IPS),
+    # how a certificate must be, and no certificate that is asked for (amendments: both must hold)
+    (OWN + PIN, "pinned_keys", OWN_CERT),
+    (OWN + CA, "ca_file", OWN_CERT),
+    (PARTNER + CA, "ca_file", "restrict_domains_to_certificate = true\n" + CERT),
+    (PARTNER + CA, "ca_file", "restrict_domains_to_certificate = true\n" + PIN),
     (OUT + "use_mx_record = false\n", "use_mx_record", 'smart_hosts = ["mail.contoso.com"]\n'),
     (OUT + 'tls_settings = "domain_validation"\n', "tls_settings", 'tls_domain = "mail.contoso.com"\n'),
     (
@@ -319,6 +326,9 @@ NONSENSE = [
     (PARTNER + "treat_messages_as_internal = true\n", "treat_messages_as_internal", "only own servers may be internal"),
     ('[[inbound_connector]]\nname = "B"\nconnector_type = "on_premises"\n', "connector_type",
      "nothing identifies the own servers"),
+    (OWN + PIN, "pinned_keys", "add tls_sender_certificate_name, or leave pinned_keys away"),
+    (OWN + CA, "ca_file", "whoever comes from the addresses would get in without one"),
+    (PARTNER + CA, "ca_file", "add restrict_domains_to_certificate and tls_sender_certificate_name"),
     (OWN + "treat_messages_as_internal = true\ncloud_services_mail_enabled = true\n", "treat_messages_as_internal",
      "cannot be used together with cloud_services_mail_enabled"),
     (OWN + 'tls_sender_certificate_name = "mail.fabrikam.com"\n', "tls_sender_certificate_name",

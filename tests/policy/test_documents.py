@@ -1,5 +1,7 @@
 """Documents: objects, or all mistakes at once with file, line and path."""
 
+import re
+
 import pytest
 
 from lockgate.policy.compile import compile_policy
@@ -234,3 +236,29 @@ def test_times_and_sizes_in_words():
     assert (organisation.message_expiration, organisation.max_receive_size) == (36 * 3600, 25 * 1024**2)
     assert len(problems(text.format("soon", "25 MiB"), above="")) == 2
     assert problems(text.format("8d", "1"), above="")
+
+
+RULE = '[[mail_flow_rule]]\nname = "r"\ndelete_message = true\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[[connection_filter]]\nname = "x"\n', "connection_filter[0].name: must be 'Default'"),
+        (RULE + "recipient_domain_is = []\n", "recipient_domain_is: must not be empty: give at least 1 item"),
+        (RULE + 'recipient_domain_is = ["a b"]\n', "recipient_domain_is[0]: 'a b' is not a domain"),
+        (RULE + "recipient_domain_is = [1]\n", "recipient_domain_is[0]: must be text"),
+        (RULE + "either = [{sent_to = [1]}]\n", "either[0].sent_to[0]: must be text"),
+        (RULE + "recipient_ad_attribute_contains_words = {}\n", "words: must not be empty: give at least 1 item"),
+        (RULE + f"attachment_extension_matches_words = {['a'] * 1001}\n", "words: must have at most 1000 items"),
+        (RULE + f'comments = "{"x" * 5000}"\n', "comments: must have at most 1024 characters"),
+        (RULE + 'expiry_date = "soon"\n', "expiry_date: must be a time like 2026-03-01T10:00:00Z"),
+        (RULE + 'reject_message = {reason_text = ""}\n', "reason_text: must not be empty"),
+        ('[[inbound_connector]]\nname = "B"\nsender_domains = ["b.test"]\nca_file = "a\\u0001"\n',
+         "ca_file: must be the path of a file"),
+    ],
+)  # fmt: skip
+def test_one_mistake_is_told_once_and_in_our_words(text, told):
+    (problem,) = problems(text)
+    assert told in str(problem)
+    assert not re.search("Tuple|List|Dictionary|String|Value|Input|validation|pattern", problem.message)

@@ -22,6 +22,7 @@ from lockgate.mail.ruling import TlsLevel
 from lockgate.policy.locate import line_of, locate
 from lockgate.policy.problems import Invalid, Problem
 from lockgate.policy.spelling import StoreAddress
+from lockgate.policy.wording import in_words, without_consequences
 
 DEFAULT_NAME = "lockgate.toml"
 """Where the operator's file is looked for when none is named."""
@@ -277,7 +278,7 @@ def parse_config(text: str, path: Path) -> OperatorFile:
     try:
         config = OperatorFile.model_validate(data)
     except ValidationError as trouble:
-        problems = [_problem(error, text, str(path)) for error in trouble.errors()]
+        problems = [_problem(error, text, str(path)) for error in without_consequences(trouble.errors())]
         raise Invalid(tuple(sorted(problems, key=lambda problem: problem.line))) from None
     return _from_folder(config, path.resolve().parent)
 
@@ -351,7 +352,7 @@ def _problem(error: Any, text: str, file: str) -> Problem:
         case "value_error":
             message = str(error["ctx"]["error"])
         case _:
-            message = error["msg"][0].lower() + error["msg"][1:]
+            message = in_words(error)
     return Problem(file, line_of(locate(text), where), written(where), message)
 
 

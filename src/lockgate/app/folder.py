@@ -15,22 +15,49 @@ _LARGEST = 64 * 1024 * 1024
 
 
 def read_documents(folder: Path) -> dict[str, str]:
-    """Every `*.toml` below `folder` as {relative path: text}. Raises Invalid for what cannot be read."""
+    """Every `*.toml` below `folder` as {relative path: text}.
+
+    Raises Invalid if one cannot be read, with every mistake of the others too: they are told all at once.
+    """
+    files, unreadable = look_into(folder)
+    if not unreadable:
+        return files
+    from lockgate.policy.compile import mistakes_beside  # loads all models; most commands need none of them
+
+    raise Invalid(tuple(sorted((*unreadable, *mistakes_beside(files)))))
+
+
+def look_into(folder: Path) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """The texts that can be read, and what is wrong with the files that cannot."""
+    if not folder.is_dir():
+        return {}, (Problem(str(folder), 0, "", "there is no such folder; policy_directory must name one"),)
     files: dict[str, str] = {}
     problems: list[Problem] = []
-    if not folder.is_dir():
-        raise Invalid((Problem(str(folder), 0, "", "there is no such folder; policy_directory must name one"),))
     for path in sorted(folder.rglob("*.toml")):
         name = path.relative_to(folder).as_posix()
         try:
             if path.stat().st_size > _LARGEST:
-                raise ValueError("the file is larger than 64 MiB")
-            files[name] = path.read_text(encoding="utf-8")
-        except (OSError, ValueError) as trouble:
-            problems.append(Problem(name, 0, "", f"this file cannot be read: {trouble}"))
-    if problems:
-        raise Invalid(tuple(problems))
-    return files
+                problems.append(Problem(name, 1, "", "the file is larger than 64 MiB; divide it into several"))
+            else:
+                files[name] = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as trouble:
+            line = trouble.object.count(b"\n", 0, trouble.start) + 1
+            octet = trouble.object[trouble.start]
+            message = f"this is not UTF-8 (the octet 0x{octet:02X} cannot stand here); save it as UTF-8 (without BOM)"
+            problems.append(Problem(name, line, "", message))
+        except OSError as trouble:
+            problems.append(Problem(name, 1, "", _unreadable(path, trouble)))
+    return files, tuple(problems)
+
+
+def _unreadable(path: Path, trouble: OSError) -> str:
+    """Why a file cannot be read, and what to do."""
+    if path.is_dir():
+        return "this is a folder; only files are named *.toml, so give it another name"
+    if path.is_symlink() and not path.exists():
+        return "this link leads to nothing; mend or remove it"
+    why = trouble.strerror or str(trouble)
+    return f"this file cannot be read ({why}); let the user of the service read it, or take it out of the folder"
 
 
 def digest_of(files: Mapping[str, str]) -> str:

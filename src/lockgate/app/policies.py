@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from lockgate.app.folder import digest_of, may_write, read_documents, write_documents
+from lockgate.app.folder import digest_of, look_into, may_write, read_documents, write_documents
 from lockgate.policy.compile import compile_policy
 from lockgate.policy.policy import Policy
 from lockgate.policy.problems import Invalid
@@ -225,10 +225,11 @@ class Policies:
         """What the folder holds; None where there is no folder."""
         if self._documents is None or not self._documents.is_dir():
             return None
-        try:
-            return read_documents(self._documents)
-        except Invalid as trouble:
-            raise Overtaken(f"the policy folder cannot be read, so it cannot be kept in step: {trouble}") from None
+        texts, unreadable = look_into(self._documents)
+        if unreadable:
+            told = "\n".join(map(str, unreadable))
+            raise Overtaken(f"the policy folder cannot be read, so it cannot be kept in step: {told}")
+        return texts
 
     def _set_aside(self, before: Revision, texts: Mapping[str, str], *, discard: bool) -> None:
         """The folder holds edits that nobody has put in force: they are never overwritten unasked."""

@@ -20,9 +20,9 @@ class AddressError(ValueError):
 class Address(msgspec.Struct, frozen=True):
     """One mailbox address.
 
-    `local` is the local part as it goes on the wire (quoted if it was quoted), `domain` the domain in A-label,
-    lower-case form without a trailing dot, or an address literal with its brackets. `<postmaster>` without a
-    domain (RFC 5321 4.1.1.3) has the empty domain.
+    `local` is the local part as it goes on the wire, in its `one_spelling`: quoted only if it must be. `domain` is the
+    domain in A-label, lower-case form without a trailing dot, or an address literal with its brackets. `<postmaster>`
+    without a domain (RFC 5321 4.1.1.3) has the empty domain.
     """
 
     local: str
@@ -54,14 +54,16 @@ _PLAIN = re.compile(rf"({_ATEXT}+(?:\.{_ATEXT}+)*)@({_NAME}(?:\.{_NAME})*)")
 _UTF8_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u0080-\U0010ffff-]"
 _DOT_STRING = re.compile(rf"{_UTF8_ATEXT}+(?:\.{_UTF8_ATEXT}+)*")
 _QUOTED = re.compile(r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e\u0080-\U0010ffff]|\\[\x20-\x7e])*"')
+_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_NEEDS_PAIR = re.compile(r'["\\]')
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def parse_address(text: str, *, utf8: bool = False) -> Address:
     """Read a mailbox (RFC 5321 4.1.2; with `utf8` RFC 6531 3.3). Raises AddressError.
 
-    Quoted local parts keep their quotes. Internationalised domains become A-labels, so that two spellings of one
-    domain compare equal. Lengths are those of RFC 5321 4.5.3.1 (64 octets, 255 octets).
+    Local parts lose quotes that are not needed, and internationalised domains become A-labels, so that two spellings
+    of one address compare equal. Lengths are those of RFC 5321 4.5.3.1 (64 octets, 255 octets).
     """
     plain = _PLAIN.fullmatch(text)
     if plain is not None and len(text) <= _LONGEST:
@@ -79,9 +81,37 @@ def parse_address(text: str, *, utf8: bool = False) -> Address:
     return Address(_local_part(local), parse_domain(domain))
 
 
+def kept_spelling(text: str) -> str:
+    """The spelling under which the address that somebody typed is kept, without angle brackets and blanks around it.
+
+    What is no address, such as the hash that stands for one, stays as it is.
+    """
+    bare = text.strip("<> ")
+    try:
+        return parse_address(bare, utf8=True).text
+    except AddressError:
+        return bare
+
+
+def one_spelling(local: str) -> str:
+    """A well-formed local part in the one spelling of all that mean the same: composed, and with the least quoting.
+
+    RFC 5321 4.1.2: "ann", "a\\nn" and ann are one local part, and the form with the least quoting is the one to send.
+    """
+    if not local.isascii():
+        local = unicodedata.normalize("NFC", local)
+    if not local.startswith('"'):
+        return local
+    text = _PAIR.sub(r"\1", local[1:-1])
+    return text if _DOT_STRING.fullmatch(text) else '"' + _NEEDS_PAIR.sub(r"\\\g<0>", text) + '"'
+
+
 def _local_part(local: str) -> str:
     if not local:
         raise AddressError("the part before the @ is missing")
+    if not local.isascii():
+        # Before anything is checked: there are letters beyond ASCII whose normal form is a sign such as ";".
+        local = unicodedata.normalize("NFC", local)
     try:
         octets = len(local.encode())
     except UnicodeEncodeError:
@@ -93,11 +123,9 @@ def _local_part(local: str) -> str:
             raise AddressError("the quoted part before the @ is not closed or holds what it may not")
     elif not _DOT_STRING.fullmatch(local):
         raise AddressError("the part before the @ holds a character or a dot where it may not")
-    if not local.isascii():
-        if not all(c.isprintable() for c in local):
-            raise AddressError("the part before the @ holds a control character")
-        local = unicodedata.normalize("NFC", local)
-    return local
+    if not local.isascii() and not all(c.isprintable() for c in local):
+        raise AddressError("the part before the @ holds a control character")
+    return one_spelling(local)
 
 
 def parse_domain(text: str) -> str:

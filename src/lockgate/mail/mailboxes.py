@@ -10,7 +10,7 @@ import enum
 
 import msgspec
 
-from lockgate.mail.address import AddressError, parse_domain
+from lockgate.mail.address import AddressError, one_spelling, parse_domain
 
 _ATOM_ENDS = frozenset('()<>[]:;@\\,."\t ')
 MOST_MAILBOXES = 1000
@@ -19,7 +19,10 @@ LONGEST = 64 * 1024
 
 
 class Mailbox(msgspec.Struct, frozen=True):
-    """One address: the name shown beside it ("" for none), the local part as written, and the domain as A-labels."""
+    """One address: the name shown beside it ("" for none), the local part, and the domain as A-labels.
+
+    The local part has its `one_spelling`, like that of an Address: both compare.
+    """
 
     name: str
     local: str
@@ -244,11 +247,12 @@ def _spec(tokens: list[_Token]) -> tuple[str, str]:
         raise _Odd("the address lacks a part")
     if [kind for kind, _, _ in local] != [_Kind.QUOTED]:
         _dotted(local)
+    before = one_spelling("".join(word for _, word, _ in local))
     if [kind for kind, _, _ in domain] == [_Kind.LITERAL]:
-        return "".join(word for _, word, _ in local), domain[0][1]
+        return before, domain[0][1]
     _dotted(domain)
     try:
-        return "".join(word for _, word, _ in local), parse_domain("".join(word for _, word, _ in domain))
+        return before, parse_domain("".join(word for _, word, _ in domain))
     except AddressError as trouble:
         raise _Odd(str(trouble)) from None
 

@@ -139,6 +139,9 @@ def _partner(written: Written[InboundConnector], report: Report) -> None:
             why="whoever claims to be the partner gets in, with any certificate or none",
             mend="restrict_domains_to_certificate = true, or leave the name away",
         )
+    if not shown and not connector.restrict_domains_to_certificate:
+        needed = "restrict_domains_to_certificate and tls_sender_certificate_name"
+        _of_no_certificate(written, "ca_file", needed, "whoever claims to be the partner", report)
     if connector.treat_messages_as_internal:
         message = 'only own servers may be internal; it needs connector_type = "on_premises"'
         report.wrong(written, ("treat_messages_as_internal", "connector_type"), message)
@@ -177,6 +180,21 @@ def _on_premises(written: Written[InboundConnector], report: Report) -> None:
         message = "nothing identifies the own servers; give tls_sender_certificate_name or sender_ip_addresses"
         keys = ("connector_type", "sender_ip_addresses", "tls_sender_certificate_name")
         report.wrong(written, keys, message)
+    elif not connector.tls_sender_certificate_name:
+        # Own servers are found by the name of their certificate or by address; without a name nobody asks for one.
+        for key in ("pinned_keys", "ca_file"):
+            _of_no_certificate(written, key, "tls_sender_certificate_name", "whoever comes from the addresses", report)
+
+
+def _of_no_certificate(
+    written: Written[InboundConnector], key: str, needed: str, whoever: str, report: Report
+) -> None:
+    """Says how a certificate must be, where none is asked for: that looks safe and is not (amendments)."""
+    if getattr(written.value, key):
+        message = (
+            f"no certificate is asked for, so {whoever} would get in without one; add {needed}, or leave {key} away"
+        )
+        report.wrong(written, (key, "tls_sender_certificate_name", "pinned_keys", "connector_type"), message)
 
 
 def _inbound(written: Written[InboundConnector], report: Report) -> None:

@@ -84,17 +84,33 @@ def understand(
 ) -> Understood:
     """The same, with the objects the policy was made of."""
     catalog = catalog or standard()
-    documents, problems, places = read(files, catalog)
+    documents, report = _looked_at(files, hostname, catalog, advise=advise)
+    if report.problems:
+        raise Invalid(tuple(sorted(set(report.problems))))
+    warnings = tuple(sorted(set(report.warnings)))
+    policy = _build(documents, catalog, hostname, revision, warnings, keeps_mailboxes=keeps_mailboxes)
+    return Understood(policy, documents, report.places)
+
+
+def mistakes_beside(files: Mapping[str, str]) -> tuple[Problem, ...]:
+    """What is wrong with these texts, while others beside them cannot be read; what may follow from those is left out.
+
+    The name of this server is not known here, so smart hosts that are this server are not told.
+    """
+    _, report = _looked_at(files, "", standard(), advise=False, gaps=True)
+    return tuple(sorted(set(report.problems)))
+
+
+def _looked_at(
+    files: Mapping[str, str], hostname: str, catalog: Catalog, *, advise: bool, gaps: bool = False
+) -> tuple[Documents, Report]:
+    documents, problems, places = read(files, catalog, gaps=gaps)
     report = Report(places, problems, advise=advise)
     check_objects(documents, hostname, report)
     check_ties(documents, catalog, report)
     check_compatibility(documents, report)
     lint(documents, catalog, report)
-    if report.problems:
-        raise Invalid(tuple(sorted(set(report.problems))))
-    warnings = tuple(sorted(set(report.warnings)))
-    policy = _build(documents, catalog, hostname, revision, warnings, keeps_mailboxes=keeps_mailboxes)
-    return Understood(policy, documents, places)
+    return documents, report
 
 
 def _build(

@@ -26,6 +26,7 @@ from lockgate.policy.objects.remote_domains import RemoteDomain
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.objects.stores import MailboxStore
 from lockgate.policy.problems import Problem, nearest
+from lockgate.policy.wording import in_words, without_consequences
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -63,7 +64,22 @@ class Documents:
     lists: list[Written[NamedList]] = field(default_factory=list)
     operator: Written[Operator] | None = None
     unread: set[tuple[str, str]] = field(default_factory=set)
-    """(table, name) of objects too broken to be read; whoever refers to them is not blamed."""
+    """(table, name) of objects too broken to be read."""
+    broken: list[str] = field(default_factory=list)
+    """Texts that are no TOML."""
+    gaps: bool = False
+    """Whether there are texts besides of which nothing is known."""
+
+    def may_hold(self, table: str, name: str = "") -> bool:
+        """Whether an object that is not here (without a name: any of its kind) may be in what could not be read.
+
+        Whoever refers to it is not blamed, so that one mistake is told once.
+        """
+        return (
+            self.gaps
+            or any((name or table) in text for text in self.broken)
+            or any(table == kind and name in ("", called) for kind, called in self.unread)
+        )
 
     def everything(self) -> Iterator[Written[Any]]:
         """Every object except the operator's."""
@@ -81,6 +97,9 @@ class Documents:
         yield from self.lists
 
 
+_BOM = "\ufeff"
+
+
 class Places:
     """Lines of the texts, looked up only when there is something to say about them."""
 
@@ -91,7 +110,7 @@ class Places:
     def problem(self, file: str, path: Path, message: str) -> Problem:
         """A problem at this path of the file."""
         if file not in self._lines:
-            self._lines[file] = locate(self._files.get(file, "").replace("\r\n", "\n"))
+            self._lines[file] = locate(self._files.get(file, "").removeprefix(_BOM).replace("\r\n", "\n"))
         return Problem(file, line_of(self._lines[file], path), _told(path), message)
 
 
@@ -140,19 +159,31 @@ def name_key(table: str) -> str:
     return "domain_name" if table in {"accepted_domain", "remote_domain", "dkim_signing_config"} else "name"
 
 
-def read(files: Mapping[str, str], catalog: Catalog) -> tuple[Documents, list[Problem], Places]:
-    """Read all texts ({file name: TOML}). What is wrong is told in the problems, the rest is in the documents."""
+def read(
+    files: Mapping[str, str], catalog: Catalog, *, gaps: bool = False
+) -> tuple[Documents, list[Problem], Places]:
+    """Read all texts ({file name: TOML}). What is wrong is told in the problems, the rest is in the documents.
+
+    `gaps` tells that there are more texts, which could not be read.
+    """
     places = Places(files)
-    reader = _Reader(Documents(), [], places, catalog)
+    reader = _Reader(Documents(gaps=gaps), [], places, catalog)
     tables = list(reader.tables(files))
     names = {
         str(raw["name"]) for _, table, _, raw in tables if table == "organisation" and isinstance(raw.get("name"), str)
     }
+    if not names and reader.documents.may_hold("organisation"):
+        names = {_UNREAD}
+        reader.documents.unread.add(("organisation", _UNREAD))
     reader.only = next(iter(names)) if len(names) == 1 else ""
     reader.organisations = len(names)
     for file, table, index, raw in tables:
         reader.one(file, table, index, raw)
     return reader.documents, reader.problems, places
+
+
+_UNREAD = "unread"
+"""Stands for the organisation while its own text cannot be read, so that what belongs to it is checked all the same."""
 
 
 @dataclass(slots=True)
@@ -194,12 +225,17 @@ class _Reader:
         self.problems.append(self.places.problem(file, (key,), message))
 
     def _parse(self, file: str, text: str) -> dict[str, Any]:
+        if text.startswith(_BOM):
+            message = "the file begins with a byte order mark (BOM); save it as UTF-8 without BOM"
+            self.problems.append(Problem(file, 1, "", message))
+            text = text.removeprefix(_BOM)
         try:
             return tomllib.loads(text)
         except RecursionError:
             self.problems.append(Problem(file, 1, "", "the text is nested too deeply"))
         except ValueError as trouble:  # TOMLDecodeError, and numbers that Python refuses
             self.problems.append(_syntax(file, text, str(trouble)))
+        self.documents.broken.append(text)
         return {}
 
     def one(self, file: str, table: str, index: int, raw: dict[str, Any]) -> None:
@@ -212,7 +248,7 @@ class _Reader:
         try:
             value = model.model_validate(raw)
         except ValidationError as trouble:
-            errors = trouble.errors(include_url=False)
+            errors = tuple(without_consequences(trouble.errors(include_url=False)))
             for error in errors:
                 self.problems.append(self.places.problem(file, (*prefix, *error["loc"]), self._message(error, model)))
             suspect = frozenset(str(error["loc"][0]) for error in errors if error["loc"])
@@ -280,34 +316,12 @@ def _told(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in path).removeprefix(".")
 
 
-_WORDS = {
-    "string_type": 'must be text in quotes, "..."',
-    "string_unicode": "must be valid Unicode text",
-    "tuple_type": 'must be a list, ["...", "..."]',
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "int_type": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "model_type": "must be a table",
-    "dict_type": "must be a table",
-}
-
-
 def _message(error: ErrorDetails, model: type[BaseModel]) -> str:
-    kind, where = error["type"], error["loc"]
+    where = error["loc"]
+    if error["type"] != "extra_forbidden":
+        return in_words(error)
     key = str(where[-1]) if where else ""
-    if kind == "extra_forbidden":
-        known = _keys_at(model, where[:-1])
-        return f"there is no '{key[:80]}' here{nearest(key, known)}"
-    if kind == "missing":
-        return "must be given"
-    if kind in {"enum", "literal_error"}:
-        return f"must be {error['ctx']['expected']}"
-    if kind in _WORDS:
-        return _WORDS[kind]
-    message = error["msg"].removeprefix("Value error, ")
-    return "must be" + message.removeprefix("Input should be") if message.startswith("Input should be") else message
+    return f"there is no '{key[:80]}' here{nearest(key, _keys_at(model, where[:-1]))}"
 
 
 def _keys_at(model: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:

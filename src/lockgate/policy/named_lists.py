@@ -17,14 +17,13 @@ def check_named_lists(documents: Documents, catalog: Catalog, report: Report) ->
     """Every list that a rule names is declared, and its kind fits the condition."""
     kinds = {(one.value.organisation, one.value.name): one.value.kind for one in documents.lists}
     suspect = {(one.value.organisation, one.value.name) for one in documents.lists if "kind" in one.suspect}
-    broken = {name for table, name in documents.unread if table == "named_list"}
     for written in documents.rules:
         mine = written.value.organisation
         for path, uses in _uses(written.value, catalog):
             for number, name in enumerate(uses.lists()):
                 keys: tuple[Key, ...] = ((*path, number), "organisation")
                 kind = kinds.get((mine, name))
-                if kind is None and name not in broken:
+                if kind is None and not documents.may_hold("named_list", name):
                     near = nearest(name, [other for whose, other in kinds if whose == mine])
                     mend = near or "; declare it with [[named_list]], or `lockgate list declare`"
                     report.wrong(written, keys, f"there is no list '{name}'{mend}")

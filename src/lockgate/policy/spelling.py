@@ -155,6 +155,12 @@ def _secret(text: str) -> str:
     return text
 
 
+def _path(text: str) -> str:
+    if not 0 < len(text) <= 4096 or any(sign < " " for sign in text):
+        raise ValueError("must be the path of a file, at most 4096 characters long and without control characters")
+    return text
+
+
 def _mailbox(text: str) -> str:
     try:
         return parse_mailbox(text.strip(), utf8=True).text
@@ -223,7 +229,11 @@ SecretReference = Annotated[str, AfterValidator(_secret)]
 MailboxText = Annotated[str, AfterValidator(_mailbox)]
 """A mail address."""
 
-FilePath = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")]
+FilePath = Annotated[
+    str,
+    AfterValidator(_path),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 4096, "pattern": r"^[^\x00-\x1f]+$"}),
+]
 """The path of a file that the service reads."""
 
 Comment = Annotated[str, StringConstraints(max_length=1024)]

@@ -77,12 +77,11 @@ def certificate_proves_alone(name: str, domains: DomainMap[AcceptedDomain] | Non
 
 def _organisations(documents: Documents, report: Report) -> None:
     known = {written.value.name for written in documents.organisations}
-    broken = {name for table, name in documents.unread if table == "organisation"}
     for written in documents.everything():
         wanted = [("organisation", getattr(written.value, "organisation", ""))]
         wanted += [("trusted_organizations", name) for name in getattr(written.value, "trusted_organizations", ())]
         for key, name in wanted:
-            if name and name not in known and name not in broken:
+            if name and name not in known and not documents.may_hold("organisation", name):
                 report.wrong(written, (key,), f"there is no organisation '{name}'{nearest(name, known)}")
 
 
@@ -118,11 +117,11 @@ def _other_recipients(documents: Documents, report: Report) -> None:
         domain = written.value
         if domain.alias_of:
             target = own.get((domain.organisation, domain.alias_of))
-            if target is None:
+            if target is None and not documents.may_hold("accepted_domain"):
                 near = nearest(domain.alias_of, {name for _, name in own})
                 message = f"{domain.alias_of} is no accepted domain of the organisation{near}"
                 report.wrong(written, ("alias_of", "organisation"), message)
-            elif target.alias_of or target is domain:
+            elif target is not None and (target.alias_of or target is domain):
                 message = f"{domain.alias_of} is an alias itself; name the domain whose recipients are meant"
                 report.wrong(written, ("alias_of",), message)
         if not domain.catch_all_recipient_id:
@@ -164,7 +163,7 @@ def _proof_age(written: Written[AcceptedDomain]) -> tuple[float, str]:
 def _scope(
     written: Written[InboundConnector], domains: DomainMap[AcceptedDomain] | None, documents: Documents, report: Report
 ) -> None:
-    broken = any(table == "accepted_domain" for table, _ in documents.unread)
+    broken = documents.may_hold("accepted_domain")
     for index, name in enumerate(written.value.associated_accepted_domains):
         if not broken and (domains is None or domains.find(name) is None):
             message = f"{name} is no accepted domain of the organisation; the connector would act on nothing"
@@ -176,7 +175,7 @@ def _certificate_tie(
 ) -> None:
     name = written.value.tls_sender_certificate_name or ""
     keys = ("tls_sender_certificate_name", "organisation", "connector_type")
-    if certificate_proves_alone(name, domains) or any(table == "accepted_domain" for table, _ in documents.unread):
+    if certificate_proves_alone(name, domains) or documents.may_hold("accepted_domain"):
         return
     base = name.removeprefix("*.")
     if not name.startswith("*.") and domains is not None and _above(base, domains):
@@ -262,7 +261,6 @@ def _shared_certificates(own: list[Written[InboundConnector]], report: Report) -
 
 def _rules(documents: Documents, catalog: Catalog, report: Report) -> None:
     outbound = {(w.value.organisation, w.value.name): w.value for w in documents.outbound}
-    broken = {name for table, name in documents.unread if table == "outbound_connector"}
     priorities: dict[tuple[str, int], str] = {}
     for written in documents.rules:
         rule = written.value
@@ -273,7 +271,7 @@ def _rules(documents: Documents, catalog: Catalog, report: Report) -> None:
                 report.wrong(written, ("priority", "organisation", "name"), message)
         for key, name in references(rule, catalog):
             connector = outbound.get((rule.organisation, name))
-            if connector is None and name not in broken:
+            if connector is None and not documents.may_hold("outbound_connector", name):
                 known = [other for organisation, other in outbound if organisation == rule.organisation]
                 message = f"there is no outbound connector '{name}'{nearest(name, known)}"
                 report.wrong(written, (key, "organisation"), message)

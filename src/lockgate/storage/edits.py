@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.address import kept_spelling
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.task import MOVED_LANE, TaskRecipient
 from lockgate.storage.frames import NEVER, What
@@ -60,7 +61,9 @@ class Edit:
         self.count = 0
         self._after = 0
         self._standing = standing
-        self._recipients = {text.casefold().strip("<>") for text in filters.get("recipient", "").split("\n") if text}
+        self._recipients = {
+            kept_spelling(text).casefold() for text in filters.get("recipient", "").split("\n") if text
+        }
 
     def proceed(self, ledger: Ledger, now: float) -> bool:
         """Do the next slice inside the ledger's transaction; True when all is done and written into the audit."""
@@ -83,7 +86,7 @@ class Edit:
     def _chosen(self, parts: What) -> tuple[TaskRecipient, ...]:
         """The recipients of this task that are meant."""
         sender = self.filters.get("sender")
-        if sender is not None and parts.envelope.sender_text.casefold() != sender.casefold().strip("<>"):
+        if sender is not None and parts.envelope.sender_text.casefold() != kept_spelling(sender).casefold():
             return ()
         if "recipient" not in self.filters:
             return parts.recipients

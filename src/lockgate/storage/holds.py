@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.address import kept_spelling
 from lockgate.mail.message import BodyRef
 from lockgate.storage.edits import Misuse
 from lockgate.storage.ledger import SHIFT, recipients_of
@@ -89,9 +90,9 @@ def _row(row: tuple[Any, ...], state: str, filters: Mapping[str, str]) -> dict[s
      from_ip) = row  # fmt: skip
     parts = recipients_of(what)
     sender = parts.envelope.sender_text
-    if "sender" in filters and sender.casefold() != filters["sender"].strip("<>").casefold():
+    if "sender" in filters and sender.casefold() != kept_spelling(filters["sender"]).casefold():
         return None
-    wanted = {text.strip("<>").casefold() for text in filters.get("recipient", "").split("\n") if text}
+    wanted = {kept_spelling(text).casefold() for text in filters.get("recipient", "").split("\n") if text}
     if wanted and not any(wanted & {r.target.key, r.id.original.key} for r in parts.recipients):
         return None
     return {

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from lockgate.mail.address import kept_spelling
 from lockgate.mail.discreet import row_as_wished, story_as_wished
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
 from lockgate.seams import MOST_TASKS, Unavailable
@@ -223,9 +224,9 @@ def _count(queue: Path, filters: Mapping[str, str]) -> int:
 def _means(parts: What, filters: Mapping[str, str]) -> bool:
     """Whether sender and recipients are those that are asked for."""
     sender, recipient = filters.get("sender"), filters.get("recipient")
-    if sender is not None and parts.envelope.sender_text.casefold() != sender.strip("<>").casefold():
+    if sender is not None and parts.envelope.sender_text.casefold() != kept_spelling(sender).casefold():
         return False
-    key = recipient.strip("<>").casefold() if recipient is not None else ""
+    key = kept_spelling(recipient).casefold() if recipient is not None else ""
     return recipient is None or any(key in (r.target.key, r.id.original.key) for r in parts.recipients)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from lockgate.mail.address import ip_text
+from lockgate.mail.address import ip_text, kept_spelling
 from lockgate.mail.events import Status
 from lockgate.mail.redaction import Redactor
 
@@ -86,8 +86,9 @@ def wanted(filters: Mapping[str, str], masks: Sequence[Redactor] = ()) -> Wanted
         raise UnknownFilter("a revision is a number")
     addresses = {}
     for name in {"sender", "recipient", "id", "message_id"} & set(filters):
-        bare = filters[name].strip("<>")
-        hide = Redactor.address if name in ("sender", "recipient") else Redactor.message_id
+        of_person = name in ("sender", "recipient")
+        bare = kept_spelling(filters[name]) if of_person else filters[name].strip("<>")
+        hide = Redactor.address if of_person else Redactor.message_id
         addresses[name] = tuple(dict.fromkeys((bare, *(hide(mask, bare) for mask in masks))))
     kept = {name: ip_text(value) if name in _IPS else value for name, value in filters.items()}
     return Wanted(kept, times["since"], times["until"], addresses)

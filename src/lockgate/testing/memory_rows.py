@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from lockgate.mail.address import ip_text
+from lockgate.mail.address import ip_text, kept_spelling
 from lockgate.mail.events import Event, Status
 from lockgate.mail.redaction import Redactor
 from lockgate.mail.task import NewMessage, NewTask, Refusal, TaskRecipient
@@ -149,6 +149,7 @@ def _fits(row: Mapping[str, Any], name: str, value: str, masks: tuple[Redactor, 
     bare = value.strip("<>").casefold()
     match name:
         case "sender" | "recipient":
+            bare = kept_spelling(value).casefold()
             spelled = {bare, *(mask.address(bare) for mask in masks)}
             return str(row[f"{name}_address"]).casefold() in spelled
         case "sender_domain" | "recipient_domain":

@@ -1,4 +1,5 @@
-"""What the documents cannot say: whether DNS leads back to us, whether files can be used, and whether rules still act.
+"""What the documents cannot say: whether DNS leads back to us, whether files can be used, whether rules still act, and
+whether somebody reads what postmaster gets.
 
 Looked at by `check` and `plan`. An outage is no finding: what cannot be found out now is left out.
 """
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from OpenSSL import SSL
 
+from lockgate.app.checkup.postmasters import look_at_postmasters
 from lockgate.app.checkup.rules import look_at_rules
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
@@ -43,7 +45,7 @@ _AT_ONCE = 20
 
 class Around(NamedTuple):
     """Who we are, and how far ahead expiry is told. `addresses` are our own besides those of `hostname`; `directory` is
-    asked for the groups that rules name.
+    asked for the groups that rules name and for postmasters.
     """
 
     resolver: Resolver | None
@@ -57,6 +59,7 @@ class Around(NamedTuple):
         report = Report(understood.places)
         await asyncio.to_thread(_files, understood, report, now, self.days)
         look_at_rules(understood, self.directory, report, now)
+        look_at_postmasters(understood, self.directory, report)
         if self.resolver is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(_names(self, self.resolver, understood, report), SECONDS)

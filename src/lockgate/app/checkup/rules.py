@@ -1,4 +1,4 @@
-"""Mail flow rules that time or the directory has overtaken: over, or about groups that nobody has."""
+"""Mail flow rules that time or the directory has overtaken: over, about groups that nobody has, or about an alias."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def look_at_rules(understood: Understood, directory: Directory | None, report: R
             )
         elif directory is not None:
             _groups(written, directory, report)
+            _aliases(written, directory, report)
 
 
 def _groups(written: Written[MailFlowRule], directory: Directory, report: Report) -> None:
@@ -49,6 +50,29 @@ def _groups(written: Written[MailFlowRule], directory: Directory, report: Report
                 why="as a condition it keeps the rule from matching, as an exception it spares nobody",
                 mend="the address of a group of the directory: `lockgate group list` shows them",
             )
+
+
+def _aliases(written: Written[MailFlowRule], directory: Directory, report: Report) -> None:
+    """Recipients are compared by their primary address, so another one of theirs is nobody's (specification 1.15.4)."""
+    rule = written.value
+    if rule.recipient_address_type == "original":
+        return
+    for path, value in written_in(rule, standard()):
+        if not str(path[-1]).endswith("sent_to"):
+            continue
+        for inner, text in _named(value.model_dump(mode="json")):
+            found = directory.who_is(rule.organisation, text.casefold())
+            who = found.who if isinstance(found, Known) else None
+            if who is not None and who.primary.key != text.casefold():
+                report.doubtful(
+                    written,
+                    ((*path, *inner), "recipient_address_type", "organisation"),
+                    f"{text} is another address of {who.primary}, and the primary address counts",
+                    why="no recipient is ever found by it: as a condition it keeps the rule from matching, as an"
+                    " exception it spares nobody",
+                    mend=f'"{who.primary}" in its place, or recipient_address_type = "original" if mail to that very'
+                    " address is meant",
+                )
 
 
 def _named(value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:

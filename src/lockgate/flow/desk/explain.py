@@ -21,6 +21,7 @@ from lockgate.flow.settle import local_answers
 from lockgate.flow.simulate import converse
 from lockgate.flow.suppose import Unsupposable, read_suppositions
 from lockgate.flow.supposing import Presented, Scene, supposed_facts
+from lockgate.mail.address import kept_spelling
 from lockgate.mail.facts import Facts
 from lockgate.mail.findings import Answer as Finding
 from lockgate.mail.findings import Findings, ListInText, Question, Unknown, WhoSent
@@ -82,7 +83,7 @@ class ExplainDesk(msgspec.Struct, frozen=True):
     async def explain(self, request: Explain, caller: Caller) -> Answer:
         """What is recorded, judged again with every step; a part for each organisation, or for each refusal."""
         found, recorded = await self._recorded(request.id, request.organisation)
-        retelling = Retelling(self.revisions.at, self.recorder, request.recipient.strip("<> ").casefold())
+        retelling = Retelling(self.revisions.at, self.recorder, kept_spelling(request.recipient).casefold())
         parts = [await retelling.tell(one) for one in recorded]
         if request.recipient and not any(one["recipients"] for one in parts):
             raise Nothing(f"{request.recipient[:80]} is no recipient of {request.id[:80]}")

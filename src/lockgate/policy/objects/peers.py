@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from lockgate.policy.spelling import Comment, NetworkText, ObjectName, Size
@@ -10,7 +12,7 @@ from lockgate.policy.spelling import Comment, NetworkText, ObjectName, Size
 class ConnectionFilter(BaseModel, frozen=True, extra="forbid"):
     """The connection filter policy of an organisation; there is one, named Default. Allow wins over block."""
 
-    name: ObjectName = Field("Default", description="Always Default", pattern="^Default$", examples=["Default"])
+    name: Literal["Default"] = Field("Default", description="Always Default", examples=["Default"])
     organisation: ObjectName = Field(
         description="Whose filter it is; may be left out when there is one organisation", examples=["contoso"]
     )

@@ -33,12 +33,12 @@ _WIDE = 0x2E80
 _LARGEST_TABLE = 64 * 1024
 """Octets of pieces for which the automaton may have a table of all its steps (some MB, three times as fast)."""
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""
       \\x\{(?P<hex>[0-9A-Fa-f]{1,6})\}
     | (?P<other>
           \[\^?(?:\\.|[^\]\\\[])+\] | \\[pP](?:\{[^}]*\}|[A-Z])
-        | \\x[0-9A-Fa-f]{2} | \\[AzdDsSwW] | \(\?[a-z-]+\) | [.^$]
+        | \\x[0-9A-Fa-f]{2} | \\[AzdDsSwWn] | \(\?[a-z-]+\) | [.^$]
       )
     | (?P<open>\((?:\?[a-z-]*:|(?!\?)))
     | (?P<close>\))
@@ -127,7 +127,7 @@ class _Reader:
     def _branch(self) -> Need:
         """What the letters beside each other need, and the best of the groups."""
         runs, needs = [""], list[Need]()
-        while (token := _TOKEN.match(self._all, self.at)) and not (token["close"] or token["bar"]):
+        while (token := TOKEN.match(self._all, self.at)) and not (token["close"] or token["bar"]):
             self.at = token.end()
             if token["open"]:
                 inner = self._group()

@@ -1,6 +1,7 @@
 """Words and expressions of mail flow rules: what is found, what is refused when saved, and what it costs."""
 
 import random
+import re
 import time
 
 import pytest
@@ -93,6 +94,19 @@ def test_a_word_that_cannot_be_meant_is_refused(wanted, because):
         (r"(?m)^b$", "a\nb\nc", True),
         (r"\.exe$", "run.exe", True),
         (r"\bé", "é", True),
+        (r"\binvoice\b$", "invoice!", False),
+        (r"\binvoice\b$", "the invoice\n", True),
+        (r"^\bsecret", "(secret)", False),
+        (r"^\bsecret", "secret", True),
+        (r"(?m)^\bsecret\b$", "x\nsecret\ny", True),
+        (r"(?m)^\bsecret\b$", "x\nsecret.\ny", False),
+        (r"(^)\bsecret", "(secret)", False),
+        (r"\b^secret", "(secret)", False),
+        (r"\b^secret", "secret", True),
+        (r"\Asecret\b\z", "secret.", False),
+        (r"secret$\b", "secret", True),
+        (r"^\b\(", "(x", False),
+        (r"^\B\(", "(x", True),
     ],
 )
 def test_an_expression_of_dotnet_means_here_what_it_meant_there(expression, text, found):
@@ -127,6 +141,10 @@ def test_an_expression_of_dotnet_means_here_what_it_meant_there(expression, text
         ("(?-i)a", "case-insensitive"),
         (r".\b.", r"beside \\b"),
         (r"(\bfoo)+x", "cannot be repeated"),
+        (r"\b\bfoo", r"beside \\b"),
+        (r"foo\b(?i)\B", r"beside \\b"),
+        (r"(?:^|$)\bfoo", r"beside \\b"),
+        (r"^\b$\b", r"beside \\b"),
         ("(" * 60 + ")" * 60, "nested"),
         (r"(.{0,500}){0,500}x", "cannot be used"),
         (r"\w{900}z", "cannot be used|too costly"),
@@ -142,6 +160,30 @@ def test_an_expression_of_dotnet_means_here_what_it_meant_there(expression, text
 def test_what_cannot_be_said_in_linear_time_is_refused_with_its_place(expression, because):
     with pytest.raises(TextError, match=because):
         pattern(expression)
+
+
+ATOMS = [
+    "a", "b", "ab", r"\d", r"\w", r"\s", ".", "[ab]", "[^a]", "é", r"\W", r"\b", r"\b", r"\B", "(?:a|b)", "(a|)", "x?",
+    "-", "^", "$", r"\A", r"\Z", "(^)", "($)", "(?:^|-)", "(?:-|$)", r"(b\b|a)", r"(\ba|b)", "a+", "-*", r"\w{1,2}",
+    "|a",
+]  # fmt: skip
+
+
+def test_what_can_be_said_means_what_it_means_to_others():
+    dice = random.Random(7)
+    said = 0
+    for _ in range(4000):
+        expression = "".join(dice.choices(ATOMS, k=dice.randint(1, 5)))
+        try:
+            found = TextSet([pattern(expression)])
+        except TextError:
+            continue
+        theirs = re.compile(expression.replace(r"\Z", r"(?=\n?(?![\s\S]))"), re.IGNORECASE)
+        for _ in range(6):
+            text = "".join(dice.choices("abA -1é", k=dice.randint(1, 5)))
+            assert bool(found.hits(text)) is bool(theirs.search(text)), (expression, text)
+        said += 1
+    assert said > 1000
 
 
 @given(st.text(max_size=40))

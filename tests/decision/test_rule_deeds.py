@@ -239,7 +239,7 @@ def test_whom_rules_add_gets_the_level_and_no_letters() -> None:
         ('generate_notification = "<script>x</script>"', "nothing that acts"),
         ('generate_notification = "<p onclick=x>x"', "nothing that acts"),
         ('generate_notification = "%%Subjct%%"', "there is no %%Subjct%%"),
-        ('generate_notification = ""', "at least 1"),
+        ('generate_notification = ""', "must not be empty"),
         (f'generate_notification = "{"x" * 5121}"', "at most 5120"),
         ('generate_incident_report = {report_to = "soc"}', "soc"),
         ('generate_incident_report = {report_to = "a@b.test", content = ["everything"]}', "attach_original_mail"),

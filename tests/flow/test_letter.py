@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
+import time
 
 import msgspec
 import pytest
 
 from flow.house import CONTOSO, House
-from lockgate.flow import letter
+from lockgate.flow import allowance, letter
+from lockgate.flow.allowance import Allowance
+from lockgate.flow.contents import answers, is_slow
 from lockgate.flow.letter import LARGE, Authentication, without_trouble
 from lockgate.flow.settle import forget_unknown
 from lockgate.mail.authentication import DmarcVerdict, SpfVerdict
 from lockgate.mail.envelope import Envelope
-from lockgate.mail.findings import CallForward, Unknown, WhoSent
+from lockgate.mail.findings import CallForward, Found, Unknown, WhoSent
 from lockgate.mail.recipient import RecipientId
 from lockgate.testing.builders import address, facts_of
 from lockgate.testing.clock import HandClock
 from lockgate.testing.sender import ListedAuthenticator, authenticated
+from pace import slower
 
 POLICY = CONTOSO + """
 [[anti_phishing_policy]]
@@ -190,3 +196,77 @@ async def test_what_else_is_asked_goes_to_the_others():
     assert found == {forward: Unknown("the next hop is away"), who: authenticated("pass")}
     alone = await asked.of(octets, len(LETTER))(None, facts, (forward,))
     assert isinstance(alone[forward], Unknown)
+
+
+SLOW = CONTOSO + """
+[[mail_flow_rule]]
+name = "Slow"
+subject_or_body_matches_patterns = ["a[^x]{198}z"]
+rule_error_action = "%s"
+reject_message = {}
+
+[[mail_flow_rule]]
+name = "Word"
+subject_or_body_contains_words = ["falcon"]
+reject_message = { reason_text = "no falcons" }
+"""
+
+
+def made_slow(size: int, words: str = "") -> bytes:
+    dice = random.Random(7)
+    lines = ["".join(dice.choices("ab", k=900)) for _ in range(size // 902)]
+    return "\r\n".join([f"Subject: x\r\n\r\n{words}", *lines, ""]).encode()
+
+
+def test_what_would_take_too_long_is_given_up_within_a_tenth_of_a_second() -> None:
+    policy = House(policy=SLOW % "ignore").policy
+    questions = policy.organisations["contoso"].rules.asks
+    assert is_slow(policy, questions)
+    octets = made_slow(1_000_000, "the falcon")
+    found, spent = [], []
+    for _ in range(3):
+        policy = House(policy=SLOW % "ignore").policy
+        answers(policy, made_slow(1_000_000), [questions[1]])
+        began = time.process_time()
+        found.append(answers(policy, octets, questions))
+        spent.append(time.process_time() - began)
+    assert list(found[-1].values()) == [Found("", slow=True), Found("falcon")]
+    assert min(spent) < 0.1 * slower()
+
+
+def test_all_expressions_together_have_their_time_too() -> None:
+    now = [0.0]
+    time_left = Allowance(lambda: now[0])
+    taken = 0
+    for _ in range(100):
+        time_left.begin()
+        while not time_left.is_over():
+            now[0] += 0.01
+            taken += 1
+    assert taken == round(allowance.ALL / 0.01)
+
+
+async def test_an_expression_that_takes_too_long_decides_by_its_rules_error_action() -> None:
+    asked = ListedAuthenticator(authenticated("pass"))
+    for action, code in (("defer", 451), ("ignore", 250)):
+        house = house_with(asked, SLOW % action)
+        said = await house.send("ben@contoso.com", fields=made_slow(300_000))
+        assert said[-1].code == code
+        assert (await house.send("ben@contoso.com", fields=made_slow(3_000)))[-1].code == 250
+    said = await house.send("ben@contoso.com", fields=made_slow(300_000, "a falcon"))
+    assert said[-1].code == 550 and "no falcons" in said[-1].text, "other rules are what they are"
+
+
+async def test_what_can_be_slow_is_looked_for_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    real = letter.answers
+
+    def watched(*given):
+        threads.append(threading.current_thread().name)
+        return real(*given)
+
+    monkeypatch.setattr(letter, "answers", watched)
+    house = house_with(ListedAuthenticator(authenticated("pass")), SLOW % "ignore")
+    await house.send("ben@contoso.com", fields=made_slow(20_000))
+    await house.send("ben@contoso.com", fields=made_slow(2_000))
+    assert threads[0] != threading.main_thread().name == threads[1]

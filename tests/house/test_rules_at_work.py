@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 from pathlib import Path
 
 from peers.contoso import contoso
@@ -105,6 +106,56 @@ def test_rules_look_into_the_message(tmp_path: Path) -> None:
         service.send(OUTSIDE, "ben@contoso.com", content=attached("plan.pdf", bytes(21 * 1024)))
         third = service.until(lambda: len(arrived(headquarters)) == 3 and arrived(headquarters)[2], "it arrives")
         assert b"Subject: [LARGE] look\r\n" in third.content
+
+
+def test_rules_see_what_mail_programs_show(tmp_path: Path) -> None:
+    """Pages, types and names that programs read differently: each is refused, and what shows no secret is not."""
+    with SmtpPeer() as headquarters, running(
+        tmp_path / "service", contoso(headquarters.host), recipients=PEOPLE
+    ) as service:  # fmt: skip
+        service.told("rule", "add", "Words", "subject_or_body_contains_words=secret", "reject_message={}")
+        service.told("rule", "add", "Programs", r"attachment_name_matches_patterns=\.exe$", "reject_message={}")
+        service.in_force()
+        page = "Content-Type: text/html\r\n\r\n<html>{}".format
+        blanks = " " * 260
+        programs = "; ".join(f"filename=n{number}.txt" for number in range(9))
+        refused = [
+            page("<!--><p>secret</p>"), page('<p title="><style>">secret</p>'), "Content-Type: foo\r\n\r\nsecret",
+            "Content-Type: multipart/mixed\r\n\r\nsecret", f"X-A: b\r\nSubject: {'x ' * 130}secret\r\n\r\nx",
+            "Content-Type: image/png\r\nContent-Type: text/plain\r\n\r\nsecret",
+            f'Content-Disposition: attachment; filename="invoice.pdf{blanks}.exe"\r\n\r\nMZ',
+            f"Content-Disposition: attachment; {programs}; filename=z.exe\r\n\r\nMZ",
+        ]
+        with service.client() as client:
+            for content in refused:
+                octets = f"From: {OUTSIDE}\r\nMIME-Version: 1.0\r\n{content}\r\n".encode()
+                assert client.letter(OUTSIDE, "ben@contoso.com", content=octets)[0] == 550, content
+        harmless = page("<!-- secret -->hello<style>secret</style><p title=secret>").encode()
+        service.send(OUTSIDE, "ben@contoso.com", content=f"From: {OUTSIDE}\r\nSubject: x\r\n".encode() + harmless)
+        (only,) = service.until(lambda: arrived(headquarters), "what shows none of it arrives")
+        assert harmless in only.content
+
+
+def test_an_expression_that_takes_too_long_puts_its_mail_off_and_no_other(tmp_path: Path) -> None:
+    with SmtpPeer() as headquarters, running(
+        tmp_path / "service", contoso(headquarters.host), recipients=PEOPLE
+    ) as service:  # fmt: skip
+        code, *said = service.command("rule", "add", "Never", "subject_or_body_matches_patterns=a.{1000}z",
+                                      "delete_message=true")  # fmt: skip
+        assert code and "1000 places" in str(said) and "write smaller repetitions" in str(said)
+        service.told("rule", "add", "Slow", "subject_or_body_matches_patterns=a[^x]{198}z", "rule_error_action=defer",
+                     'set_header={name = "X-Slow", value = "yes"}')  # fmt: skip
+        service.in_force()
+        dice = random.Random(7)
+        lines = ["".join(dice.choices("ab", k=900)) for _ in range(1000)]
+        slow = "\r\n".join([f"From: {OUTSIDE}\r\nSubject: x\r\n", *lines, ""]).encode()
+        with service.client() as client:
+            code, text = client.letter(OUTSIDE, "ben@contoso.com", content=slow)
+        assert code == 451, text
+        hit = f"From: {OUTSIDE}\r\nSubject: x\r\n\r\na{'b' * 198}z\r\n".encode()
+        service.send(OUTSIDE, "ben@contoso.com", content=hit)
+        (only,) = service.until(lambda: arrived(headquarters), "the other one arrives")
+        assert b"X-Slow: yes\r\n" in only.content
 
 
 def test_rules_know_groups_managers_and_whom_the_header_names(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from fixtures_folder import fixtures_folder
 from lockgate.mail.mime.encodings import as_text, decoded
+from lockgate.mail.mime.markup import shown, without_markup
 from lockgate.mail.mime.parameters import parameters, values_of, without_comments
-from lockgate.mail.mime.text import LOOKED_AT, texts_of, without_markup
+from lockgate.mail.mime.text import LOOKED_AT, texts_of
 from lockgate.mail.mime.walk import MOST_DEPTH, MOST_PARTS, walk
+from lockgate.policy.conditions.attachment import extensions
 
 TYPE = "Content-Type: "
 FILE = "Content-Disposition: attachment; filename="
@@ -230,6 +232,112 @@ def test_markup():
     assert without_markup("1 < 2 &amp; 3 &gt; 2") == "1 < 2 & 3 > 2"
     assert without_markup("a<!-- never closed") == "a"
     assert without_markup("İ<B>x</B>") == "İx"
+    assert without_markup("a</>b</ x>c<!x>d<?php y ?>e") == "abcde"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<!-->secret", "<!-->secret<!-- x -->", "<!--->secret", "<!-- x --!>secret", "<!---->secret", "<!--x-->secret",
+        "<textarea><!--</textarea>secret", "<title><style></title>secret", "<xmp><!--</xmp>secret",
+        "<iframe><!--</iframe>secret", '<p title="<!--">secret', '<p title="><style>">secret</p>',
+        "<p title='><script>'>secret", "<p title = '>' >secret",
+        '<a href="x><script>y">secret</a>', '<p a"b>secret', "<p ='>secret", '<p a="x"b=">"c>secret', "<p/a=b/>secret",
+        "<style>p{}</style >secret", "<STYLE></style\tx>secret", "<style></styles></style>secret",
+        "<script><!--</script>secret",
+        "<svg><style><p>secret</p>", "<math><style>secret", "<p>1 <2> secret", "sec<b>r</b>et", "<p a=>secret",
+        '<p a="b>secret', "<p>secret", "&#115;ecret", "<plaintext>secret", "se<b\n x='>'>cret",
+    ],
+)  # fmt: skip
+def test_what_browsers_show_of_a_page_is_seen(page):
+    assert any("secret" in text for text in shown(f"<html>{page}"))
+    assert "secret" in texts(message(f"{TYPE}text/html", "", page))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<!-- secret -->x", "<!-- > secret -->", "<!-- -- > secret -->", "<style>secret</style>",
+        "<script>'</p>secret'</script>",
+        "<p title='secret'>x", "<p title=secret>", "<p secret>x", "<!secret>", "<!--secret", "<style>secret",
+        "<script x='</script>'>secret</script>", "<!doctype secret>", "sec<p>ret", "sec<td>ret",
+    ],
+)  # fmt: skip
+def test_what_browsers_do_not_show_of_a_page_is_not_seen(page):
+    assert all("secret" not in text for text in shown(f"<html>{page}"))
+
+
+def test_a_comment_within_a_picture_may_be_one():
+    assert shown("<svg><style><!--</style>a<!-- -->b") == ("ab", "b")
+    assert shown("<p>a") == ("\na",)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Content-Type: foo", "Content-Type: text", "Content-Type: text/", "Content-Type: ", "Content-Type: /",
+        "Content-Type: multipart/mixed", "Content-Type: multipart/mixed; boundary=q",
+        "Content-Type: image/png\r\nContent-Type: text/plain", "Content-Type: text/plain\r\nContent-Type: image/png",
+        "Content-Type: text/html\r\nContent-Type: text/plain", "Content-Type: image/png\r\nContent-Type: foo",
+    ],
+)  # fmt: skip
+def test_text_in_every_reading_of_its_type(header):
+    assert "<!-- secret" in texts(message(header, "", "<!-- secret"))
+
+
+@pytest.mark.parametrize(
+    "types", [("text/plain", "text/html"), ("text/html", "text/plain"), ("image/png", "text/html")]
+)
+def test_a_page_in_every_reading_of_its_type(types):
+    assert "secret" in texts(message(*(f"{TYPE}{one}" for one in types), "", "sec<b>r</b>et"))
+
+
+@pytest.mark.parametrize("kind", ["image/png", "application/octet-stream", "application/pdf", "message/external-body"])
+def test_what_nobody_takes_for_text_is_none(kind):
+    assert texts(message(f"{TYPE}{kind}", "", "secret")) == ""
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"{TYPE}text/plain; charset=us-ascii; charset=utf-16be",
+        f"{TYPE}text/plain; charset=utf-16be; charset=us-ascii",
+        f"{TYPE}text/plain; charset=us-ascii\r\n{TYPE}text/plain; charset=utf-16be",
+    ],
+)
+def test_text_in_every_reading_of_its_character_set(header):
+    octets = message(header, "", "") + "secret".encode("utf-16be")
+    assert "secret" in texts(octets)
+    (part,) = walk(octets).parts
+    assert {part.charset, part.last_charset} == {"us-ascii", "utf-16be"}
+
+
+def test_of_a_long_name_both_ends_are_kept():
+    for filler, end, cut in ((" ", ".exe", True), ("a", ".exe", True), (" ", ".exe" + " " * 300, True),
+                             (".", "exe" + "." * 300, True), ("\u200b", ".exe", False)):  # fmt: skip
+        octets = mixed(f'{FILE}"invoice.pdf{filler * 260}{end}"\r\n\r\nMZ')
+        found = walk(octets)
+        (name,) = {name for part in found.parts for name in part.names}
+        assert name.startswith("invoice.pdf") and "exe" in extensions(name) and len(name) <= 257
+        assert found.cut is cut
+    assert not walk(mixed(f'{FILE}"{"a" * 252}.exe"\r\n\r\nMZ')).cut
+    spelled = "\r\n ".join(f"=?utf-8?Q?{'=C3=A9' * 10}?=" for _ in range(20))
+    found = walk(mixed(f'{FILE}"{spelled}"; size=1; x={"y" * 300}\r\n\r\nMZ'))
+    assert "é" * 200 in {name for part in found.parts for name in part.names} and not found.cut
+
+
+@pytest.mark.parametrize("many", [9, 30, 50, 120])
+def test_of_many_names_the_last_ones_are_kept_too(many):
+    names_ = "; ".join(f"filename=n{number}.txt" for number in range(many))
+    found = walk(mixed(f"Content-Disposition: attachment; {names_}; filename=evil.exe\r\n\r\nMZ"))
+    assert {"n0.txt", "evil.exe"} <= {name for part in found.parts for name in part.names} or many > 99
+    assert found.cut is (many > 30)
+
+
+def test_more_types_than_are_looked_at_are_no_secret():
+    types = [f"{TYPE}text/plain; x={number}" for number in range(4)]
+    assert not walk(message(*types, "", "x")).cut
+    assert walk(message(*types, *types, "", "x")).cut
 
 
 # --- never raises, never takes long
@@ -276,6 +384,16 @@ HOSTILE = {
     "open tags": message(f"{TYPE}text/html", "", "<" * 1_000_000),
     "open comments": message(f"{TYPE}text/html", "", "<!--" * 250_000),
     "open scripts": message(f"{TYPE}text/html", "", "<script>" * 120_000),
+    "open attributes": message(f"{TYPE}text/html", "", "<p a=" * 200_000),
+    "open values": message(f"{TYPE}text/html", "", "<p a=\"b' c='" * 90_000 + "x"),
+    "equals signs": message(f"{TYPE}text/html", "", "<p" + " =" * 500_000),
+    "blanks in tags": message(f"{TYPE}text/html", "", "<p " + "a \t" * 300_000),
+    "endless comments": message(f"{TYPE}text/html", "", "<!-- --" * 140_000),
+    "titles in titles": message(f"{TYPE}text/html", "", "<title></titl" * 80_000),
+    "pictures": message(f"{TYPE}text/html", "", "<svg><style>" * 80_000),
+    "many character sets": message(
+        f"{TYPE}text/html; " + "; ".join(f"charset=cp125{n}" for n in range(9)), "", "<p>é" * 200_000
+    ),
     "open quotes": message(f'{TYPE}text/plain; a="' + '\\"' * 60_000, "", ""),
     "open parentheses": message(f"{TYPE}text/plain; a=" + "(" * 120_000, "", ""),
     "uuencoded again and again": message("Subject: x", "", "begin 644 x\r\nM\r\n" * 50_000),

@@ -34,6 +34,7 @@ def needed(*ways):
         (r"pin\d", needed("pin")),
         (r"re:", needed("re:")),
         (r"^ab$", ()),
+        (r"^invoice$", needed("invoice")),
         (r"invoice|\d+", ()),
         (r"(?:invoice){0}", ()),
         (r"(?:invoice){2,}", needed("invoice")),

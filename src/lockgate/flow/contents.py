@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lockgate.flow.allowance import Allowance
 from lockgate.flow.listed import in_texts
 from lockgate.mail.findings import Answer, Found, InText, ListInText, Question, Unknown, WhatParts
 from lockgate.mail.mime.text import texts_of
@@ -18,6 +19,17 @@ def texts_in(octets: bytes) -> tuple[tuple[str, ...], bool]:
     return texts_of(walk(octets))
 
 
+def is_slow(policy: Policy, questions: Sequence[Question]) -> bool:
+    """Whether a text can be made so that it takes long to answer one of these."""
+    for question in questions:
+        if isinstance(question, InText):
+            mine = policy.organisations.get(question.organisation)
+            search = mine.rules.searches.get(question.needles) if mine is not None else None
+            if search is not None and search.is_slow:
+                return True
+    return False
+
+
 def answers(
     policy: Policy, octets: bytes, questions: Sequence[Question], lists: Lists | None = None
 ) -> dict[Question, Answer]:
@@ -25,7 +37,7 @@ def answers(
     walked = walk(octets)
     told: dict[Question, Answer] = {}
     texts: tuple[str, ...] | None = None
-    cut = False
+    cut, patience = False, Allowance()
     for question in questions:
         match question:
             case WhatParts():
@@ -38,11 +50,15 @@ def answers(
                     continue
                 if texts is None:
                     texts, cut = texts_of(walked)
-                hit = search(*texts)
-                told[question] = Found(hit[0] if hit is not None else "", cut)
+                told[question] = _found(search.look(texts, patience), cut)
     listed = [question for question in questions if isinstance(question, ListInText)]
     if listed:
         if texts is None:
             texts, cut = texts_of(walked)
         told |= in_texts(lists, listed, texts, cut=cut)
     return told
+
+
+def _found(told: tuple[str, bool], cut: bool) -> Found:
+    needle, slow = told
+    return Found(needle, cut, slow)

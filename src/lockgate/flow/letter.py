@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from lockgate.flow.contents import answers
+from lockgate.flow.contents import answers, is_slow
 from lockgate.flow.inquire import BUDGET
 from lockgate.flow.settle import Inquire
 from lockgate.mail.authentication import ArcVerdict, Authenticated, DkimVerdict, DmarcVerdict, SpfVerdict
@@ -29,6 +29,9 @@ LARGE = 1024 * 1024
 
 _LONG = 128 * 1024
 """Octets from which on the words of lists are looked for beside the loop: that takes some 20 milliseconds then."""
+
+_SLOW = 8 * 1024
+"""Octets from which on expressions for which slow texts can be made are looked for beside the loop."""
 
 PATIENCE = 4 * 3600.0
 """Seconds after which DNS that gives no answer counts as "none" for a message that waits (DESIGN 2)."""
@@ -90,6 +93,7 @@ class Authentication(msgspec.Struct, frozen=True):
         """What the message is made of, and what its text says; a large one is looked through beside the loop."""
         large = size > LARGE
         beside = large or (size > _LONG and any(isinstance(question, ListInText) for question in questions))
+        beside = beside or (size > _SLOW and is_slow(policy, questions))
         place = self.few_large if large else contextlib.nullcontext()
         try:
             async with asyncio.timeout(BUDGET), place:

@@ -167,11 +167,13 @@ class InText(msgspec.Struct, frozen=True, tag="in_text"):
 class Found(msgspec.Struct, frozen=True, tag="found"):
     """What was found in the text: the first needle as it was written, "" for none.
 
-    `cut` tells that the text is longer than what is looked through, so that "none" is not sure.
+    `cut` tells that the text is longer than what is looked through, `slow` that it takes too long to look for one of
+    them in it, so that "none" is not sure.
     """
 
     needle: str
     cut: bool = False
+    slow: bool = False
 
 
 class AnyRecipient(msgspec.Struct, frozen=True, tag="any_recipient"):

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 WORD = r"\p{L}\p{Mn}\p{Mc}\p{Nd}\p{Pc}"
 """The inside of a class of what .NET calls a word character."""
@@ -48,12 +49,17 @@ class ExpressionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A part: `text` in RE2's words; `first` and `last` are the kinds of character it can begin and end with."""
+    """A part: `text` in RE2's words; `first` and `last` are the kinds of character it can begin and end with.
+
+    `pins` tells what one that takes no character says of its place: "^" nothing or a new line is before it, "$" behind
+    it, "?" that depends.
+    """
 
     text: str
     first: frozenset[str]
     last: frozenset[str]
     empty: bool = False
+    pins: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,7 @@ class _Reader:
             frozenset().union(*(branch.first for branch in branches)),
             frozenset().union(*(branch.last for branch in branches)),
             any(branch.empty for branch in branches),
+            branches[0].pins if len({branch.pins for branch in branches}) == 1 else "?",
         )
 
     def _branch(self, depth: int, *, starts: bool, ends: bool) -> _Node:
@@ -134,9 +141,9 @@ class _Reader:
         if sign == ".":
             return _Node(".", _BOTH, _BOTH)
         if sign == "^":
-            return _Node("^", _NOTHING, _NOTHING, empty=True)
+            return _Node("^", _NOTHING, _NOTHING, empty=True, pins="^")
         if sign == "$":
-            return _Node("$" if self._lines else r"(?:\n?\z)", _NOTHING, _NOTHING, empty=True)
+            return _Node("$" if self._lines else r"(?:\n?\z)", _NOTHING, _NOTHING, empty=True, pins="$")
         if sign in "*+?":
             raise self.wrong(f"{sign} repeats nothing", at)
         return _literal(sign)
@@ -171,7 +178,7 @@ class _Reader:
         if self._peek() != ")":
             raise self.wrong("a ( is not closed", at)
         self.at += 1
-        return _Node(f"{opening}{inner.text})", inner.first, inner.last, inner.empty)
+        return _Node(f"{opening}{inner.text})", inner.first, inner.last, inner.empty, inner.pins)
 
     def _ends_here(self, at: int) -> bool:
         """Whether nothing stands behind the group that begins at `at` but the end of its branch."""
@@ -218,7 +225,7 @@ class _Reader:
         if sign in "AzZ":
             self.at += 1
             text = {"A": r"\A", "z": r"\z", "Z": r"(?:\n?\z)"}[sign]
-            return _Node(text, _NOTHING, _NOTHING, empty=True)
+            return _Node(text, _NOTHING, _NOTHING, empty=True, pins="^" if sign == "A" else "$")
         if sign in "pP":
             return _Node(self._property(at), _BOTH, _BOTH)
         if sign in "123456789k":
@@ -340,34 +347,70 @@ class _Reader:
         item = items[number]
         if isinstance(item, _Node):
             return item
-        before, open_before = _reach(reversed(items[:number]), first=False)
-        after, open_after = _reach(items[number + 1 :], first=True)
-        if open_before and starts and not before:
-            self._edges += 1
-            text = _edge(after, item.negated, "^") if not open_after else None
-        elif open_after and ends and not after:
-            self._edges += 1
-            text = _edge(before, item.negated, r"\z") if not open_before else None
-        elif open_before or open_after or len(before) != 1 or len(after) != 1:
-            text = None
-        else:
-            text = "" if (before != after) != item.negated else _NEVER
+        before = _reach(reversed(items[:number]), first=False)
+        after = _reach(items[number + 1 :], first=True)
+        text = None
+        if before.clear and after.clear:
+            text = self._decided(before, after, item, starts=starts, ends=ends)
         if text is None:
             sign = "\\B" if item.negated else "\\b"
             raise self.wrong(f"it cannot be told which characters stand beside {sign}; write it otherwise", item.place)
         return _Node(text, _NOTHING, _NOTHING, empty=True)
 
+    def _decided(self, before: _Side, after: _Side, item: _Boundary, *, starts: bool, ends: bool) -> str | None:
+        """What a boundary between these says; None if that depends."""
+        left = _N if after.pinned else before.kinds
+        right = _N if before.pinned else after.kinds
+        open_left, open_right = before.open and not after.pinned, after.open and not before.pinned
+        pinned = before.pinned or after.pinned
+        if not (open_left or open_right):
+            if len(left) != 1 or len(right) != 1:
+                return None
+            return "" if (left != right) != item.negated else _NEVER
+        if pinned or (open_left and open_right):  # what takes a character must not stand beside a place
+            return None
+        if open_left and starts and not left:
+            self._edges += 1
+            return _edge(right, item.negated, "^")
+        if open_right and ends and not right:
+            self._edges += 1
+            return _edge(left, item.negated, r"\z")
+        return None
 
-def _reach(items: Iterable[_Item], *, first: bool) -> tuple[frozenset[str], bool]:
-    """The kinds of character that can stand next to a place, and whether nothing may stand there at all."""
+
+class _Side(NamedTuple):
+    """What can stand on one side of a place: kinds of character, and whether nothing may stand there at all (`open`).
+
+    `pinned`: at the same place it is said what stands on the other side; not `clear`: that cannot be told.
+    """
+
+    kinds: frozenset[str]
+    open: bool
+    pinned: bool = False
+    clear: bool = True
+
+
+def _reach(items: Iterable[_Item], *, first: bool) -> _Side:
+    """What stands on the side of a place where these are, the nearest one first."""
     kinds: frozenset[str] = _NOTHING
+    here, pinned = True, False
+    own, other = ("$", "^") if first else ("^", "$")
     for item in items:
         if isinstance(item, _Boundary):
+            if here:
+                return _Side(kinds, open=True, clear=False)
             continue
+        if item.pins:
+            if item.pins == own:
+                return _Side(kinds | _N, open=False, pinned=pinned)
+            if item.pins != other or not here:
+                return _Side(kinds, open=True, clear=False)
+            pinned = True
+        here = here and not (item.first if first else item.last)
         kinds |= item.first if first else item.last
         if not item.empty:
-            return kinds, False
-    return kinds, True
+            return _Side(kinds, open=False, pinned=pinned)
+    return _Side(kinds, open=True, pinned=pinned)
 
 
 def _edge(kinds: frozenset[str], negated: bool, end: str) -> str | None:
@@ -389,7 +432,8 @@ def _joined(parts: list[_Node]) -> _Node:
         last |= part.last
         if not part.empty:
             break
-    return _Node("".join(part.text for part in parts), first, last, all(part.empty for part in parts))
+    pins = "" if first else "".join(dict.fromkeys(part.pins for part in parts))
+    return _Node("".join(part.text for part in parts), first, last, all(part.empty for part in parts), pins)
 
 
 def _kept(on: str, off: str) -> str:

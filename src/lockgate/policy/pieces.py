@@ -41,11 +41,11 @@ _AT_ONCE = 16 * 1024
 _OFTEN = 10_000
 """So many finds, each of which costs an object, and what was found is not looked for any more."""
 
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r"""
       \\x\{(?P<hex>[0-9A-Fa-f]{1,6})\}
     | (?P<other>
-          \[\^?(?:\\.|[^\]\\\[])+\] | \\[pP]\{[^}]*\} | \\x[0-9A-Fa-f]{2} | \\[Az] | \(\?[a-z-]+\) | [.^$]
+          \[\^?(?:\\.|[^\]\\\[])+\] | \\[pP]\{[^}]*\} | \\x[0-9A-Fa-f]{2} | \\[Azn] | \(\?[a-z-]+\) | [.^$]
       )
     | (?P<open>\(\?[a-z-]*:)
     | (?P<close>\))
@@ -165,7 +165,7 @@ class _Reader:
     def _branch(self) -> Need:
         """What the letters beside each other need, and the best of the groups."""
         runs, needs = [""], list[Need]()
-        while (token := _TOKEN.match(self._all, self.at)) and not (token["close"] or token["bar"]):
+        while (token := TOKEN.match(self._all, self.at)) and not (token["close"] or token["bar"]):
             self.at = token.end()
             if token["open"]:
                 inner = self._group()

@@ -24,7 +24,7 @@ from lockgate.policy.clues import Look
 from lockgate.policy.found import Clue
 from lockgate.policy.objects.domains import AcceptedDomain
 from lockgate.policy.rules import Case, RecipientTest, Seen
-from lockgate.policy.text import LOOKED_THROUGH, Needle, TextSet
+from lockgate.policy.text import LOOKED_THROUGH, Looked, Needle, Patience, TextSet
 from lockgate.policy.tries import DomainMap
 
 _Value = TypeVar("_Value")
@@ -58,7 +58,8 @@ class Context:
     """
 
     __slots__ = (
-        "_needles", "_read", "_seen", "_sets", "among", "asks", "hostname", "lists", "looks", "notes", "organisation",
+        "_looked", "_needles", "_read", "_seen", "_sets", "among", "asks", "hostname", "lists", "looks", "notes",
+        "organisation",
         "own", "searches",
     )  # fmt: skip
 
@@ -78,6 +79,7 @@ class Context:
         self._needles: dict[str, dict[Needle, int]] = {}
         self._sets: dict[str, TextSet] = {}
         self._read: _Read = (None, (), False, False, {})
+        self._looked: tuple[tuple[str, ...], tuple[Looked, ...]] = ((), ())
         self._seen: dict[str, tuple[tuple[str, ...], tuple[frozenset[int], ...]]] = {}
 
     # -- compiling ---------------------------------------------------------------------------------------------------
@@ -131,27 +133,34 @@ class Context:
     # -- running -----------------------------------------------------------------------------------------------------
 
     def hits(self, place: str, texts: tuple[str, ...]) -> tuple[frozenset[int], ...]:
-        """What is found in each (of short texts in the first LOOKED_THROUGH characters), () if nothing is in any; the
-        last answer for a place is remembered.
+        """What is found in each short text, in its first LOOKED_THROUGH characters, () if nothing is in any; the last
+        answer for a place is remembered.
         """
         last = self._seen.get(place)
         if last is not None and last[0] == texts:
             return last[1]
-        most = None if place == TEXT else LOOKED_THROUGH
-        found = tuple([self._sets[place].hits(text[:most]) for text in texts])
+        found = tuple([self._sets[place].hits(text, LOOKED_THROUGH) for text in texts])
         found = found if any(found) else ()
         self._seen[place] = (texts, found)
         return found
+
+    def look(self, place: str, texts: tuple[str, ...], patience: Patience) -> tuple[Looked, ...]:
+        """What is found in each long text, as long as there is time; the last answer is remembered."""
+        if self._looked[0] != texts:
+            self._looked = texts, tuple([self._sets[place].look(text, patience) for text in texts])
+        return self._looked[1]
+
+    def is_slow(self, place: str) -> bool:
+        """Whether a text can be made so that it takes long to look for what is sought there."""
+        return self._sets[place].is_slow
 
     def written(self, place: str, number: int) -> str:
         """A needle as the administrator wrote it."""
         return self._sets[place].needles[number].written
 
-    def subject(self, case: Case) -> str:
-        """The decoded subject, "" for none."""
-        if not case.edits:
-            return case.facts.message.subject if case.facts.message is not None else ""
-        return next(iter(self.header(case, "subject")), "")[:256]
+    def subjects(self, case: Case) -> tuple[str, ...]:
+        """The decoded subject; of several fields all, as mail programs do not agree which one they show."""
+        return self.header(case, "subject")
 
     def header(self, case: Case, name: str) -> tuple[str, ...]:
         """The decoded values of all fields of this name (lower case)."""
@@ -221,6 +230,20 @@ class Finder:
                 if number in hits:
                     return self._context.written(self.place, number), text
         return None
+
+    def look(self, texts: tuple[str, ...], patience: Patience) -> tuple[str, bool]:
+        """The same for long texts: the needle, "" if none was found, and whether one might have been with more time."""
+        found = self._context.look(self.place, texts, patience)
+        for hits, _ in found:
+            for number in self._numbers if hits else ():
+                if number in hits:
+                    return self._context.written(self.place, number), False
+        return "", any(not unknown.isdisjoint(self._numbers) for _, unknown in found)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a text can be made so that this takes long, or what is looked for beside it."""
+        return self._context.is_slow(self.place)
 
 
 class _LookAt:

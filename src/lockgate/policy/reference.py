@@ -16,6 +16,7 @@ from lockgate.policy.kinds import Kind as RuleKind
 from lockgate.policy.objects.peers import Limits
 from lockgate.policy.objects.remote_domains import CARRIED
 from lockgate.policy.objects.rules import DEEPEST_GROUP, MOST_GROUPS, MailFlowRule
+from lockgate.policy.text import MOST_WIDE, MOST_WIDE_ENDLESS
 from lockgate.policy.values import Kind, as_toml, choices, kind_of
 
 HEAD = """\
@@ -31,7 +32,7 @@ written here, only where they are kept: `file:/path` or `env:NAME`. Times are se
 [operations](operations.md).
 """
 
-RULES_HEAD = """\
+RULES_HEAD = f"""\
 # Mail flow rules
 
 This page is printed by `lockgate reference rules`; a test compares the two. How rules are written and published stands
@@ -49,6 +50,11 @@ mark.
 Where From, To or Cc breaks the grammar, so that readers differ about whom it names, every address that any of them
 might find there counts: `U <u@bad.test> x` and `U: <u@bad.test` are from bad.test. What is proven of a sender rests on
 the strict reading alone ([authentication](authentication.md)).
+Regular expressions are those of .NET as far as they can be found in linear time; what cannot is refused with its place.
+So is one with more than {MOST_WIDE} places where something else may stand (`.`, `\\d`, `[a-z]`, and what is repeated,
+each time), or {MOST_WIDE_ENDLESS} where it has no end (`*`, `+`, `{{n,}}`): write smaller repetitions, `.{{0,100}}`.
+In a text that was made so that it takes long, an expression is looked for as long as there is time; if it has not been
+found until then, it is unknown, and `rule_error_action` says what follows.
 """
 
 GROUPS_HEAD = f"""\

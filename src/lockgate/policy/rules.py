@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from lockgate.mail.address import Address
 from lockgate.mail.facts import Facts
@@ -14,6 +14,7 @@ from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.ruling import Effects, Hit, RuleHit, Standing
 from lockgate.policy.clues import ClueIndex, Look
 from lockgate.policy.found import UNBOUND, Bounds, RuleIndex, Sender, in_order
+from lockgate.policy.text import Patience
 
 
 class Case(NamedTuple):
@@ -66,6 +67,20 @@ RecipientTest = Callable[[Case, Address], Seen]
 
 Search = Callable[..., tuple[str, str] | None]
 """Looks through texts: the first needle that is there, as it was written, and the text that has it."""
+
+
+class TextSearch(Protocol):
+    """Looks through the text of a message."""
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether a text can be made so that this takes long."""
+
+    def look(self, texts: tuple[str, ...], patience: Patience, /) -> tuple[str, bool]:
+        """The first needle that is there, as it was written, "" for none; and whether one might have been with more
+        time.
+        """
+
 
 Change = Callable[[Effects], Effects]
 """What an action does, as data for the stages that carry it out."""
@@ -158,7 +173,7 @@ class CompiledRules:
 
     all: tuple[CompiledRule, ...] = ()
     asks: tuple[Question, ...] = ()
-    searches: Mapping[str, Search] = field(default_factory=dict)
+    searches: Mapping[str, TextSearch] = field(default_factory=dict)
     among: Mapping[AnyRecipient, Search] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     senders: Callable[[Case], Iterable[Sender]] = _nobody

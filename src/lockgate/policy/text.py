@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import re2
 
 from lockgate.policy.expressions import WORD, ExpressionError, translate
+from lockgate.policy.measure import measure
 from lockgate.policy.pieces import PieceSet, pieces_of
 
 LONGEST_WORD = 256
@@ -24,9 +25,23 @@ _NO_SPACES = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar
 _NO_SPACE_NAMES = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
 _OUTSIDE = rf"[^{WORD}\p{{Me}}]|[{_NO_SPACES}]"
 _SPACE = r"[\s\x{85}\p{Z}]+"
-_MEMORY = 32 * 1024 * 1024
+_MEMORY = 8 * 1024 * 1024
+"""For one expression. Whoever makes texts for it makes RE2 fill it again and again, so more of it would cost more."""
+
 _LARGEST_PROGRAM = 40_000
-"""Of RE2's instructions. Where an expression is made to be slow, a character costs some nanoseconds for a thousand."""
+"""Of RE2's instructions; what they take is memory and time when compiled."""
+
+MOST_WIDE = 200
+MOST_WIDE_ENDLESS = 50
+"""Places of an expression where the text is free (measure.py), and of one that has no end. A text that is made for it
+costs up to 20 nanoseconds an octet and place, so 16,000 characters take less than a tenth of a second.
+"""
+
+_WIDE = 3
+"""More such places make an expression slow: it is looked for in long texts step by step, as long as there is time."""
+
+_STEP = 8 * 1024
+"""Octets of a text in which a slow expression is looked for at once."""
 
 _LOOKS = 30
 """Places in one text at which it is looked whether a word stands alone there."""
@@ -41,6 +56,9 @@ _NOTHING = frozenset[int]()
 
 LOOKED_THROUGH = 16 * 1024
 """Characters of one short text (an address, a header field) that are looked through, so that nothing takes long."""
+
+_LONGEST_FORM = 18
+"""Characters that one can become in NFKC (U+FDFA)."""
 
 
 class TextError(ValueError):
@@ -116,7 +134,50 @@ def pattern(expression: str) -> Needle:
         raise TextError(f"'{expression[:80]}' cannot be used: {_said(trouble)}") from None
     if found.programsize > _LARGEST_PROGRAM:
         raise TextError(f"'{expression[:80]}' is too costly; write it with fewer or smaller repetitions")
+    _check_wide(expression, translated)
     return Needle(expression, translated)
+
+
+def _check_wide(expression: str, translated: str) -> None:
+    longest, wide, _ = measure(translated)
+    if wide > MOST_WIDE:
+        raise TextError(
+            f"'{expression[:80]}' is too costly: it has {wide} places where something else may stand, repetitions "
+            f"counted, and {MOST_WIDE} are the most; write smaller repetitions, as .{{0,100}}"
+        )
+    if longest is None and wide > MOST_WIDE_ENDLESS:
+        raise TextError(
+            f"'{expression[:80]}' is too costly: it has no end and {wide} places where something else may stand, "
+            f"repetitions counted, and {MOST_WIDE_ENDLESS} are the most; give each *, + and {{n,}} an end, as {{0,20}} "
+            "for *, or write smaller repetitions"
+        )
+
+
+def is_whole(text: str) -> bool:
+    """Whether a short text is looked through to its end."""
+    if len(text) > LOOKED_THROUGH or text.isascii() or len(text) * _LONGEST_FORM <= LOOKED_THROUGH:
+        return len(text) <= LOOKED_THROUGH
+    return len(plain_of(text)) <= LOOKED_THROUGH
+
+
+class Patience(Protocol):
+    """How long slow expressions are looked for."""
+
+    def begin(self) -> None:
+        """Another one is looked for now."""
+
+    def is_over(self) -> bool:
+        """Whether it has had the time that there is for it."""
+
+
+class Looked(NamedTuple):
+    """The numbers of the needles that a text has, and of those of which it cannot be told within the time there is."""
+
+    there: frozenset[int]
+    unknown: frozenset[int] = _NOTHING
+
+
+_NEITHER = Looked(_NOTHING)
 
 
 class TextSet:
@@ -125,13 +186,17 @@ class TextSet:
     What RE2 needs for one of them is made when it is first possible, as most never are, and lives as long as the set.
     """
 
-    __slots__ = ("_made", "_pieces", "_rest", "_without", "needles")
+    __slots__ = ("_made", "_pieces", "_rest", "_slow", "_slow_without", "_without", "needles")
 
     def __init__(self, needles: Iterable[Needle]) -> None:
         self.needles = tuple(needles)
         needs = [pieces_of(needle.found_by) for needle in self.needles]
         self._pieces = PieceSet(needs)
-        self._without = tuple([number for number, need in enumerate(needs) if not need])
+        measured = {n: measure(one.found_by) for n, one in enumerate(self.needles) if not one.alone}
+        self._slow = {n: longest for n, (longest, wide, _) in measured.items() if wide > _WIDE}
+        without = [number for number, need in enumerate(needs) if not need]
+        self._without = tuple([number for number in without if number not in self._slow])
+        self._slow_without = tuple([number for number in without if number in self._slow])
         self._rest = re2.Filter()
         options = _options()
         for number in self._without:
@@ -143,17 +208,53 @@ class TextSet:
     def __len__(self) -> int:
         return len(self.needles)
 
-    def hits(self, text: str) -> frozenset[int]:
-        """The numbers of the needles that the text has. Linear in its length, for each needle that is possible."""
+    @property
+    def is_slow(self) -> bool:
+        """Whether a text can be made so that it takes long to look it through."""
+        return bool(self._slow)
+
+    def hits(self, text: str, most: int | None = None) -> frozenset[int]:
+        """The numbers of the needles that the text has, of its first characters if `most` is given.
+
+        Linear in its length, for each needle that is possible.
+        """
+        return self._look(text[:most], most, None).there
+
+    def look(self, text: str, patience: Patience) -> Looked:
+        """The same for a long text, as long as there is time."""
+        return self._look(text, None, patience)
+
+    def _look(self, text: str, most: int | None, patience: Patience | None) -> Looked:
         if not self.needles or not text:
-            return _NOTHING
-        plain = plain_of(text)
+            return _NEITHER
+        plain = plain_of(text)[:most]
         possible = self._pieces.possible(plain.casefold().encode("utf-8", "replace"))
-        if not possible and not self._without:
-            return _NOTHING
+        if not (possible or self._without or self._slow_without):
+            return _NEITHER
         octets = plain.encode("utf-8", "replace")
-        found = [number for number in possible if self._stands(self.needles[number], octets)]
-        return frozenset(found + self._found_without(octets))
+        slow = {number: self._in_steps(number, octets, patience) for number in self._possible_slow(possible)}
+        found = [n for n in possible if (slow[n] if n in slow else self._stands(self.needles[n], octets))]
+        found += [n for n in self._slow_without if slow[n]]
+        unknown = frozenset([n for n, there in slow.items() if there is None]) if slow else _NOTHING
+        return Looked(frozenset(found + self._found_without(octets)), unknown)
+
+    def _possible_slow(self, possible: set[int]) -> list[int]:
+        if not self._slow:
+            return []
+        return [*[number for number in possible if number in self._slow], *self._slow_without]
+
+    def _in_steps(self, number: int, octets: bytes, patience: Patience | None) -> bool | None:
+        """Whether a slow needle is there; None if the time was over first."""
+        sought = self._compiled(_anywhere(self.needles[number].found_by))
+        if patience is None or len(octets) <= _STEP:
+            return sought.match(octets) is not None
+        patience.begin()
+        for start, end in _steps(len(octets), self._slow[number]):
+            if patience.is_over():
+                return None
+            if sought.match(octets, start, end) is not None:
+                return True
+        return False
 
     def _found_without(self, octets: bytes) -> list[int]:
         """Those that have no pieces."""
@@ -192,6 +293,23 @@ class TextSet:
         return made
 
 
+def _steps(size: int, longest: int | None) -> Iterator[tuple[int, int]]:
+    """Stretches of a text of so many octets, one of which has every match whole.
+
+    What has no end is looked for from the beginning again, an eighth farther each time. RE2 knows what stands around a
+    stretch, so the ends of the text are where they are.
+    """
+    overlap = 4 * longest if longest is not None else 0
+    start, end = 0, max(_STEP, 2 * overlap)
+    while end < size:
+        yield start, end
+        if longest is None:
+            end += max(_STEP, end // 8)
+        else:
+            start, end = end - overlap, end - overlap + max(_STEP, 2 * overlap)
+    yield start, size
+
+
 def plain_of(text: str) -> str:
     """The text in NFKC, piece by piece: Python takes the square of the marks that follow each other.
 
@@ -225,8 +343,8 @@ def _cut(text: str, end: int) -> int:
 
 def _anywhere(expression: str) -> str:
     """The expression, to be matched from the beginning of a text on: where it stands is not asked, and finding that out
-    can take a thousand times as long."""
-    return f"(?s:.*?)(?:{expression})"
+    can take a thousand times as long. A stretch of a text may begin within a character."""
+    return rf"(?:\C*?)(?:{expression})"
 
 
 def _bounds(beside: bytes, place: int) -> bool:

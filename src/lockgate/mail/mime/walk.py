@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from lockgate.mail.headers import HEADER_LIMIT, read_headers, unfold
 from lockgate.mail.mime.encodings import decoded
 from lockgate.mail.mime.parameters import (
+    MOST_PARAMETERS,
     Reading,
     first_word,
     name_readings,
@@ -30,8 +31,12 @@ MOST_PARTS = 500
 MOST_DEPTH = 30
 """Of parts within parts."""
 
-_MOST_NAMES = 8
+_MOST_NAMES = 32
+"""Of one part: the first and the last ones."""
+
 _LONGEST_NAME = 256
+"""Of a longer one the beginning and the end are kept, an ellipsis between them."""
+
 _MOST_FIELDS = 4
 """Content-Type fields of one part that are looked at: the first ones and the last."""
 
@@ -46,12 +51,20 @@ _NO_MESSAGE = frozenset(("message/delivery-status", "message/disposition-notific
 
 
 class Leaf:
-    """A part without parts: what is said of it, and its octets in each reading."""
+    """A part without parts: what is said of it, and its octets in each reading.
 
-    __slots__ = ("_encodings", "_raw", "part")
+    `kinds` are all media types that some mail program would take it for, `charsets` the character sets.
+    """
 
-    def __init__(self, part: Part, raw: bytes, encodings: tuple[str, ...]) -> None:
+    __slots__ = ("_encodings", "_raw", "charsets", "kinds", "part")
+
+    def __init__(
+        self, part: Part, raw: bytes, encodings: tuple[str, ...], kinds: tuple[str, ...] = (),
+        charsets: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.part = part
+        self.kinds = kinds or (part.kind,)
+        self.charsets = charsets
         self._raw = raw
         self._encodings = encodings
 
@@ -81,7 +94,7 @@ def walk(octets: bytes) -> Walked:
 class _Said:
     """What the header of one part says, in every reading."""
 
-    __slots__ = ("boundaries", "charset", "disposed", "encodings", "kinds", "names", "other_boundaries")
+    __slots__ = ("boundaries", "charsets", "cut", "disposed", "encodings", "kinds", "names", "other_boundaries")
 
     def __init__(self, head: bytes, default: str) -> None:
         headers = read_headers(head)
@@ -94,6 +107,8 @@ class _Said:
                     dispositions.append(unfold(value))
                 case b"content-transfer-encoding":
                     encodings.append(unfold(value))
+        pieces = sum(text.count(";") for text in (*types, *dispositions))
+        self.cut = max(len(types), len(dispositions)) > _MOST_FIELDS or pieces > MOST_PARAMETERS
         types, dispositions = _few(types), _few(dispositions)
         readings = _readings(types)
         self.kinds = tuple(dict.fromkeys(first_word(text) or default for text in types)) or (default,)
@@ -102,8 +117,10 @@ class _Said:
         written = dict.fromkeys(one.rstrip() for reading in readings for one in values_of(reading, "boundary"))
         self.boundaries = _as_octets(written)
         self.other_boundaries = _as_octets(one for text in written for one in (text.strip("'\""), text.split(" ")[0]))
-        self.charset = next((one for reading in readings for one in values_of(reading, "charset")), "")[:40]
-        self.names = _names((types, readings, "name"), (dispositions, _readings(dispositions), "filename"))
+        charsets = dict.fromkeys(one[:40] for reading in readings for one in values_of(reading, "charset"))
+        self.charsets = tuple(dict.fromkeys((*tuple(charsets)[:1], *tuple(charsets)[-1:])))
+        self.names, cut = _names((types, readings, "name"), (dispositions, _readings(dispositions), "filename"))
+        self.cut = self.cut or cut or len(charsets) > 2  # programs take the first one, or the last
 
 
 class _Walker:
@@ -122,6 +139,7 @@ class _Walker:
         head = octets[: HEADER_LIMIT + 4]
         blank, end = _body_start(head)
         said = _Said(head[:end], default)
+        self.found.cut = self.found.cut or said.cut
         body = octets[end:]
         split = False
         for boundary in said.boundaries:  # every one of them, not only the first that leads to parts
@@ -168,16 +186,17 @@ class _Walker:
         size = max(map(len, readings))
         self._left -= size
         attached = said.disposed or bool(said.names) or bool(within) or not kind.startswith(("text/", "multipart/"))
-        part = Part(kind, depth, size, said.names, said.charset, attached)
+        first, last = (said.charsets[:1] or ("",))[0], said.charsets[1:]
+        part = Part(kind, depth, size, said.names, first, attached, "".join(last))
         self._add(part)
         if within:
             for reading in readings:
                 self.entity(_with_crlf(reading), depth + 1, "text/plain")
             return
-        self.found.leaves.append(Leaf(part, body, said.encodings))
+        self.found.leaves.append(Leaf(part, body, said.encodings, said.kinds, said.charsets))
         if b"begin " in body:
             for match in _UU.finditer(body):
-                name = match[1].decode("utf-8", "replace").strip()[:_LONGEST_NAME]
+                name = match[1].decode("utf-8", "replace").strip()
                 within_text = Part("application/octet-stream", depth + 1, 0, (name,), attachment=True)
                 self._add(within_text)
                 self._left -= len(body) - match.start()
@@ -234,15 +253,32 @@ def _as_octets(boundaries: Iterable[str]) -> tuple[bytes, ...]:
     return tuple([one[:256].encode("utf-8", "replace") for one in boundaries if one][:_MOST_FIELDS])
 
 
-def _names(*fields: tuple[list[str], list[Reading], str]) -> tuple[str, ...]:
+def _names(*fields: tuple[list[str], list[Reading], str]) -> tuple[tuple[str, ...], bool]:
+    """All file names, and whether something of them is left out."""
     found: dict[str, None] = {}
+    cut = False
     for texts, readings, name in fields:
         values = [value for reading in readings for value in values_of(reading, name)]
-        values += [tail for text in texts for tail in tails_of(text, name) if values and ";" in tail]
-        for one in name_readings(values):
-            if one.strip():
-                found[one[:_LONGEST_NAME]] = None
-    return tuple(found)[:_MOST_NAMES]
+        tails = [tail for text in texts for tail in tails_of(text, name) if values and ";" in tail]
+        for number, value in enumerate((*values, *tails)):
+            for way, one in enumerate(name_readings((value,))):
+                short = one if len(one) <= _LONGEST_NAME else _shortened(one)
+                if short.strip():
+                    found[short] = None
+                    # Nothing is lost of what is long only as it is spelled, or with other parameters behind it.
+                    cut = cut or (len(short) > _LONGEST_NAME and not way and number < len(values))
+    names = tuple(found)
+    if len(names) > _MOST_NAMES:
+        half = _MOST_NAMES // 2
+        return names[:half] + names[-half:], True
+    return names, cut
+
+
+def _shortened(name: str) -> str:
+    """A long name without what Windows leaves out anyhow; if it is still long, beginning and end of it."""
+    plain = "".join(sign for sign in name if sign.isprintable()).rstrip(" .'\"")
+    half = _LONGEST_NAME // 2
+    return plain if len(plain) <= _LONGEST_NAME else f"{plain[:half]}…{plain[-half:]}"
 
 
 def _delimiters(body: bytes, boundary: bytes) -> Iterator[tuple[int, int, bool]]:

@@ -160,8 +160,9 @@ class ContentCharacterSetContainsWords(RootModel[tuple[str, ...]], frozen=True):
 
         def look(structure: Structure) -> Seen:
             for part in structure.parts:
-                if part.charset.strip().casefold() in wanted:
-                    return yes(f"a part is in {part.charset[:40]}")
+                for charset in (part.charset, part.last_charset):
+                    if charset.strip().casefold() in wanted:
+                        return yes(f"a part is in {charset[:40]}")
             return no(f"no part is in {some(self.root)}")
 
         return _of_parts(context, look)

@@ -12,8 +12,10 @@ from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, unanswerable, unknown, yes
 from lockgate.policy.spelling import Size
-from lockgate.policy.text import LOOKED_THROUGH, Needle, pattern, word
+from lockgate.policy.text import LOOKED_THROUGH, Needle, is_whole, pattern, word
 from lockgate.policy.texts import Expressions, FieldName, Words, some
+
+TOO_LONG = f"longer than the {LOOKED_THROUGH} characters that are looked through"
 
 
 @condition("subject_contains_words", "The subject has one of these words", per_recipient=False)
@@ -45,11 +47,15 @@ def _in_subject(context: Context, written: tuple[str, ...], needles: list[Needle
     def test(case: Case, _: Address) -> Seen:
         if case.facts.message is None:
             return unknown("there is no message yet")
-        found = found_in(context.subject(case))
-        return none if found is None else yes(f"the subject has '{found[0]}'")
+        subjects = context.subjects(case)
+        found = found_in(*subjects)
+        if found is not None:
+            return yes(f"the subject has '{found[0]}'")
+        return none if all(map(is_whole, subjects)) else unanswerable(f"the subject is {TOO_LONG}")
 
     def read(case: Case, _: Address) -> tuple[str, ...] | None:
-        return None if case.facts.message is None else (context.subject(case),)
+        subjects = context.subjects(case) if case.facts.message is not None else None
+        return None if subjects is None or not all(map(is_whole, subjects)) else subjects
 
     return context.only_where(test, (found_in, read), field="subject")
 
@@ -92,13 +98,11 @@ def _in_header(context: Context, name: str, written: tuple[str, ...], needles: l
         found = found_in(*values)
         if found is not None:
             return yes(f"{name} has '{found[0]}'")
-        if any(len(value) > LOOKED_THROUGH for value in values):
-            return unanswerable(f"{name} is longer than the {LOOKED_THROUGH} characters that are looked through")
-        return none
+        return none if all(map(is_whole, values)) else unanswerable(f"{name} is {TOO_LONG}")
 
     def read(case: Case, _: Address) -> tuple[str, ...] | None:
         values = context.header(case, lower) if case.facts.message is not None else None
-        return None if values is None or any(len(value) > LOOKED_THROUGH for value in values) else values
+        return None if values is None or not all(map(is_whole, values)) else values
 
     return context.only_where(test, (found_in, read), field=lower)
 

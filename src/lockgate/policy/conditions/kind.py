@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pydantic import Field, RootModel
 
 from lockgate.mail.address import Address
-from lockgate.mail.mime.parameters import first_word
+from lockgate.mail.mime.parameters import first_word, parameters, values_of
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
@@ -52,6 +52,8 @@ class MessageTypeMatches(RootModel[MessageType], frozen=True):
         return test
 
 
+_SMIME = ("application/pkcs7-mime", "application/x-pkcs7-mime")
+
 Fields = Callable[[str], str]
 """The decoded values of all fields of a name (lower case)."""
 
@@ -81,16 +83,23 @@ def _forwarded(field: Fields) -> str:
 
 
 def _sealed(field: Fields) -> str:
-    kind, whole = first_word(field("content-type")), field("content-type").lower()
-    if kind in ("application/pkcs7-mime", "application/x-pkcs7-mime") and "signed-data" not in whole:
+    kind, types = _smime(field)
+    if kind in _SMIME and (not types or types != {"signed-data"}):
         return f"content-type: {kind}"
     return f"content-type: {kind}" if kind == "multipart/encrypted" else ""
 
 
 def _signed(field: Fields) -> str:
-    kind, whole = first_word(field("content-type")), field("content-type").lower()
-    opaque = kind in ("application/pkcs7-mime", "application/x-pkcs7-mime") and "signed-data" in whole
+    kind, types = _smime(field)
+    opaque = kind in _SMIME and "signed-data" in types
     return f"content-type: {kind}" if opaque or kind == "multipart/signed" else ""
+
+
+def _smime(field: Fields) -> tuple[str, set[str]]:
+    """The media type, and what it holds by its smime-type (RFC 8551 3.2.2); several if programs read it differently."""
+    whole = field("content-type")
+    types = {one.strip().lower() for reading in parameters(whole) for one in values_of(reading, "smime-type")}
+    return first_word(whole), types
 
 
 def _receipt(field: Fields) -> str:

@@ -13,6 +13,8 @@ from pydantic import AfterValidator, Field, RootModel
 from lockgate.mail.address import Address
 from lockgate.mail.findings import InList, ListInText, OnList, Unknown
 from lockgate.mail.lists import ListKind
+from lockgate.mail.ruling import Hit
+from lockgate.policy.conditions.content import TOO_LONG
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
@@ -135,16 +137,26 @@ class SubjectContainsList(RootModel[ListNames], frozen=True):
         def test(case: Case, _: Address) -> Seen:
             if case.facts.message is None:
                 return unknown("there is no message yet")
-            return _seen(case, _of_subject(context, case, names), names, "the subject has none of the words")
+            told = _seen(case, _of_subject(context, case, names), names, "the subject has none of the words")
+            return _if_whole(told, context.subjects(case))
 
         return test
 
 
 def _of_subject(context: Context, case: Case, names: tuple[str, ...]) -> list[tuple[str, InList]]:
-    subject = context.subject(case)[:LOOKED_THROUGH]
-    if not subject:
-        return []
-    return [("the subject has", InList(context.organisation, name, ListKind.WORDS, subject)) for name in names]
+    subjects = [text[:LOOKED_THROUGH] for text in dict.fromkeys(context.subjects(case)) if text]
+    return [
+        ("the subject has", InList(context.organisation, name, ListKind.WORDS, text))
+        for text in subjects
+        for name in names
+    ]
+
+
+def _if_whole(told: Seen, subjects: tuple[str, ...]) -> Seen:
+    """A miss is one only where the subject was looked through to its end."""
+    if told.hit is not Hit.NO or all(len(text) <= LOOKED_THROUGH for text in subjects):
+        return told
+    return unanswerable(f"the subject is {TOO_LONG}")
 
 
 @condition(
@@ -171,6 +183,7 @@ class SubjectOrBodyContainsList(RootModel[ListNames], frozen=True):
             if case.facts.message is None:
                 return unknown("there is no message yet")
             asked: list[tuple[str, InList | ListInText]] = [*_of_subject(context, case, names), *in_text]
-            return _seen(case, asked, names, "subject and text have none of the words")
+            told = _seen(case, asked, names, "subject and text have none of the words")
+            return _if_whole(told, context.subjects(case))
 
         return test

@@ -6,11 +6,12 @@ from pydantic import Field, RootModel
 
 from lockgate.mail.address import Address
 from lockgate.mail.findings import Found, Unknown
+from lockgate.policy.conditions.content import TOO_LONG
 from lockgate.policy.kinds import condition
 from lockgate.policy.objects.rules import MailFlowRule
 from lockgate.policy.reading import Context
 from lockgate.policy.rules import Case, RecipientTest, Seen, no, unanswerable, unknown, yes
-from lockgate.policy.text import Needle, pattern, word
+from lockgate.policy.text import Needle, is_whole, pattern, word
 from lockgate.policy.texts import Expressions, Words, some
 
 
@@ -48,16 +49,19 @@ def _in_subject_or_text(context: Context, written: tuple[str, ...], needles: lis
     def test(case: Case, _: Address) -> Seen:
         if case.facts.message is None:
             return unknown("there is no message yet")
-        found = in_subject(context.subject(case))
+        subjects = context.subjects(case)
+        found = in_subject(*subjects)
         if found is not None:
             return yes(f"the subject has '{found[0]}'")
         match case.facts.findings.get(question):
             case Found(needle) if needle:
                 return yes(f"the text has '{needle}'")
+            case Found(slow=True):
+                return unanswerable("it takes too long to look for it in this text")
             case Found(cut=True):
                 return unanswerable("the text is longer than what is looked through")
             case Found():
-                return none
+                return none if all(map(is_whole, subjects)) else unanswerable(f"the subject is {TOO_LONG}")
             case Unknown(why):
                 return unknown(f"the text could not be looked through: {why}")
         return unknown("the text has not been looked through")

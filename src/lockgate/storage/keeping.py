@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -203,8 +203,9 @@ def _tasks(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
             f" l.last_reply FROM task k LEFT JOIN lane l ON l.name = k.lane WHERE {where} ORDER BY k.id"
         )
         found: list[dict[str, Any]] = []
+        asked = _asked(filters)
         for row in db.execute(query, values):
-            task = _task(row, filters)
+            task = _task(row, asked)
             if task is not None:
                 found.append(task)
                 if len(found) >= MOST_TASKS:
@@ -217,23 +218,38 @@ def _count(queue: Path, filters: Mapping[str, str]) -> int:
         where, values = _conditions(db, filters)
         if not {"sender", "recipient"} & set(filters):
             return int(db.execute(f"SELECT count(*) FROM task k WHERE {where}", values).fetchone()[0])
+        asked = _asked(filters)
         rows = db.execute(f"SELECT k.what FROM task k WHERE {where}", values)
-        return sum(_means(recipients_of(what), filters) for (what,) in rows)
+        return sum(_means(recipients_of(what), asked) for (what,) in rows)
 
 
-def _means(parts: What, filters: Mapping[str, str]) -> bool:
-    """Whether sender and recipients are those that are asked for."""
+class _Asked(NamedTuple):
+    """Sender and recipient that are asked for, folded, as addresses are kept; None: anybody."""
+
+    sender: str | None
+    recipient: str | None
+
+
+def _asked(filters: Mapping[str, str]) -> _Asked:
     sender, recipient = filters.get("sender"), filters.get("recipient")
-    if sender is not None and parts.envelope.sender_text.casefold() != kept_spelling(sender).casefold():
+    return _Asked(
+        None if sender is None else kept_spelling(sender).casefold(),
+        None if recipient is None else kept_spelling(recipient).casefold(),
+    )
+
+
+def _means(parts: What, asked: _Asked) -> bool:
+    """Whether sender and recipients are those that are asked for."""
+    if asked.sender is not None and parts.envelope.sender_text.casefold() != asked.sender:
         return False
-    key = kept_spelling(recipient).casefold() if recipient is not None else ""
-    return recipient is None or any(key in (r.target.key, r.id.original.key) for r in parts.recipients)
+    key = asked.recipient
+    return key is None or any(key in (r.target.key, r.id.original.key) for r in parts.recipients)
 
 
-def _task(row: tuple[Any, ...], filters: Mapping[str, str]) -> dict[str, Any] | None:
+def _task(row: tuple[Any, ...], asked: _Asked) -> dict[str, Any] | None:
     task, lane, owner, due, held, attempts, received, reply, what, lane_at, lane_reply = row
     parts = recipients_of(what)
-    if not _means(parts, filters):
+    if not _means(parts, asked):
         return None
     return {
         "id": parts.id, "task": task, "lane": lane, "sender": parts.envelope.sender_text,

@@ -74,7 +74,7 @@ def test_quotes_make_nobody_else(tmp_path: Path) -> None:
                 assert "no mail" in delivered(client, carl)[1], carl
             for evil in ("evil@out.test", '"evil"@out.test', r'"e\vil"@out.test'):
                 assert "no envelope" in delivered(client, "<ann@contoso.com>", sender=evil)[1], evil
-            for author in ("evil@out.test", 'Evil <"evil"@out.test>', r'"e\vil"@out.test'):
+            for author in ("evil@out.test", 'Evil <"evil"@out.test>', r'"e\vil"@out.test', 'Evil <"evil"@out.test'):
                 assert "no author" in delivered(client, "<ann@contoso.com>", author=author)[1], author
 
             given = r'<"d\ora"@contoso.com> ORCPT=rfc822;"d\ora"@contoso.com'

@@ -16,7 +16,8 @@ SPELLINGS = [
     "u @bad.test", "u@ bad.test", "< u @ bad.test >", '"U" <u@bad.test>;', "U, <u@bad.test>,", '"U <u@bad.test>',
     "U (x <u@bad.test>", "<u@(x)bad.test>", "(c) u (x) @ (y) bad.test (z)", "u@bad (x) . (y) test", "'u@bad.test'",
     "=?utf-8?q?U?= =?utf-8?q?_=3Cu=40bad.test=3E?=", "u@BAD.test>", "[u@bad.test", '"a@b.test" <u@bad.test> x',
-    "(a@b.test) u@bad.test.", '"a \\" b@c.test" <u@bad.test> x', "U \x00<u@bad.test>",
+    '"u"@bad.test x', r'U <"\u"@bad.test', "(a@b.test) u@bad.test.",
+    '"a \\" b@c.test" <u@bad.test> x', "U \x00<u@bad.test>",
 ]  # fmt: skip
 """Of which a mail program shows u@bad.test, or some do."""
 
@@ -43,6 +44,8 @@ def test_an_odd_spelling_hides_nobody(value: str) -> None:
         ("ana (x) . smith@bad.test", ["smith@bad.test", "ana.smith@bad.test"]),
         ("u@bad.test. Bye", ["u@bad.test", "u@bad.test.bye"]),
         ('"q q"@bad.test x', ['"q q"@bad.test']),
+        ('"ana" . smith@bad.test x', ["smith@bad.test", "ana.smith@bad.test"]),
+        (r'"q\ q"@bad.test x', ['"q q"@bad.test']),
         ("u@[192.0.2.1] x", ["u@[192.0.2.1]"]),
         ("u@x_y.bad.test", ["u@x_y.bad.test"]),
         ("u@b\u00fccher.test x", ["u@xn--bcher-kva.test"]),

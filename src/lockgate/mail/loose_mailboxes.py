@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from lockgate.mail.address import AddressError, parse_domain
+from lockgate.mail.address import AddressError, one_spelling, parse_domain
 from lockgate.mail.headers import decode_words
 from lockgate.mail.mailboxes import MOST_MAILBOXES, Mailbox, read_mailboxes
 
@@ -22,6 +22,9 @@ _PIECE = re.compile(r'[^()<>\[\]:;@\\,"\s\x00-\x1f\x7f]+|[()<>\[\]:;@\\,"]')
 _NO_DOMAIN = re.compile(r"[^\w.-]")
 _CLOSES = {"(": ")", '"': '"', "[": "]"}
 _TURNS = {sign: re.compile(rf"\\.|[{re.escape(sign + close)}]", re.S) for sign, close in _CLOSES.items()}
+_ASTRAY = ".'`"
+"""Signs around a local part that belong to the text around it."""
+
 _BREAK = ""
 """Between two words that do not belong together."""
 
@@ -97,10 +100,9 @@ def _locals(words: Sequence[str], place: int) -> Iterator[str]:
     while place > 0 and words[place - 1] not in (_BREAK, "@") and _dotted(words[place - 1], words[place]):
         place -= 1
         joined.append(words[place])
-    for local in dict.fromkeys((nearest, "".join(reversed(joined)))):
-        plain = local if local.startswith('"') else local.strip(".'`")
-        if plain:
-            yield plain
+    first, whole = one_spelling(nearest), "".join([one_spelling(word) for word in reversed(joined)])
+    plain = first if nearest.startswith('"') else first.strip(_ASTRAY)
+    yield from dict.fromkeys(local for local in (plain, whole.strip(_ASTRAY)) if local)
 
 
 def _domains(words: Sequence[str], place: int) -> Iterator[str]:

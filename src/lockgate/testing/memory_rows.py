@@ -54,7 +54,7 @@ def recipients_meant(entry: MemoryTask, filters: Mapping[str, str]) -> list[int]
     """Which recipients of the task are meant; none if the task is not."""
     if not _means(entry, filters):
         return []
-    wanted = {text.strip("<>").casefold() for text in filters.get("recipient", "").split("\n") if text}
+    wanted = {kept_spelling(text).casefold() for text in filters.get("recipient", "").split("\n") if text}
     return [n for n, r in entry.left.items() if not wanted or wanted & {r.target.key, r.id.original.key}]
 
 
@@ -70,7 +70,7 @@ def _has(entry: MemoryTask, name: str, value: str) -> bool:
         "lane": lane == value,
         "id": entry.message.id == value,
         "task": str(entry.number) == value,
-        "sender": entry.message.envelope.sender_text.casefold() == value.strip("<>").casefold(),
+        "sender": entry.message.envelope.sender_text.casefold() == kept_spelling(value).casefold(),
         "recipient": True,
         "organisation": lane.startswith(f"{value}/"),
         "why": value.casefold() in (entry.held or entry.last_reply).casefold(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-EACH = 0.05
+EACH = 0.04
 """Seconds of processor time for one expression in one text."""
 
 ALL = 0.5

@@ -38,6 +38,9 @@ _LARGEST_TABLE = 64 * 1024
 _AT_ONCE = 16 * 1024
 """Octets of a text that are looked through at once."""
 
+_SOON = 1024
+"""Octets that are looked through for one short piece at once."""
+
 _OFTEN = 10_000
 """So many finds, each of which costs an object, and what was found is not looked for any more."""
 
@@ -59,10 +62,11 @@ _QUANTIFIER = re.compile(r"(?:[*?]|\{0+(?:,\d*)?\}|(?P<some>\+|\{\d+(?:,\d*)?\})
 
 
 class _Way(NamedTuple):
-    """One way to find a needle: pieces by their numbers, and what is too short to be looked for in every text."""
+    """One way to find a needle: pieces by their numbers besides the one by which it is found, and what is too short to
+    be looked for in every text."""
 
     needle: int
-    pieces: frozenset[int]
+    others: frozenset[int]
     short: tuple[bytes, ...]
 
 
@@ -80,7 +84,7 @@ class PieceSet:
                 good = {best} | {piece for piece in way if weight(piece) >= _GOOD}
                 pieces = frozenset([numbers.setdefault(piece, len(numbers)) for piece in good])
                 short = tuple([piece.encode("utf-8", "replace") for piece in way - good])
-                ways.setdefault(numbers[best], []).append(_Way(needle, pieces, short))
+                ways.setdefault(numbers[best], []).append(_Way(needle, pieces - {numbers[best]}, short))
         self._ways = ways
         self._octets = [piece.encode("utf-8", "replace") for piece in numbers]
         self._overlap = max(map(len, self._octets), default=1) - 1
@@ -93,12 +97,14 @@ class PieceSet:
         there = self._there(folded)
         found = set[int]()
         known: dict[bytes, bool] = {}
+        long = len(folded) > _SOON  # looking takes longer than remembering
         for piece in there:
-            for needle, pieces, short in self._ways.get(piece, ()):  # loops, as there can be thousands
-                if needle in found or not pieces <= there:
+            for needle, others, short in self._ways.get(piece, ()):  # loops, as there can be thousands
+                if (others and not others <= there) or needle in found:
                     continue
                 for one in short:
-                    if (has := known.get(one)) is None:
+                    has = known.get(one) if long else one in folded
+                    if has is None:
                         has = known[one] = one in folded
                     if not has:
                         break

@@ -56,15 +56,11 @@ class Pace:
         return min(self._due, self._ends)
 
 
-def timed(pace: Pace | None, session: ServerSession, now: float, settings: DoorSettings) -> tuple[Pace | None, float]:
-    """The pace of the message that is under way, if one is, and the deadline of what is awaited now."""
-    if session.takes_body:
-        pace = pace or Pace(now, session.heard, settings)
-        if session.mends:
-            return pace, pace.heard(now, session.heard, settings, lone_end=session.lone_end)
-        return pace, pace.awaited(now)
-    command = now + settings.command_timeout
-    if not session.between_chunks:
-        return None, command
+def timed(pace: Pace | None, session: ServerSession, now: float, settings: DoorSettings) -> tuple[Pace, float]:
+    """The pace of the message that is under way, and the deadline of what is awaited now: its octets, or a chunk."""
     pace = pace or Pace(now, session.heard, settings)
-    return pace, min(command, pace.rests(now))
+    if session.between_chunks:
+        return pace, min(now + settings.command_timeout, pace.rests(now))
+    if session.mends:
+        return pace, pace.heard(now, session.heard, settings, lone_end=session.lone_end)
+    return pace, pace.awaited(now)

@@ -296,8 +296,10 @@ class Talk(asyncio.Protocol):
             self._line.send(out)
         if session.waiting is not None:
             self._pace, self.deadline = None, NEVER
-        elif out or session.takes_body:
+        elif session.takes_body or session.between_chunks:
             self._pace, self.deadline = timed(self._pace, session, door.wheel.now, door.settings)
+        elif out:
+            self._pace, self.deadline = None, door.wheel.now + door.settings.command_timeout
         if session.closing:
             self._end(session.parted)
 

@@ -59,8 +59,7 @@ class Context:
 
     __slots__ = (
         "_looked", "_needles", "_read", "_seen", "_sets", "among", "asks", "hostname", "lists", "looks", "notes",
-        "organisation",
-        "own", "searches",
+        "organisation", "own", "searches",
     )  # fmt: skip
 
     def __init__(
@@ -145,10 +144,14 @@ class Context:
         return found
 
     def look(self, place: str, texts: tuple[str, ...], patience: Patience) -> tuple[Looked, ...]:
-        """What is found in each long text, as long as there is time; the last answer is remembered."""
-        if self._looked[0] != texts:
-            self._looked = texts, tuple([self._sets[place].look(text, patience) for text in texts])
-        return self._looked[1]
+        """What is found in each long text, as long as there is time; the last answer is remembered.
+
+        Several threads may be here at once, each with its message.
+        """
+        last = self._looked
+        if last[0] != texts:
+            last = self._looked = texts, tuple([self._sets[place].look(text, patience) for text in texts])
+        return last[1]
 
     def is_slow(self, place: str) -> bool:
         """Whether a text can be made so that it takes long to look for what is sought there."""

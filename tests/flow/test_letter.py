@@ -198,6 +198,13 @@ async def test_what_else_is_asked_goes_to_the_others():
     assert isinstance(alone[forward], Unknown)
 
 
+WORDS = CONTOSO + """
+[[mail_flow_rule]]
+name = "Words"
+subject_or_body_contains_words = ["a falcon"]
+reject_message = {}
+"""
+
 SLOW = CONTOSO + """
 [[mail_flow_rule]]
 name = "Slow"
@@ -257,7 +264,10 @@ async def test_an_expression_that_takes_too_long_decides_by_its_rules_error_acti
     assert said[-1].code == 550 and "no falcons" in said[-1].text, "other rules are what they are"
 
 
-async def test_what_can_be_slow_is_looked_for_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("rules", "few", "many"), [(SLOW % "ignore", 2_000, 20_000), (WORDS, 100_000, 200_000)])
+async def test_what_can_take_long_is_looked_for_beside_the_loop(
+    monkeypatch: pytest.MonkeyPatch, rules: str, few: int, many: int
+) -> None:
     threads: list[str] = []
     real = letter.answers
 
@@ -266,7 +276,7 @@ async def test_what_can_be_slow_is_looked_for_beside_the_loop(monkeypatch: pytes
         return real(*given)
 
     monkeypatch.setattr(letter, "answers", watched)
-    house = house_with(ListedAuthenticator(authenticated("pass")), SLOW % "ignore")
-    await house.send("ben@contoso.com", fields=made_slow(20_000))
-    await house.send("ben@contoso.com", fields=made_slow(2_000))
+    house = house_with(ListedAuthenticator(authenticated("pass")), rules)
+    await house.send("ben@contoso.com", fields=made_slow(many))
+    await house.send("ben@contoso.com", fields=made_slow(few))
     assert threads[0] != threading.main_thread().name == threads[1]

@@ -28,7 +28,9 @@ LARGE = 1024 * 1024
 """Octets from which on a message is large: few of them are in memory at once, and they are read beside the loop."""
 
 _LONG = 128 * 1024
-"""Octets from which on the words of lists are looked for beside the loop: that takes some 20 milliseconds then."""
+"""Octets from which on a text is looked through beside the loop: that takes some 20 milliseconds then for the words of
+lists, and for those of rules where the text has them all within others.
+"""
 
 _SLOW = 8 * 1024
 """Octets from which on expressions for which slow texts can be made are looked for beside the loop."""
@@ -92,7 +94,7 @@ class Authentication(msgspec.Struct, frozen=True):
     ) -> dict[Question, Answer]:
         """What the message is made of, and what its text says; a large one is looked through beside the loop."""
         large = size > LARGE
-        beside = large or (size > _LONG and any(isinstance(question, ListInText) for question in questions))
+        beside = large or (size > _LONG and any(isinstance(question, InText | ListInText) for question in questions))
         beside = beside or (size > _SLOW and is_slow(policy, questions))
         place = self.few_large if large else contextlib.nullcontext()
         try:

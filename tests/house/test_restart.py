@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lockgate.storage.keeper import lock_queue
 from peers.certificates import Authority, Papers
 from peers.client import Client, letter
 from peers.contoso import contoso
@@ -220,3 +221,21 @@ def test_a_certificate_is_replaced_while_running(tmp_path: Path) -> None:
             )
             assert shown(service) != first, "what worked goes on working"
         assert [subject(mail) for mail in sink.mails] == ["kept"]
+
+
+@pytest.mark.slow
+def test_whoever_is_started_while_another_one_still_ends_waits_for_it(tmp_path: Path) -> None:
+    with SmtpPeer() as sink, running(tmp_path / "s", relay(sink)) as service:
+        service.stop()
+        lock = lock_queue(service.state)
+        starting = threading.Thread(target=service.start)
+        starting.start()
+        try:
+            why = "The keeper cannot begin: Another keeper already uses"
+            service.until(lambda: why in service.said(), "it says why")
+        finally:
+            os.close(lock)
+            starting.join(30)
+        assert "Traceback" not in service.said(1000)
+        with service.client() as client:
+            assert client.letter("alice@outside.example", "ben@contoso.com", content="waited")[0] == 250

@@ -18,6 +18,10 @@ _QUICK_DEATH = 5.0
 _LONGEST_PAUSE = 2.0
 
 
+class CannotRun(Exception):
+    """A process cannot do its work as things are; the message says why and what to do, so nobody needs a stack."""
+
+
 class Child:
     """One process of the service. `main` runs in it and is given a function to call once it is ready to work."""
 
@@ -83,6 +87,8 @@ class Family:
             code = 0
         except KeyboardInterrupt:
             code = 0
+        except CannotRun as trouble:
+            sys.stderr.write(f"{trouble}\n")
         except BaseException:
             traceback.print_exc()
         finally:

@@ -14,6 +14,7 @@ from typing import Any
 
 import uvloop
 
+from lockgate.app.children import CannotRun
 from lockgate.app.clock import SystemClock
 from lockgate.app.config import OperatorFile
 from lockgate.app.counting import CountingJournal, CountingLoad, timing
@@ -63,11 +64,12 @@ from lockgate.policy.policy import Policy
 from lockgate.probes.directory.callout import NextHopCallout
 from lockgate.seams import Journal
 from lockgate.storage.client import KeeperSpool, SpoolSettings
-from lockgate.storage.keeper import KeeperSettings
+from lockgate.storage.keeper import AlreadyKept, KeeperSettings
 from lockgate.storage.keeper import serve as keep
 from lockgate.storage.kept import KeptFile
 from lockgate.storage.lanes import Pace
 from lockgate.storage.lists import ListFiles
+from lockgate.storage.tables import NewerSchema
 
 Ready = Callable[[], None]
 
@@ -150,6 +152,9 @@ def run_keeper(config: OperatorFile, ready: Ready) -> None:
             ready()
         try:
             await kept
+        except (AlreadyKept, NewerSchema) as trouble:
+            journal.alarm("the queue cannot be kept", why=str(trouble))
+            raise CannotRun(f"The keeper cannot begin: {trouble}") from None
         finally:
             journal.close()
 

@@ -20,7 +20,8 @@ test: $(VENV)/test-installed system-packages
 	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -s tests/proof/test_kill.py
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --ignore tests/proof/test_kill.py
 
 # The long proofs: an hour and more. Each also runs, shorter, in `make test`. One that cannot be run here (power cuts
 # need root and loop devices) is a failure.

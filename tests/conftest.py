@@ -20,14 +20,14 @@ settings.register_profile(
 )
 settings.load_profile("searching" if os.environ.get("LOCKGATE_EXAMPLES") else "steady")
 
-LONG = ("test_kill.py", "house", "doors", "proof")
-"""Files and folders. Kills at random measure what is on its way at an instant; beside them runs what mostly waits, and
-the other proofs, which want all of the processors, only afterwards."""
+LONG = ("house", "doors", "proof")
+"""Folders, those that mostly wait before those that want all of the processors. Kills at random are run by themselves
+(`make test`): they measure what is on its way at an instant, and how much that is depends on what else runs."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Stable: within a folder the order stays."""
-    items.sort(key=lambda item: min(_rank(item.path.name), _rank(item.path.parent.name)))
+    items.sort(key=lambda item: _rank(item.path.parent.name))
 
 
 def pytest_collection_finish() -> None:

@@ -118,7 +118,8 @@ class Supervisor:
         return 0
 
     def _lay_out(self) -> None:
-        """The files that every process finds there. The doors are ours by now, so no other service uses them."""
+        """The files that every process finds there. A service that is ending may have them open: it opens no more
+        connections, and the keeper waits until it has gone."""
         from lockgate.app import wiring
 
         config = self._config

@@ -142,7 +142,7 @@ def answered(context: typer.Context, request: Request, *, as_json: bool, patienc
     if answer.kind != Kind.OK:
         _refused(answer, as_json=as_json)
     if answer.sentence:
-        show.complain(f"{answer.sentence[:1].upper()}{answer.sentence[1:]}.")
+        show.complain(f"{_begun(answer.sentence)}.")
     if as_json:
         show.as_json(answer.result)
     return answer.result
@@ -150,25 +150,31 @@ def answered(context: typer.Context, request: Request, *, as_json: bool, patienc
 
 def answered_for_each(
     context: typer.Context,
-    ids: Sequence[str],
+    ids: Sequence[str] | None,
     request: Callable[[str], Request],
-    tell: Callable[[dict[str, Any]], None],
+    tell: Callable[[Mapping[str, Any]], None],
     *,
     as_json: bool,
 ) -> None:
     """Make the same request for each of these ids, then `tell` of all answers as of one; with `as_json` one document.
 
+    Without ids it is made once, for "": what the filters say is meant then.
     Lists and counts of the answers are added up, and `unknown` has the ids for which there is nothing to be done: each
     is named, and the command ends with code 1 behind them all. If the command has to end sooner, what was done until
     then is told first.
     """
+    if not ids:
+        result = answered(context, request(""), as_json=as_json)
+        if not as_json:
+            tell(result)
+        return
     told: dict[str, Any] = {}
     unknown: list[str] = []
     try:
         for one in dict.fromkeys(ids):
             answer = _answer(context, request(one), PATIENCE)
             if answer.kind == Kind.FINDING:
-                show.complain(f"{answer.sentence[:1].upper()}{answer.sentence[1:]}: {one}")
+                show.complain(f"{_begun(answer.sentence)}: {one}")
                 unknown.append(one)
                 continue
             if answer.kind != Kind.OK:
@@ -224,15 +230,18 @@ def unreadable(file: str, trouble: OSError | UnicodeDecodeError) -> NoReturn:
     raise typer.Exit(show.MISUSE) from None
 
 
+def _begun(sentence: str) -> str:
+    """With a capital; a name of a file or a property at its beginning is left as it is written."""
+    return sentence[:1].upper() + sentence[1:] if sentence.partition(" ")[0].isalpha() else sentence
+
+
 def _refused(answer: Answer, *, as_json: bool) -> NoReturn:
     found = answer.result.get("problems", []) if isinstance(answer.result, dict) else []
     if as_json:
         show.as_json({"kind": answer.kind, "sentence": answer.sentence, "problems": found})
     for row in found:
         show.complain(problem_line(row.get("file"), row.get("line"), row.get("path"), row.get("message")))
-    first = answer.sentence.partition(" ")[0]
-    # The name of a file or a property is written as it is.
-    show.complain(answer.sentence[:1].upper() + answer.sentence[1:] if first.isalpha() else answer.sentence)
+    show.complain(_begun(answer.sentence))
     match answer.kind:
         case Kind.FINDING:
             raise typer.Exit(show.FINDING)

@@ -120,8 +120,8 @@ def _edit(
         show.complain(f"Give ids (with --recipient for some of their recipients), or --{others[0]}, not both.")
         raise typer.Exit(show.MISUSE)
 
-    def of_message(message: str) -> HoldEdit:
-        return HoldEdit(action, {**filters, "id": message}, what_if=what_if)
+    def order(message: str) -> HoldEdit:
+        return HoldEdit(action, {**filters, "id": message} if message else filters, what_if=what_if)
 
     def tell(result: Mapping[str, Any]) -> None:
         count = show.counted(result["count"], "held task")
@@ -131,12 +131,7 @@ def _edit(
         else:
             show.say(f"{count} {action}d.")
 
-    if ids:
-        answered_for_each(context, ids, of_message, tell, as_json=as_json)
-        return
-    result = answered(context, HoldEdit(action, filters, what_if=what_if), as_json=as_json)
-    if not as_json:
-        tell(result)
+    answered_for_each(context, ids, order, tell, as_json=as_json)
 
 
 @commands.command()

@@ -83,8 +83,8 @@ def _edit(
         show.complain("Give ids, or --lane, --sender, --recipient (and --restored), not both.")
         raise typer.Exit(show.MISUSE)
 
-    def of_message(message: str) -> QueueEdit:
-        return QueueEdit(action, {"id": message}, what_if=what_if)
+    def order(message: str) -> QueueEdit:
+        return QueueEdit(action, {"id": message} if message else filters, what_if=what_if)
 
     def tell(result: Mapping[str, Any]) -> None:
         count = show.counted(result["count"], "task")
@@ -96,12 +96,7 @@ def _edit(
         if RESTORED in (filters.get("held"), *(str(task.get("held"))[: len(RESTORED)] for task in result["tasks"])):
             show.say("What was delivered after that backup was made would be delivered a second time.")
 
-    if ids:
-        answered_for_each(context, ids, of_message, tell, as_json=as_json)
-        return
-    result = answered(context, QueueEdit(action, filters, what_if=what_if), as_json=as_json)
-    if not as_json:
-        tell(result)
+    answered_for_each(context, ids, order, tell, as_json=as_json)
 
 
 @commands.command()

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from lockgate.mail.address import kept_spelling
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.task import MOVED_LANE, TaskRecipient
+from lockgate.storage.correspondents import correspondents_of
 from lockgate.storage.frames import NEVER, What
 from lockgate.storage.ledger import SHIFT, Ledger, event_bytes, recipients_of
 
@@ -61,9 +61,7 @@ class Edit:
         self.count = 0
         self._after = 0
         self._standing = standing
-        self._recipients = {
-            kept_spelling(text).casefold() for text in filters.get("recipient", "").split("\n") if text
-        }
+        self._meant = correspondents_of(filters)
 
     def proceed(self, ledger: Ledger, now: float) -> bool:
         """Do the next slice inside the ledger's transaction; True when all is done and written into the audit."""
@@ -72,7 +70,7 @@ class Edit:
         for task, *_, what in rows:
             self._after = task
             parts = recipients_of(what)
-            chosen = self._chosen(parts)
+            chosen = self._meant.chosen(parts)
             if chosen:
                 self.count += int(self.part(ledger, task, parts, chosen, now))
         if len(rows) == SLICE:
@@ -82,17 +80,6 @@ class Edit:
         row = (now, self.by, self.action, json.dumps(self.filters, sort_keys=True), self.count)
         ledger.db.execute("INSERT INTO audit(at, who, what, filters, count) VALUES(?,?,?,?,?)", row)
         return True
-
-    def _chosen(self, parts: What) -> tuple[TaskRecipient, ...]:
-        """The recipients of this task that are meant."""
-        sender = self.filters.get("sender")
-        if sender is not None and parts.envelope.sender_text.casefold() != kept_spelling(sender).casefold():
-            return ()
-        if "recipient" not in self.filters:
-            return parts.recipients
-        return tuple(
-            r for r in parts.recipients if r.target.key in self._recipients or r.id.original.key in self._recipients
-        )
 
     def part(self, ledger: Ledger, task: int, parts: What, chosen: tuple[TaskRecipient, ...], now: float) -> bool:
         """Do it to the chosen recipients; if the task has others, the chosen ones get a task of their own first.

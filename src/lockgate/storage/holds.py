@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from lockgate.mail.address import kept_spelling
 from lockgate.mail.message import BodyRef
+from lockgate.storage.correspondents import Correspondents, correspondents_of
 from lockgate.storage.edits import Misuse
 from lockgate.storage.ledger import SHIFT, recipients_of
 from lockgate.storage.segments import SegmentFolder, read_body
@@ -49,10 +49,11 @@ def held(queue: Path, filters: Mapping[str, str], limit: int, below: int) -> lis
             if filters.get("state", state) != state:
                 continue
             where, values = _conditions(db, filters)
+            meant = correspondents_of(filters)
             query = f"{_QUERY}{_KINDS[state]} AND k.id < ? AND {where} ORDER BY k.id DESC"
             count = 0
             for row in db.execute(query, (below, *values)):
-                told = _row(row, state, filters)
+                told = _row(row, state, meant)
                 if told is not None:
                     found.append(told)
                     count += 1
@@ -85,16 +86,13 @@ def _conditions(db: sqlite3.Connection, filters: Mapping[str, str]) -> tuple[str
     return " AND ".join(where), values
 
 
-def _row(row: tuple[Any, ...], state: str, filters: Mapping[str, str]) -> dict[str, Any] | None:
+def _row(row: tuple[Any, ...], state: str, meant: Correspondents) -> dict[str, Any] | None:
     (task, lane, owner, due, why, held_at, until, received, attempts, reply, what, subject, message_id, size,
      from_ip) = row  # fmt: skip
     parts = recipients_of(what)
+    if not meant.chosen(parts):
+        return None
     sender = parts.envelope.sender_text
-    if "sender" in filters and sender.casefold() != kept_spelling(filters["sender"]).casefold():
-        return None
-    wanted = {kept_spelling(text).casefold() for text in filters.get("recipient", "").split("\n") if text}
-    if wanted and not any(wanted & {r.target.key, r.id.original.key} for r in parts.recipients):
-        return None
     return {
         "id": parts.id, "task": task, "organisation": lane.partition("/")[0], "state": state,
         "why": why or reply or "judged again as soon as what is asked can be answered", "received": received,

@@ -7,17 +7,17 @@ import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from lockgate.mail.address import kept_spelling
 from lockgate.mail.discreet import row_as_wished, story_as_wished
 from lockgate.mail.redaction import Discretion, nothing_hidden, spellings
 from lockgate.seams import MOST_TASKS, Unavailable
 from lockgate.storage import following, frames, holds, traces
+from lockgate.storage.correspondents import Correspondents, correspondents_of
 from lockgate.storage.edits import FILTERS, Misuse, Order
-from lockgate.storage.frames import NEVER, Ask, FrameReader, What, frame
+from lockgate.storage.frames import NEVER, Ask, FrameReader, frame
 from lockgate.storage.ledger import SHIFT, recipients_of
 from lockgate.storage.segments import SegmentFolder
 from lockgate.storage.trace_filters import wanted
@@ -175,7 +175,7 @@ def _lanes(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _conditions(db: sqlite3.Connection, filters: Mapping[str, str]) -> tuple[str, list[Any]]:
-    """What the columns of a task `k` say; the addresses stand in what was packed (`_means`)."""
+    """What the columns of a task `k` say; the addresses stand in what was packed (correspondents.py)."""
     where, values = ["1"], list[Any]()
     if "lane" in filters:
         where.append("k.lane = ?")
@@ -203,9 +203,9 @@ def _tasks(queue: Path, filters: Mapping[str, str]) -> list[dict[str, Any]]:
             f" l.last_reply FROM task k LEFT JOIN lane l ON l.name = k.lane WHERE {where} ORDER BY k.id"
         )
         found: list[dict[str, Any]] = []
-        asked = _asked(filters)
+        meant = correspondents_of(filters)
         for row in db.execute(query, values):
-            task = _task(row, asked)
+            task = _task(row, meant)
             if task is not None:
                 found.append(task)
                 if len(found) >= MOST_TASKS:
@@ -218,38 +218,15 @@ def _count(queue: Path, filters: Mapping[str, str]) -> int:
         where, values = _conditions(db, filters)
         if not {"sender", "recipient"} & set(filters):
             return int(db.execute(f"SELECT count(*) FROM task k WHERE {where}", values).fetchone()[0])
-        asked = _asked(filters)
+        meant = correspondents_of(filters)
         rows = db.execute(f"SELECT k.what FROM task k WHERE {where}", values)
-        return sum(_means(recipients_of(what), asked) for (what,) in rows)
+        return sum(bool(meant.chosen(recipients_of(what))) for (what,) in rows)
 
 
-class _Asked(NamedTuple):
-    """Sender and recipient that are asked for, folded, as addresses are kept; None: anybody."""
-
-    sender: str | None
-    recipient: str | None
-
-
-def _asked(filters: Mapping[str, str]) -> _Asked:
-    sender, recipient = filters.get("sender"), filters.get("recipient")
-    return _Asked(
-        None if sender is None else kept_spelling(sender).casefold(),
-        None if recipient is None else kept_spelling(recipient).casefold(),
-    )
-
-
-def _means(parts: What, asked: _Asked) -> bool:
-    """Whether sender and recipients are those that are asked for."""
-    if asked.sender is not None and parts.envelope.sender_text.casefold() != asked.sender:
-        return False
-    key = asked.recipient
-    return key is None or any(key in (r.target.key, r.id.original.key) for r in parts.recipients)
-
-
-def _task(row: tuple[Any, ...], asked: _Asked) -> dict[str, Any] | None:
+def _task(row: tuple[Any, ...], meant: Correspondents) -> dict[str, Any] | None:
     task, lane, owner, due, held, attempts, received, reply, what, lane_at, lane_reply = row
     parts = recipients_of(what)
-    if not _means(parts, asked):
+    if not meant.chosen(parts):
         return None
     return {
         "id": parts.id, "task": task, "lane": lane, "sender": parts.envelope.sender_text,

@@ -71,6 +71,16 @@ def test_lines_are_bounded():
     assert text.endswith("\n")
 
 
+def test_what_changes_behind_is_told_as_it_was():
+    names = ["first"]
+
+    def tell(journal):
+        journal.note("started", names=names)
+        names[0] = "second"
+
+    assert written(tell).endswith("started: names=\"['first']\"\n")
+
+
 def test_an_exception_says_where():
     def fail(journal):
         try:

@@ -21,6 +21,12 @@ WAITING = 20_000
 ALARMS_KEPT = 200
 """Alarms that `recent_alarms` can show at most."""
 
+_Happening = tuple[float, str, Mapping[str, object], bool]
+"""Seconds since the epoch, what happened, its details, and whether it is an alarm."""
+
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})
+"""What stays what it is; most details are of these."""
+
 _BATCH_SECONDS = 0.05
 _LOOK_SECONDS = 1.0
 _ALARM_FILE_OCTETS = 512 * 1024
@@ -37,7 +43,7 @@ class SilentJournal:
 
 
 class LineJournal:
-    """seams.Journal for one process: lines are made at once, a thread of its own writes them.
+    """seams.Journal for one process: a thread of its own makes the lines and writes them, many in a row.
 
     `write` puts octets where they belong and may block or raise; it is called from the writer thread only.
     `form` is lines.line or lines.json_line; lines name `host`, as those of syslog do. Alarms are also appended to
@@ -63,9 +69,9 @@ class LineJournal:
             self._origin = f"{host} {self._origin}"
         self._form = form
         self._alarms = alarms
-        self._stamp = Stamp()
+        self._stamp, self._alarm_stamp = Stamp(), Stamp()
         self._storms = Storms()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[_Happening] = deque()
         self._alarms_waiting: deque[bytes] = deque()
         self._something = threading.Event()
         self._counting = threading.Lock()
@@ -113,12 +119,14 @@ class LineJournal:
             if len(self._waiting) >= WAITING:
                 self.dropped += 1
                 return
-            when = self._stamp.at(self._clock.now())
-            data = self._form(when, self._origin, happening, details, alarm=alarm)
+            now = self._clock.now()
+            # What may be another thing by the time the thread comes to it is put into words at once.
+            fixed = details if _PLAIN.issuperset(map(type, details.values())) else _worded(details)
             if (alarm or kept) and self._alarms is not None:
-                self._alarms_waiting.append(json_line(when, self._origin, happening, details, alarm=alarm))
+                when = self._alarm_stamp.at(now)
+                self._alarms_waiting.append(json_line(when, self._origin, happening, fixed, alarm=alarm))
             with self._counting:
-                self._waiting.append(data)
+                self._waiting.append((now, happening, fixed, alarm))
                 self._noted += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
@@ -139,21 +147,28 @@ class LineJournal:
                 self._tell_storms()
                 pause.wait(_BATCH_SECONDS)
             lines = len(self._waiting)
-            batch = _take(self._waiting, lines)
+            batch = b"".join([self._line_of(*self._waiting.popleft()) for _ in range(lines)])
             untold, lost = told, self.dropped - told
             if lost:
                 told = self.dropped
-                when = Stamp().at(self._clock.now())
-                batch += self._form(when, self._origin, "lines dropped", {"count": lost}, alarm=True)
+                batch += self._line_of(self._clock.now(), "lines dropped", {"count": lost}, alarm=True)
             if batch:
                 try:
                     self._write(batch)
                 except (OSError, ValueError):
                     self.dropped, told = self.dropped + lines, untold
-            self._keep_alarms(_take(self._alarms_waiting, len(self._alarms_waiting)))
+            alarms = len(self._alarms_waiting)
+            self._keep_alarms(b"".join([self._alarms_waiting.popleft() for _ in range(alarms)]))
             with self._written:
                 self._done += lines
                 self._written.notify_all()
+
+    def _line_of(self, now: float, happening: str, details: Mapping[str, object], alarm: bool) -> bytes:
+        try:
+            return self._form(self._stamp.at(now), self._origin, happening, details, alarm=alarm)
+        except Exception:  # A log line is never worth the others: whatever is wrong with it, it is dropped.
+            self.dropped += 1
+            return b""
 
     def _keep_alarms(self, batch: bytes) -> None:
         if not batch or self._alarms is None:
@@ -166,8 +181,8 @@ class LineJournal:
                 file.write(batch)
 
 
-def _take(waiting: deque[bytes], count: int) -> bytes:
-    return b"".join([waiting.popleft() for _ in range(count)])
+def _worded(details: Mapping[str, object]) -> dict[str, object]:
+    return {name: value if type(value) in _PLAIN else cleaned(value) for name, value in details.items()}
 
 
 def recent_alarms(path: Path, count: int = 20) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fixtures_folder import fixtures_folder
 from lockgate.mail import replies
+from lockgate.wire.smtp.client import stuffed as written
 from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw, Limits
 from lockgate.wire.smtp.events import Signal, Spoiled
 from lockgate.wire.smtp.manners import manners
@@ -165,6 +166,24 @@ def test_unstuffing_undoes_stuffing(message, places, after):
             rest += piece
     assert (b"".join(kept), rest, reader.flaw) == (message, after, None)
     assert reader.size == len(message)
+
+
+@pytest.mark.parametrize("before", [0, 1, 8 * 1024 - 3, 8 * 1024, 70_000])
+@pytest.mark.parametrize("dots", [b"", b".\r\n", b"x\r\n..two\r\n.\xe9\r\n", b".a\r\n" * 3000])
+@pytest.mark.parametrize("behind", [0, 9000])
+def test_long_octets_are_looked_through_like_short_ones(before, dots, behind):
+    """Long ones are looked through by another library."""
+    text = b"y" * 58 + b"\r\n"
+    message = text * (before // 60) + b"z" * (before % 60) + b"\r\n" + dots + text * (behind // 60)
+    stream = stuffed(message) + b".\r\nRSET\r\n"
+    assert written(message) == stuffed(message) + b".\r\n"
+    for step in (7, 8 * 1024 - 1, 8 * 1024, 100_000):
+        kept: list[bytes] = []
+        reader, rest = DataReader(kept.append, Limits(10**6)), None
+        for at in range(0, len(stream), step):
+            piece = stream[at : at + step]
+            rest = reader.feed(piece) if rest is None else rest + piece
+        assert (b"".join(kept), rest, reader.flaw) == (message, b"RSET\r\n", None), step
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b".", b"x", b"\0", b"\r\n"]), max_size=14).map(b"".join))

@@ -1,18 +1,17 @@
 """The end of data, dot stuffing and clean line ends: the only end is CRLF.CRLF, so nothing can be smuggled.
 
 RFC 5321 4.5.2 (transparency), 2.3.8 (lines); threats 3.1. Every check runs at the speed of C over whole chunks: the
-newline decoder of `io` tells in one pass which kinds of line end were seen, and `re` finds a literal faster than
-`bytes.find` does in long chunks.
+newline decoder of `io` tells in one pass which kinds of line end were seen.
 """
 
 from __future__ import annotations
 
 import enum
 import io
-import re
 from collections.abc import Callable
 
-_DOT_LINE = re.compile(rb"\r\n\.").search
+from lockgate.wire.smtp.dots import first_dot_line, next_dot_line
+
 _CRLF = b"\r\n"
 
 
@@ -157,13 +156,12 @@ class DataReader:
         if self._held:
             data = self._held + data
             self._held = b""
-        found = _DOT_LINE(data)
-        if found is None:
+        at = first_dot_line(data)
+        if at < 0:
             self._emit(data, self._hold_back(data), ())
             return None
         dots: list[int] = []
-        while found is not None:
-            at = found.start()
+        while at >= 0:
             after = data[at + 3 : at + 5]
             if after == _CRLF:
                 self._emit(data, at + 2, dots)
@@ -174,7 +172,7 @@ class DataReader:
                 self._held = data[at:]
                 return None
             dots.append(at + 2)
-            found = _DOT_LINE(data, at + 3)
+            at = next_dot_line(data, at + 3)
         self._emit(data, self._hold_back(data), dots)
         return None
 

@@ -95,8 +95,9 @@ class Keeper:
         self._database = queue / "keeper.sqlite"
         self._aside: Path | None = None
         self.ledger = self._open_ledger()
-        self.refusals = RefusalBook(settings.state / "trace", settings.refusal_rows, settings.refusal_size)
-        self.upkeep = Upkeep(self.ledger, folder, settings.state / "trace", journal, self.lives)
+        self._trace = settings.state / "trace"
+        self.refusals = RefusalBook(self._trace, settings.refusal_rows, settings.refusal_size)
+        self.upkeep = Upkeep(self.ledger, folder, self._trace, journal, self.lives)
         self._batch: list[tuple[Link, int, Any]] = []
         self._edits: list[tuple[Link, int, Edit]] = []
         self._absent: dict[int, float] = {}
@@ -263,7 +264,7 @@ class Keeper:
             case frames.ACCEPT if gone := item.segments & lost:
                 link.out.append(frame(frames.FAILED, _ENCODE((item.request, min(gone)))))
             case frames.ACCEPT if worker is not None:
-                tasks = accept_together(self.ledger, worker.incarnation, item, self.settings.state / "trace")
+                tasks = accept_together(self.ledger, worker.incarnation, item, self._trace)
                 link.out.append(frame(frames.ACCEPTED, _ENCODE((item.request, tasks))))
             case frames.STOP if worker is not None:
                 worker.taking = False

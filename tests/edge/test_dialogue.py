@@ -163,3 +163,22 @@ async def test_a_peer_that_closes_its_side_still_gets_its_answer(tmp_path):
         await asyncio.sleep(0.05)
         hall.gate.set()
         assert (await peer.rest()).startswith(b"250 2.0.0")
+
+
+@pytest.mark.parametrize("others", [0, 4])
+@pytest.mark.parametrize("words", ["NOOP", "NOOP\r\nQUIT"])
+async def test_what_was_said_before_a_peer_closes_its_side_is_answered(tmp_path, others, words):
+    """Among many, what is said waits for the end of the loop's turn; the end of the stream may come within it."""
+    async with open_door(tmp_path) as opened:
+        idle = [await Peer.dial(opened.port) for _ in range(others)]
+        for one in idle:
+            await one.reply()
+        peer = await Peer.dial(opened.port)
+        await peer.envelope()
+        peer.send(words.encode() + b"\r\n")
+        peer.writer.write_eof()
+        said = (await peer.rest()).splitlines()
+        assert [line[:3] for line in said] == [b"250", b"221"][: len(words.split())]
+        for one in idle:
+            assert (await one.ask("NOOP")).startswith("250")
+            await one.hang_up()

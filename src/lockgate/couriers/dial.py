@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import random
+from collections.abc import Callable
 
 from lockgate.couriers.finals import Finals
 from lockgate.couriers.hosts import Search, Target, targets
@@ -24,6 +25,7 @@ from lockgate.seams import Clock, Resolver, StsPolicies, TlsResults, Unreachable
 from lockgate.wire.certificates import certificate_facts
 from lockgate.wire.smtp.client import Opening, TlsUse, Trouble
 from lockgate.wire.tls import TlsPipe
+from lockgate.wire.voices import Voices
 
 _FORGED = Terms(PolicyKind.TLSA, result="dnssec-invalid")
 """For a domain whose mail exchangers cannot be believed."""
@@ -88,6 +90,7 @@ class Dialler:
         self._search = Search(resolver, reach, settings.mx_port, own_names, chance)
         self._settings = settings
         self._finals = finals or Finals()
+        self._voices = Voices(_at_end_of_turn, self._finals.connections)
         self._sts = sts
         self._results = SessionResults(results, sts)
         self._assurance = Assurance(
@@ -203,7 +206,7 @@ class Dialler:
         patience = self._settings.patience
         link = Link(
             loop, target, opening, patience, self._settings.least_rate,
-            lambda: assurance.pipe(hop.tls, key), judgement, gone, self._finals,
+            lambda: assurance.pipe(hop.tls, key), judgement, gone, self._finals, self._voices,
         )  # fmt: skip
         if self._witness is not None:
             link.attempt = self._witness.begins(target, use)
@@ -217,6 +220,10 @@ class Dialler:
             why = "no answer in time" if isinstance(trouble, TimeoutError) else trouble.strerror or str(trouble)
             raise _NoSession(replies.unreachable(f"No connection to {target}: {why}"), 1) from None
         return link
+
+
+def _at_end_of_turn(work: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_soon(work)
 
 
 async def _connected(loop: asyncio.AbstractEventLoop, link: Link, hop: NextHop) -> None:

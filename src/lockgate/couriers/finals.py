@@ -55,6 +55,10 @@ class Finals:
         self._next = 0.0
         self._looking = False
 
+    def connections(self) -> int:
+        """How many connections there are."""
+        return len(self._watched)
+
     def watch(self, fd: int, hear: Callable[[bytes], None]) -> Watched:
         """From now on; `hear` is given what has been read. Raises OSError."""
         watched = Watched(self, fd, hear)

@@ -16,6 +16,7 @@ from lockgate.wire.smtp.answers import Answer, AnswerReader, BadServer
 from lockgate.wire.smtp.client import CLOSING, Opening, Phase, Transaction
 from lockgate.wire.smtp.inquiry import Inquiry
 from lockgate.wire.tls import TlsFailed, TlsPipe
+from lockgate.wire.voices import Voices
 
 SLICE = 64 * 1024
 """Octets written at a time, so that a slow reader is noticed."""
@@ -42,6 +43,7 @@ class Link(asyncio.Protocol):
         objection: Callable[[TlsPipe], str],
         gone: Callable[[Link], None],
         finals: Finals,
+        voices: Voices,
     ) -> None:
         self.target = target
         self.host = str(target)
@@ -60,6 +62,8 @@ class Link(asyncio.Protocol):
         self._objection = objection
         self._gone = gone
         self._finals = finals
+        self._voices = voices
+        self._unsaid = b""
         self._watched: Watched | None = None
         self._reader = AnswerReader()
         self.pipe: TlsPipe | None = None
@@ -191,6 +195,7 @@ class Link(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The server closes; we close too."""
+        self.speak()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -289,8 +294,7 @@ class Link(asyncio.Protocol):
             if self.pipe is not None:
                 self.pipe.shutdown()
                 self._write(self.pipe.take())
-            if self._transport is not None:
-                self._transport.close()
+            self._close()
             return
         raise BadServer("the server spoke without having been asked")
 
@@ -318,9 +322,14 @@ class Link(asyncio.Protocol):
             self._hear(damage.before, str(damage))
             raise
         self._write(pipe.take())
-        if pipe.closed and self._transport is not None:
-            self._transport.close()
+        if pipe.closed:
+            self._close()
         return plain
+
+    def _close(self) -> None:
+        self.speak()
+        if self._transport is not None:
+            self._transport.close()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -341,6 +350,7 @@ class Link(asyncio.Protocol):
             if len(piece) > SLICE:
                 self._backlog.appendleft(piece[SLICE:])
             self._write_secure(bytes(piece[:SLICE]))
+            self.speak()  # the transport tells at once if that is more than it can send
         if self._backlog:
             self._stalls = self._loop.time() + self._patience.block
             if self._stalls < self._armed:
@@ -356,8 +366,20 @@ class Link(asyncio.Protocol):
             self.abort("a word was to be said in the middle of a handshake")
 
     def _write(self, data: bytes) -> None:
-        if data and self._transport is not None:
-            self._transport.write(data)
+        """Said at the end of the loop's turn, with what other servers are told."""
+        if not data:
+            return
+        if self._unsaid:
+            self._unsaid += data
+        else:
+            self._unsaid = data
+            self._voices.add(self)
+
+    def speak(self) -> None:
+        """Write what has been said so far; nothing, if the connection is closing by now."""
+        out, self._unsaid = self._unsaid, b""
+        if out and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(out)
 
     # --- deadlines -------------------------------------------------------------------------------------------------
 

@@ -7,15 +7,22 @@ import asyncio
 from OpenSSL import SSL
 
 from lockgate.wire.tls import TlsPipe
+from lockgate.wire.voices import Voices
 
 
 class Line:
-    """Octets out and in; `pipe` is None in clear. Reading can be paused for two reasons, theirs and ours."""
+    """Octets out and in; `pipe` is None in clear. Reading can be paused for two reasons, theirs and ours.
 
-    __slots__ = ("_resting", "pipe", "stalled", "transport")
+    What is said leaves at the end of the loop's turn with what others are told (wire/voices.py), or before the line
+    closes.
+    """
 
-    def __init__(self, transport: asyncio.Transport) -> None:
+    __slots__ = ("_resting", "_unsaid", "_voices", "pipe", "stalled", "transport")
+
+    def __init__(self, transport: asyncio.Transport, voices: Voices) -> None:
         self.transport = transport
+        self._voices = voices
+        self._unsaid = b""
         self.pipe: TlsPipe | None = None
         self.stalled = False  # the peer does not read what we say
         self._resting = False
@@ -54,10 +61,16 @@ class Line:
         """Say something. Raises TlsFailed."""
         pipe = self.pipe
         if pipe is None:
-            self.transport.write(data)
+            self._say(data)
         else:
             pipe.write(data)
             self._pass_on(pipe)
+
+    def speak(self) -> None:
+        """Write what has been said so far; nothing, if the line is closing by now."""
+        out, self._unsaid = self._unsaid, b""
+        if out and not self.transport.is_closing():
+            self.transport.write(out)
 
     def rest(self) -> None:
         """Read no more for now."""
@@ -73,6 +86,7 @@ class Line:
 
     def close(self) -> None:
         """Send what is left and close."""
+        self.speak()
         self.transport.close()
 
     def close_gently(self, *, at_once: bool) -> None:
@@ -83,6 +97,7 @@ class Line:
         if pipe is not None:
             pipe.shutdown()
             self._pass_on(pipe)
+        self.speak()
         if at_once or not transport.can_write_eof():
             transport.close()
             return
@@ -95,4 +110,11 @@ class Line:
     def _pass_on(self, pipe: TlsPipe) -> None:
         out = pipe.take()
         if out:
-            self.transport.write(out)
+            self._say(out)
+
+    def _say(self, out: bytes) -> None:
+        if self._unsaid:
+            self._unsaid += out
+        else:
+            self._unsaid = out
+            self._voices.add(self)

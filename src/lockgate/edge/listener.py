@@ -19,6 +19,7 @@ from lockgate.mail.connection import Connection, Load
 from lockgate.mail.identity import connection_id
 from lockgate.seams import Clock, Journal
 from lockgate.wire.smtp.manners import manners
+from lockgate.wire.voices import Voices
 
 if TYPE_CHECKING:
     from lockgate.flow.intake import Visit
@@ -79,6 +80,7 @@ class Door:
         self._proxies = tuple(ipaddress.ip_network(text, strict=False) for text in settings.proxies)
         self._talks: set[Talk] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.voices: Voices
         self._company: Company[Coroutine[object, object, None]]
         self._servers: list[asyncio.Server] = []
         self._stood_in: dict[int, asyncio.Server] = {}
@@ -109,6 +111,7 @@ class Door:
         # Kept, because asking asyncio for it costs a system call each time.
         self._loop = loop = asyncio.get_running_loop()
         settings = self.settings
+        self.voices = Voices(loop.call_soon, self._talks.__len__)
         self._company = Company(
             loop, self._begin, self._talks.__len__, delay=settings.gather_delay, most=settings.gather_most
         )

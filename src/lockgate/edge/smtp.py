@@ -58,8 +58,8 @@ class Talk(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The peer is here."""
-        self._line = Line(transport)  # type: ignore[arg-type]
         door = self._door
+        self._line = Line(transport, door.voices)  # type: ignore[arg-type]
         door.wheel.add(self)
         try:
             door.arrived(self)
@@ -105,6 +105,8 @@ class Talk(asyncio.Protocol):
         if self._phase == Phase.TALK and session is not None and session.waiting is not None:
             self._half = True
             return True
+        if self._line is not None:
+            self._line.speak()  # the transport closes now, and says only what it has
         return False
 
     def connection_lost(self, trouble: Exception | None) -> None:

@@ -1,0 +1,57 @@
+"""Many lines speak at the end of a turn, in their order; few speak at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lockgate.wire.voices import Voices
+
+
+class Heard:
+    """A line that notes when it speaks."""
+
+    def __init__(self, name: str, said: list[str]) -> None:
+        self._name, self._said = name, said
+
+    def speak(self) -> None:
+        self._said.append(self._name)
+
+
+def test_many_speak_when_the_turn_is_over_in_their_order():
+    at_end: list[Callable[[], None]] = []
+    said: list[str] = []
+    voices = Voices(at_end.append, lambda: 3)
+    for name in "abc":
+        voices.add(Heard(name, said))
+    assert (said, len(at_end)) == ([], 1)
+    at_end.pop()()
+    assert said == ["a", "b", "c"]
+    voices.add(Heard("d", said))
+    assert (said[3:], len(at_end)) == ([], 1), "the next turn has an end of its own"
+    at_end.pop()()
+    assert said[3:] == ["d"]
+
+
+def test_few_speak_at_once():
+    at_end: list[Callable[[], None]] = []
+    said: list[str] = []
+    voices = Voices(at_end.append, lambda: 2)
+    voices.add(Heard("a", said))
+    assert (said, at_end) == (["a"], [])
+
+
+def test_whoever_speaks_leads_to_more_in_the_turn_after():
+    at_end: list[Callable[[], None]] = []
+    said: list[str] = []
+    voices = Voices(at_end.append, lambda: 9)
+
+    class Echo(Heard):
+        def speak(self) -> None:
+            super().speak()
+            voices.add(Heard("answer", said))
+
+    voices.add(Echo("call", said))
+    at_end.pop()()
+    assert said == ["call"]
+    at_end.pop()()
+    assert said == ["call", "answer"]

@@ -1,6 +1,6 @@
 """Lockgate beside Debian's Postfix in the same run: CPU, rates, latency and memory; medians of interleaved rounds.
 
-    python bench/run.py [--rounds 5] [--only small]
+    python bench/run.py [--rounds 5] [--only small] [--workers N]
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def _lines(log: Path) -> int:
     return log.read_bytes().count(b"\n")
 
 
-def compare(rounds: int, names: list[str]) -> dict[str, dict[str, dict[str, float]]]:
-    """Medians by load and peer."""
+def compare(rounds: int, names: list[str], workers: int = 0) -> dict[str, dict[str, dict[str, float]]]:
+    """Medians by load and peer; `workers` of Lockgate (0: one for each core, as it comes)."""
     results: dict[str, dict[str, list[dict[str, float]]]] = {name: {"postfix": [], "lockgate": []} for name in names}
     with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as text:
         folder = Path(text)
@@ -64,7 +64,7 @@ def compare(rounds: int, names: list[str]) -> dict[str, dict[str, dict[str, floa
         with sink(folder / "postfix") as (p_port, p_log), sink(folder / "lockgate") as (l_port, l_log):
             peers: list[tuple[Any, Path]] = [
                 (Postfix(folder / "postfix" / "peer", p_port), p_log),
-                (Lockgate(folder / "lockgate" / "peer", l_port), l_log),
+                (Lockgate(folder / "lockgate" / "peer", l_port, workers=workers), l_log),
             ]
             for peer, _ in peers:
                 peer.start()
@@ -109,8 +109,9 @@ def main() -> None:
     words = argparse.ArgumentParser()
     words.add_argument("--rounds", type=int, default=5)
     words.add_argument("--only", nargs="*", default=list(LOADS))
+    words.add_argument("--workers", type=int, default=0, help="of Lockgate; 0: one for each core, as it comes")
     given = words.parse_args()
-    results = compare(given.rounds, given.only)
+    results = compare(given.rounds, given.only, given.workers)
     print(table(results))
     kept = Path(__file__).parent / "results"
     kept.mkdir(exist_ok=True)

@@ -16,6 +16,7 @@ from couriers.senders import cargo, courier, hop
 from lockgate.couriers.convert import Prepared, has_long_line, prepare, quoted_printable
 from lockgate.mail.address import parse_address
 from lockgate.mail.envelope import Body, Envelope
+from lockgate.mail.octets import SeenOctets
 from lockgate.mail.outcome import Fate
 from lockgate.mail.reply import Reply
 from lockgate.wire.smtp.client import Capabilities, stuffed
@@ -95,6 +96,25 @@ def test_bare_line_ends_and_nul_never_leave(bad: bytes) -> None:
         reply = prepare(content, ENVELOPE, EIGHT)
         assert isinstance(reply, Reply)
         assert reply.enhanced == "5.6.0"
+
+
+LINES = st.lists(st.sampled_from([b"A: b", b"", b".", b".x", "é".encode(), b"y" * 999, b"text"]), max_size=8)
+
+
+@given(LINES, st.sampled_from([SEVEN, EIGHT, Capabilities(eight_bit=True, utf8=True)]), st.booleans())
+def test_octets_that_were_looked_at_before_are_sent_as_if_looked_at_now(
+    lines: list[bytes], offered: Capabilities, utf8: bool
+) -> None:
+    content = b"".join([line + b"\r\n" for line in lines])
+    envelope = Envelope(parse_address("a@x.test"), Body.EIGHT_BIT, utf8=utf8)
+    dotted = content.startswith(b".") or b"\r\n." in content
+    now = prepare(content, envelope, offered)
+    before = prepare(content, envelope, offered, SeenOctets(eight_bit=not content.isascii(), dotted=dotted))
+    if isinstance(now, Reply) or isinstance(before, Reply):
+        assert now == before
+        return
+    assert (now.content, now.eight_bit, now.utf8) == (before.content, before.eight_bit, before.utf8)
+    assert stuffed(now.content, dotted=now.dotted) == stuffed(before.content, dotted=before.dotted)
 
 
 def test_long_lines() -> None:

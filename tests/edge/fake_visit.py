@@ -156,7 +156,7 @@ class FakeVisit:
     def mended(self) -> None:
         self._told("mended")
 
-    async def done(self, body: BodyWriter) -> Reply:
+    async def done(self, body: BodyWriter, seen: object = None) -> Reply:
         self._told("done")
         if self.hall.gate is not None:
             await self.hall.gate.wait()

@@ -11,10 +11,11 @@ from lockgate.flow.simulate import converse, unasked
 from lockgate.mail import replies
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.facts import Point
+from lockgate.mail.octets import SeenOctets
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
 from lockgate.mail.ruling import Defer, Hold, Refuse, Ruling, Verdict
-from lockgate.testing.builders import address, people
+from lockgate.testing.builders import address, people, who_of
 
 NO = Reply(550, "5.7.1", "The judge of this test says no")
 LATER = Reply(451, "4.7.1", "The judge of this test is not sure")
@@ -61,6 +62,24 @@ async def test_accepted_mail_is_durable_before_250_and_carried_at_once() -> None
     assert [r.address for r in cargo.recipients] == ["ben@contoso.com", "amy@contoso.com"]
     assert cargo.content.startswith(b"Received: from")
     assert cargo.content.endswith(b"\r\n\r\nHello\r\n")
+
+
+@pytest.mark.parametrize("name", ["ben", "jürgen"])
+async def test_what_the_door_has_seen_of_the_octets_goes_along(name: str) -> None:
+    """Not where our own fields in front of them hold other octets: the recipient's address stands there."""
+    house = House()
+    house.ask = people(who_of("contoso", f"{name}@contoso.com"))
+    guest = house.guest()
+    guest.mail(Envelope(address("x@sender.test"), utf8=True))
+    assert guest.rcpt(RecipientId(address(f"{name}@contoso.com"))).code == 250
+    body = guest.begin()
+    body.write(b"Subject: x\r\n\r\n")
+    seen = SeenOctets(eight_bit=False, dotted=False)
+    assert (await guest.done(body, seen)).code == 250
+    await house.settle()
+    (_, cargo), = house.courier.carried
+    assert cargo.content.isascii() is (name == "ben")
+    assert cargo.seen == (seen if name == "ben" else None)
 
 
 async def test_what_cannot_be_kept_is_not_accepted() -> None:

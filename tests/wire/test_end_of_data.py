@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fixtures_folder import fixtures_folder
 from lockgate.mail import replies
+from lockgate.mail.octets import SeenOctets
 from lockgate.wire.smtp.client import stuffed as written
 from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw, Limits
 from lockgate.wire.smtp.events import Signal, Spoiled
@@ -166,6 +167,10 @@ def test_unstuffing_undoes_stuffing(message, places, after):
             rest += piece
     assert (b"".join(kept), rest, reader.flaw) == (message, after, None)
     assert reader.size == len(message)
+    dotted = message.startswith(b".") or b"\r\n." in message
+    assert reader.seen == SeenOctets(eight_bit=not message.isascii(), dotted=dotted)
+    if not dotted:
+        assert written(message, dotted=False) == written(message)
 
 
 @pytest.mark.parametrize("before", [0, 1, 8 * 1024 - 3, 8 * 1024, 70_000])
@@ -184,6 +189,17 @@ def test_long_octets_are_looked_through_like_short_ones(before, dots, behind):
             piece = stream[at : at + step]
             rest = reader.feed(piece) if rest is None else rest + piece
         assert (b"".join(kept), rest, reader.flaw) == (message, b"RSET\r\n", None), step
+
+
+def test_of_chunks_it_is_not_known_where_lines_begin_and_of_mended_octets_nothing():
+    chunks = ChunkReader(lambda _: None, Limits(1000))
+    chunks.feed(b"a\xe9\r")
+    chunks.feed(b"\n.b\r\n")
+    chunks.finish()
+    assert chunks.seen == SeenOctets(eight_bit=True, dotted=True)
+    mended = DataReader(lambda _: None, Limits(1000), normalise=True)
+    mended.feed(b"a\n.b\r\n.\r\n")
+    assert mended.seen is None
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b".", b"x", b"\0", b"\r\n"]), max_size=14).map(b"".join))

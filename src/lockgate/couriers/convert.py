@@ -23,6 +23,7 @@ import msgspec
 from lockgate.mail import replies
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.headers import Headers, read_headers
+from lockgate.mail.octets import SeenOctets
 from lockgate.mail.reply import Reply
 from lockgate.wire.smtp.client import Capabilities
 
@@ -36,29 +37,41 @@ _TOKEN = re.compile(rb'\s*(?:;\s*boundary\s*=\s*(?:"([^"\r\n]{1,200})"|([^\s;"]{
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """The octets to send, and whether they and the envelope need 8BITMIME or SMTPUTF8."""
+    """The octets to send, and whether they and the envelope need 8BITMIME or SMTPUTF8; `dotted` as in SeenOctets."""
 
     content: bytes
     eight_bit: bool
     utf8: bool
+    dotted: bool = True
 
 
 class _Stuck(Exception):
     """The message cannot be converted without guessing."""
 
 
-def prepare(content: bytes, envelope: Envelope, offered: Capabilities) -> Prepared | Reply:
+def prepare(
+    content: bytes, envelope: Envelope, offered: Capabilities, seen: SeenOctets | None = None
+) -> Prepared | Reply:
     """What to send to a server that offers these capabilities, or why it cannot be sent at all."""
+    if seen is None:
+        seen = _look(content)
+        if seen is None:
+            return replies.UNSAFE_CONTENT
+    plain = not seen.eight_bit
+    long = has_long_line(content)
+    if plain and not long and not envelope.utf8:
+        return Prepared(content, eight_bit=False, utf8=False, dotted=seen.dotted)
+    return _prepare_odd(content, envelope, offered, plain=plain, long=long)
+
+
+def _look(content: bytes) -> SeenOctets | None:
+    """What is to be known of octets that nobody has looked at; None if they must not leave."""
     # One pass of C over the octets tells which kinds of line end there are.
     ends = io.IncrementalNewlineDecoder(None, translate=False)
     ends.decode(content.decode("latin-1"), final=True)
     if ends.newlines not in (None, "\r\n") or b"\0" in content:
-        return replies.UNSAFE_CONTENT
-    plain = content.isascii()
-    long = has_long_line(content)
-    if plain and not long and not envelope.utf8:
-        return Prepared(content, eight_bit=False, utf8=False)
-    return _prepare_odd(content, envelope, offered, plain=plain, long=long)
+        return None
+    return SeenOctets(eight_bit=not content.isascii(), dotted=True)
 
 
 def has_long_line(content: bytes) -> bool:

@@ -18,7 +18,7 @@ from lockgate.wire.smtp.inquiry import Inquiry
 from lockgate.wire.tls import TlsFailed, TlsPipe
 from lockgate.wire.voices import Voices
 
-SLICE = 64 * 1024
+SLICE = 256 * 1024
 """Octets written at a time, so that a slow reader is noticed."""
 
 _FAREWELL = 5.0
@@ -151,7 +151,7 @@ class Link(asyncio.Protocol):
         """The socket is connected; the server speaks first."""
         # A cast and no isinstance: uvloop's transports are not asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=4 * SLICE)
+        self._transport.set_write_buffer_limits(high=SLICE)
         descriptor = transport.get_extra_info("socket").fileno()
         if descriptor >= 0:  # else it is gone already
             self._watched = self._finals.watch(descriptor, self._heard_early)

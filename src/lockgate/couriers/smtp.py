@@ -105,7 +105,7 @@ class SmtpCourier:
         lane = self._lane(hop)
         store = hop.kind is HopKind.LMTP
         if store:
-            cargo = msgspec.structs.replace(cargo, content=without_return_path(cargo.content))
+            cargo = msgspec.structs.replace(cargo, content=without_return_path(cargo.content), seen=None)
         errand = _Errand(cargo, taken, store=store)
         while errand.pending:
             if hop.rate:
@@ -228,7 +228,10 @@ class SmtpCourier:
             errand.decide(numbers, Fate.FAILED, replies.bad_sender(str(trouble)), link)
             return None, []
         each = functools.partial(heard, link, errand, numbers) if errand.store else None
-        return Transaction(mail, commands, prepared.content, offered, reset=link.unclean, each=each), numbers
+        made = Transaction(
+            mail, commands, prepared.content, offered, reset=link.unclean, each=each, dotted=prepared.dotted
+        )
+        return made, numbers
 
     def _interrupted(
         self, link: Link, transaction: Transaction, errand: _Errand, numbers: list[int], *, fresh: bool
@@ -269,7 +272,7 @@ def _fit(hop: NextHop, cargo: Cargo, offered: Capabilities) -> Prepared | Reply:
     """The octets for this server, or why it cannot have them."""
     if hop.require_tls and not offered.require_tls:
         return replies.NEEDS_REQUIRETLS
-    prepared = prepare(cargo.content, cargo.envelope, offered)
+    prepared = prepare(cargo.content, cargo.envelope, offered, cargo.seen)
     if isinstance(prepared, Prepared):
         size = len(prepared.content)
         if (offered.size and size > offered.size) or (hop.size_limit and size > hop.size_limit):

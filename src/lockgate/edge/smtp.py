@@ -324,7 +324,7 @@ class Talk(asyncio.Protocol):
             case Signal.BEGIN:
                 self._begin(session, visit)
             case Signal.END:
-                self._finish(visit, mended=session.mended)
+                self._finish(session, visit)
                 return False
             case Signal.FORGET:
                 self._body = None
@@ -347,13 +347,13 @@ class Talk(asyncio.Protocol):
         self._body = body
         session.take_body(body.write, normalise=visit.normalises())
 
-    def _finish(self, visit: Visit, *, mended: bool) -> None:
+    def _finish(self, session: ServerSession, visit: Visit) -> None:
         body, self._body = self._body, None
-        if mended:
+        if session.mended:
             visit.mended()
         if body is None:
             raise RuntimeError("the end of data without a body")
-        self._door.take_in(self._done(visit.done(body)))
+        self._door.take_in(self._done(visit.done(body, session.seen)))
 
     async def _done(self, verdict: Awaitable[Reply]) -> None:
         """Wait for the verdict on a message, whatever becomes of the peer, and pass it on."""

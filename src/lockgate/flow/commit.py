@@ -14,6 +14,7 @@ from lockgate.flow.stamping import alike, stamp_of
 from lockgate.mail.events import Event, Happening, Status
 from lockgate.mail.facts import Facts
 from lockgate.mail.message import BodyRef
+from lockgate.mail.octets import SeenOctets
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
 from lockgate.mail.rule_letters import one_line, told_of
@@ -215,8 +216,10 @@ def rules_of(verdict: Verdict) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def assigned(new: NewMessage, accepted: Accepted, content: bytes | None) -> list[Assigned]:
-    """The tasks of a message just made durable that its own worker carries at once."""
+def assigned(
+    new: NewMessage, accepted: Accepted, content: bytes | None, seen: SeenOctets | None = None
+) -> list[Assigned]:
+    """The tasks of a message just made durable that its own worker carries at once; `seen` as in Assigned."""
     return [
         Assigned(
             task=number,
@@ -231,6 +234,7 @@ def assigned(new: NewMessage, accepted: Accepted, content: bytes | None) -> list
             expires=new.expires,
             content=content,
             stamp=task.stamp,
+            seen=seen,
         )
         for task, (number, owned) in zip(new.tasks, accepted.tasks, strict=True)
         if owned

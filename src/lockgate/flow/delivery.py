@@ -194,6 +194,7 @@ class Delivery:
             parcel.envelope,
             tuple([CargoRecipient(r.target.text, r.id.orcpt, r.id.notify) for r in recipients]),
             parcel.content,
+            parcel.seen,
         )
         all_of_it = len(recipients) == len(task.recipients)
 

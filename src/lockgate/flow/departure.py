@@ -17,6 +17,7 @@ from lockgate.flow.firewall import settle_incoming
 from lockgate.mail.address import Address
 from lockgate.mail.envelope import Envelope
 from lockgate.mail.header_edits import HeaderEdit, edited
+from lockgate.mail.octets import SeenOctets
 from lockgate.mail.task import PLAIN, Assigned
 from lockgate.policy.policy import Policy
 
@@ -28,16 +29,17 @@ Rewrite = Callable[[Address, str, float], Address]
 
 
 class Parcel(NamedTuple):
-    """One transaction: `recipients` are numbers within the task."""
+    """One transaction: `recipients` are numbers within the task; `seen` is what is known of the octets."""
 
     envelope: Envelope
     recipients: tuple[int, ...]
     content: bytes
+    seen: SeenOctets | None = None
 
 
 def whole(task: Assigned, content: bytes) -> Parcel:
     """The task as one parcel, as it lies there."""
-    return Parcel(task.envelope, tuple(range(len(task.recipients))), content)
+    return Parcel(task.envelope, tuple(range(len(task.recipients))), content, task.seen)
 
 
 class Departure(msgspec.Struct, frozen=True):

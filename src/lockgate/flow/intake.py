@@ -27,6 +27,7 @@ from lockgate.mail.facts import Facts, Point
 from lockgate.mail.findings import Answer, Question, Unknown
 from lockgate.mail.headers import message_of
 from lockgate.mail.message import Message
+from lockgate.mail.octets import SeenOctets
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.record import Recorder
 from lockgate.mail.reply import Reply
@@ -72,7 +73,7 @@ class Visit(Protocol):
     def mended(self) -> None:
         """They had to; said before `done`."""
 
-    def done(self, body: BodyWriter) -> Awaitable[Reply]:
+    def done(self, body: BodyWriter, seen: SeenOctets | None = None) -> Awaitable[Reply]:
         """The end of data: judge, make durable, and only then 250. The transaction is closed when this returns."""
 
     def spoiled(self, reply: Reply) -> Reply:
@@ -120,7 +121,7 @@ class Guest:
     """A visit that judges and keeps; one per connection."""
 
     __slots__ = (
-        "_body", "_connection", "_facts", "_hall", "_id", "_mended", "_policy", "_prefix", "_ruling", "_seen",
+        "_body", "_connection", "_facts", "_hall", "_id", "_mended", "_plain", "_policy", "_prefix", "_ruling", "_seen",
     )  # fmt: skip
 
     def __init__(self, hall: Reception, connection: Connection) -> None:
@@ -132,6 +133,7 @@ class Guest:
         self._seen: set[str] = set()
         self._body: BodyWriter | None = None
         self._prefix = 0
+        self._plain = True  # whether our own fields in front of the message are ASCII
         self._id = ""
         self._mended = False
 
@@ -236,7 +238,7 @@ class Guest:
             return self._unavailable(trouble)
         except Exception as trouble:
             return self._unforeseen(trouble, Point.DATA)
-        self._prefix = len(prefix)
+        self._prefix, self._plain = len(prefix), prefix.isascii()
         return self._body
 
     def normalises(self) -> bool:
@@ -251,12 +253,13 @@ class Guest:
     def mended(self) -> None:
         self._mended = True
 
-    def done(self, body: BodyWriter) -> Awaitable[Reply]:
+    def done(self, body: BodyWriter, seen: SeenOctets | None = None) -> Awaitable[Reply]:
         # The transaction is taken from the visit at once, whatever becomes of the peer.
         policy, facts, ruling, network_id = self._policy, self._facts, self._ruling, self._id
         prefix, mended, self._body = self._prefix, self._mended, None
+        seen = seen if self._plain else None
         self.reset()
-        return self._done(policy, facts, ruling, network_id, body, prefix, mended=mended)
+        return self._done(policy, facts, ruling, network_id, body, prefix, seen, mended=mended)
 
     async def _done(
         self,
@@ -266,13 +269,14 @@ class Guest:
         network_id: str,
         body: BodyWriter,
         prefix: int,
+        seen: SeenOctets | None,
         *,
         mended: bool,
     ) -> Reply:
         try:
             if policy is None or facts is None or ruling is None:
                 raise RuntimeError("the end of data without an open transaction")
-            return await self._keep(policy, facts, ruling, network_id, body, prefix, mended=mended)
+            return await self._keep(policy, facts, ruling, network_id, body, prefix, seen, mended=mended)
         except Unavailable as trouble:
             body.abort()
             return self._unavailable(trouble)
@@ -300,7 +304,7 @@ class Guest:
 
     async def _keep(
         self, policy: Policy, facts: Facts, ruling: Ruling, network_id: str, body: BodyWriter, prefix: int,
-        *, mended: bool,
+        seen: SeenOctets | None, *, mended: bool,
     ) -> Reply:  # fmt: skip
         hall = self._hall
         head = body.head()
@@ -334,7 +338,7 @@ class Guest:
             lambda: hall.commit.message(policy, facts, ruling, body.finish(), body.size, hall.clock.now()),
             drafts,
         )
-        self._hand_on(new, accepted, body)
+        self._hand_on(new, accepted, body, seen)
         if watch is not None:
             watch.done(policy, facts, ruling, copy)
         if hall.devices is not None:
@@ -365,11 +369,11 @@ class Guest:
             self._note_refusal(policy, facts, ruling, refusal_of(verdict) or reply, Point.DATA, verdict)
         return reply.with_id(self._connection.id)
 
-    def _hand_on(self, new: NewMessage, accepted: Accepted, body: BodyWriter) -> None:
+    def _hand_on(self, new: NewMessage, accepted: Accepted, body: BodyWriter, seen: SeenOctets | None) -> None:
         """The message is durable: whatever happens from here on, the peer hears 250 and must not send it again."""
         hall = self._hall
         try:
-            hall.take(assigned(new, accepted, body.content()))
+            hall.take(assigned(new, accepted, body.content(), seen))
         except Exception as trouble:
             hall.journal.alarm("unforeseen", id=new.id, at="handing over to delivery", trouble=trouble)
         hall.journal.note(

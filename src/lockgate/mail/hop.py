@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from lockgate.mail.envelope import Envelope
+from lockgate.mail.octets import SeenOctets
 from lockgate.mail.ruling import TlsLevel
 
 
@@ -94,9 +95,13 @@ class CargoRecipient(msgspec.Struct, frozen=True):
 
 
 class Cargo(msgspec.Struct, frozen=True):
-    """One message for one next hop. `content` is the stored octets with CRLF line ends, not dot-stuffed."""
+    """One message for one next hop. `content` is its octets with CRLF line ends, not dot-stuffed.
+
+    `seen` is what is known of them; where it is None, they are looked at before they leave.
+    """
 
     id: str
     envelope: Envelope
     recipients: tuple[CargoRecipient, ...]
     content: bytes
+    seen: SeenOctets | None = None

@@ -11,6 +11,7 @@ from lockgate.mail.envelope import Envelope
 from lockgate.mail.events import Event, Status
 from lockgate.mail.header_edits import HeaderEdit
 from lockgate.mail.message import BodyRef
+from lockgate.mail.octets import SeenOctets
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.ruling import Route
 
@@ -132,7 +133,8 @@ class Assigned(msgspec.Struct, frozen=True):
 
     `attempts` counts finished attempts; `warned` tells that the delay notice has gone out; `expired` that its life
     is over and a last word is due. `lane_down` is why the lane may not be dialled yet ("": it may): the task is handed
-    out only because its sender is owed a word. `content` is the stored octets if they are still in memory.
+    out only because its sender is owed a word. `content` is the stored octets if they are still in memory; `seen` is
+    what is known of them.
     """
 
     task: int
@@ -152,6 +154,7 @@ class Assigned(msgspec.Struct, frozen=True):
     lane_down: str = ""
     content: bytes | None = None
     stamp: Stamp = PLAIN
+    seen: SeenOctets | None = None
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):

@@ -111,9 +111,12 @@ def rcpt_command(recipient: CargoRecipient, offered: Capabilities) -> bytes:
     return f"{line}\r\n".encode()
 
 
-def stuffed(content: bytes) -> bytes:
-    """The content as DATA carries it, with its final dot (RFC 5321 4.5.2). No line starts with a dot: one copy."""
-    if first_dot_line(content) >= 0:
+def stuffed(content: bytes, *, dotted: bool = True) -> bytes:
+    """The content as DATA carries it, with its final dot (RFC 5321 4.5.2).
+
+    `dotted` tells that a line may begin with a dot. Where none does, it is copied once.
+    """
+    if dotted and first_dot_line(content) >= 0:
         content = content.replace(b"\r\n.", b"\r\n..")
     start = b"." if content.startswith(b".") else b""
     end = b".\r\n" if content.endswith(b"\r\n") or not content else b"\r\n.\r\n"
@@ -297,8 +300,8 @@ class Transaction:
     """
 
     __slots__ = (
-        "_awaiting", "_chunking", "_content", "_each", "_finals", "_mail", "_pipelining", "_rcpts", "_reset", "_taken",
-        "closing", "data", "exposed", "final", "given", "mail", "phase", "unclean",
+        "_awaiting", "_chunking", "_content", "_dotted", "_each", "_finals", "_mail", "_pipelining", "_rcpts", "_reset",
+        "_taken", "closing", "data", "exposed", "final", "given", "mail", "phase", "unclean",
     )  # fmt: skip
 
     def __init__(
@@ -310,10 +313,12 @@ class Transaction:
         *,
         reset: bool = False,
         each: Callable[[int, Answer], None] | None = None,
+        dotted: bool = True,
     ) -> None:
         self._mail = mail
         self._rcpts = rcpts
         self._content = content
+        self._dotted = dotted
         self._chunking = offered.chunking
         self._pipelining = offered.pipelining
         self._reset = reset
@@ -427,7 +432,7 @@ class Transaction:
     def _data_answered(self, answer: Answer) -> bytes:
         if 300 <= answer.code < 400:
             if self._any():
-                return self._hand_out(stuffed(self._content))
+                return self._hand_out(stuffed(self._content, dotted=self._dotted))
             # RFC 2920 3.1: a server that says 354 although it took no recipient gets an empty message, to be refused.
             self.phase = Phase.FINAL
             return b".\r\n"

@@ -10,6 +10,7 @@ import enum
 import io
 from collections.abc import Callable
 
+from lockgate.mail.octets import SeenOctets
 from lockgate.wire.smtp.dots import first_dot_line, next_dot_line
 
 _CRLF = b"\r\n"
@@ -38,18 +39,21 @@ class Limits:
 class Checked:
     """Octets on their way to `write`, checked; after the first flaw they are counted and thrown away.
 
-    `size` counts octets as received (dot stuffing undone). `trouble` is what `write` raised, if it did.
+    `size` counts octets as received (dot stuffing undone). `trouble` is what `write` raised, if it did. `eight_bit`
+    tells that an octet above 127 has come; where line ends are mended, that is not looked for.
     """
 
     __slots__ = (
-        "_column", "_limits", "_lines", "_normalise", "_pending_cr", "_write", "flaw", "mended", "size", "trouble",
+        "_column", "_limits", "_lines", "_pending_cr", "_write", "eight_bit", "flaw", "mended", "normalises", "size",
+        "trouble",
     )  # fmt: skip
 
     def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
         self._write = write
         self._limits = limits
-        self._normalise = normalise or limits.normalise
+        self.normalises = normalise or limits.normalise
         self.mended = False
+        self.eight_bit = False
         self._lines = io.IncrementalNewlineDecoder(None, translate=False)
         self._pending_cr = False
         self._column = 0
@@ -65,8 +69,11 @@ class Checked:
         if b"\0" in raw:
             self.flaw = Flaw.LINE_ENDS
             return
-        if not self._normalise:
-            self._lines.decode(raw.decode("latin-1"), final)
+        if not self.normalises:
+            text = raw.decode("latin-1")
+            if not text.isascii():
+                self.eight_bit = True
+            self._lines.decode(text, final)
             if self._lines.newlines not in (None, "\r\n"):
                 self.flaw = Flaw.LINE_ENDS
                 return
@@ -81,7 +88,7 @@ class Checked:
         if self.size > self._limits.size:
             self.flaw = Flaw.TOO_LARGE
             return
-        if self._normalise:
+        if self.normalises:
             octets = self._normalised(octets)
         if octets:
             try:
@@ -95,6 +102,10 @@ class Checked:
         if self._pending_cr and self.flaw is None:
             self.mended = True
             self.keep(b"\n")
+
+    def seen(self, *, dotted: bool) -> SeenOctets | None:
+        """What is known of the octets that were kept; None where they are not those that came."""
+        return None if self.normalises else SeenOctets(self.eight_bit, dotted)
 
     def _normalised(self, octets: bytes) -> bytes:
         """Every bare CR and bare LF becomes CRLF; a CR at the end waits for what follows."""
@@ -123,10 +134,11 @@ class Checked:
 class DataReader:
     """The octets after DATA, until the one line that is a dot."""
 
-    __slots__ = ("_checked", "_held", "_skip")
+    __slots__ = ("_checked", "_dotted", "_held", "_skip")
 
     def __init__(self, write: Callable[[bytes], None], limits: Limits, *, normalise: bool = False) -> None:
         self._checked = Checked(write, limits, normalise=normalise)
+        self._dotted = False
         # The first line may be the dot: the CRLF before it is that of the DATA command.
         self._held = _CRLF
         self._skip = len(_CRLF)
@@ -140,6 +152,11 @@ class DataReader:
     def mended(self) -> bool:
         """Whether bare line ends became CRLF."""
         return self._checked.mended
+
+    @property
+    def seen(self) -> SeenOctets | None:
+        """What is known of them, once they have ended."""
+        return self._checked.seen(dotted=self._dotted)
 
     @property
     def flaw(self) -> Flaw | None:
@@ -196,6 +213,7 @@ class DataReader:
         if not dots:
             checked.keep(raw)
             return
+        self._dotted = True
         pieces: list[bytes] = []
         for dot in dots:
             pieces.append(data[start:dot])
@@ -221,6 +239,11 @@ class ChunkReader:
     def mended(self) -> bool:
         """Whether bare line ends became CRLF."""
         return self._checked.mended
+
+    @property
+    def seen(self) -> SeenOctets | None:
+        """What is known of them, once they have ended: not where their lines begin."""
+        return self._checked.seen(dotted=True)
 
     @property
     def flaw(self) -> Flaw | None:

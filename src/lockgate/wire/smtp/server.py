@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from lockgate.mail import replies
 from lockgate.mail.envelope import Envelope
+from lockgate.mail.octets import SeenOctets
 from lockgate.mail.recipient import RecipientId
 from lockgate.mail.reply import Reply
 from lockgate.wire.smtp.data import ChunkReader, DataReader, Flaw
@@ -36,8 +37,9 @@ class ServerSession:
     """One session. `closing` tells that the connection ends once the output is sent, `parted` that QUIT was said.
 
     `waiting` is the event that is not answered yet; until it is, commands stay in the buffer. `mended` tells of a
-    message that is complete whether bare line ends became CRLF in it. `heard` counts the octets of messages that came
-    on this connection, also those that are thrown away because the message is refused already.
+    message that is complete whether bare line ends became CRLF in it, `seen` what is known of its octets. `heard`
+    counts the octets of messages that came on this connection, also those that are thrown away because the message is
+    refused already.
     """
 
     __slots__ = (
@@ -62,6 +64,7 @@ class ServerSession:
         "heard",
         "mended",
         "parted",
+        "seen",
         "waiting",
     )
 
@@ -82,6 +85,7 @@ class ServerSession:
         self._utf8 = False
         self._unclean = False
         self.mended = False
+        self.seen: SeenOctets | None = None
         self.heard = 0
         self.closing = False
         self.parted = False
@@ -251,7 +255,7 @@ class ServerSession:
         return None
 
     def _ended(self, body: DataReader | MendingReader | ChunkReader) -> Event:
-        self._body, self.mended = None, body.mended
+        self._body, self.mended, self.seen = None, body.mended, body.seen
         match body.flaw:
             case None:
                 event: Event = Signal.END

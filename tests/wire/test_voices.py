@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from lockgate.wire.voices import Voices
 
 
@@ -32,6 +34,16 @@ def test_many_speak_when_the_turn_is_over_in_their_order():
     assert said[3:] == ["d"]
 
 
+def test_there_is_time_for_other_things_between_two():
+    at_end: list[Callable[[], None]] = []
+    said: list[str] = []
+    voices = Voices(at_end.append, lambda: 3, lambda: said.append("look"))
+    for name in "ab":
+        voices.add(Heard(name, said))
+    at_end.pop()()
+    assert said == ["a", "look", "b", "look"]
+
+
 def test_few_speak_at_once():
     at_end: list[Callable[[], None]] = []
     said: list[str] = []
@@ -55,3 +67,40 @@ def test_whoever_speaks_leads_to_more_in_the_turn_after():
     assert said == ["call"]
     at_end.pop()()
     assert said == ["call", "answer"]
+
+
+def test_when_it_is_full_a_part_speaks_and_the_rest_a_little_later():
+    at_end: list[Callable[[], None]] = []
+    later: list[Callable[[], None]] = []
+    said: list[str] = []
+    full = True
+    voices = Voices(at_end.append, lambda: 100, full=lambda: full, later=later.append)
+    for number in range(80):
+        voices.add(Heard(f"{number}", said))
+    at_end.pop()()
+    assert (len(said), at_end, len(later)) == (32, [], 1)
+    voices.add(Heard("late", said))
+    assert not at_end, "whoever comes meanwhile waits with them"
+    later.pop()()
+    assert len(said) == 64
+    full = False
+    later.pop()()
+    assert said == [*(f"{number}" for number in range(80)), "late"]
+    assert (at_end, later) == ([], [])
+
+
+def test_one_that_fails_silences_nobody():
+    at_end: list[Callable[[], None]] = []
+    said: list[str] = []
+    voices = Voices(at_end.append, lambda: 3)
+
+    class Broken:
+        def speak(self) -> None:
+            raise RuntimeError("a mistake of ours")
+
+    for speaker in (Heard("a", said), Broken(), Heard("b", said)):
+        voices.add(speaker)
+    with pytest.raises(RuntimeError):
+        at_end.pop()()
+    at_end.pop()()
+    assert (said, at_end) == (["a", "b"], [])

@@ -30,6 +30,9 @@ from lockgate.wire.voices import Voices
 _FORGED = Terms(PolicyKind.TLSA, result="dnssec-invalid")
 """For a domain whose mail exchangers cannot be believed."""
 
+_MOMENT = 0.005
+"""Seconds between two groups of contents that leave while many answers are due."""
+
 
 class _NoSession(Exception):
     """This server lets nothing begin. `plainly`: without TLS it might (opportunistic only). `weight`: how telling."""
@@ -90,7 +93,11 @@ class Dialler:
         self._search = Search(resolver, reach, settings.mx_port, own_names, chance)
         self._settings = settings
         self._finals = finals or Finals()
-        self._voices = Voices(_at_end_of_turn, self._finals.connections)
+        # A content that is out may be taken at once: its answer is read while others of that turn still leave, and no
+        # more leave together than answers can be read in a millisecond or two.
+        self._voices = Voices(
+            _at_end_of_turn, self._finals.connections, self._finals.look, full=self._finals.full, later=_in_a_moment
+        )
         self._sts = sts
         self._results = SessionResults(results, sts)
         self._assurance = Assurance(
@@ -224,6 +231,10 @@ class Dialler:
 
 def _at_end_of_turn(work: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_soon(work)
+
+
+def _in_a_moment(work: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(_MOMENT, work)
 
 
 async def _connected(loop: asyncio.AbstractEventLoop, link: Link, hop: NextHop) -> None:

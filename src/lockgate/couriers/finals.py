@@ -13,6 +13,9 @@ import time
 from collections.abc import Callable
 
 _ROOM = 64 * 1024
+_MANY = 64
+"""Answers that are due at once: what the next hop may have taken and a kill would repeat."""
+
 _PAUSE = 0.00015
 """Seconds between two looks: far below a turn of a busy loop, and far above what a look costs."""
 
@@ -58,6 +61,10 @@ class Finals:
     def connections(self) -> int:
         """How many connections there are."""
         return len(self._watched)
+
+    def full(self) -> bool:
+        """Whether so many answers are due that more contents had better leave a little later."""
+        return self.due >= _MANY
 
     def watch(self, fd: int, hear: Callable[[bytes], None]) -> Watched:
         """From now on; `hear` is given what has been read. Raises OSError."""

@@ -250,8 +250,8 @@ class Link(asyncio.Protocol):
         self._expect(self._seconds[phase] + (len(out) / self._rate if phase is Phase.FINAL else 0.0))
         if out:
             self._send(out)
-        if self._watched is not None:
-            self._watched.expect(due=phase is Phase.FINAL)
+        if self._watched is not None and phase is not Phase.FINAL:
+            self._watched.expect(due=False)
         if phase is Phase.DONE:
             self._talk = None
             self.unclean = transaction.unclean
@@ -378,8 +378,12 @@ class Link(asyncio.Protocol):
     def speak(self) -> None:
         """Write what has been said so far; nothing, if the connection is closing by now."""
         out, self._unsaid = self._unsaid, b""
-        if out and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(out)
+        if not out or self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(out)
+        talk = self._talk
+        if self._watched is not None and talk is not None and talk.phase is Phase.FINAL and not self._backlog:
+            self._watched.expect(due=True)
 
     # --- deadlines -------------------------------------------------------------------------------------------------
 

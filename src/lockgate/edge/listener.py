@@ -111,7 +111,7 @@ class Door:
         # Kept, because asking asyncio for it costs a system call each time.
         self._loop = loop = asyncio.get_running_loop()
         settings = self.settings
-        self.voices = Voices(loop.call_soon, self._talks.__len__)
+        self.voices = Voices(loop.call_soon, self._talks.__len__, self.between)
         self._company = Company(
             loop, self._begin, self._talks.__len__, delay=settings.gather_delay, most=settings.gather_most
         )

@@ -12,6 +12,12 @@ from typing import Protocol
 _CROWD = 3
 """So many lines are worth a turn of the loop more; fewer would only wait for it."""
 
+_AT_ONCE = 32
+"""So many speak in a row also when it is full."""
+
+Schedule = Callable[[Callable[[], None]], object]
+"""Has a function called later."""
+
 
 class Speaker(Protocol):
     """A line to one peer."""
@@ -24,26 +30,51 @@ class Voices:
     """Gathers the lines that have something to say.
 
     `at_end` has a function called when this turn is over; `lines` tells how many lines there are: where they are few,
-    each speaks at once.
+    each speaks at once. `between` is called after each that speaks at the end: hundreds take milliseconds. Once `full`
+    says so, the rest of them waits for `later`.
     """
 
-    __slots__ = ("_at_end", "_lines", "_speakers")
+    __slots__ = ("_armed", "_at_end", "_between", "_full", "_later", "_lines", "_speakers")
 
-    def __init__(self, at_end: Callable[[Callable[[], None]], object], lines: Callable[[], int]) -> None:
-        self._at_end = at_end
+    def __init__(
+        self,
+        at_end: Schedule,
+        lines: Callable[[], int],
+        between: Callable[[], None] = lambda: None,
+        *,
+        full: Callable[[], bool] = lambda: False,
+        later: Schedule | None = None,
+    ) -> None:
+        self._at_end, self._later = at_end, later or at_end
         self._lines = lines
+        self._between = between
+        self._full = full
         self._speakers: list[Speaker] = []
+        self._armed = False
 
     def add(self, speaker: Speaker) -> None:
         """Have it speak when this turn is over; to be called once for all that it says in a turn."""
         if self._lines() < _CROWD:
             speaker.speak()
             return
-        if not self._speakers:
-            self._at_end(self._end)
         self._speakers.append(speaker)
+        if not self._armed:
+            self._armed = True
+            self._at_end(self._end)
 
     def _end(self) -> None:
-        speakers, self._speakers = self._speakers, []
-        for speaker in speakers:
-            speaker.speak()
+        waiting, self._speakers = self._speakers, []
+        spoken, again = 0, self._at_end
+        try:
+            for speaker in waiting:
+                if spoken >= _AT_ONCE and self._full():
+                    again = self._later
+                    break
+                spoken += 1
+                speaker.speak()
+                self._between()
+        finally:  # whatever one of them did, the others speak
+            self._speakers[:0] = waiting[spoken:]
+            self._armed = bool(self._speakers)
+            if self._armed:
+                again(self._end)

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -130,3 +130,46 @@ def test_a_listener_that_looks_again_does_no_harm() -> None:
     ends.theirs.send(b"250 ok\r\n")
     _busy(finals.look, lambda: ends.heard)
     assert ends.heard == [b"250 ok\r\n"]
+
+
+async def test_contents_leave_no_faster_than_their_answers_are_read() -> None:
+    """A next hop that lets hundreds begin at one instant may take them all at the next, and a kill repeats them."""
+    begin, end = asyncio.Event(), asyncio.Event()
+    waiting = 0
+
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal waiting
+        writer.write(b"220 x\r\n")
+        await reader.readline()
+        writer.write(b"250-x\r\n250 PIPELINING\r\n")
+        await reader.readuntil(b"DATA\r\n")
+        waiting += 1
+        await begin.wait()
+        writer.write(b"250 a\r\n250 b\r\n354 c\r\n")
+        await reader.readuntil(b"\r\n.\r\n")
+        await end.wait()
+        writer.write(b"250 taken\r\n")
+        await reader.readline()
+        writer.close()
+
+    server = await asyncio.start_server(session, "127.0.0.1", 0)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    sender, later = courier(), list[Callable[[], None]]()
+    sender._dialler._voices._later = later.append
+    errands = [asyncio.ensure_future(sender.carry(hop(host, concurrency=200), cargo())) for _ in range(150)]
+    while waiting < 150:
+        await asyncio.sleep(0.01)
+    begin.set()
+    for least, most in ((32, 96), (96, 128), (128, 150), (150, 150)):
+        await asyncio.sleep(0.2)
+        assert least <= sender._finals.due <= most
+        if later:
+            later.pop()()
+    end.set()
+    while not all(errand.done() for errand in errands):
+        await asyncio.sleep(0.01)
+        if later:
+            later.pop()()
+    assert {errand.result()[0].fate for errand in errands} == {Fate.DELIVERED}
+    await sender.close()
+    server.close()

@@ -73,20 +73,25 @@ def test_when_it_is_full_a_part_speaks_and_the_rest_a_little_later():
     at_end: list[Callable[[], None]] = []
     later: list[Callable[[], None]] = []
     said: list[str] = []
-    full = True
+    full = False
     voices = Voices(at_end.append, lambda: 100, full=lambda: full, later=later.append)
     for number in range(80):
         voices.add(Heard(f"{number}", said))
+    full = True
     at_end.pop()()
     assert (len(said), at_end, len(later)) == (32, [], 1)
     voices.add(Heard("late", said))
     assert not at_end, "whoever comes meanwhile waits with them"
     later.pop()()
     assert len(said) == 64
-    full = False
     later.pop()()
     assert said == [*(f"{number}" for number in range(80)), "late"]
-    assert (at_end, later) == ([], [])
+    voices.add(Heard("few", said))
+    assert (at_end, len(later)) == ([], 1), "nor do a few speak at once"
+    full = False
+    later.pop()()
+    voices.add(Heard("more", said))
+    assert (len(at_end), later) == (1, [])
 
 
 def test_one_that_fails_silences_nobody():

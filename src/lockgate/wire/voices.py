@@ -30,8 +30,8 @@ class Voices:
     """Gathers the lines that have something to say.
 
     `at_end` has a function called when this turn is over; `lines` tells how many lines there are: where they are few,
-    each speaks at once. `between` is called after each that speaks at the end: hundreds take milliseconds. Once `full`
-    says so, the rest of them waits for `later`.
+    each speaks at once. `between` is called after each that speaks at the end: hundreds take milliseconds. While `full`
+    says so, a few speak each time that `later` calls.
     """
 
     __slots__ = ("_armed", "_at_end", "_between", "_full", "_later", "_lines", "_speakers")
@@ -59,22 +59,25 @@ class Voices:
             return
         self._speakers.append(speaker)
         if not self._armed:
-            self._armed = True
-            self._at_end(self._end)
+            self._arm()
+
+    def _arm(self) -> None:
+        self._armed = True
+        when = self._later if self._full() else self._at_end
+        when(self._end)
 
     def _end(self) -> None:
         waiting, self._speakers = self._speakers, []
-        spoken, again = 0, self._at_end
+        spoken = 0
         try:
             for speaker in waiting:
                 if spoken >= _AT_ONCE and self._full():
-                    again = self._later
                     break
                 spoken += 1
                 speaker.speak()
                 self._between()
         finally:  # whatever one of them did, the others speak
             self._speakers[:0] = waiting[spoken:]
-            self._armed = bool(self._speakers)
-            if self._armed:
-                again(self._end)
+            self._armed = False
+            if self._speakers:
+                self._arm()

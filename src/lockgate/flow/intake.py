@@ -74,7 +74,10 @@ class Visit(Protocol):
         """They had to; said before `done`."""
 
     def done(self, body: BodyWriter, seen: SeenOctets | None = None) -> Awaitable[Reply]:
-        """The end of data: judge, make durable, and only then 250. The transaction is closed when this returns."""
+        """The end of data: judge, make durable, and only then 250. The transaction is closed when this returns.
+
+        `seen` is what is known of the octets written, if they were looked at.
+        """
 
     def spoiled(self, reply: Reply) -> Reply:
         """The octets ended and are no message, which `reply` tells; nothing of it is kept but the refusal."""

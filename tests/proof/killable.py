@@ -226,8 +226,12 @@ def _table() -> dict[int, tuple[int, str]]:
 
 
 def alive(pid: int) -> bool:
-    """Whether the process still does something."""
-    return pid in _table()
+    """Whether the process still does something: a thread may be in a system call when the process counts as dead."""
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[0] not in "ZX":
+                return True
+    return False
 
 
 def wait_for(condition: Callable[[], Any], patience: float = 30.0, pause: float = 0.02) -> Any:

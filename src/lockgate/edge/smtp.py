@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
@@ -59,7 +59,8 @@ class Talk(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The peer is here."""
         door = self._door
-        self._line = Line(transport, door.voices)  # type: ignore[arg-type]
+        # A cast and no isinstance: uvloop's transports are not asyncio's.
+        self._line = Line(cast(asyncio.Transport, transport), door.voices)
         door.wheel.add(self)
         try:
             door.arrived(self)

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from lockgate.edge.load import LoadTable
+from lockgate.edge.load import LoadTable, Workload, workloads
 
 V4 = b"\xc0\0\2\1"
 
@@ -84,3 +84,19 @@ def test_the_hash_is_keyed(tmp_path):
 def test_slots_are_checked(tmp_path):
     with pytest.raises(ValueError):
         LoadTable(tmp_path / "load", 2, 2)
+
+
+def test_whoever_looks_is_told_what_each_worker_has_to_do(tmp_path):
+    one, two = (LoadTable(tmp_path / "load", slot, 3) for slot in range(2))
+    one.opened(V4)
+    two.opened(V4)
+    two.opened(V4)
+    two.late(0.0125)
+    one.serve()
+    assert workloads(tmp_path / "load", 3) == (Workload(1, 0.0), Workload(2, 0.0125), Workload(0, 0.0))
+    one.late(1e9)
+    assert workloads(tmp_path / "load", 3)[0].late > 4000
+    two.clear(1)
+    assert workloads(tmp_path / "load", 3)[1] == Workload(0, 0.0)
+    with pytest.raises(ValueError, match="no place for worker 3 of 4"):
+        workloads(tmp_path / "load", 4)

@@ -160,7 +160,7 @@ class Service:
     def in_force(self) -> None:
         """Wait until every worker that runs now judges by the last revision, after it was published while they ran."""
         last = f"policy taken up: revision={self.status()['policy_revision']}"
-        workers = self._workers()
+        workers = self.workers()
 
         def taken_up() -> bool:
             lines = (self.folder / "lockgate.log").read_text("utf-8", "replace").splitlines()
@@ -169,8 +169,8 @@ class Service:
 
         self.until(taken_up, f"every worker says: {last}")
 
-    def _workers(self) -> set[str]:
-        """The workers that run now, as they call themselves in the log."""
+    def workers(self) -> set[str]:
+        """The workers that run now, as they call themselves in the log: name and [pid]."""
         assert self.process is not None
         found: set[str] = set()
         for stat in Path("/proc").glob("[0-9]*/stat"):

@@ -16,7 +16,7 @@ from lockgate.app.config import OperatorFile
 from lockgate.app.meters import Meters, slot_of
 from lockgate.app.policies import Policies
 from lockgate.app.showing import certificate_files
-from lockgate.edge.load import connections_open
+from lockgate.edge.load import workloads
 from lockgate.mail.findings import Known
 from lockgate.seams import Clock
 from lockgate.storage.directory import DirectoryTable
@@ -154,7 +154,8 @@ class Health:
 
     def _connections(self) -> int:
         with contextlib.suppress(OSError, ValueError):
-            return connections_open(self._config.run_directory / "load.table", self._config.worker_count)
+            table = self._config.run_directory / "load.table"
+            return sum(worker.connections for worker in workloads(table, self._config.worker_count))
         return 0
 
     async def status(self) -> Mapping[str, Any]:

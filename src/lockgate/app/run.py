@@ -21,8 +21,10 @@ from lockgate.app.config import OperatorFile, check_files, read_config
 from lockgate.app.journal import LineJournal, start_journal
 from lockgate.app.meters import ENDS, Meters, start_anew
 from lockgate.app.policies import NoPolicy, Policies
-from lockgate.app.sockets import CannotListen, Listening, close_listeners, open_listeners
+from lockgate.app.sockets import CannotListen, Listening, close_listeners, direct, open_listeners
+from lockgate.app.spread import Spread
 from lockgate.app.state_folder import refused
+from lockgate.edge.load import workloads
 from lockgate.policy.phrases import read_phrase
 from lockgate.policy.problems import Invalid, Problem
 from lockgate.storage.audits import AuditBook
@@ -87,6 +89,7 @@ class Supervisor:
             keeps_mailboxes=config.mailboxes.kept,
         )
         self._load_table = config.run_directory / "load.table"
+        self._spread = Spread(config.worker_count)
         self._doors: tuple[Listening, ...] = ()
         self._policy_doors: tuple[Listening, ...] = ()
 
@@ -99,6 +102,7 @@ class Supervisor:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._publish()
             self._doors = open_listeners([(one.address, one.port) for one in config.listener], config.worker_count)
+            direct(self._doors, self._spread.asked)
             own, port = config.mta_sts.addresses, config.mta_sts.port
             self._policy_doors = open_listeners([(one, port) for one in own] if port is not None else (), 1)
             self._lay_out()
@@ -229,9 +233,18 @@ class Supervisor:
             self._family.listen(0.1)
             self._family.reap()
             self._family.revive()
+            self._steer()
             if self._reload:
                 self._reload = False
                 self._publish_again()
+
+    def _steer(self) -> None:
+        """Give new connections to as many workers as the load of now needs."""
+        before = self._spread.asked
+        with contextlib.suppress(OSError, ValueError):
+            loads = workloads(self._load_table, self._config.worker_count)
+            if self._spread.look(loads, self._clock.monotonic()) != before:
+                direct(self._doors, self._spread.asked)
 
     def _publish_again(self) -> None:
         try:

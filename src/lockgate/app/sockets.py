@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import ipaddress
 import socket
+import struct
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _BACKLOG = 1024
+
+_ATTACH_REUSEPORT_CBPF = 51
+"""SO_ATTACH_REUSEPORT_CBPF of Linux, which Python does not name."""
+
+_DRAW, _MODULO, _ANSWER = 0x20, 0x94, 0x16
+"""Load a word, remainder by a constant, return what is loaded (linux/filter.h)."""
+
+_CHANCE = 0xFFFFF038
+"""Where a word of chance is loaded from: SKF_AD_OFF + SKF_AD_RANDOM."""
 
 
 class CannotListen(Exception):
@@ -44,6 +56,20 @@ def close_listeners(opened: Iterable[Listening]) -> None:
     for listening in opened:
         for one in listening.sockets:
             one.close()
+
+
+def direct(opened: Iterable[Listening], workers: int) -> None:
+    """New connections go to the first `workers` slots from now on, by chance; those that are open stay where they are.
+
+    The kernel asks a program of three steps for the number of the socket (socket(7), SO_ATTACH_REUSEPORT_CBPF). One
+    that knows no such programs goes on spreading connections over all slots, which is right as well.
+    """
+    steps = ((_DRAW, _CHANCE), (_MODULO, workers), (_ANSWER, 0))
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", code, 0, 0, value) for code, value in steps))
+    filtering = struct.pack("HP", len(steps), ctypes.addressof(program))
+    for listening in opened:
+        with contextlib.suppress(OSError):
+            listening.sockets[0].setsockopt(socket.SOL_SOCKET, _ATTACH_REUSEPORT_CBPF, filtering)
 
 
 def _open(address: str, port: int, slots: int) -> Listening:

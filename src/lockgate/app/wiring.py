@@ -79,6 +79,9 @@ _LARGE_AT_ONCE = 2
 _LOOK_FOR_SIBLINGS = 0.2
 """Seconds between two looks at whether another worker is down."""
 
+_LAST_COUNTS = 0.3
+"""How much of how late a worker is counted to be is how late it was the last time: about a second counts in all."""
+
 
 def journal_of(config: OperatorFile, role: str) -> LineJournal:
     """The journal of one process."""
@@ -365,9 +368,16 @@ class Worker:
                 self._journal.alarm("policy not taken up", because=trouble)
 
     async def stand_in(self) -> None:
-        """Accept for workers that are down: nobody waits before a door behind which there is nobody."""
+        """Accept for workers that are down: nobody waits before a door behind which there is nobody.
+
+        And tell the supervisor how late this worker comes to what is due, as it has come here.
+        """
+        late = 0.0
         while True:
+            due = self._clock.monotonic() + _LOOK_FOR_SIBLINGS
             await asyncio.sleep(_LOOK_FOR_SIBLINGS)
+            late += _LAST_COUNTS * (self._clock.monotonic() - due - late)
+            self._table.late(max(0.0, late))
             down = self._table.unserved()
             for door, by_slot in zip(self._doors, self._sockets, strict=True):
                 try:

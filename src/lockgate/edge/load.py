@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from lockgate.edge.mapped import map_shared
 from lockgate.mail.connection import Load
@@ -22,7 +22,9 @@ _CELLS = 1 << 15
 _ROWS = 2
 _TOTAL = _ROWS * _CELLS  # index of the cell that counts all connections of a slot
 _SERVED = _TOTAL + 1  # index of the cell that tells whether the worker of a slot accepts connections
+_LATE = _TOTAL + 2  # index of the cell that tells how late the worker of a slot is, in microseconds
 _SLICE_CELLS = _TOTAL + 1024
+_LATEST = (1 << 32) - 1
 _CELL_SIZE = 4
 _V6_NETWORK = 8
 _V4_SIZE = 4
@@ -74,6 +76,10 @@ class LoadTable:
         """Tell the siblings that this worker accepts connections from now on, until its slice is cleared."""
         self._cells[self._own + _SERVED] = 1
 
+    def late(self, seconds: float) -> None:
+        """Tell whoever looks how late this worker comes to what is due."""
+        self._cells[self._own + _LATE] = min(int(seconds * 1_000_000), _LATEST)
+
     def unserved(self) -> tuple[int, ...]:
         """The slots whose workers do not accept connections: dead, or not ready yet."""
         return tuple([slot for slot, base in enumerate(self._bases) if not self._cells[base + _SERVED]])
@@ -104,11 +110,22 @@ class LoadTable:
         return places
 
 
-def connections_open(file: Path, slots: int) -> int:
-    """How many connections all workers have, for those who only look. Raises OSError."""
-    total = 0
+class Workload(NamedTuple):
+    """What one worker has to do: connections that are open, and how many seconds it comes late to what is due."""
+
+    connections: int
+    late: float
+
+
+def workloads(file: Path, slots: int) -> tuple[Workload, ...]:
+    """What each worker has to do, by slot, for those who only look. Raises OSError, ValueError."""
+    found: list[Workload] = []
     with file.open("rb") as opened:
         for slot in range(slots):
-            opened.seek(_HEADER + (slot * _SLICE_CELLS + _TOTAL) * _CELL_SIZE)
-            total += int.from_bytes(opened.read(_CELL_SIZE), sys.byteorder)
-    return total
+            at = _HEADER + (slot * _SLICE_CELLS + _TOTAL) * _CELL_SIZE
+            cells = os.pread(opened.fileno(), 3 * _CELL_SIZE, at)
+            if len(cells) != 3 * _CELL_SIZE:
+                raise ValueError(f"{file} has no place for worker {slot} of {slots}")
+            connections, _, late = memoryview(cells).cast("I")
+            found.append(Workload(connections, late / 1_000_000))
+    return tuple(found)

@@ -1,0 +1,105 @@
+"""As few workers as can serve them in time take new connections, and the kernel does as it is told."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from lockgate.app.sockets import Listening, close_listeners, direct, open_listeners
+from lockgate.app.spread import Spread
+from lockgate.edge.load import Workload
+
+IDLE = Workload(0, 0.0)
+
+
+def loads(*connections: int, late: float = 0.0) -> list[Workload]:
+    return [Workload(number, late if number else 0.0) for number in connections]
+
+
+def test_one_worker_serves_as_many_as_make_a_full_batch() -> None:
+    spread = Spread(4)
+    assert spread.asked == 1
+    for now in range(100):
+        assert spread.look(loads(32, 0, 0, 0, late=0.019), float(now)) == 1
+
+
+def test_more_connections_ask_for_as_many_workers_as_they_fill() -> None:
+    spread = Spread(4)
+    assert spread.look(loads(33, 0, 0, 0), 0.0) == 2
+    assert spread.look(loads(48, 17, 0, 0), 0.1) == 3
+    assert spread.look(loads(5000, 5000, 0, 0), 0.2) == 4, "never more than there are"
+
+
+def test_one_worker_is_all_there_is() -> None:
+    spread = Spread(1)
+    assert [spread.look(loads(500, late=1.0), float(now)) for now in range(5)] == [1] * 5
+
+
+def test_a_late_worker_gets_twice_as_many_until_they_come_in_time() -> None:
+    spread = Spread(8)
+    late = loads(*[3] * 8, late=0.03)
+    assert spread.look(late, 0.0) == 2
+    assert spread.look(late, 0.4) == 2, "the new one has not shown yet what it can do"
+    assert [spread.look(late, now) for now in (0.6, 1.2, 1.8)] == [4, 8, 8]
+
+
+def test_lateness_of_those_who_are_not_asked_does_not_count() -> None:
+    spread = Spread(2)
+    assert spread.look([IDLE, Workload(3, 9.0)], 0.0) == 1
+
+
+def test_calm_takes_workers_away_one_by_one() -> None:
+    spread = Spread(4)
+    assert spread.look(loads(100, 0, 0, 0), 0.0) == 4
+    told = [spread.look(loads(3, 3, 3, 3), float(now)) for now in range(1, 40)]
+    assert told == [4] * 9 + [3] * 10 + [2] * 10 + [1] * 10
+
+
+def test_calm_that_is_broken_begins_anew() -> None:
+    spread = Spread(2)
+    assert spread.look(loads(40, 0), 0.0) == 2
+    assert spread.look(loads(3, 3), 9.0) == 2
+    assert spread.look(loads(3, 3, late=0.006), 9.5) == 2, "they are needed to come in time"
+    assert spread.look(loads(3, 3), 19.0) == 2
+    assert spread.look(loads(3, 3), 19.5) == 1
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def listening(request: pytest.FixtureRequest) -> Iterator[Listening]:
+    try:
+        opened = open_listeners([(request.param, 0)], 3)
+    except OSError as trouble:
+        pytest.skip(f"{request.param} is not to be had here: {trouble}")
+    yield opened[0]
+    close_listeners(opened)
+
+
+def accepted(listening: Listening, count: int) -> list[int]:
+    """Connect so many times; how many came to the socket of each slot."""
+    taken = [0, 0, 0]
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(count):
+            open_ones.enter_context(socket.create_connection((listening.address, listening.port)))
+        while sum(taken) < count:
+            ready, _, _ = select.select(listening.sockets, [], [], 10.0)
+            assert ready, taken
+            for one in ready:
+                one.accept()[0].close()
+                taken[listening.sockets.index(one)] += 1
+    return taken
+
+
+def test_the_kernel_gives_new_connections_to_the_first_slots(listening: Listening) -> None:
+    direct([listening], 1)
+    assert accepted(listening, 50) == [50, 0, 0]
+    direct([listening], 2)
+    first, second, third = accepted(listening, 100)
+    assert third == 0 and min(first, second) > 20
+    direct([listening], 3)
+    assert min(accepted(listening, 150)) > 20
+    direct([listening], 1)
+    assert accepted(listening, 50) == [50, 0, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 
 import msgspec
@@ -9,7 +10,8 @@ import pytest
 
 from contracts.spools import HQ, START, RealScene, message
 from lockgate.mail.identity import network_id
-from lockgate.storage import together
+from lockgate.storage import days, together
+from lockgate.storage import upkeep as upkeeping
 from lockgate.storage.traces import UnknownFilter
 
 
@@ -19,6 +21,9 @@ async def stage(tmp_path):
     await real.start()
     yield real
     await real.stop()
+
+
+STORY = (("contoso", os.urandom(8000)),)
 
 
 def in_queue(stage):
@@ -147,3 +152,27 @@ async def test_what_is_to_be_kept_once_is_remembered_as_long_as_its_trace(stage,
     monkeypatch.setattr(together, "reader", damaged)
     await stage.spool.accept(letter())
     assert in_queue(stage) == {name}, "better twice than not at all"
+
+
+async def test_what_was_finished_together_leaves_together_and_the_database_gives_its_pages_back(stage, monkeypatch):
+    monkeypatch.setattr(upkeeping, "SPARE", 20)
+    database = stage.state / "queue" / "keeper.sqlite"
+    small, many = database.stat().st_size, days.STEP + 150
+    for _ in range(many):
+        writer = stage.spool.begin(b"Subject: x\r\n\r\n")
+        new = message(stage.clock.now(), writer.finish(), writer.size, ["bob"], HQ)
+        ((task, owned),) = (await stage.spool.accept(msgspec.structs.replace(new, stories=STORY))).tasks
+        assert owned
+        stage.deliver(task)
+    await stage.settle()
+    settled = stage.keeper.ledger.settled
+    batch = [seq for _, some in settled for seq in some]
+    assert len(batch) == many
+    settled.clear()
+    settled.append((stage.clock.now(), batch))  # one batch of more than a step takes
+    assert len(in_queue(stage)) == many and database.stat().st_size > small + 4_000_000
+    for _ in range(6):
+        await upkeep(stage)
+    assert in_queue(stage) == set()
+    assert database.stat().st_size < small + 60 * 8192
+    assert len(await stage.keeping.trace_find({}, 5000)) == many

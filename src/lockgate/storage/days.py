@@ -28,7 +28,7 @@ _ENCODE = msgspec.msgpack.Encoder().encode
 _IDLE = (
     "SELECT seq, bucket FROM message m WHERE seq BETWEEN ? AND ? AND received < ?"
     f" AND NOT EXISTS (SELECT 1 FROM task WHERE id BETWEEN m.seq << {SHIFT} AND (m.seq << {SHIFT}) + {_MASK})"
-    f" ORDER BY seq LIMIT {STEP}"
+    " ORDER BY seq"
 )
 _MESSAGES = (
     "SELECT seq,bucket,id,received,sender,subject,size,message_id,from_ip,tls,revision,connection,tasks,stories,"
@@ -76,6 +76,7 @@ class DayFiles:
         candidates.sort()
         idle: dict[int, int] = {}
         for first, last in _runs(candidates):
+            # All of them, though they may be some more than STEP: nobody tells of them again.
             idle.update(self._ledger.db.execute(_IDLE, (first, last, before)))
         if len(candidates) < STEP:
             idle.update(self._look_back(before))
@@ -100,7 +101,8 @@ class DayFiles:
         if first is None or first > self._until:
             self._next = self._until + 1
             return []
-        rows = self._ledger.db.execute(_IDLE, (first, min(first + REACH, self._until), before)).fetchall()
+        some = f"{_IDLE} LIMIT {STEP}"
+        rows = self._ledger.db.execute(some, (first, min(first + REACH, self._until), before)).fetchall()
         self._next = rows[-1][0] + 1 if len(rows) == STEP else first + REACH + 1
         return rows
 

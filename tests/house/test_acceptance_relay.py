@@ -106,6 +106,23 @@ def test_t_eop_1_own_server_over_verified_tls_and_nothing_is_kept(world: World) 
     assert world.service.show(message)["rows"][0]["events"], "the trace stays"
 
 
+def test_t_eop_1_a_certificate_that_does_not_verify_gets_nothing_and_mail_waits(world: World) -> None:
+    before, verified = len(world.own.mails), world.own.script
+    world.own.script = Script(context=world.example.script.context)
+    world.own.drop_all()
+    try:
+        message = world.service.send("alice@outside.example", "ben@contoso.com", content="t-eop-1-unverified")
+        tried = world.service.until(
+            lambda: [row for row in world.service.trace(id=message) if row["reply"]], "the first attempt is over"
+        )
+        assert tried[0]["status"] == "Pending" and tried[0]["reply"].startswith("454 4.7.5 "), tried
+        assert len(world.own.mails) == before
+    finally:
+        world.own.script = verified
+    world.service.settled(message)
+    assert b"Subject: t-eop-1-unverified\r\n" in arrived(world.own, before + 1)[-1].content
+
+
 def test_t_eop_3_the_own_server_may_relay_for_own_senders(world: World) -> None:
     before = len(world.example.mails)
     message = world.service.send("ben@contoso.com", "x@example.net", peer=ON_PREMISES)

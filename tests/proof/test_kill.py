@@ -42,7 +42,7 @@ LOADS = {
     # More comes than the next hop takes (200 a second), so that more and more is on its way; the processors keep up.
     "paced": Load(sessions=8, a_second=260, concurrency=20, pause=0.2, spread=1.0, duplicates=0.5),
     # As much as the processors can do, and answers of the next hop that come in bursts of hundreds.
-    "burst": Load(sessions=16, a_second=0, concurrency=500, pause=0.8, spread=0.0, duplicates=4.0),
+    "burst": Load(sessions=40, a_second=0, concurrency=500, pause=0.8, spread=0.0, duplicates=4.0),
 }
 
 VICTIMS = ("", "lg:keeper", "lg:worker-0", "lg:worker-1")

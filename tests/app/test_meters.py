@@ -14,6 +14,7 @@ from lockgate.app.counting import CountingJournal, CountingLoad, timing
 from lockgate.app.exposition import MOST_RULES, exposition
 from lockgate.app.health import Gauges
 from lockgate.app.meters import COMMIT, COUNTERS, JUDGE, TIMES, Meters, start_anew
+from lockgate.edge.load import Workload
 from lockgate.mail.connection import Load
 from lockgate.mail.facts import Point
 from lockgate.mail.rule_hits import RuleHits, RuleMode
@@ -22,7 +23,7 @@ from lockgate.testing.journal import ListJournal
 from pace import slower
 
 QUEUE = QueueSummary({"waiting": 3, "deferred": 2, "held": 1, "under_way": 0}, {"waiting": 900.0, "held": 500.0}, 1)
-GAUGES = Gauges(True, QUEUE, 1000.0, 7, 12, 5, 2**40, 2, 1, {"chain.pem": 13.5})
+GAUGES = Gauges(True, QUEUE, 1000.0, (Workload(5, 0.004), Workload(2, 0.0)), 12, 5, 2**40, 2, 1, {"chain.pem": 13.5})
 
 
 @pytest.fixture
@@ -128,8 +129,11 @@ def test_figures_that_are_looked_at(file):
     assert seen["lockgate_queue_tasks", "waiting"] == 3
     assert seen["lockgate_queue_oldest_age_seconds", "held"] == 500
     assert seen["lockgate_certificate_left_days", "chain.pem"] == 13.5
+    assert seen["lockgate_smtp_connections_open",] == 7
+    assert seen["lockgate_worker_connections_open", "0"] == 5 and seen["lockgate_worker_connections_open", "1"] == 2
+    assert seen["lockgate_worker_late_seconds", "0"] == 0.004
     assert seen["lockgate_service_ready",] == 1
-    unread = Gauges(False, None, 0.0, 0, 0, 0, 0, 0, 0, {})
+    unread = Gauges(False, None, 0.0, (), 0, 0, 0, 0, 0, {})
     assert ("lockgate_queue_tasks", "waiting") not in scraped(meters, unread)  # unknown is not nought
 
 

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from lockgate.app.exposition import exposition
 from lockgate.app.health import Gauges
 from lockgate.app.meters import Meters
+from lockgate.edge.load import Workload
 from lockgate.storage.summary import STATES, QueueSummary
 
 CONTRIB = Path(__file__).resolve().parents[2] / "contrib"
@@ -28,7 +29,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str
     """Every sample that one scrape can have: name to label sets."""
     file = tmp_path_factory.mktemp("meters") / "meters.table"
     queue = QueueSummary(dict.fromkeys(STATES, 1), {}, 0)
-    gauges = Gauges(True, queue, 0.0, 0, 0, 0, 0, 0, 0, {"chain.pem": 1.0})
+    gauges = Gauges(True, queue, 0.0, (Workload(0, 0.0),), 0, 0, 0, 0, 0, {"chain.pem": 1.0})
     text = exposition(Meters(file, "desk", 1), gauges).decode()
     found: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(text):

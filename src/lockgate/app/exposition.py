@@ -60,7 +60,7 @@ def _looked_at(gauges: Gauges) -> Iterator[Metric]:
     info = one("lockgate_service_info", "The version that runs", labels=("version",))
     info.add_metric((lockgate.__version__,), 1.0)
     yield info
-    yield one("lockgate_smtp_connections_open", "Connections that are open", value=float(gauges.connections))
+    yield from _load(gauges)
     yield one("lockgate_policy_revision", "Number of the policy revision in force", value=float(gauges.policy_revision))
     yield one("lockgate_directory_revision", "Revision of the recipients", value=float(gauges.directory_revision))
     yield one("lockgate_disk_free_bytes", "Room left where the queue lies", value=float(gauges.disk_free))
@@ -71,6 +71,19 @@ def _looked_at(gauges: Gauges) -> Iterator[Metric]:
     yield left
     if gauges.queue is not None:
         yield from _queue(gauges)
+
+
+def _load(gauges: Gauges) -> Iterator[Metric]:
+    one = GaugeMetricFamily
+    everything = float(sum(worker.connections for worker in gauges.load))
+    yield one("lockgate_smtp_connections_open", "Connections that are open", value=everything)
+    connections = one("lockgate_worker_connections_open", "Connections of each worker", labels=("worker",))
+    late = one("lockgate_worker_late_seconds", "How late each worker comes to what is due", labels=("worker",))
+    for slot, worker in enumerate(gauges.load):
+        connections.add_metric((str(slot),), float(worker.connections))
+        late.add_metric((str(slot),), worker.late)
+    yield connections
+    yield late
 
 
 def _queue(gauges: Gauges) -> Iterator[Metric]:

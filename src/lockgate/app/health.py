@@ -16,7 +16,7 @@ from lockgate.app.config import OperatorFile
 from lockgate.app.meters import Meters, slot_of
 from lockgate.app.policies import Policies
 from lockgate.app.showing import certificate_files
-from lockgate.edge.load import workloads
+from lockgate.edge.load import Workload, workloads
 from lockgate.mail.findings import Known
 from lockgate.seams import Clock
 from lockgate.storage.directory import DirectoryTable
@@ -45,7 +45,7 @@ class Gauges(msgspec.Struct, frozen=True):
     ready: bool
     queue: QueueSummary | None
     at: float
-    connections: int
+    load: tuple[Workload, ...]
     policy_revision: int
     directory_revision: int
     disk_free: int
@@ -128,7 +128,7 @@ class Health:
             ready=not await self.troubles(),
             queue=await self._queue(),
             at=self._clock.now(),
-            connections=self._connections(),
+            load=self._load(),
             policy_revision=revision,
             directory_revision=self._directory_revision(),
             disk_free=self.disk_free(),
@@ -152,11 +152,11 @@ class Health:
                 self._summary = await asyncio.to_thread(summary_of, self._config.state_directory, at)
         return self._summary
 
-    def _connections(self) -> int:
+    def _load(self) -> tuple[Workload, ...]:
+        """What each worker has to do, by slot; nothing if that cannot be told."""
         with contextlib.suppress(OSError, ValueError):
-            table = self._config.run_directory / "load.table"
-            return sum(worker.connections for worker in workloads(table, self._config.worker_count))
-        return 0
+            return workloads(self._config.run_directory / "load.table", self._config.worker_count)
+        return ()
 
     async def status(self) -> Mapping[str, Any]:
         """What `lockgate status` says."""

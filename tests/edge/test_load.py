@@ -93,10 +93,12 @@ def test_whoever_looks_is_told_what_each_worker_has_to_do(tmp_path):
     two.opened(V4)
     two.late(0.0125)
     one.serve()
-    assert workloads(tmp_path / "load", 3) == (Workload(1, 0.0), Workload(2, 0.0125), Workload(0, 0.0))
+    assert workloads(tmp_path / "load", 3) == (
+        Workload(1, 0.0, serves=True), Workload(2, 0.0125, serves=False), Workload(0, 0.0, serves=False),
+    )  # fmt: skip
     one.late(1e9)
     assert workloads(tmp_path / "load", 3)[0].late > 4000
     two.clear(1)
-    assert workloads(tmp_path / "load", 3)[1] == Workload(0, 0.0)
+    assert workloads(tmp_path / "load", 3)[1] == Workload(0, 0.0, serves=False)
     with pytest.raises(ValueError, match="no place for worker 3 of 4"):
         workloads(tmp_path / "load", 4)

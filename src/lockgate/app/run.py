@@ -102,7 +102,7 @@ class Supervisor:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._publish()
             self._doors = open_listeners([(one.address, one.port) for one in config.listener], config.worker_count)
-            direct(self._doors, self._spread.asked)
+            direct(self._doors, self._spread.takers)
             own, port = config.mta_sts.addresses, config.mta_sts.port
             self._policy_doors = open_listeners([(one, port) for one in own] if port is not None else (), 1)
             self._lay_out()
@@ -240,11 +240,11 @@ class Supervisor:
 
     def _steer(self) -> None:
         """Give new connections to as many workers as the load of now needs."""
-        before = self._spread.asked
+        before = self._spread.takers
         with contextlib.suppress(OSError, ValueError):
-            loads = workloads(self._load_table, self._config.worker_count)
-            if self._spread.look(loads, self._clock.monotonic()) != before:
-                direct(self._doors, self._spread.asked)
+            takers = self._spread.look(workloads(self._load_table, self._config.worker_count), self._clock.monotonic())
+            if takers != before:
+                direct(self._doors, takers)
 
     def _publish_again(self) -> None:
         try:

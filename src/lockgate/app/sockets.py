@@ -15,8 +15,8 @@ _BACKLOG = 1024
 _ATTACH_REUSEPORT_CBPF = 51
 """SO_ATTACH_REUSEPORT_CBPF of Linux, which Python does not name."""
 
-_DRAW, _MODULO, _ANSWER = 0x20, 0x94, 0x16
-"""Load a word, remainder by a constant, return what is loaded (linux/filter.h)."""
+_DRAW, _MODULO, _UNLESS, _ANSWER = 0x20, 0x94, 0x15, 0x06
+"""Load a word, remainder by a constant, jump by comparison, return a constant (linux/filter.h)."""
 
 _CHANCE = 0xFFFFF038
 """Where a word of chance is loaded from: SKF_AD_OFF + SKF_AD_RANDOM."""
@@ -58,14 +58,18 @@ def close_listeners(opened: Iterable[Listening]) -> None:
             one.close()
 
 
-def direct(opened: Iterable[Listening], workers: int) -> None:
-    """New connections go to the first `workers` slots from now on, by chance; those that are open stay where they are.
+def direct(opened: Iterable[Listening], slots: Sequence[int]) -> None:
+    """New connections go to these slots from now on, by chance; those that are open stay where they are.
 
-    The kernel asks a program of three steps for the number of the socket (socket(7), SO_ATTACH_REUSEPORT_CBPF). One
-    that knows no such programs goes on spreading connections over all slots, which is right as well.
+    The kernel asks a small program for the number of the socket (socket(7), SO_ATTACH_REUSEPORT_CBPF). One that knows
+    no such programs goes on spreading connections over all slots, which is right as well.
     """
-    steps = ((_DRAW, _CHANCE), (_MODULO, workers), (_ANSWER, 0))
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", code, 0, 0, value) for code, value in steps))
+    steps = [(_DRAW, 0, _CHANCE), (_MODULO, 0, len(slots))]
+    for number, slot in enumerate(slots):
+        steps += [(_UNLESS, 1, number), (_ANSWER, 0, slot)]  # unless it is this number, go on behind the answer
+    steps.append((_ANSWER, 0, slots[0]))  # never come to; a program has to end with an answer
+    packed = b"".join(struct.pack("HBBI", code, 0, skip, value) for code, skip, value in steps)
+    program = ctypes.create_string_buffer(packed)
     filtering = struct.pack("HP", len(steps), ctypes.addressof(program))
     for listening in opened:
         with contextlib.suppress(OSError):

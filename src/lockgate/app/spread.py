@@ -29,17 +29,22 @@ _CALM = 10.0
 
 
 class Spread:
-    """How many workers take new connections now."""
+    """Which workers take new connections now."""
 
-    __slots__ = ("_busy", "_changed", "_workers", "asked")
+    __slots__ = ("_busy", "_changed", "_workers", "asked", "takers")
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
         self._changed = self._busy = float("-inf")
         self.asked = 1
+        self.takers: tuple[int, ...] = (0,)
 
-    def look(self, loads: Sequence[Workload], now: float) -> int:
-        """How many are asked from now on, after what the workers have to do, by slot, at `now` (monotonic seconds)."""
+    def look(self, loads: Sequence[Workload], now: float) -> tuple[int, ...]:
+        """The slots that take new connections after what each worker has to do at `now` (monotonic seconds).
+
+        Of the first workers that serve, as many as needed, those that have no more than a batch above the emptiest:
+        whoever got a hundred connections before anybody else was asked gets no more until the others have as many.
+        """
         needed = self._needed(loads, now)
         if needed >= self.asked:
             self._busy = now
@@ -47,12 +52,19 @@ class Spread:
             self._changed, self.asked = now, needed
         elif now - self._busy >= _CALM:
             self._busy, self.asked = now, self.asked - 1
-        return self.asked
+        asked = self._serving(loads)
+        most = min(loads[slot].connections for slot in asked) + _FULL
+        self.takers = tuple(slot for slot in asked if loads[slot].connections <= most)
+        return self.takers
+
+    def _serving(self, loads: Sequence[Workload]) -> list[int]:
+        """The slots that are asked now; where nobody serves yet, whoever comes first will."""
+        serving = [slot for slot, load in enumerate(loads) if load.serves] or list(range(len(loads)))
+        return serving[: self.asked]
 
     def _needed(self, loads: Sequence[Workload], now: float) -> int:
-        asked = loads[: self.asked]
         needed = -(-sum(load.connections for load in loads) // _FULL)
-        late = max(load.late for load in asked)
+        late = max(loads[slot].late for slot in self._serving(loads))
         if late >= _LATE and now - self._changed >= _RAMP:
             needed = max(needed, 2 * self.asked)
         elif late >= _IN_TIME:

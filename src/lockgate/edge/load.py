@@ -111,10 +111,14 @@ class LoadTable:
 
 
 class Workload(NamedTuple):
-    """What one worker has to do: connections that are open, and how many seconds it comes late to what is due."""
+    """What one worker has to do: connections that are open, and how many seconds it comes late to what is due.
+
+    `serves` tells that it accepts connections: it is neither dead nor about to begin.
+    """
 
     connections: int
     late: float
+    serves: bool = True
 
 
 def workloads(file: Path, slots: int) -> tuple[Workload, ...]:
@@ -126,6 +130,6 @@ def workloads(file: Path, slots: int) -> tuple[Workload, ...]:
             cells = os.pread(opened.fileno(), 3 * _CELL_SIZE, at)
             if len(cells) != 3 * _CELL_SIZE:
                 raise ValueError(f"{file} has no place for worker {slot} of {slots}")
-            connections, _, late = memoryview(cells).cast("I")
-            found.append(Workload(connections, late / 1_000_000))
+            connections, served, late = memoryview(cells).cast("I")
+            found.append(Workload(connections, late / 1_000_000, bool(served)))
     return tuple(found)

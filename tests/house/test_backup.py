@@ -95,8 +95,9 @@ def test_backup_under_load_kill_restore_elsewhere(tmp_path):
         stack = contextlib.ExitStack()
         with contextlib.suppress(AssertionError):  # the service is killed, so its end is not a clean one
             service = stack.enter_context(running(tmp_path / "old", POLICY.format(host=peer.host), workers=2))
-            senders = Senders(service, 4)
-            service.until(lambda: len(senders.acknowledged) > 300, "some hundred messages")
+            with service.crowded(2):
+                senders = Senders(service, 4)
+                service.until(lambda: len(senders.acknowledged) > 300, "some hundred messages")
             message = service.send("x@out.test", "later@contoso.test", content=b"Subject: by-hand\r\n\r\nx\r\n")
             before, delivered_before = list(senders.acknowledged), set(arrived(peer))
             code, said = cli(service.config, "backup", str(tmp_path / "b.tar.zst"))

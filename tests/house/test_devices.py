@@ -108,7 +108,7 @@ def world(folder: Path, **operator: Any) -> Iterator[World]:
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("devices"), workers=2) as found:
+    with world(tmp_path_factory.mktemp("devices"), workers=2) as found, found.service.crowded(2):
         yield found
 
 

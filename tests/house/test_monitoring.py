@@ -77,8 +77,9 @@ def test_figures_of_all_processes_and_readiness(tmp_path):
     with SmtpPeer() as peer, running(
         tmp_path / "s", POLICY.format(host=peer.host, ops="127.0.0.1:1"), workers=2, metrics={"port": 0}
     ) as service:  # fmt: skip
-        for _ in range(8):
-            service.settled(service.send("x@out.test", "ann@contoso.test"))
+        with service.crowded(2):
+            for _ in range(8):
+                service.settled(service.send("x@out.test", "ann@contoso.test"))
         with service.client() as client:
             client.begin("x@out.test")
             assert client.to("eve@elsewhere.test")[0] >= 500

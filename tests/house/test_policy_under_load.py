@@ -93,7 +93,11 @@ class Probe:
 def test_apply_and_rollback_act_within_a_second_under_load(tmp_path: Path, hop: NextHop) -> None:
     policy = POLICY.format(port=hop.port)
     with running(tmp_path / "service", policy, workers=2) as service:
-        with Senders(tmp_path, service.port, name="load", sessions=6) as senders, Probe(service) as probe:
+        with (
+            service.crowded(2),
+            Senders(tmp_path, service.port, name="load", sessions=6) as senders,
+            Probe(service) as probe,
+        ):
             service.until(lambda: len(senders.acknowledged()) > 200, "the load runs")
             for round_ in range(3):
                 service.write_policy(policy + BLOCK + f"# {round_}\n")

@@ -154,7 +154,7 @@ def test_new_policy_is_in_force_within_a_second(tmp_path: Path, by: str) -> None
         with running(tmp_path / "s", policy, workers=2) as service:
             with service.client() as client:
                 assert client.ehlo()[0] == 250
-            with Load(service, 2) as load:
+            with service.crowded(2), Load(service, 2) as load:
                 service.write_policy(BLOCK + policy)
                 if by == "SIGHUP":
                     service.signal(signal.SIGHUP)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lockgate.cli.client import NotReachable, ask
+from lockgate.edge.load import workloads
 from lockgate.flow.asking import (
     Answer,
     Kind,
@@ -35,6 +38,8 @@ from peers.client import Client
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PATIENCE = 30.0
 HOSTNAME = "mx.lockgate.test"
+_CROWD = 40
+"""More than the 32 connections that one worker takes alone (app/spread.py)."""
 
 DEFAULTS: dict[str, Any] = {
     "hostname": HOSTNAME,
@@ -241,6 +246,27 @@ class Service:
             code, text = client.letter(sender, *recipients, content=content)
             assert code == 250, f"{code} {text}\n{self.said()}"
             return text.rpartition(" ")[2]
+
+    @contextlib.contextmanager
+    def crowded(self, workers: int) -> Iterator[None]:
+        """Idle clients, more than one worker takes alone, each from an address of its own: all workers are asked."""
+        with contextlib.ExitStack() as here:
+            for number in range(_CROWD):
+                self._idle(here, number)
+            numbers = itertools.count(_CROWD)
+            table = self.state / "run" / "load.table"
+
+            def asked() -> bool:
+                self._idle(here, next(numbers))
+                return all(one.connections for one in workloads(table, workers))
+
+            self.until(asked, "every worker is asked")
+            yield
+
+    def _idle(self, until: contextlib.ExitStack, number: int) -> None:
+        source = (f"127.1.{number // 200}.{number % 200 + 1}", 0)
+        peer = until.enter_context(socket.create_connection(("127.0.0.1", self.port), PATIENCE, source))
+        assert peer.recv(1000).startswith(b"220 ")
 
     def until(self, seen: Any, what: str, patience: float = 20.0, pause: float = 0.05) -> Any:
         """Ask again until `seen()` is true; its value."""

@@ -89,7 +89,8 @@ def test_killed_under_load_every_message_is_there_once(tmp_path: Path) -> None:
     owner = Owner(box)
     chance = random.Random(20261125)
     try:
-        with Senders(tmp_path, service.port, name="kill", sessions=8) as senders:
+        # More sessions than one worker takes alone, so that both have something to lose.
+        with Senders(tmp_path, service.port, name="kill", sessions=40) as senders:
             for kill in range(KILLS):
                 time.sleep(chance.uniform(0.4, 1.0))
                 if kill % 3 == 2:

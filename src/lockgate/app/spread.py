@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lockgate.edge.company import BATCH
 from lockgate.edge.load import Workload
-
-_FULL = 32
-"""Connections of one worker, in the mean, from which another one is asked: as many messages make its largest batch."""
 
 _LATE = 0.02
 """Seconds by which a worker comes late to what is due when it has too much to do."""
@@ -53,7 +51,7 @@ class Spread:
         elif now - self._busy >= _CALM:
             self._busy, self.asked = now, self.asked - 1
         asked = self._serving(loads)
-        most = min(loads[slot].connections for slot in asked) + _FULL
+        most = min(loads[slot].connections for slot in asked) + BATCH
         self.takers = tuple(slot for slot in asked if loads[slot].connections <= most)
         return self.takers
 
@@ -63,7 +61,7 @@ class Spread:
         return serving[: self.asked]
 
     def _needed(self, loads: Sequence[Workload], now: float) -> int:
-        needed = -(-sum(load.connections for load in loads) // _FULL)
+        needed = -(-sum(load.connections for load in loads) // BATCH)
         late = max(loads[slot].late for slot in self._serving(loads))
         if late >= _LATE and now - self._changed >= _RAMP:
             needed = max(needed, 2 * self.asked)

@@ -8,6 +8,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+BATCH = 32
+"""So many pieces of work in a row are as good as more."""
+
 _ENOUGH = 3
 """So many messages under way at once promise more: fewer would only wait for each other in vain."""
 

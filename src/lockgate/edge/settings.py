@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from lockgate.edge.company import BATCH
+
 
 class DoorSettings(msgspec.Struct, frozen=True):
     """The settings of one Door.
@@ -45,7 +47,7 @@ class DoorSettings(msgspec.Struct, frozen=True):
     refresh: float = 5.0
     backlog: int = 4096
     gather_delay: float = 0.016
-    gather_most: int = 32
+    gather_most: int = BATCH
 
     @property
     def horizon(self) -> float:

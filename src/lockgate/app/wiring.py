@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import signal
 import socket
@@ -41,6 +40,7 @@ from lockgate.couriers.sorting import Sorting
 from lockgate.couriers.verify import SmtpVerifier
 from lockgate.decision.judge import judge
 from lockgate.edge.certificates import PUBLIC
+from lockgate.edge.chance import Chance
 from lockgate.edge.listener import Door
 from lockgate.edge.load import LoadTable
 from lockgate.edge.settings import DoorSettings
@@ -207,6 +207,7 @@ class Worker:
         self._privacy = privacy_of(config, self.policy)
         self._journal = discreet = DiscreetJournal(counting, self._privacy.redactor)
         self._recorder = Recorder()
+        self._chance = Chance()
         settings = SpoolSettings(config.state_directory, slot)
         self.spool = KeeperSpool(settings, clock, discreet, self._privacy.redactor)
         self._ways_back = ways_back_of(config)
@@ -287,7 +288,7 @@ class Worker:
         )
 
     def _new_id(self) -> str:
-        return network_id(os.urandom(10), self._clock.now())
+        return network_id(self._chance.octets(10), self._clock.now())
 
     def reception(self) -> Reception:
         """What every visit of this worker shares."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lockgate.edge.certificates import Certificates
+from lockgate.edge.chance import Chance
 from lockgate.edge.company import Company
 from lockgate.edge.deadlines import Wheel
 from lockgate.edge.settings import DoorSettings
@@ -37,11 +37,6 @@ class Counts(Protocol):
         """Count one less."""
 
 
-def fresh_id() -> str:
-    """An unguessable connection id."""
-    return connection_id(os.urandom(_ID_SIZE))
-
-
 class Door:
     """Accepts connections on `sockets` (bound; listening or not) and gives each a visit.
 
@@ -58,7 +53,6 @@ class Door:
         load: Counts,
         journal: Journal,
         clock: Clock,
-        new_id: Callable[[], str] = fresh_id,
         between: Callable[[], None] = lambda: None,
     ) -> None:
         if settings.implicit_tls and certificates.context is None:
@@ -69,7 +63,7 @@ class Door:
         self.certificates = certificates
         self.journal = journal
         self.clock = clock
-        self.new_id = new_id
+        self._chance = Chance()
         self.between = between
         self.draining = False
         self.wheel = Wheel(clock.monotonic(), tick=settings.tick, horizon=settings.horizon)
@@ -89,6 +83,10 @@ class Door:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._name = _fixed_name(self._sockets)
         self._refreshed = self.wheel.now
+
+    def new_id(self) -> str:
+        """An unguessable id for a connection or a refusal."""
+        return connection_id(self._chance.octets(_ID_SIZE))
 
     def behave(self, settings: DoorSettings) -> None:
         """From now on new connections are treated so; who is here already keeps the limits it was told."""

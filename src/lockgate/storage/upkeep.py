@@ -27,8 +27,8 @@ SOME = 8 * 1024 * 1024
 SPARE = 2000
 """Free pages of the database that stay for the next mail (16 MB): less than a busy service needs anew in a minute."""
 
-GIVEN_BACK = 256
-"""Pages given back to the file system per step, which takes 4 ms."""
+GIVEN_BACK = 64
+"""Pages given back to the file system per step, which takes a millisecond: mail may be coming meanwhile."""
 
 DAMAGED = "the body is damaged"
 """Why a task is held whose body does not match its checksum."""

@@ -102,7 +102,8 @@ class Supervisor:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._publish()
             self._doors = open_listeners([(one.address, one.port) for one in config.listener], config.worker_count)
-            direct(self._doors, self._spread.takers)
+            if not direct(self._doors, self._spread.takers):
+                self._say("connections", "go to all workers from the start, because this kernel lets nobody choose")
             own, port = config.mta_sts.addresses, config.mta_sts.port
             self._policy_doors = open_listeners([(one, port) for one in own] if port is not None else (), 1)
             self._lay_out()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import ipaddress
 import socket
@@ -58,11 +57,11 @@ def close_listeners(opened: Iterable[Listening]) -> None:
             one.close()
 
 
-def direct(opened: Iterable[Listening], slots: Sequence[int]) -> None:
+def direct(opened: Iterable[Listening], slots: Sequence[int]) -> bool:
     """New connections go to these slots from now on, by chance; those that are open stay where they are.
 
     The kernel asks a small program for the number of the socket (socket(7), SO_ATTACH_REUSEPORT_CBPF). One that knows
-    no such programs goes on spreading connections over all slots, which is right as well.
+    no such programs goes on spreading connections over all slots, which is right as well; False tells that.
     """
     steps = [(_DRAW, 0, _CHANCE), (_MODULO, 0, len(slots))]
     for number, slot in enumerate(slots):
@@ -71,9 +70,12 @@ def direct(opened: Iterable[Listening], slots: Sequence[int]) -> None:
     packed = b"".join(struct.pack("HBBI", code, 0, skip, value) for code, skip, value in steps)
     program = ctypes.create_string_buffer(packed)
     filtering = struct.pack("HP", len(steps), ctypes.addressof(program))
-    for listening in opened:
-        with contextlib.suppress(OSError):
+    try:
+        for listening in opened:
             listening.sockets[0].setsockopt(socket.SOL_SOCKET, _ATTACH_REUSEPORT_CBPF, filtering)
+    except OSError:
+        return False
+    return True
 
 
 def _open(address: str, port: int, slots: int) -> Listening:

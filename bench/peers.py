@@ -23,7 +23,6 @@ OPERATOR = """
 hostname = "mx.bench.test"
 state_directory = "state"
 policy_directory = "policy"
-{workers}
 [[listener]]
 address = "127.0.0.1"
 port = 0
@@ -100,14 +99,12 @@ def load(port: int, bodies: list[Path], **options: str | int | bool) -> dict[str
 class Lockgate:
     """The service with one organisation that relays bench.test to the sink."""
 
-    name = "lockgate"
-
-    def __init__(self, folder: Path, sink_port: int, *, workers: int = 0, more: str = "", policy: str = "") -> None:
+    def __init__(self, folder: Path, sink_port: int, *, more: str = "", policy: str = "") -> None:
         self._folder = folder
         self._config = folder / "lockgate.toml"
         (folder / "policy").mkdir(parents=True)
         (folder / "policy" / "bench.toml").write_text(POLICY.format(sink=sink_port) + policy)
-        self._config.write_text(OPERATOR.format(workers=f"workers = {workers}" if workers else "", more=more))
+        self._config.write_text(OPERATOR.format(more=more))
         self.pid = 0
         self.port = 0
 
@@ -143,8 +140,6 @@ class Lockgate:
 
 class Postfix:
     """Debian's Postfix with bench/postfix/main.cf, all of it below one folder."""
-
-    name = "postfix"
 
     def __init__(self, folder: Path, sink_port: int) -> None:
         self._config = folder / "config"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from lockgate.app import sockets
-from lockgate.app.sockets import Listening, close_listeners, direct, open_listeners
+from lockgate.app.sockets import CannotListen, Listening, close_listeners, direct, open_listeners
 from lockgate.app.spread import Spread
 from lockgate.edge.load import Workload
 
@@ -95,7 +95,7 @@ def test_a_worker_that_does_not_serve_is_not_asked() -> None:
 def listening(request: pytest.FixtureRequest) -> Iterator[Listening]:
     try:
         opened = open_listeners([(request.param, 0)], 3)
-    except OSError as trouble:
+    except CannotListen as trouble:
         pytest.skip(f"{request.param} is not to be had here: {trouble}")
     yield opened[0]
     close_listeners(opened)

@@ -102,7 +102,7 @@ class Supervisor:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._publish()
             self._doors = open_listeners([(one.address, one.port) for one in config.listener], config.worker_count)
-            if not direct(self._doors, self._spread.takers):
+            if config.worker_count > 1 and not direct(self._doors, self._spread.takers):
                 self._say("connections", "go to all workers from the start, because this kernel lets nobody choose")
             own, port = config.mta_sts.addresses, config.mta_sts.port
             self._policy_doors = open_listeners([(one, port) for one in own] if port is not None else (), 1)
@@ -234,7 +234,8 @@ class Supervisor:
             self._family.listen(0.1)
             self._family.reap()
             self._family.revive()
-            self._steer()
+            if self._config.worker_count > 1:
+                self._steer()
             if self._reload:
                 self._reload = False
                 self._publish_again()

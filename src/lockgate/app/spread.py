@@ -1,7 +1,7 @@
 """Over how many workers new connections are spread: as few as can serve them in time.
 
 A worker that has many messages under way at once does the same work many times in a row, with code and data still in
-the caches of its processor and all of it in few batches of the keeper (edge/company.py): the same load costs a fifth
+the caches of its processor and all of it in few batches of the keeper (edge/company.py): the same load costs a sixth
 less processor time in one worker than in two. So the second is asked once the first has as many connections as make a
 full batch, or comes late to what is due; then more of them soon, and fewer again slowly.
 """

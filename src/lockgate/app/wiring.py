@@ -79,6 +79,9 @@ _LARGE_AT_ONCE = 2
 _LOOK_FOR_SIBLINGS = 0.2
 """Seconds between two looks at whether another worker is down."""
 
+_TIMED = 0.2
+"""Seconds between two looks at how late a worker comes to what is due."""
+
 _LAST_COUNTS = 0.3
 """How much of how late a worker is counted to be is how late it was the last time: about a second counts in all."""
 
@@ -369,22 +372,24 @@ class Worker:
                 self._journal.alarm("policy not taken up", because=trouble)
 
     async def stand_in(self) -> None:
-        """Accept for workers that are down: nobody waits before a door behind which there is nobody.
-
-        And tell the supervisor how late this worker comes to what is due, as it has come here.
-        """
-        late = 0.0
+        """Accept for workers that are down: nobody waits before a door behind which there is nobody."""
         while True:
-            due = self._clock.monotonic() + _LOOK_FOR_SIBLINGS
             await asyncio.sleep(_LOOK_FOR_SIBLINGS)
-            late += _LAST_COUNTS * (self._clock.monotonic() - due - late)
-            self._table.late(max(0.0, late))
             down = self._table.unserved()
             for door, by_slot in zip(self._doors, self._sockets, strict=True):
                 try:
                     await door.stand_in({slot: by_slot[slot] for slot in down})
                 except OSError as trouble:
                     self._journal.alarm("cannot accept for a worker that is down", because=str(trouble))
+
+    async def time_itself(self) -> None:
+        """Tell the supervisor how late this worker comes to what is due, by how late it comes back here."""
+        late = 0.0
+        while True:
+            due = self._clock.monotonic() + _TIMED
+            await asyncio.sleep(_TIMED)
+            late += _LAST_COUNTS * (self._clock.monotonic() - due - late)
+            self._table.late(max(0.0, late))
 
     async def close(self) -> None:
         """Doors first, then what is under way, then the goodbyes."""
@@ -424,7 +429,8 @@ def run_worker(
         worker = Worker(config, slot, listening, load, journal)
         gather()
         await worker.open(sockets)
-        caretakers = [asyncio.ensure_future(worker.look_after()), asyncio.ensure_future(worker.stand_in())]
+        cares = (worker.look_after(), worker.stand_in(), worker.time_itself())
+        caretakers = [asyncio.ensure_future(care) for care in cares]
         ready()
         await stop.wait()
         for caretaker in caretakers:

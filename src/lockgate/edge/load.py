@@ -23,6 +23,7 @@ _ROWS = 2
 _TOTAL = _ROWS * _CELLS  # index of the cell that counts all connections of a slot
 _SERVED = _TOTAL + 1  # index of the cell that tells whether the worker of a slot accepts connections
 _LATE = _TOTAL + 2  # index of the cell that tells how late the worker of a slot is, in microseconds
+_SHOWN = 3  # these three stand side by side, so that who only looks reads them at once
 _SLICE_CELLS = _TOTAL + 1024
 _LATEST = (1 << 32) - 1
 _CELL_SIZE = 4
@@ -127,8 +128,8 @@ def workloads(file: Path, slots: int) -> tuple[Workload, ...]:
     with file.open("rb") as opened:
         for slot in range(slots):
             at = _HEADER + (slot * _SLICE_CELLS + _TOTAL) * _CELL_SIZE
-            cells = os.pread(opened.fileno(), 3 * _CELL_SIZE, at)
-            if len(cells) != 3 * _CELL_SIZE:
+            cells = os.pread(opened.fileno(), _SHOWN * _CELL_SIZE, at)
+            if len(cells) != _SHOWN * _CELL_SIZE:
                 raise ValueError(f"{file} has no place for worker {slot} of {slots}")
             connections, served, late = memoryview(cells).cast("I")
             found.append(Workload(connections, late / 1_000_000, bool(served)))
